@@ -1,0 +1,76 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// Access levels: modules talk to each other with `package`; `public` is for what others link.
+let strict: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .treatAllWarnings(as: .error),
+]
+
+let package = Package(
+    name: "rpmemd",
+    products: [
+        .executable(name: "rpmemd", targets: ["rpmemd"]),
+        .executable(name: "rpmem-hello", targets: ["rpmem-hello"]),
+        .library(name: "RpmemInitiator", targets: ["RpmemInitiator"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+        .package(url: "https://github.com/apple/swift-system", from: "1.8.0"),
+    ],
+    targets: [
+        // Debian's C libraries. libfabric is headers only: it is opened at run time (see Fabric/FabricLibrary.swift).
+        .systemLibrary(name: "CFabric"),
+        .systemLibrary(name: "CPmem"),
+        .systemLibrary(name: "CNdctl"),
+        .systemLibrary(name: "CSystemd"),
+        .systemLibrary(name: "CLinux"),
+
+        .target(
+            name: "SystemSupport",
+            dependencies: ["CLinux", .product(name: "SystemPackage", package: "swift-system")],
+            swiftSettings: strict),
+        .target(name: "RpmemProtocol", swiftSettings: strict),
+        .target(name: "Fabric", dependencies: ["CFabric", "SystemSupport"], swiftSettings: strict),
+        .target(
+            name: "PersistentMemory", dependencies: ["CPmem", "CNdctl", "SystemSupport"], swiftSettings: strict),
+        .target(
+            name: "PoolSets",
+            dependencies: ["PersistentMemory", "RpmemProtocol", "SystemSupport"], swiftSettings: strict),
+        .target(
+            name: "RpmemTarget",
+            dependencies: [
+                "Fabric", "CFabric", "PersistentMemory", "PoolSets", "RpmemProtocol", "SystemSupport", "CSystemd",
+                .product(name: "Logging", package: "swift-log"),
+            ], swiftSettings: strict),
+        .executableTarget(name: "rpmemd", dependencies: ["RpmemTarget"], swiftSettings: strict),
+        .target(
+            name: "RpmemInitiator",
+            dependencies: ["Fabric", "CFabric", "RpmemProtocol", "SystemSupport"], swiftSettings: strict),
+        .executableTarget(
+            name: "rpmem-hello",
+            dependencies: [
+                "RpmemInitiator", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ], swiftSettings: strict),
+
+        // Captured vectors (Tests/Vectors), temporary directories, child processes, a loopback sshd.
+        .target(name: "TestSupport", dependencies: ["SystemSupport"], path: "Tests/TestSupport", swiftSettings: strict),
+        .testTarget(name: "SystemSupportTests", dependencies: ["SystemSupport"], swiftSettings: strict),
+        .testTarget(
+            name: "RpmemProtocolTests", dependencies: ["RpmemProtocol", "TestSupport"], swiftSettings: strict),
+        .testTarget(name: "FabricTests", dependencies: ["Fabric", "CFabric"], swiftSettings: strict),
+        .testTarget(
+            name: "PersistentMemoryTests", dependencies: ["PersistentMemory", "TestSupport"], swiftSettings: strict),
+        .testTarget(
+            name: "PoolSetsTests", dependencies: ["PoolSets", "TestSupport"], swiftSettings: strict),
+        .testTarget(name: "RpmemTargetTests", dependencies: ["RpmemTarget", "TestSupport"], swiftSettings: strict),
+        .testTarget(
+            name: "RpmemInitiatorTests", dependencies: ["RpmemInitiator", "TestSupport"], swiftSettings: strict),
+        .testTarget(
+            name: "EndToEndTests",
+            dependencies: ["RpmemInitiator", "RpmemProtocol", "SystemSupport", "TestSupport", "rpmemd", "rpmem-hello"],
+            swiftSettings: strict),
+    ],
+    swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,50 @@
+// What Swift cannot import from libfabric's headers: function-like macros, constants with casts, and the event
+// structure that ends in a flexible array.
+#ifndef RPMEM_CFABRIC_SHIM_H
+#define RPMEM_CFABRIC_SHIM_H
+
+#if !__has_include(<rdma/fabric.h>)
+#error "libfabric's headers are missing: apt-get install libfabric-dev"
+#endif
+
+#include <rdma/fabric.h>
+#include <rdma/fi_cm.h>
+#include <rdma/fi_domain.h>
+#include <rdma/fi_endpoint.h>
+#include <rdma/fi_eq.h>
+#include <rdma/fi_errno.h>
+#include <rdma/fi_rma.h>
+
+#if FI_MAJOR_VERSION != 1
+// libfabric 2 keeps FI_MR_BASIC and FI_LOCAL_MR for requests below API 1.5, but no longer declares them.
+#ifndef FI_MR_BASIC
+#define FI_MR_BASIC (1 << 0)
+#endif
+#ifndef FI_LOCAL_MR
+#define FI_LOCAL_MR (1ULL << 55)
+#endif
+#endif
+
+/// The API version every rpmem initiator and target asks libfabric for; the memory registration rules of the wire
+/// (virtual addresses, provider keys) are those of this version.
+static const uint32_t rpmem_fi_api_version = FI_VERSION(1, 4);
+
+static const uint64_t rpmem_fi_key_notavail = FI_KEY_NOTAVAIL;
+
+/// Symbol version of `fi_getinfo`, `fi_dupinfo` and `fi_freeinfo` that matches the `struct fi_info` of these headers.
+#if FI_MAJOR_VERSION >= 2
+#define RPMEM_FI_INFO_SYMBOL_VERSION "FABRIC_1.8"
+#else
+#define RPMEM_FI_INFO_SYMBOL_VERSION "FABRIC_1.3"
+#endif
+
+/// A connection event without the private data that may follow it.
+struct rpmem_fi_cm_event {
+    fid_t fid;
+    struct fi_info *info;
+    /// Room for private data: providers refuse to deliver an event to a buffer that is too small for it.
+    uint8_t data[256];
+};
+_Static_assert(offsetof(struct rpmem_fi_cm_event, data) == offsetof(struct fi_eq_cm_entry, data), "layout of fi_eq_cm_entry");
+
+#endif
