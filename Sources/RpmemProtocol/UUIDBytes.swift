@@ -1,0 +1,21 @@
+/// A 16-byte identifier as it travels and lies on media; no byte order, no meaning attached to any bit.
+public struct UUIDBytes: Hashable, Sendable {
+    public var bytes: SIMD16<UInt8>
+
+    public init(_ bytes: SIMD16<UInt8>) {
+        self.bytes = bytes
+    }
+
+    /// Sixteen zero bytes: "not given".
+    public static let zero = UUIDBytes(SIMD16(repeating: 0))
+
+    /// A random identifier, version 4 of RFC 9562.
+    public static func random() -> UUIDBytes {
+        var bytes = SIMD16<UInt8>.random(in: 0...255)
+        bytes[6] = bytes[6] & 0x0f | 0x40
+        bytes[8] = bytes[8] & 0x3f | 0x80
+        return UUIDBytes(bytes)
+    }
+
+    public var isZero: Bool { self == .zero }
+}
