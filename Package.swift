@@ -32,7 +32,7 @@ let package = Package(
             dependencies: ["CLinux", .product(name: "SystemPackage", package: "swift-system")],
             swiftSettings: strict),
         .target(name: "RpmemProtocol", swiftSettings: strict),
-        .target(name: "Fabric", dependencies: ["CFabric", "SystemSupport"], swiftSettings: strict),
+        .target(name: "Fabric", dependencies: ["CFabric", "CLinux", "SystemSupport"], swiftSettings: strict),
         .target(
             name: "PersistentMemory", dependencies: ["CPmem", "CNdctl", "SystemSupport"], swiftSettings: strict),
         .target(

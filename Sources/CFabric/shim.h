@@ -29,6 +29,13 @@
 /// (virtual addresses, provider keys) are those of this version.
 static const uint32_t rpmem_fi_api_version = FI_VERSION(1, 4);
 
+// The requirements of the wire, typed; libfabric declares some as int, some as unsigned long long.
+static const uint64_t rpmem_fi_mode = FI_CONTEXT | FI_LOCAL_MR | FI_RX_CQ_DATA;
+static const int rpmem_fi_mr_mode = FI_MR_BASIC;
+static const uint64_t rpmem_fi_msg_order = FI_ORDER_RAW | FI_ORDER_SAW;
+static const uint64_t rpmem_fi_bind_flags = FI_TRANSMIT | FI_RECV | FI_SELECTIVE_COMPLETION;
+static const uint64_t rpmem_fi_source = FI_SOURCE;
+
 static const uint64_t rpmem_fi_key_notavail = FI_KEY_NOTAVAIL;
 
 /// Symbol version of `fi_getinfo`, `fi_dupinfo` and `fi_freeinfo` that matches the `struct fi_info` of these headers.

@@ -36,6 +36,9 @@ static const uint64_t rpmem_resolve_no_magiclinks = RESOLVE_NO_MAGICLINKS;
 #endif
 static const int rpmem_map_shared_sync = MAP_SHARED_VALIDATE | MAP_SYNC;
 
+/// dlvsym(3), which is declared for GNU sources only.
+extern void *dlvsym(void *handle, const char *symbol, const char *version);
+
 /// pthread_setname_np for the calling thread; at most 15 bytes count.
 static inline void rpmem_name_this_thread(const char *name) { (void)pthread_setname_np(pthread_self(), name); }
 

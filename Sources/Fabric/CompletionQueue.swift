@@ -1,0 +1,39 @@
+import CFabric
+
+/// Where finished operations of one or more endpoints are read. Its entries are `fi_cq_msg_entry`.
+///
+/// The data planes read it through ``pointer`` themselves, so that libfabric's inline calls stay direct and nothing
+/// is retained on the way.
+package final class CompletionQueue {
+    package let pointer: UnsafeMutablePointer<fid_cq>
+    private let domain: FabricDomain
+
+    /// - Parameter size: Completions it can hold: at least as many as its endpoints can have under way.
+    package init(in domain: FabricDomain, size: Int) throws(FabricError) {
+        var attributes = fi_cq_attr()
+        attributes.size = size
+        attributes.format = FI_CQ_FORMAT_MSG
+        attributes.wait_obj = FI_WAIT_FD
+        var queue: UnsafeMutablePointer<fid_cq>?
+        try check("fi_cq_open", fi_cq_open(domain.domain, &attributes, &queue, nil), detail: "\(size) entries")
+        pointer = queue!
+        self.domain = domain
+    }
+
+    deinit { close(pointer) }
+
+    /// Ends a wait in `fi_cq_sread` on another thread, or the next one when there is none.
+    package func wake() {
+        _ = fi_cq_signal(pointer)
+    }
+
+    /// The reason for an FI_EAVAIL, and the context of the operation that failed.
+    package static func readError(
+        _ queue: UnsafeMutablePointer<fid_cq>
+    ) -> (error: FabricError, context: UnsafeMutableRawPointer?)? {
+        var entry = fi_cq_err_entry()
+        guard fi_cq_readerr(queue, &entry, 0) > 0 else { return nil }
+        let words = fi_cq_strerror(queue, entry.prov_errno, entry.err_data, nil, 0).map { String(cString: $0) }
+        return (FabricError("operation", code: entry.err, detail: words), entry.op_context)
+    }
+}

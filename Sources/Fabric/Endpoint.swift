@@ -1,0 +1,106 @@
+import CFabric
+import Glibc
+import SystemSupport
+
+/// One end of a connected lane.
+package final class Endpoint {
+    package let pointer: UnsafeMutablePointer<fid_ep>
+    // Kept until this is closed: libfabric refuses to close what an endpoint is bound to.
+    private let domain: FabricDomain
+    private let events: EventQueue
+    private let completions: CompletionQueue
+
+    /// Makes an endpoint whose events and completions arrive in the queues, ready to post receives to.
+    ///
+    /// Operations report their completion only where they ask for it with FI_COMPLETION.
+    package init(
+        _ info: FabricInfo, in domain: FabricDomain, events: EventQueue, completions: CompletionQueue
+    ) throws(FabricError) {
+        var endpoint: UnsafeMutablePointer<fid_ep>?
+        try check("fi_endpoint", fi_endpoint(domain.domain, info.pointer, &endpoint, nil))
+        pointer = endpoint!
+        self.domain = domain
+        self.events = events
+        self.completions = completions
+        try check("fi_ep_bind(event queue)", fi_ep_bind(pointer, asFid(events.pointer), 0))
+        try check(
+            "fi_ep_bind(completion queue)",
+            fi_ep_bind(pointer, asFid(completions.pointer), rpmem_fi_bind_flags))
+        try check("fi_enable", fi_enable(pointer))
+    }
+
+    deinit { close(pointer) }
+
+    package var identity: ObjectIdentity { ObjectIdentity(asFid(pointer)) }
+
+    /// Accepts the connection request whose information the endpoint was made from.
+    package func accept() throws(FabricError) {
+        try check("fi_accept", fi_accept(pointer, nil, 0))
+    }
+
+    /// Starts to connect to the address that `info` names; an event tells how it went.
+    package func connect(to info: FabricInfo) throws(FabricError) {
+        try check("fi_connect", fi_connect(pointer, info.pointer.pointee.dest_addr, nil, 0))
+    }
+
+    /// Tells the peer that the lane is over; both sides get an event. Harmless when it is already.
+    package func shutDown() {
+        _ = fi_shutdown(pointer, 0)
+    }
+
+    /// The peer's address as the provider knows it.
+    package var peerAddress: NetworkAddress? {
+        var storage = sockaddr_storage()
+        var size = MemoryLayout<sockaddr_storage>.size
+        guard fi_getpeer(pointer, &storage, &size) == 0 else { return nil }
+        return withUnsafeBytes(of: storage) {
+            NetworkAddress(socketAddress: UnsafeRawBufferPointer(rebasing: $0[..<min(size, $0.count)]))
+        }
+    }
+}
+
+/// A port on which lanes are asked for.
+package final class PassiveEndpoint {
+    package let pointer: UnsafeMutablePointer<fid_pep>
+    /// Where it listens.
+    package let port: UInt16
+    private let domain: FabricDomain
+    private let events: EventQueue
+
+    /// Listens at the address that `info` was queried with; requests arrive in `events`.
+    package init(_ info: FabricInfo, in domain: FabricDomain, events: EventQueue) throws(FabricError) {
+        var endpoint: UnsafeMutablePointer<fid_pep>?
+        try check("fi_passive_ep", fi_passive_ep(domain.fabric, info.pointer, &endpoint, nil))
+        let pointer = endpoint!
+        do throws(FabricError) {
+            try check("fi_pep_bind", fi_pep_bind(pointer, asFid(events.pointer), 0))
+            try check("fi_listen", fi_listen(pointer))
+            port = try Self.listeningPort(pointer)
+        } catch {
+            close(pointer)
+            throw error
+        }
+        self.pointer = pointer
+        self.domain = domain
+        self.events = events
+    }
+
+    deinit { close(pointer) }
+
+    package func reject(_ request: ConnectionRequest) {
+        _ = fi_reject(pointer, request.info.pointer.pointee.handle, nil, 0)
+    }
+
+    private static func listeningPort(_ endpoint: UnsafeMutablePointer<fid_pep>) throws(FabricError) -> UInt16 {
+        var storage = sockaddr_storage()
+        var size = MemoryLayout<sockaddr_storage>.size
+        try check("fi_getname", fi_getname(asFid(endpoint), &storage, &size))
+        let port = withUnsafeBytes(of: storage) {
+            SystemSupport.port(ofSocketAddress: UnsafeRawBufferPointer(rebasing: $0[..<min(size, $0.count)]))
+        }
+        guard let port, port != 0 else {
+            throw FabricError("fi_getname", code: Int32(FI_EADDRNOTAVAIL), detail: "no port was assigned")
+        }
+        return port
+    }
+}

@@ -1,0 +1,104 @@
+import CFabric
+import Glibc
+import SystemSupport
+
+/// Connection events of a fabric's endpoints.
+package final class EventQueue {
+    package enum Event {
+        /// Somebody wants a lane: accept it with an ``Endpoint`` made from the information, or reject it.
+        case connectionRequest(ConnectionRequest)
+        /// The endpoint with this identity is connected.
+        case connected(ObjectIdentity)
+        /// The endpoint with this identity was shut down by its peer.
+        case shutdown(ObjectIdentity)
+        /// The endpoint with this identity, or all of the queue where nil, failed.
+        case failed(ObjectIdentity?, FabricError)
+    }
+
+    package let pointer: UnsafeMutablePointer<fid_eq>
+    /// Readable when there may be an event, see ``isWorthWaiting()``.
+    package let descriptor: Int32
+    private let domain: FabricDomain
+
+    package init(in domain: FabricDomain) throws(FabricError) {
+        var attributes = fi_eq_attr()
+        attributes.wait_obj = FI_WAIT_FD
+        var queue: UnsafeMutablePointer<fid_eq>?
+        try check("fi_eq_open", fi_eq_open(domain.fabric, &attributes, &queue, nil))
+        pointer = queue!
+        self.domain = domain
+        var descriptor: Int32 = -1
+        let result = fi_control(asFid(pointer), Int32(FI_GETWAIT), &descriptor)
+        self.descriptor = descriptor
+        try check("fi_control(FI_GETWAIT)", result)
+    }
+
+    deinit { close(pointer) }
+
+    /// Whether ``descriptor`` may be polled now: false when there is something to read at once.
+    package func isWorthWaiting() -> Bool {
+        var object: UnsafeMutablePointer<fid>? = asFid(pointer)
+        return fi_trywait(domain.fabric, &object, 1) == 0
+    }
+
+    /// The next event, nil when there is none. Never waits.
+    package func next() -> Event? {
+        while true {
+            var entry = rpmem_fi_cm_event()
+            var kind: UInt32 = 0
+            let result = fi_eq_read(pointer, &kind, &entry, MemoryLayout<rpmem_fi_cm_event>.size, 0)
+            if result == -Int(FI_EAGAIN) || result == 0 { return nil }
+            if result == -Int(FI_EAVAIL) { return readError() }
+            if result < 0 { return .failed(nil, FabricError("fi_eq_read", code: Int32(-result))) }
+            switch Int(kind) {
+            case FI_CONNREQ:
+                guard let info = entry.info, let library = try? FabricLibrary.shared() else { continue }
+                return .connectionRequest(ConnectionRequest(FabricInfo(owning: info, library: library)))
+            case FI_CONNECTED:
+                return .connected(ObjectIdentity(entry.fid))
+            case FI_SHUTDOWN:
+                return .shutdown(ObjectIdentity(entry.fid))
+            default: continue
+            }
+        }
+    }
+
+    /// Waits for an event until the deadline; nil when it passed.
+    package func wait(until deadline: Deadline) throws(SystemCallError) -> Event? {
+        while true {
+            if let event = next() { return event }
+            if deadline.hasPassed { return nil }
+            if isWorthWaiting() {
+                var set = [pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)]
+                _ = try waitForEvents(&set, until: deadline)
+            }
+        }
+    }
+
+    private func readError() -> Event? {
+        var entry = fi_eq_err_entry()
+        let result = fi_eq_readerr(pointer, &entry, 0)
+        guard result > 0 else { return nil }
+        let words = fi_eq_strerror(pointer, entry.prov_errno, entry.err_data, nil, 0).map { String(cString: $0) }
+        return .failed(
+            entry.fid.map { ObjectIdentity($0) },
+            FabricError("connection", code: entry.err, detail: words))
+    }
+}
+
+/// Which libfabric object an event is about. Says nothing about the object being alive.
+package struct ObjectIdentity: Hashable, Sendable {
+    private let address: UInt
+
+    init(_ object: UnsafeMutablePointer<fid>) {
+        address = UInt(bitPattern: object)
+    }
+}
+
+/// A lane that a peer asks for.
+package final class ConnectionRequest {
+    package let info: FabricInfo
+    init(_ info: FabricInfo) {
+        self.info = info
+    }
+}

@@ -1,0 +1,78 @@
+import CFabric
+import Glibc
+import SystemSupport
+
+/// What a provider offers for one address: libfabric's `fi_info`, owned.
+package final class FabricInfo {
+    package let pointer: UnsafeMutablePointer<fi_info>
+    private let library: FabricLibrary
+
+    /// Takes over `pointer`.
+    init(owning pointer: UnsafeMutablePointer<fi_info>, library: FabricLibrary) {
+        self.pointer = pointer
+        self.library = library
+    }
+
+    deinit { library.freeInfo(pointer) }
+
+    /// Asks libfabric for a provider with the endpoints, ordering and memory registration that rpmem's wire needs
+    /// (`rpmem-protocol.md`, section 3).
+    ///
+    /// - Parameters:
+    ///   - provider: libfabric's name for it: `verbs`, `sockets`, `tcp`.
+    ///   - node: An address or host name: the target's when connecting, this machine's own when listening.
+    ///   - service: A port; nil leaves it open, which only a listener may.
+    ///   - listening: Whether `node` is this machine's own address.
+    package static func query(
+        provider: String, node: String, service: String?, listening: Bool
+    ) throws(FabricError) -> FabricInfo {
+        let library = try FabricLibrary.shared()
+        let what = "provider \(provider), address \(node)\(service.map { ", port \($0)" } ?? "")"
+        // fi_dupinfo(nil) is libfabric's fi_allocinfo.
+        guard let hints = library.duplicateInfo(nil) else { throw FabricError("fi_allocinfo", code: Int32(FI_ENOMEM)) }
+        defer { library.freeInfo(hints) }
+        hints.pointee.caps = UInt64(FI_MSG | FI_RMA)
+        hints.pointee.mode = rpmem_fi_mode
+        hints.pointee.addr_format = UInt32(FI_SOCKADDR)
+        hints.pointee.ep_attr.pointee.type = FI_EP_MSG
+        hints.pointee.domain_attr.pointee.threading = FI_THREAD_SAFE
+        hints.pointee.domain_attr.pointee.mr_mode = rpmem_fi_mr_mode
+        hints.pointee.tx_attr.pointee.msg_order = rpmem_fi_msg_order
+        // fi_freeinfo frees the name with free(3).
+        hints.pointee.fabric_attr.pointee.prov_name = strdup(provider)
+        var found: UnsafeMutablePointer<fi_info>?
+        let result = library.getInfo(
+            rpmem_fi_api_version, node, service, listening ? rpmem_fi_source : 0, hints, &found)
+        try check("fi_getinfo", result, detail: what)
+        guard let found else { throw FabricError("fi_getinfo", code: Int32(FI_ENODATA), detail: what) }
+        return FabricInfo(owning: found, library: library)
+    }
+
+    /// The most lanes the provider's domain has queues for.
+    package var laneLimit: Int {
+        let domain = pointer.pointee.domain_attr.pointee
+        return min(domain.tx_ctx_cnt, domain.rx_ctx_cnt, domain.cq_cnt)
+    }
+
+    /// The longest message or RDMA operation, in bytes.
+    package var maximumMessageSize: Int { pointer.pointee.ep_attr.pointee.max_msg_size }
+
+    /// The longest message that may be injected: sent from a buffer that is free again when the call returns.
+    package var injectSize: Int { pointer.pointee.tx_attr.pointee.inject_size }
+
+    /// Operations that an endpoint made from this can have under way; settable before it is made.
+    package var queueSizes: (transmit: Int, receive: Int) {
+        get { (pointer.pointee.tx_attr.pointee.size, pointer.pointee.rx_attr.pointee.size) }
+        set {
+            pointer.pointee.tx_attr.pointee.size = newValue.transmit
+            pointer.pointee.rx_attr.pointee.size = newValue.receive
+        }
+    }
+
+    /// The remote side's address, in the information of a connection request.
+    package var peerAddress: NetworkAddress? {
+        guard let address = pointer.pointee.dest_addr else { return nil }
+        return NetworkAddress(
+            socketAddress: UnsafeRawBufferPointer(start: address, count: pointer.pointee.dest_addrlen))
+    }
+}

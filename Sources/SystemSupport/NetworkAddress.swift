@@ -1,0 +1,92 @@
+import Glibc
+
+/// An IPv4 or IPv6 address without port.
+public struct NetworkAddress: Hashable, Sendable, CustomStringConvertible {
+    public enum Family: Hashable, Sendable { case ipv4, ipv6 }
+
+    public let family: Family
+    /// In network order; an IPv4 address uses the first four.
+    private let bytes: SIMD16<UInt8>
+    /// The interface of a link-local IPv6 address; 0 where it has none.
+    private let scope: UInt32
+
+    /// Reads a literal such as `192.0.2.1`, `2001:db8::1` or `fe80::1%eth0`; nil when it is none. An IPv4 address
+    /// mapped into IPv6 becomes the IPv4 address that it stands for.
+    public init?(_ text: String) {
+        var hints = addrinfo()
+        hints.ai_flags = AI_NUMERICHOST
+        hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+        var result: UnsafeMutablePointer<addrinfo>?
+        guard !text.isEmpty, getaddrinfo(text, nil, &hints, &result) == 0, let result else { return nil }
+        defer { freeaddrinfo(result) }
+        guard let address = result.pointee.ai_addr else { return nil }
+        self.init(socketAddress: UnsafeRawBufferPointer(start: address, count: Int(result.pointee.ai_addrlen)))
+    }
+
+    /// Reads a `sockaddr_in` or `sockaddr_in6`; nil for other families and for too few bytes.
+    package init?(socketAddress raw: UnsafeRawBufferPointer) {
+        guard raw.count >= MemoryLayout<sa_family_t>.size else { return nil }
+        switch Int32(raw.loadUnaligned(as: sa_family_t.self)) {
+        case AF_INET where raw.count >= MemoryLayout<sockaddr_in>.size:
+            let address = raw.loadUnaligned(as: sockaddr_in.self)
+            var bytes = SIMD16<UInt8>()
+            withUnsafeBytes(of: address.sin_addr) { source in
+                for index in 0..<4 { bytes[index] = source[index] }
+            }
+            self.init(family: .ipv4, bytes: bytes, scope: 0)
+        case AF_INET6 where raw.count >= MemoryLayout<sockaddr_in6>.size:
+            let address = raw.loadUnaligned(as: sockaddr_in6.self)
+            var bytes = SIMD16<UInt8>()
+            withUnsafeBytes(of: address.sin6_addr) { source in
+                for index in 0..<16 { bytes[index] = source[index] }
+            }
+            let mappedPrefix: SIMD16<UInt8> = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0]
+            var prefix = bytes
+            for index in 12..<16 { prefix[index] = 0 }
+            if prefix == mappedPrefix {
+                self.init(
+                    family: .ipv4,
+                    bytes: [bytes[12], bytes[13], bytes[14], bytes[15], 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], scope: 0)
+            } else {
+                self.init(family: .ipv6, bytes: bytes, scope: address.sin6_scope_id)
+            }
+        default: return nil
+        }
+    }
+
+    private init(family: Family, bytes: SIMD16<UInt8>, scope: UInt32) {
+        self.family = family
+        self.bytes = bytes
+        self.scope = scope
+    }
+
+    /// 127.0.0.0/8 or ::1.
+    public var isLoopback: Bool {
+        switch family {
+        case .ipv4: bytes[0] == 127
+        case .ipv6: bytes == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]
+        }
+    }
+
+    public var description: String {
+        var text = [CChar](repeating: 0, count: Int(INET6_ADDRSTRLEN))
+        withUnsafeBytes(of: bytes) { source in
+            _ = inet_ntop(
+                family == .ipv4 ? AF_INET : AF_INET6, source.baseAddress, &text, socklen_t(INET6_ADDRSTRLEN))
+        }
+        let literal = String(decoding: text.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+        guard scope != 0 else { return literal }
+        var name = [CChar](repeating: 0, count: Int(IF_NAMESIZE))
+        guard if_indextoname(scope, &name) != nil else { return "\(literal)%\(scope)" }
+        return literal + "%" + String(decoding: name.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+    }
+}
+
+/// The port of a `sockaddr_in` or `sockaddr_in6`, nil for anything else.
+package func port(ofSocketAddress raw: UnsafeRawBufferPointer) -> UInt16? {
+    guard raw.count >= 4 else { return nil }
+    switch Int32(raw.loadUnaligned(as: sa_family_t.self)) {
+    case AF_INET, AF_INET6: return UInt16(bigEndian: raw.loadUnaligned(fromByteOffset: 2, as: UInt16.self))
+    default: return nil
+    }
+}
