@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/pidfd.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -46,5 +47,16 @@ static inline int rpmem_wifexited(int status) { return WIFEXITED(status); }
 static inline int rpmem_wexitstatus(int status) { return WEXITSTATUS(status); }
 static inline int rpmem_wifsignaled(int status) { return WIFSIGNALED(status); }
 static inline int rpmem_wtermsig(int status) { return WTERMSIG(status); }
+
+/// Collects a child that has ended: 1 with `code` (CLD_EXITED, CLD_KILLED, ...) and `status` (exit status or signal),
+/// 0 when it still runs, a negated errno otherwise (ECHILD: somebody else has collected it).
+static inline int rpmem_collect_child(int pidfd, int *code, int *status) {
+    siginfo_t info = {0};
+    if (waitid((idtype_t)P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG) != 0) return -errno;
+    if (info.si_pid == 0) return 0;
+    *code = info.si_code;
+    *status = info.si_status;
+    return 1;
+}
 
 #endif
