@@ -20,25 +20,25 @@ final class ChildProcess: Sendable {
     private let exit = Mutex<SessionEnding.Exit?>(nil)
 
     init(_ arguments: [String]) throws(SystemCallError) {
-        let (parentInput, childInput) = try Self.socketPair()
-        // The child's ends must not have the numbers that they are copied to.
+        // The child's ends must not have the numbers that they are copied to, hence the duplicates.
+        let sockets = try SocketPair()
+        let childInput = try sockets.first.duplicate()
         let outputPipe = try Pipe()
         let childOutput = try outputPipe.write.duplicate()
         let output = try outputPipe.takeRead().duplicate()
         let errorPipe = try Pipe()
         let childErrors = try errorPipe.write.duplicate()
         let errors = try errorPipe.takeRead().duplicate()
-        let childInputCopy = try childInput.duplicate()
         for number in [output.number, errors.number] {
             try retryingInterrupts("fcntl(F_SETFL)") { fcntl(number, F_SETFL, O_NONBLOCK) }
         }
         let child = try Self.spawn(
-            arguments, input: childInputCopy.number, output: childOutput.number, errors: childErrors.number)
+            arguments, input: childInput.number, output: childOutput.number, errors: childErrors.number)
         let process = pidfd_open(child, 0)
         self.process = process >= 0 ? process : nil
         self.output = output
         self.errors = errors
-        input = Mutex(parentInput.release())
+        input = Mutex(sockets.takeSecond().release())
     }
 
     /// Kills what still runs.
@@ -65,7 +65,7 @@ final class ChildProcess: Sendable {
                     return -1
                 }
                 return bytes[sent...].withUnsafeBytes {
-                    send(number, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL.rawValue) | Int32(MSG_DONTWAIT.rawValue))
+                    send(number, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT))
                 }
             }
             if result >= 0 {
@@ -162,15 +162,25 @@ final class ChildProcess: Sendable {
         argv.append(nil)
         defer { for argument in argv { free(argument) } }
         var child: pid_t = 0
-        let result = posix_spawnp(&child, argv[0], &actions, &attributes, argv, environ)
+        let result = posix_spawnp(&child, arguments[0], &actions, &attributes, argv, Glibc.environ)
         if result != 0 { throw SystemCallError("posix_spawn", on: arguments.first, errno: .init(rawValue: result)) }
         return child
     }
+}
 
-    private static func socketPair() throws(SystemCallError) -> (Descriptor, Descriptor) {
+/// Two connected sockets, close-on-exec.
+private struct SocketPair: ~Copyable {
+    let first: Descriptor
+    let second: Descriptor
+
+    init() throws(SystemCallError) {
         var ends: [Int32] = [-1, -1]
         let type = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
         if socketpair(AF_UNIX, type, 0, &ends) != 0 { throw .last("socketpair") }
-        return (Descriptor(owning: ends[0]), Descriptor(owning: ends[1]))
+        first = Descriptor(owning: ends[0])
+        second = Descriptor(owning: ends[1])
     }
+
+    /// The second socket; the first is closed.
+    consuming func takeSecond() -> Descriptor { second }
 }

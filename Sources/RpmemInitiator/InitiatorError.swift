@@ -114,7 +114,8 @@ extension SessionEnding {
         switch exit {
         case .status(0): "ssh ended"
         case .status(255): "ssh failed"
-        case .status(127): "the target's shell found no such command: is rpmemd in its PATH, or RPMEM_CMD wrong?: it ended"
+        case .status(127):
+            "the target's shell found no such command: is rpmemd in its PATH, or RPMEM_CMD wrong?: it ended"
         case .status(126): "the target's command is not executable: it ended"
         case .status(let status): "the target's command ended with status \(status)"
         case .signal(let number): "ssh was killed by signal \(number)"

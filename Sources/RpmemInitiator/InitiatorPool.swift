@@ -90,14 +90,16 @@ public final class InitiatorPool: Sendable {
                 provider: choice.provider, inlineSize: UInt64(LaneSet.inlineCapacity), descriptor: descriptor)
             let inBand: InBandAttributes
             if let creating {
-                guard case .create(let answer) = try control.exchange(
-                    .create(request, creating), within: options.openTimeout)
+                guard
+                    case .create(let answer) = try control.exchange(
+                        .create(request, creating), within: options.openTimeout)
                 else { throw InitiatorError.unfittingAnswer(target) }
                 inBand = answer
                 attributes = creating
             } else {
-                guard case .open(let answer, let found) = try control.exchange(
-                    .open(request), within: options.openTimeout)
+                guard
+                    case .open(let answer, let found) = try control.exchange(
+                        .open(request), within: options.openTimeout)
                 else { throw InitiatorError.unfittingAnswer(target) }
                 inBand = answer
                 attributes = found

@@ -11,15 +11,15 @@ final class PoolMonitor: Sendable {
     private let lanes: LaneSet
     private let failure: PoolFailure
     private let isClosing = Atomic<Bool>(false)
-    private let thread = Mutex<NamedThread?>(nil)
+    // Set before anybody else has this, and taken by the pool, whose lock lets one thread close it.
+    nonisolated(unsafe) private var thread: NamedThread?
 
     init(control: ControlConnection, lanes: LaneSet, failure: PoolFailure) throws(SystemCallError) {
         wakeUp = try WakeUp()
         self.control = control
         self.lanes = lanes
         self.failure = failure
-        let thread = try NamedThread(name: "rpmem-monitor") { [self] in watch() }
-        self.thread.withLock { $0 = thread }
+        thread = try NamedThread(name: "rpmem-monitor") { [self] in watch() }
     }
 
     /// Has it look again at what is to be watched: after a request.
@@ -29,8 +29,7 @@ final class PoolMonitor: Sendable {
     func stop() {
         isClosing.store(true, ordering: .releasing)
         wakeUp.signal()
-        let thread = self.thread.withLock { $0.take() }
-        thread?.join()
+        if let thread = thread.take() { thread.join() }
     }
 
     private func watch() {
