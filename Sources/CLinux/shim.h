@@ -7,6 +7,7 @@
 #endif
 #include <errno.h>
 #include <fcntl.h>
+#include <getopt.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
@@ -46,5 +47,28 @@ static inline int rpmem_wifexited(int status) { return WIFEXITED(status); }
 static inline int rpmem_wexitstatus(int status) { return WEXITSTATUS(status); }
 static inline int rpmem_wifsignaled(int status) { return WIFSIGNALED(status); }
 static inline int rpmem_wtermsig(int status) { return WTERMSIG(status); }
+
+/// What getopt_long(3) found in one step. It prints nothing; its state is the process's, so one caller at a time.
+struct rpmem_option_step {
+    int code;             // -1: no more options; '?': not an option, or ambiguous; ':': its argument is missing
+    int refused;          // with '?' and ':' the code of the option meant, 0 when there is none
+    const char *argument; // of this option, or NULL; points into the arguments
+    int next;             // index of the argument that comes next
+};
+
+/// `first` starts again from the first argument, with nothing remembered.
+static inline struct rpmem_option_step rpmem_next_option(
+    int count, char *const *arguments, const char *short_options, const struct option *long_options, int first) {
+    if (first) optind = 0;
+    opterr = 0;
+    optopt = 0;
+    int code = getopt_long(count, arguments, short_options, long_options, 0);
+    struct rpmem_option_step step = {
+        .code = code, .refused = optopt, .argument = optarg, .next = optind};
+    return step;
+}
+
+/// Takes the argument that comes next for the option just found.
+static inline void rpmem_take_next_argument(void) { optind++; }
 
 #endif
