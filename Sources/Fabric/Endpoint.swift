@@ -9,6 +9,8 @@ package final class Endpoint {
     private let domain: FabricDomain
     private let events: EventQueue
     private let completions: CompletionQueue
+    /// Whether fi_shutdown must be left out, see ``shutDown()``.
+    private let endsOnlyByClosing: Bool
 
     /// Makes an endpoint whose events and completions arrive in the queues, ready to post receives to.
     ///
@@ -22,6 +24,7 @@ package final class Endpoint {
         self.domain = domain
         self.events = events
         self.completions = completions
+        endsOnlyByClosing = info.providerName == "sockets"
         try check("fi_ep_bind(event queue)", fi_ep_bind(pointer, asFid(events.pointer), 0))
         try check(
             "fi_ep_bind(completion queue)",
@@ -44,8 +47,11 @@ package final class Endpoint {
     }
 
     /// Tells the peer that the lane is over; both sides get an event. Harmless when it is already.
+    ///
+    /// Nothing with the sockets provider, whose peers hear it when the endpoint is closed, that is, let go of:
+    /// after fi_shutdown it closes the lane's descriptor a second time, and by then the number may be somebody else's.
     package func shutDown() {
-        _ = fi_shutdown(pointer, 0)
+        if !endsOnlyByClosing { _ = fi_shutdown(pointer, 0) }
     }
 
     /// The peer's address as the provider knows it.

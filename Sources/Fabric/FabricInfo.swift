@@ -48,14 +48,19 @@ package final class FabricInfo {
         return FabricInfo(owning: found, library: library)
     }
 
+    /// libfabric's name for the provider that answered.
+    package var providerName: String {
+        pointer.pointee.fabric_attr.pointee.prov_name.map { String(cString: $0) } ?? ""
+    }
+
     /// The most lanes the provider's domain has queues for.
     package var laneLimit: Int {
         let domain = pointer.pointee.domain_attr.pointee
-        return min(domain.tx_ctx_cnt, domain.rx_ctx_cnt, domain.cq_cnt)
+        return min(limit(domain.tx_ctx_cnt), limit(domain.rx_ctx_cnt), limit(domain.cq_cnt))
     }
 
     /// The longest message or RDMA operation, in bytes.
-    package var maximumMessageSize: Int { pointer.pointee.ep_attr.pointee.max_msg_size }
+    package var maximumMessageSize: Int { limit(pointer.pointee.ep_attr.pointee.max_msg_size) }
 
     /// The longest message that may be injected: sent from a buffer that is free again when the call returns.
     package var injectSize: Int { pointer.pointee.tx_attr.pointee.inject_size }
@@ -76,3 +81,6 @@ package final class FabricInfo {
             socketAddress: UnsafeRawBufferPointer(start: address, count: pointer.pointee.dest_addrlen))
     }
 }
+
+/// A limit that libfabric gives as size_t, which comes over as Int: "none" is SIZE_MAX or a little less.
+private func limit(_ value: Int) -> Int { value < 0 ? .max : value }

@@ -1,0 +1,133 @@
+import CFabric
+import Fabric
+import Glibc
+import SystemSupport
+import Testing
+
+@Suite(.timeLimit(.minutes(2))) struct ConnectionTests {
+    @Test(arguments: loopbackProviders) func aProviderOffersLanesAndMessages(_ provider: String) throws {
+        let info = try FabricInfo.query(provider: provider, node: "127.0.0.1", service: nil, listening: true)
+        #expect(info.laneLimit > 0)
+        #expect(info.maximumMessageSize >= 8192 + 24)
+        #expect(info.queueSizes.transmit > 0 && info.queueSizes.receive > 0)
+    }
+
+    @Test func anUnknownProviderIsNoData() throws {
+        let error = #expect(throws: FabricError.self) {
+            _ = try FabricInfo.query(provider: "no-such", node: "127.0.0.1", service: nil, listening: true)
+        }
+        #expect(error?.code == Int32(FI_ENODATA))
+        #expect(error?.operation == "fi_getinfo")
+        #expect(error?.description.contains("no-such") == true)
+    }
+
+    @Test(arguments: loopbackProviders) func queueSizesAskedForAreKept(_ provider: String) throws {
+        let info = try FabricInfo.query(provider: provider, node: "127.0.0.1", service: nil, listening: true)
+        info.queueSizes = (transmit: 32, receive: 4)
+        #expect(info.queueSizes == (transmit: 32, receive: 4))
+    }
+
+    @Test(arguments: loopbackProviders) func eachListenerGetsAPortOfItsOwn(_ provider: String) throws {
+        let side = try Side(provider: provider, listening: true)
+        let first = try PassiveEndpoint(side.info, in: side.domain, events: side.events)
+        let otherInfo = try FabricInfo.query(provider: provider, node: "127.0.0.1", service: nil, listening: true)
+        let second = try PassiveEndpoint(otherInfo, in: side.domain, events: side.events)
+        #expect(first.port != 0 && second.port != 0 && first.port != second.port)
+    }
+
+    @Test(arguments: loopbackProviders) func aPortInUseIsRefused(_ provider: String) throws {
+        let side = try Side(provider: provider, listening: true)
+        let first = try PassiveEndpoint(side.info, in: side.domain, events: side.events)
+        let taken = try FabricInfo.query(
+            provider: provider, node: "127.0.0.1", service: String(first.port), listening: true)
+        let error = #expect(throws: FabricError.self) {
+            _ = try PassiveEndpoint(taken, in: side.domain, events: side.events)
+        }
+        // sockets says no more than that it cannot.
+        #expect(error?.code == (provider == "sockets" ? EINVAL : EADDRINUSE))
+    }
+
+    @Test(arguments: loopbackProviders) func bothSidesHearThatTheyAreConnected(_ provider: String) throws {
+        let target = try Side(provider: provider, listening: true)
+        let listener = try PassiveEndpoint(target.info, in: target.domain, events: target.events)
+        let accepting = try Running("target") {
+            let request = try target.waitForRequest()
+            let peer = request.info.peerAddress
+            try target.accept(request)
+            try target.waitForConnected()
+            return peer
+        }
+        let initiator = try Side(provider: provider, service: String(listener.port), listening: false)
+        try initiator.connect()
+        try initiator.waitForConnected()
+        #expect(try accepting.value()?.isLoopback == true)
+        #expect(initiator.endpoint?.peerAddress?.isLoopback == true)
+    }
+
+    @Test(arguments: loopbackProviders) func aRejectedLaneFails(_ provider: String) throws {
+        let target = try Side(provider: provider, listening: true)
+        let listener = try PassiveEndpoint(target.info, in: target.domain, events: target.events)
+        let initiator = try Side(provider: provider, service: String(listener.port), listening: false)
+        let connecting = try Running("initiator") {
+            try initiator.connect()
+            guard case .failed(let identity, let error) = try initiator.event() else {
+                throw TestFailure("not failed")
+            }
+            guard identity == initiator.endpoint?.identity else { throw TestFailure("another endpoint") }
+            return error
+        }
+        listener.reject(try target.waitForRequest())
+        #expect(try connecting.value().code == ECONNREFUSED)
+    }
+
+    @Test(arguments: loopbackProviders) func aPortWhereNobodyListensFails(_ provider: String) throws {
+        let port = try portThatNobodyListensOn()
+        let initiator = try Side(provider: provider, service: String(port), listening: false)
+        // sockets connects within the call, tcp later.
+        let failure: FabricError
+        do {
+            try initiator.connect()
+            guard case .failed(_, let error) = try initiator.event() else { throw TestFailure("not failed") }
+            failure = error
+        } catch let error as FabricError {
+            failure = error
+        }
+        #expect(failure.code == ECONNREFUSED)
+    }
+
+    @Test(arguments: loopbackProviders) func thePeerHearsOfAShutdown(_ provider: String) throws {
+        let pair = try Connected(provider)
+        pair.initiator.endpoint?.shutDown()
+        pair.initiator.endpoint = nil
+        // tcp notices when somebody reads the completion queue.
+        if provider == "tcp" {
+            try pair.target.post(.receive, 0..<8)
+            #expect(throws: FabricError.self) { _ = try pair.target.completion() }
+        }
+        try pair.target.waitForShutdown()
+    }
+
+    @Test func aQueueWithoutEventsHasNone() throws {
+        let side = try Side(provider: "sockets", listening: true)
+        if case .some = side.events.next() { Issue.record("an event out of nothing") }
+        if case .some = try side.events.wait(until: .after(milliseconds: 10)) { Issue.record("an event") }
+    }
+}
+
+/// A port that was free a moment ago: bound, so that nobody gets it, but not listened on.
+func portThatNobodyListensOn() throws -> UInt16 {
+    let number = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+    guard number >= 0 else { throw SystemCallError.last("socket") }
+    let descriptor = Descriptor(owning: number)
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+    var size = socklen_t(MemoryLayout<sockaddr_in>.size)
+    let result = withUnsafeMutablePointer(to: &address) { pointer in
+        pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { pointer in
+            bind(descriptor.number, pointer, size) == 0 && getsockname(descriptor.number, pointer, &size) == 0
+        }
+    }
+    guard result else { throw SystemCallError.last("bind") }
+    return UInt16(bigEndian: address.sin_port)
+}

@@ -1,0 +1,70 @@
+import CFabric
+import Fabric
+import Glibc
+import SystemSupport
+import Testing
+
+@Suite(.timeLimit(.minutes(2))) struct LifetimeTests {
+    @Test(arguments: loopbackProviders) func whatIsMadeInADomainKeepsItOpen(_ provider: String) throws {
+        weak var domain: FabricDomain?
+        var queue: CompletionQueue?
+        do {
+            let info = try FabricInfo.query(provider: provider, node: "127.0.0.1", service: nil, listening: true)
+            let opened = try FabricDomain(info)
+            domain = opened
+            queue = try CompletionQueue(in: opened, size: 4)
+        }
+        #expect(domain != nil)
+        var entry = fi_cq_msg_entry()
+        #expect(fi_cq_read(queue!.pointer, &entry, 1) == -Int(FI_EAGAIN))
+        queue = nil
+        #expect(domain == nil)
+    }
+
+    @Test(arguments: loopbackProviders) func anEndpointKeepsItsQueuesOpen(_ provider: String) throws {
+        weak var domain: FabricDomain?
+        weak var events: EventQueue?
+        weak var completions: CompletionQueue?
+        var endpoint: Endpoint?
+        do {
+            let port = try portThatNobodyListensOn()
+            let side = try Side(provider: provider, service: String(port), listening: false)
+            endpoint = try Endpoint(side.info, in: side.domain, events: side.events, completions: side.completions)
+            (domain, events, completions) = (side.domain, side.events, side.completions)
+        }
+        #expect(endpoint != nil && events != nil && completions != nil && domain != nil)
+        endpoint = nil
+        #expect(domain == nil && events == nil && completions == nil)
+    }
+
+    /// libfabric's sockets provider forgets that it has closed a lane's descriptor when the peer, or fi_shutdown,
+    /// ended the lane; a second close would hit whoever got the number since.
+    @Test(arguments: loopbackProviders, [true, false])
+    func endingALaneClosesNoDescriptorOfOthers(_ provider: String, peerFirst: Bool) throws {
+        let pair = try Connected(provider)
+        if peerFirst {
+            pair.target.endpoint?.shutDown()
+            pair.target.endpoint = nil
+            if provider == "sockets" { try pair.initiator.waitForShutdown() }
+        } else {
+            pair.initiator.endpoint?.shutDown()
+        }
+        var bystanders: [(number: Int32, inode: UInt64)] = []
+        for _ in 0..<64 {
+            let number = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+            bystanders.append((number, inode(number)))
+        }
+        pair.initiator.endpoint?.shutDown()
+        pair.initiator.endpoint = nil
+        for bystander in bystanders {
+            #expect(inode(bystander.number) == bystander.inode)
+            close(bystander.number)
+        }
+    }
+}
+
+/// The file behind a descriptor, 0 when it is closed.
+private func inode(_ descriptor: Int32) -> UInt64 {
+    var status = stat()
+    return fstat(descriptor, &status) == 0 ? UInt64(status.st_ino) : 0
+}
