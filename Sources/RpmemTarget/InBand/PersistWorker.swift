@@ -20,6 +20,21 @@ package enum WorkerEnd: Sendable {
     case fabricFailed(FabricError)
 }
 
+/// What makes the loop leave the way of a request. Plain data, unlike ``WorkerEnd``: it passes through every function
+/// on that way, and must cost nothing there.
+private enum Interruption {
+    case stopped
+    case violation(lane: Int, PersistRequestFault, PersistRequestHeader, receivedBytes: Int)
+    case overlappingRequest(lane: Int)
+    case persistFailed(lane: Int, errno: Int32)
+    /// Reading the completion queue failed; the code is positive.
+    case queueFailed(code: Int32)
+    /// The provider had no room for an answer for too long.
+    case noRoom
+    /// The reason is in the loop's `failure`.
+    case operationFailed
+}
+
 /// What all workers of a session share; constant while they run.
 struct PersistContext {
     /// The pool, as the peer addresses it.
@@ -54,7 +69,12 @@ struct PersistLoop: ~Copyable {
     private let ranges: UnsafeMutablePointer<DirtyRange>
     private var rangeCount = 0
     private var mustDrain = false
+    /// The reason for an interruption by ``Interruption/operationFailed``.
+    private var failure: FabricError?
 
+    /// libfabric's negated codes, as its data path returns them.
+    private static var tryAgain: Int { 0 &- Int(FI_EAGAIN) }
+    private static var errorAvailable: Int { 0 &- Int(FI_EAVAIL) }
     /// Completions taken at once, and so requests that share one drain.
     private static let batchSize = 64
     /// Ranges closer than this are synced as one: finding nothing to write between them costs nanoseconds, a second
@@ -70,7 +90,7 @@ struct PersistLoop: ~Copyable {
 
     /// - Parameters:
     ///   - queue: Where the lanes' completions arrive; must outlive this.
-    ///   - stop: Set, followed by a wake-up of the queue, to end ``serve()``; must outlive this.
+    ///   - stop: Set, followed by a wake-up of the queue, to end ``run()``; must outlive this.
     init(
         _ context: PersistContext, queue: UnsafeMutablePointer<fid_cq>, stop: UnsafePointer<Atomic<Bool>>
     ) {
@@ -90,25 +110,38 @@ struct PersistLoop: ~Copyable {
         ranges.deallocate()
     }
 
-    mutating func serve() -> WorkerEnd {
+    /// Serves requests until it is told to stop or must.
+    mutating func run() -> WorkerEnd {
+        switch serve() {
+        case .stopped: .stopped
+        case .violation(let lane, let fault, let header, let bytes):
+            .violation(lane: lane, fault, header, receivedBytes: bytes)
+        case .overlappingRequest(let lane): .overlappingRequest(lane: lane)
+        case .persistFailed(let lane, let errno): .persistFailed(lane: lane, errno: errno)
+        case .queueFailed(let code): .fabricFailed(FabricError("fi_cq_read", code: code))
+        case .noRoom:
+            .fabricFailed(FabricError("fi_inject", code: Int32(FI_EAGAIN), detail: "no room for an answer in 10 s"))
+        case .operationFailed:
+            .fabricFailed(failure ?? FabricError("fi_cq_readerr", code: Int32(FI_EIO)))
+        }
+    }
+
+    @inline(never)
+    private mutating func serve() -> Interruption {
         while true {
             let count = nextCompletions()
             if count <= 0 {
                 if stop.pointee.load(ordering: .acquiring) { return .stopped }
-                if count == -Int(FI_EAVAIL) {
-                    if let failure = closeFailedLane() { return failure }
+                if count == Self.errorAvailable {
+                    if let interruption = closeFailedLane() { return interruption }
                 } else if !isTransient(count) {
-                    return .fabricFailed(FabricError("fi_cq_read", code: Int32(truncatingIfNeeded: -count)))
+                    return .queueFailed(code: Int32(truncatingIfNeeded: 0 &- count))
                 }
                 continue
             }
-            var index = 0
-            while index < count {
-                if let failure = carryOut(completions[index]) { return failure }
-                index &+= 1
-            }
-            if let failure = makeDurable() { return failure }
-            if let failure = answerBatch() { return failure }
+            if let interruption = carryOut(first: count) { return interruption }
+            if let interruption = makeDurable() { return interruption }
+            if let interruption = answerBatch() { return interruption }
         }
     }
 
@@ -116,14 +149,14 @@ struct PersistLoop: ~Copyable {
     /// wait (a completion, or ``stop`` with a wake-up) always reaches the queue.
     private func nextCompletions() -> Int {
         var count = fi_cq_read(queue, completions, Self.batchSize)
-        if count != -Int(FI_EAGAIN) { return count }
+        if count != Self.tryAgain { return count }
         if context.pollNanoseconds != 0 {
             let start = monotonicNanoseconds()
             repeat {
                 var rounds = 0
                 while rounds < 16 {
                     count = fi_cq_read(queue, completions, Self.batchSize)
-                    if count != -Int(FI_EAGAIN) { return count }
+                    if count != Self.tryAgain { return count }
                     rounds &+= 1
                 }
                 if stop.pointee.load(ordering: .relaxed) { return count }
@@ -132,8 +165,18 @@ struct PersistLoop: ~Copyable {
         return fi_cq_sread(queue, completions, Self.batchSize, nil, -1)
     }
 
+    /// Carries out what the first `count` completions ask for.
+    private mutating func carryOut(first count: Int) -> Interruption? {
+        var index = 0
+        while index < count {
+            if let interruption = carryOut(completions[index]) { return interruption }
+            index &+= 1
+        }
+        return nil
+    }
+
     /// Checks one request and starts to persist its range; a violation ends the session.
-    private mutating func carryOut(_ completion: fi_cq_msg_entry) -> WorkerEnd? {
+    private mutating func carryOut(_ completion: fi_cq_msg_entry) -> Interruption? {
         // Answers that could not be injected complete too; only receives carry requests.
         guard completion.flags & UInt64(FI_RECV) != 0, let opaque = completion.op_context else { return nil }
         let lane = opaque.assumingMemoryBound(to: Lane.self)
@@ -188,7 +231,7 @@ struct PersistLoop: ~Copyable {
     }
 
     /// After this, every range of the batch is durable.
-    private mutating func makeDurable() -> WorkerEnd? {
+    private mutating func makeDurable() -> Interruption? {
         if mustDrain {
             context.persister.drain()
             mustDrain = false
@@ -210,7 +253,7 @@ struct PersistLoop: ~Copyable {
     }
 
     /// Answers every lane of the batch; where the provider has no room, lets it progress and tries again.
-    private mutating func answerBatch() -> WorkerEnd? {
+    private mutating func answerBatch() -> Interruption? {
         var deadline: UInt64 = 0
         while true {
             var waiting = 0
@@ -219,7 +262,7 @@ struct PersistLoop: ~Copyable {
                 let lane = batch[index]
                 index &+= 1
                 let result = answer(lane)
-                if result == -Int(FI_EAGAIN) {
+                if result == Self.tryAgain {
                     batch[waiting] = lane
                     waiting &+= 1
                 } else if result != 0 {
@@ -233,21 +276,14 @@ struct PersistLoop: ~Copyable {
             if stop.pointee.load(ordering: .relaxed) { return .stopped }
             let now = monotonicNanoseconds()
             if deadline == 0 { deadline = now &+ Self.roomNanoseconds }
-            if now > deadline {
-                return .fabricFailed(
-                    FabricError("fi_inject", code: Int32(FI_EAGAIN), detail: "no room for an answer in 10 s"))
-            }
+            if now > deadline { return .noRoom }
             // Reading the queue lets the provider move its sends on. What it returns joins the next round.
             let count = fi_cq_read(queue, completions, Self.batchSize)
             if count > 0 {
-                var index = 0
-                while index < count {
-                    if let failure = carryOut(completions[index]) { return failure }
-                    index &+= 1
-                }
-                if let failure = makeDurable() { return failure }
-            } else if count == -Int(FI_EAVAIL) {
-                if let failure = closeFailedLane() { return failure }
+                if let interruption = carryOut(first: count) { return interruption }
+                if let interruption = makeDurable() { return interruption }
+            } else if count == Self.errorAvailable {
+                if let interruption = closeFailedLane() { return interruption }
             }
         }
     }
@@ -278,20 +314,23 @@ struct PersistLoop: ~Copyable {
 
     /// Reads the queue's error. A lane that failed is closed, as lanes are when an initiator hangs up; what cannot be
     /// told apart ends the session.
-    private func closeFailedLane() -> WorkerEnd? {
+    @inline(never)
+    private mutating func closeFailedLane() -> Interruption? {
         guard let (error, opaque) = CompletionQueue.readError(queue) else { return nil }
-        guard let opaque else { return .fabricFailed(error) }
         let address = UInt(bitPattern: opaque)
         let first = UInt(bitPattern: context.lanes)
         let end = UInt(bitPattern: context.lanes + context.laneCount)
-        guard (first..<end).contains(address) else { return .fabricFailed(error) }
+        guard (first..<end).contains(address) else {
+            failure = error
+            return .operationFailed
+        }
         context.lanes[Int(address - first) / MemoryLayout<Lane>.stride].progress = .closed
         return nil
     }
 
     /// Whether a wait ended without completion for a reason that needs nothing done.
     private func isTransient(_ result: Int) -> Bool {
-        result == 0 || result == -Int(FI_EAGAIN) || result == -Int(FI_EINTR) || result == -Int(FI_ECANCELED)
+        result == 0 || result == Self.tryAgain || result == -Int(FI_EINTR) || result == -Int(FI_ECANCELED)
     }
 }
 
@@ -319,7 +358,7 @@ final class PersistWorker {
             thread = ThreadBox(
                 try NamedThread(name: "persist-\(number)") {
                     var loop = PersistLoop(start.context, queue: start.queue, stop: start.stop)
-                    let end = loop.serve()
+                    let end = loop.run()
                     if case .stopped = end { return }
                     onEnd(end)
                 })
