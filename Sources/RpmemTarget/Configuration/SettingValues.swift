@@ -29,6 +29,8 @@ package struct InternetAddress: Hashable, Sendable, CustomStringConvertible {
 
     /// Nil unless `text` is what inet_pton(3) takes: a literal, never a host name.
     package init?(_ text: String) {
+        // C would stop at a NUL and take the rest for nothing.
+        guard !text.utf8.contains(0) else { return nil }
         for (family, number, bound) in [
             (Family.ipv4, AF_INET, INET_ADDRSTRLEN), (Family.ipv6, AF_INET6, INET6_ADDRSTRLEN),
         ] {

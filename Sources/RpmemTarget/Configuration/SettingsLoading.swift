@@ -112,7 +112,7 @@ extension ConfigurationError.Problem {
         let remedy =
             switch errno {
             case .noSuchFileOrDirectory, .notDirectory: "name a file that exists with --config"
-            case .permissionDenied: "let user \(geteuid()) read it"
+            case .permissionDenied: "let user id \(geteuid()) read it"
             case .isDirectory: "name a file"
             case .fileTooLarge: "a configuration file has at most \(configurationFileLimit) bytes"
             default: "check the file"
