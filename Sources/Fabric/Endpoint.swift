@@ -14,7 +14,7 @@ package final class Endpoint {
 
     /// Makes an endpoint whose events and completions arrive in the queues, ready to post receives to.
     ///
-    /// Operations report their completion only where they ask for it with FI_COMPLETION.
+    /// Receives always report their completion, other operations only where they ask for it with FI_COMPLETION.
     package init(
         _ info: FabricInfo, in domain: FabricDomain, events: EventQueue, completions: CompletionQueue
     ) throws(FabricError) {
@@ -26,9 +26,9 @@ package final class Endpoint {
         self.completions = completions
         endsOnlyByClosing = info.providerName == "sockets"
         try check("fi_ep_bind(event queue)", fi_ep_bind(pointer, asFid(events.pointer), 0))
-        try check(
-            "fi_ep_bind(completion queue)",
-            fi_ep_bind(pointer, asFid(completions.pointer), rpmem_fi_bind_flags))
+        let queue = asFid(completions.pointer)
+        try check("fi_ep_bind(completion queue)", fi_ep_bind(pointer, queue, rpmem_fi_bind_transmit))
+        try check("fi_ep_bind(completion queue)", fi_ep_bind(pointer, queue, UInt64(FI_RECV)))
         try check("fi_enable", fi_enable(pointer))
     }
 

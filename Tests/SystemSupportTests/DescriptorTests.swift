@@ -68,11 +68,10 @@ import Testing
         }
         let box = Box()
         let thread = try NamedThread(name: "named-thread") {
-            var name = [CChar](repeating: 0, count: 16)
-            pthread_getname_np(pthread_self(), &name, name.count)
             var mask = sigset_t()
             pthread_sigmask(SIG_BLOCK, nil, &mask)
-            let text = String(decoding: name.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+            let comm = (try? readFile(Descriptor.open("/proc/thread-self/comm", O_RDONLY), limit: 100)) ?? []
+            let text = String(decoding: comm.dropLast(), as: UTF8.self)
             let blocks = sigismember(&mask, SIGTERM) == 1
             box.seen.withLock { $0 = Seen(name: text, blocksTermination: blocks) }
         }
