@@ -12,9 +12,12 @@
 #include <signal.h>
 #include <stdint.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <linux/openat2.h>
@@ -27,6 +30,28 @@ static inline int rpmem_openat2(int dirfd, const char *path, uint64_t flags, uin
 
 static const uint64_t rpmem_resolve_beneath = RESOLVE_BENEATH;
 static const uint64_t rpmem_resolve_no_magiclinks = RESOLVE_NO_MAGICLINKS;
+
+/// flock(2); Swift sees only the structure of that name.
+static inline int rpmem_flock(int fd, int operation) { return flock(fd, operation); }
+
+/// O_TMPFILE is made of other macros.
+static const int rpmem_o_tmpfile = O_TMPFILE;
+static const int rpmem_o_path = O_PATH;
+
+/// fallocate(2) modes: allocate without changing the size, and give blocks back.
+static const int rpmem_fallocate_keep_size = FALLOC_FL_KEEP_SIZE;
+static const int rpmem_fallocate_punch_hole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+static inline int rpmem_fallocate(int fd, int mode, int64_t offset, int64_t length) {
+    return fallocate(fd, mode, offset, length);
+}
+
+/// Whence values of lseek(2) for sparse files.
+static const int rpmem_seek_data = SEEK_DATA;
+static const int rpmem_seek_hole = SEEK_HOLE;
+
+/// Parts of a device number.
+static inline uint32_t rpmem_major(uint64_t device) { return major(device); }
+static inline uint32_t rpmem_minor(uint64_t device) { return minor(device); }
 
 /// MAP_SHARED_VALIDATE | MAP_SYNC, which Glibc's overlay may not define.
 #ifndef MAP_SHARED_VALIDATE
