@@ -1,0 +1,30 @@
+/// Where and how the initiator connects its lanes: 28 bytes of CREATE_RESP and OPEN_RESP.
+package struct InBandAttributes: Hashable, Sendable {
+    /// TCP or RDMA CM port that the target listens on; 1 or more in a decoded answer.
+    package var port: UInt16
+    package var method: PersistMethod
+    /// `fi_mr_key` of the pool's memory region (the field's `rkey`).
+    package var remoteKey: UInt64
+    /// The target's virtual address of the pool's first byte (the field's `raddr`).
+    package var remoteAddress: UInt64
+    /// Lanes granted; 1 or more in a decoded answer. Whether it is more than were asked for is the initiator's to check.
+    package var laneCount: UInt32
+
+    package init(port: UInt16, method: PersistMethod, remoteKey: UInt64, remoteAddress: UInt64, laneCount: UInt32) {
+        self.port = port
+        self.method = method
+        self.remoteKey = remoteKey
+        self.remoteAddress = remoteAddress
+        self.laneCount = laneCount
+    }
+
+    /// Writes those 28 bytes.
+    func write(to writer: inout ByteWriter) {
+        writer.write(UInt32(port))
+        writer.write(method.rawValue)
+        writer.write(remoteKey)
+        writer.write(remoteAddress)
+        // Not converted by targets, and initiators depend on that.
+        writer.write(laneCount, .host)
+    }
+}

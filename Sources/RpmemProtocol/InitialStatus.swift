@@ -1,0 +1,36 @@
+import Glibc
+
+/// The first thing that the target writes: four bytes, in host byte order. `rpmem-protocol.md`, section 1.
+package enum InitialStatus: Hashable, Sendable {
+    /// Requests may come.
+    case ready
+    /// The target ends; stock initiators show `strerror` of this number.
+    case failed(errno: Int32)
+
+    /// Bytes on the wire.
+    package static let size = 4
+
+    /// Linux hands out no larger errno (`MAX_ERRNO`).
+    private static let errnos: ClosedRange<Int32> = 1...4095
+
+    /// The bytes to send. A failure without a usable errno says EIO, so that it never reads as ready.
+    package func encode() -> [UInt8] {
+        var writer = ByteWriter(capacity: Self.size)
+        switch self {
+        case .ready: writer.write(UInt32(0), .host)
+        case .failed(let errno): writer.write(UInt32(Self.errnos.contains(errno) ? errno : EIO), .host)
+        }
+        return writer.bytes
+    }
+
+    /// - Parameter value: The four bytes in host byte order; nil when they can't be an errno.
+    package init?(decoding value: UInt32) {
+        if value == 0 {
+            self = .ready
+        } else if let errno = Int32(exactly: value), Self.errnos.contains(errno) {
+            self = .failed(errno: errno)
+        } else {
+            return nil
+        }
+    }
+}

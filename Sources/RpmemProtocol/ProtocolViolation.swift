@@ -1,0 +1,83 @@
+/// A request that can't be understood or must not be served, whatever the state of the session. The target answers with
+/// ``response``, and ends: what follows on the connection has no meaning any more.
+package struct ProtocolViolation: Error, Hashable, Sendable {
+    /// The request it was; nil when its type is unknown.
+    package let request: RequestKind?
+    package let cause: Cause
+
+    package init(request: RequestKind?, cause: Cause) {
+        self.request = request
+        self.cause = cause
+    }
+
+    package enum Cause: Error, Hashable, Sendable {
+        /// The type as it came.
+        case unknownType(UInt32)
+        /// The size as stated in the header.
+        case messageSize(UInt64)
+        case version(major: UInt16, minor: UInt16)
+        /// The descriptor's size as stated, and the bytes of the message that are left for it.
+        case descriptorSize(UInt32, room: Int)
+        /// The number as it came.
+        case provider(UInt32)
+        case noLanes
+        case descriptor(PoolDescriptor.Fault)
+        /// More than ``ControlProtocol/maximumPendingBytes`` without waiting for an answer.
+        case sentAhead
+    }
+
+    /// What to answer with.
+    package var status: Status {
+        switch cause {
+        case .unknownType, .messageSize, .version, .descriptorSize, .sentAhead: .badProtocol
+        case .provider: .badProvider
+        case .noLanes: .badLaneCount
+        case .descriptor: .badName
+        }
+    }
+
+    /// The answer: in the shape that fits the request, or see ``Response/refused(_:_:)`` when it is unknown.
+    package var response: Response { .refused(request, status) }
+}
+
+extension ProtocolViolation: CustomStringConvertible {
+    /// For the log: which request, what is wrong with it, what would be right.
+    package var description: String {
+        if let request { "\(request.name) request: \(reason)" } else { "control connection: \(reason)" }
+    }
+
+    private var reason: String {
+        switch cause {
+        case .unknownType(let code):
+            if RequestKind.allCases.contains(where: { $0.responseCode == code }) {
+                "message type \(code) is an answer, and only initiators get those"
+            } else {
+                "message type \(code) is unknown: is it an initiator of PMDK 1.4 to 1.12.1 that is talking?"
+            }
+        case .messageSize(let size):
+            if let sizes = request?.requestSizes {
+                sizes.count == 1
+                    ? "states a size of \(size) bytes, but has \(sizes.lowerBound)"
+                    : "states a size of \(size) bytes: \(sizes.lowerBound) to \(sizes.upperBound) are possible"
+            } else {
+                "states a size of \(size) bytes"
+            }
+        case .version(let major, let minor):
+            """
+            protocol version \(major).\(minor), but only \(ControlProtocol.version.major).\
+            \(ControlProtocol.version.minor) is spoken here: use a librpmem of PMDK 1.4 to 1.12.1
+            """
+        case .descriptorSize(let size, let room):
+            "states a pool descriptor of \(size) bytes, but the message has \(room) for it"
+        case .provider(let number):
+            "provider number \(number) is unknown: "
+                + Provider.allCases.map { "\($0.rawValue) is \($0.name)" }.joined(separator: ", ")
+        case .noLanes:
+            "asks for 0 lanes: at least 1 is needed"
+        case .descriptor(let fault):
+            fault.description
+        case .sentAhead:
+            "the initiator sent more than \(ControlProtocol.maximumPendingBytes) bytes without waiting for an answer"
+        }
+    }
+}

@@ -1,0 +1,98 @@
+/// A message from the initiator on the control connection. `rpmem-protocol.md`, section 2.
+package enum Request: Hashable, Sendable {
+    /// Make a pool with these attributes; ``PoolAttributes/none`` for a pool set without headers.
+    case create(PoolRequest, PoolAttributes)
+    case open(PoolRequest)
+    case close(CloseFlags)
+    case setAttributes(PoolAttributes)
+
+    package var kind: RequestKind {
+        switch self {
+        case .create: .create
+        case .open: .open
+        case .close: .close
+        case .setAttributes: .setAttributes
+        }
+    }
+}
+
+/// What CREATE and OPEN have in common.
+package struct PoolRequest: Hashable, Sendable {
+    /// Bytes to be mapped and registered; any value may arrive, zero included.
+    package var poolSize: UInt64
+    /// Lanes the initiator would use; at least 1 in a decoded request, and no upper limit: the target grants fewer.
+    package var laneCount: UInt32
+    package var provider: Provider
+    /// Bytes of data that the initiator may put into one persist request (the field's `buff_size`). Any value may
+    /// arrive: the target must cap it before it allocates.
+    package var inlineSize: UInt64
+    package var descriptor: PoolDescriptor
+
+    package init(
+        poolSize: UInt64, laneCount: UInt32, provider: Provider, inlineSize: UInt64, descriptor: PoolDescriptor
+    ) {
+        self.poolSize = poolSize
+        self.laneCount = laneCount
+        self.provider = provider
+        self.inlineSize = inlineSize
+        self.descriptor = descriptor
+    }
+}
+
+/// What CLOSE asks for besides closing. Bits without a name may arrive; they mean nothing.
+package struct CloseFlags: OptionSet, Hashable, Sendable {
+    package let rawValue: UInt32
+
+    package init(rawValue: UInt32) {
+        self.rawValue = rawValue
+    }
+
+    /// Remove the pool; honoured only if this session created it.
+    package static let remove = CloseFlags(rawValue: 1)
+}
+
+extension Request {
+    /// The bytes to send; at most ``ControlProtocol/maximumMessageSize``.
+    package func encode() -> [UInt8] {
+        var size = kind.fixedRequestSize
+        switch self {
+        case .create(let pool, _), .open(let pool): size += pool.descriptor.bytes.count + 1
+        case .close, .setAttributes: break
+        }
+        var writer = ByteWriter(capacity: size)
+        writer.write(kind.rawValue)
+        writer.write(UInt64(size))
+        switch self {
+        case .create(let pool, let attributes):
+            pool.writeCommonPart(to: &writer)
+            attributes.write(to: &writer)
+            pool.writeDescriptor(to: &writer)
+        case .open(let pool):
+            pool.writeCommonPart(to: &writer)
+            pool.writeDescriptor(to: &writer)
+        case .close(let flags):
+            // The one field of a request that initiators do not convert.
+            writer.write(flags.rawValue, .host)
+        case .setAttributes(let attributes):
+            attributes.write(to: &writer)
+        }
+        return writer.bytes
+    }
+}
+
+extension PoolRequest {
+    fileprivate func writeCommonPart(to writer: inout ByteWriter) {
+        writer.write(ControlProtocol.version.major)
+        writer.write(ControlProtocol.version.minor)
+        writer.write(poolSize)
+        writer.write(laneCount)
+        writer.write(provider.rawValue)
+        writer.write(inlineSize)
+    }
+
+    fileprivate func writeDescriptor(to writer: inout ByteWriter) {
+        writer.write(UInt32(descriptor.bytes.count + 1))
+        writer.write(descriptor.bytes)
+        writer.write(UInt8(0))
+    }
+}

@@ -1,0 +1,54 @@
+/// A message from the target on the control connection. `rpmem-protocol.md`, section 2.
+package enum Response: Hashable, Sendable {
+    case create(InBandAttributes)
+    case open(InBandAttributes, PoolAttributes)
+    case close
+    case setAttributes
+    /// The request failed: a status other than ``Status/success``, and the request that it was.
+    ///
+    /// nil stands for a request of a type that the target doesn't know. Its answer is a bare header whose type is 0,
+    /// which no message has: so nobody can take it for an answer of that type and another size.
+    case refused(RequestKind?, Status)
+
+    package var status: Status {
+        if case .refused(_, let status) = self { status } else { .success }
+    }
+
+    /// The request it answers; nil when the target didn't know its type.
+    package var request: RequestKind? {
+        switch self {
+        case .create: .create
+        case .open: .open
+        case .close: .close
+        case .setAttributes: .setAttributes
+        case .refused(let request, _): request
+        }
+    }
+
+    /// The bytes to send. A refusal has the full size of its type, the rest zero: stock initiators check type and size
+    /// before they look at the status. A refusal with ``Status/success`` says ``Status/fatal``, for it has nothing to
+    /// make a success of.
+    package func encode() -> [UInt8] {
+        let size = request?.responseSize ?? ControlProtocol.responseHeaderSize
+        var writer = ByteWriter(capacity: size)
+        if case .refused(_, .success) = self {
+            writer.write(Status.fatal.rawValue)
+        } else {
+            writer.write(status.rawValue)
+        }
+        writer.write(request?.responseCode ?? 0)
+        writer.write(UInt64(size))
+        switch self {
+        case .create(let inBand):
+            inBand.write(to: &writer)
+        case .open(let inBand, let attributes):
+            inBand.write(to: &writer)
+            attributes.write(to: &writer)
+        case .close, .setAttributes:
+            break
+        case .refused:
+            writer.zeroFill(to: size)
+        }
+        return writer.bytes
+    }
+}
