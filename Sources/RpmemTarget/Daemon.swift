@@ -58,7 +58,7 @@ private func serve(_ overrides: CommandLineOverrides) -> Int32 {
             _ = try PoolStore(directory: settings.poolsetDirectory.value, partMode: settings.partMode.value)
         } catch {
             log.error("\(error)")
-            sendInitialStatus(.failed(errno: Refusal(error).errno))
+            sendInitialStatus(.failed(errno: error.errno.rawValue))
             return 1
         }
         return TargetSession(
@@ -101,7 +101,7 @@ private func remove(
             return 0
         } catch {
             log.error("removing \(descriptor): \(error)")
-            return Refusal(error).errno
+            return error.errno.rawValue
         }
     } catch {
         log.error("--remove: \(error)")

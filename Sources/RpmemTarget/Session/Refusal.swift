@@ -34,3 +34,9 @@ struct Refusal: Error {
         }
     }
 }
+
+extension Refusal {
+    init(_ error: PoolError) {
+        self.init(error.status, "\(error)")
+    }
+}
