@@ -88,6 +88,19 @@ import Testing
         }
     }
 
+    @Test func theExampleOfTheFormatPageIsValid() throws {
+        let page = try text("man/rpmemd.conf.5").split(separator: "\n" as Character).map(String.init)
+        let start = try #require(page.firstIndex(of: ".EX"))
+        let example = page[(start + 1)...].prefix { $0 != ".EE" }.map(plain).joined(separator: "\n")
+        let entries = try parseConfigurationFile(Array(example.utf8)).map { try $0.get() }
+        #expect(entries.count == 6)
+        var settings = Settings(home: "/")
+        for entry in entries {
+            let key = try #require(SettingKey(rawValue: entry.key))
+            try settings.assign(key, entry.value, from: .default, home: "/")
+        }
+    }
+
     @Test(arguments: ["man/rpmemd.1", "man/rpmemd.conf.5"])
     func thePagesAreOfThisVersion(page: String) throws {
         #expect(try text(page).contains("\"rpmemd \(daemonVersion)\""))
