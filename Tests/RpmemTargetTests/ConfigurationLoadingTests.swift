@@ -95,6 +95,12 @@ final class ConfigurationTestDirectory {
                 + "name a file that exists with --config")
     }
 
+    @Test func aGivenFileWithoutNameIsRefused() {
+        let error = failure(CommandLineOverrides(configurationFile: ""))
+        #expect(error?.errno == .noSuchFileOrDirectory)
+        #expect(error?.description.hasPrefix("'': cannot be read: ") == true)
+    }
+
     @Test func aDirectoryIsNotAConfigurationFile() {
         mkdir(directory.otherFile, 0o700)
         #expect(failure(CommandLineOverrides(configurationFile: directory.otherFile))?.errno == .isDirectory)

@@ -79,7 +79,7 @@ struct LoggingTestPipe: ~Copyable {
     @Test func aNewFileIsNotForEveryone() throws {
         let path = directory.path + "/log"
         let pipe = try LoggingTestPipe()
-        open(try settings((.logFile, path)), standardError: pipe.number).error("x")
+        SessionLog.open(try settings((.logFile, path)), standardError: pipe.number).error("x")
         var status = stat()
         #expect(stat(path, &status) == 0)
         #expect(status.st_mode & 0o137 == 0)
