@@ -38,7 +38,7 @@ struct MessageBuffer {
         return ByteReader(bytes[start..<start + count])
     }
 
-    /// Lets go of everything, for good.
+    /// Lets go of everything, and of what is still appended.
     mutating func close() {
         bytes = []
         start = 0

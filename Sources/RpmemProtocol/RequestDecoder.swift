@@ -18,7 +18,7 @@ package struct RequestDecoder: Sendable {
 
     /// Adds bytes behind those that came before. After a violation they are dropped.
     package mutating func append(_ bytes: some Collection<UInt8>) {
-        if violation == nil { buffer.append(bytes) }
+        buffer.append(bytes)
     }
 
     /// The next complete request; nil when more bytes are needed.

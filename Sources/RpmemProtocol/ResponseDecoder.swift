@@ -14,7 +14,7 @@ package struct ResponseDecoder: Sendable {
 
     /// Adds bytes behind those that came before. After a violation they are dropped.
     package mutating func append(_ bytes: some Collection<UInt8>) {
-        if violation == nil { buffer.append(bytes) }
+        buffer.append(bytes)
     }
 
     /// The four bytes that come before any answer; nil when more bytes are needed.
