@@ -1,5 +1,6 @@
 import CLinux
 import CNdctl
+import CPmem
 import Glibc
 import SystemPackage
 import SystemSupport
@@ -136,4 +137,9 @@ package final class DeviceDAX: Sendable {
         guard read(descriptor.number, &digit, 1) == 1, digit != UInt8(ascii: "0") else { return .notNeeded }
         return access(attribute, W_OK) == 0 ? .available : .denied
     }
+}
+
+/// Flushes and drains bytes of a mapped Device DAX, which is persistent memory always.
+package func persistDeviceBytes(_ address: UnsafeRawPointer, _ length: Int) {
+    pmem_persist(address, length)
 }

@@ -2,9 +2,9 @@ import CLinux
 import CNdctl
 import CPmem
 import Glibc
+import Synchronization
 import SystemPackage
 import SystemSupport
-import Synchronization
 
 /// A piece of a file or device to map.
 package struct Segment: Sendable {
