@@ -6,6 +6,7 @@ import SystemSupport
 package final class Endpoint {
     package let pointer: UnsafeMutablePointer<fid_ep>
     // Kept until this is closed: libfabric refuses to close what an endpoint is bound to.
+    private let info: FabricInfo
     private let domain: FabricDomain
     private let events: EventQueue
     private let completions: CompletionQueue
@@ -21,6 +22,7 @@ package final class Endpoint {
         var endpoint: UnsafeMutablePointer<fid_ep>?
         try check("fi_endpoint", fi_endpoint(domain.domain, info.pointer, &endpoint, nil))
         pointer = endpoint!
+        self.info = info
         self.domain = domain
         self.events = events
         self.completions = completions
@@ -70,6 +72,8 @@ package final class PassiveEndpoint {
     package let pointer: UnsafeMutablePointer<fid_pep>
     /// Where it listens.
     package let port: UInt16
+    // The sockets provider goes on using it for the requests that come in.
+    private let info: FabricInfo
     private let domain: FabricDomain
     private let events: EventQueue
 
@@ -87,6 +91,7 @@ package final class PassiveEndpoint {
             throw error
         }
         self.pointer = pointer
+        self.info = info
         self.domain = domain
         self.events = events
     }

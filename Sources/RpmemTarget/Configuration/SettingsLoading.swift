@@ -117,6 +117,7 @@ extension ConfigurationError.Problem {
             case .fileTooLarge: "a configuration file has at most \(configurationFileLimit) bytes"
             default: "check the file"
             }
-        return .init(at: path.isEmpty ? "''" : escapingControls(path), "cannot be read: \(errno); \(remedy)", errno: errno)
+        return .init(
+            at: path.isEmpty ? "''" : escapingControls(path), "cannot be read: \(errno); \(remedy)", errno: errno)
     }
 }

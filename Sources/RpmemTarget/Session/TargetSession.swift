@@ -265,7 +265,7 @@ package final class TargetSession {
                 pool: pool, lanes: lanes, created: attributes != nil, laneDeadline: laneDeadline())
         } catch {
             let refusal = Refusal(error, provider: request.provider)
-            closePool(pool, discarding: attributes != nil)
+            closePool(pool, attributes == nil ? .keep : .takeBack)
             throw refusal
         }
     }
@@ -342,13 +342,25 @@ package final class TargetSession {
         if removing, !open.created {
             log.notice("CLOSE asks to remove the pool, which only the session that created it may: it is kept")
         }
-        return closePool(open.pool, discarding: open.created && (unused || removing))
+        return closePool(open.pool, unused ? .takeBack : removing && open.created ? .remove : .keep)
+    }
+
+    /// What becomes of a pool's files.
+    private enum Disposal {
+        case keep
+        /// The directory is to be as it was before CREATE.
+        case takeBack
+        case remove
     }
 
     @discardableResult
-    private func closePool(_ pool: Pool, discarding: Bool) -> Bool {
+    private func closePool(_ pool: Pool, _ disposal: Disposal) -> Bool {
         do throws(PoolError) {
-            if discarding { try pool.abandonCreated() } else { try pool.close() }
+            switch disposal {
+            case .keep: try pool.close()
+            case .takeBack: try pool.abandonCreated()
+            case .remove: try pool.remove()
+            }
             return true
         } catch {
             log.error("closing the pool: \(error)")
