@@ -136,7 +136,7 @@ import Testing
         #expect(try settings(.inBandAddress, "session").inBandAddress.value == nil)
     }
 
-    @Test(arguments: ["localhost", "192.0.2", "192.0.2.1:80", "::g", "192.0.2.1/24", "fe80::1%lo", "1.2.3.4\u{0}"])
+    @Test(arguments: ["localhost", "192.0.2", "192.0.2.1:80", "::g", "192.0.2.1/24", "1.2.3.4\u{0}"])
     func whatIsNotAnAddressIsRefused(text: String) {
         #expect(refusal(.inBandAddress, text)?.contains("is not a numeric IPv4 or IPv6 address; write one of") == true)
     }
