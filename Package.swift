@@ -65,7 +65,9 @@ let package = Package(
         .testTarget(
             name: "PoolSetsTests", dependencies: ["PoolSets", "TestSupport"], swiftSettings: strict),
         .testTarget(name: "RpmemTargetTests",
-            dependencies: ["CFabric", "PersistentMemory", "RpmemProtocol", "RpmemTarget", "TestSupport"], swiftSettings: strict),
+            dependencies: [
+                "CFabric", "PersistentMemory", "PoolSets", "RpmemProtocol", "RpmemTarget", "SystemSupport", "TestSupport",
+            ], swiftSettings: strict),
         .testTarget(
             name: "RpmemInitiatorTests", dependencies: ["RpmemInitiator", "TestSupport"], swiftSettings: strict),
         .testTarget(
