@@ -64,7 +64,10 @@ let package = Package(
             name: "PersistentMemoryTests", dependencies: ["PersistentMemory", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "PoolSetsTests", dependencies: ["PoolSets", "TestSupport"], swiftSettings: strict),
-        .testTarget(name: "RpmemTargetTests", dependencies: ["RpmemTarget", "TestSupport"], swiftSettings: strict),
+        .testTarget(name: "RpmemTargetTests",
+            dependencies: [
+                "CFabric", "PersistentMemory", "PoolSets", "RpmemProtocol", "RpmemTarget", "SystemSupport", "TestSupport",
+            ], swiftSettings: strict),
         .testTarget(
             name: "RpmemInitiatorTests", dependencies: ["RpmemInitiator", "TestSupport"], swiftSettings: strict),
         .testTarget(

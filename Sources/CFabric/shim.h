@@ -33,7 +33,8 @@ static const uint32_t rpmem_fi_api_version = FI_VERSION(1, 4);
 static const uint64_t rpmem_fi_mode = FI_CONTEXT | FI_LOCAL_MR | FI_RX_CQ_DATA;
 static const int rpmem_fi_mr_mode = FI_MR_BASIC;
 static const uint64_t rpmem_fi_msg_order = FI_ORDER_RAW | FI_ORDER_SAW;
-static const uint64_t rpmem_fi_bind_flags = FI_TRANSMIT | FI_RECV | FI_SELECTIVE_COMPLETION;
+static const uint64_t rpmem_fi_bind_transmit = FI_TRANSMIT | FI_SELECTIVE_COMPLETION;
+static const uint64_t rpmem_fi_completion = FI_COMPLETION;
 static const uint64_t rpmem_fi_source = FI_SOURCE;
 
 static const uint64_t rpmem_fi_key_notavail = FI_KEY_NOTAVAIL;

@@ -7,14 +7,18 @@
 #endif
 #include <errno.h>
 #include <fcntl.h>
+#include <getopt.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/pidfd.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <linux/openat2.h>
@@ -27,6 +31,28 @@ static inline int rpmem_openat2(int dirfd, const char *path, uint64_t flags, uin
 
 static const uint64_t rpmem_resolve_beneath = RESOLVE_BENEATH;
 static const uint64_t rpmem_resolve_no_magiclinks = RESOLVE_NO_MAGICLINKS;
+
+/// flock(2); Swift sees only the structure of that name.
+static inline int rpmem_flock(int fd, int operation) { return flock(fd, operation); }
+
+/// O_TMPFILE is made of other macros.
+static const int rpmem_o_tmpfile = O_TMPFILE;
+static const int rpmem_o_path = O_PATH;
+
+/// fallocate(2) modes: allocate without changing the size, and give blocks back.
+static const int rpmem_fallocate_keep_size = FALLOC_FL_KEEP_SIZE;
+static const int rpmem_fallocate_punch_hole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+static inline int rpmem_fallocate(int fd, int mode, int64_t offset, int64_t length) {
+    return fallocate(fd, mode, offset, length);
+}
+
+/// Whence values of lseek(2) for sparse files.
+static const int rpmem_seek_data = SEEK_DATA;
+static const int rpmem_seek_hole = SEEK_HOLE;
+
+/// Parts of a device number.
+static inline uint32_t rpmem_major(uint64_t device) { return major(device); }
+static inline uint32_t rpmem_minor(uint64_t device) { return minor(device); }
 
 /// MAP_SHARED_VALIDATE | MAP_SYNC, which Glibc's overlay may not define.
 #ifndef MAP_SHARED_VALIDATE
@@ -62,5 +88,28 @@ static inline int rpmem_collect_child(int pidfd, int *code, int *status) {
     *status = info.si_status;
     return 1;
 }
+
+/// What getopt_long(3) found in one step. It prints nothing; its state is the process's, so one caller at a time.
+struct rpmem_option_step {
+    int code;             // -1: no more options; '?': not an option, or ambiguous; ':': its argument is missing
+    int refused;          // with '?' and ':' the code of the option meant, 0 when there is none
+    const char *argument; // of this option, or NULL; points into the arguments
+    int next;             // index of the argument that comes next
+};
+
+/// `first` starts again from the first argument, with nothing remembered.
+static inline struct rpmem_option_step rpmem_next_option(
+    int count, char *const *arguments, const char *short_options, const struct option *long_options, int first) {
+    if (first) optind = 0;
+    opterr = 0;
+    optopt = 0;
+    int code = getopt_long(count, arguments, short_options, long_options, 0);
+    struct rpmem_option_step step = {
+        .code = code, .refused = optopt, .argument = optarg, .next = optind};
+    return step;
+}
+
+/// Takes the argument that comes next for the option just found.
+static inline void rpmem_take_next_argument(void) { optind++; }
 
 #endif

@@ -6,6 +6,7 @@ import SystemSupport
 package final class Endpoint {
     package let pointer: UnsafeMutablePointer<fid_ep>
     // Kept until this is closed: libfabric refuses to close what an endpoint is bound to.
+    private let info: FabricInfo
     private let domain: FabricDomain
     private let events: EventQueue
     private let completions: CompletionQueue
@@ -14,21 +15,22 @@ package final class Endpoint {
 
     /// Makes an endpoint whose events and completions arrive in the queues, ready to post receives to.
     ///
-    /// Operations report their completion only where they ask for it with FI_COMPLETION.
+    /// Receives always report their completion, other operations only where they ask for it with FI_COMPLETION.
     package init(
         _ info: FabricInfo, in domain: FabricDomain, events: EventQueue, completions: CompletionQueue
     ) throws(FabricError) {
         var endpoint: UnsafeMutablePointer<fid_ep>?
         try check("fi_endpoint", fi_endpoint(domain.domain, info.pointer, &endpoint, nil))
         pointer = endpoint!
+        self.info = info
         self.domain = domain
         self.events = events
         self.completions = completions
         endsOnlyByClosing = info.providerName == "sockets"
         try check("fi_ep_bind(event queue)", fi_ep_bind(pointer, asFid(events.pointer), 0))
-        try check(
-            "fi_ep_bind(completion queue)",
-            fi_ep_bind(pointer, asFid(completions.pointer), rpmem_fi_bind_flags))
+        let queue = asFid(completions.pointer)
+        try check("fi_ep_bind(completion queue)", fi_ep_bind(pointer, queue, rpmem_fi_bind_transmit))
+        try check("fi_ep_bind(completion queue)", fi_ep_bind(pointer, queue, UInt64(FI_RECV)))
         try check("fi_enable", fi_enable(pointer))
     }
 
@@ -70,6 +72,8 @@ package final class PassiveEndpoint {
     package let pointer: UnsafeMutablePointer<fid_pep>
     /// Where it listens.
     package let port: UInt16
+    // The sockets provider goes on using it for the requests that come in.
+    private let info: FabricInfo
     private let domain: FabricDomain
     private let events: EventQueue
 
@@ -87,6 +91,7 @@ package final class PassiveEndpoint {
             throw error
         }
         self.pointer = pointer
+        self.info = info
         self.domain = domain
         self.events = events
     }

@@ -13,11 +13,14 @@ public struct NetworkAddress: Hashable, Sendable, CustomStringConvertible {
     /// Reads a literal such as `192.0.2.1`, `2001:db8::1` or `fe80::1%eth0`; nil when it is none. An IPv4 address
     /// mapped into IPv6 becomes the IPv4 address that it stands for.
     public init?(_ text: String) {
+        // getaddrinfo also reads `1.2` and `0x7f000001`, which no configuration should mean.
+        var strict = in_addr()
+        guard !text.utf8.contains(0), text.contains(":") || inet_pton(AF_INET, text, &strict) == 1 else { return nil }
         var hints = addrinfo()
         hints.ai_flags = AI_NUMERICHOST
         hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
         var result: UnsafeMutablePointer<addrinfo>?
-        guard !text.isEmpty, getaddrinfo(text, nil, &hints, &result) == 0, let result else { return nil }
+        guard getaddrinfo(text, nil, &hints, &result) == 0, let result else { return nil }
         defer { freeaddrinfo(result) }
         guard let address = result.pointee.ai_addr else { return nil }
         self.init(socketAddress: UnsafeRawBufferPointer(start: address, count: Int(result.pointee.ai_addrlen)))

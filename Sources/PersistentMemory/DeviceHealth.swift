@@ -1,0 +1,114 @@
+import CPmem
+import Glibc
+import SystemSupport
+
+/// A range of a part that the medium cannot read back.
+package struct BadBlock: Sendable, Equatable, CustomStringConvertible {
+    /// Bytes from the start of the part.
+    package var offset: UInt64
+    /// Bytes.
+    package var length: UInt64
+
+    package init(offset: UInt64, length: UInt64) {
+        self.offset = offset
+        self.length = length
+    }
+
+    package var description: String { "\(length) bytes at offset \(offset)" }
+}
+
+/// What the device under a part says about itself. Each closure takes an open descriptor and a path for messages.
+package struct DeviceHealth: Sendable {
+    /// The device's unsafe shutdown count; 0 where it has none.
+    package var unsafeShutdownCount: @Sendable (Int32, String) throws(PersistentMemoryError) -> UInt64
+    /// The device's identification without a terminating NUL; nil where it has none.
+    package var deviceID: @Sendable (Int32, String) throws(PersistentMemoryError) -> [UInt8]?
+    /// The ranges of the file or device that are known to be bad; empty where nothing keeps track.
+    package var badBlocks: @Sendable (Int32, String) throws(PersistentMemoryError) -> [BadBlock]
+
+    package init(
+        unsafeShutdownCount: @escaping @Sendable (Int32, String) throws(PersistentMemoryError) -> UInt64,
+        deviceID: @escaping @Sendable (Int32, String) throws(PersistentMemoryError) -> [UInt8]?,
+        badBlocks: @escaping @Sendable (Int32, String) throws(PersistentMemoryError) -> [BadBlock]
+    ) {
+        self.unsafeShutdownCount = unsafeShutdownCount
+        self.deviceID = deviceID
+        self.badBlocks = badBlocks
+    }
+
+    /// As libpmem2 computes them, which is how PMDK's own pools were stamped.
+    package static let libpmem2 = DeviceHealth(
+        unsafeShutdownCount: { (descriptor, path) throws(PersistentMemoryError) in
+            try Pmem2Source(descriptor, path).unsafeShutdownCount()
+        },
+        deviceID: { (descriptor, path) throws(PersistentMemoryError) in
+            try Pmem2Source(descriptor, path).deviceID()
+        },
+        badBlocks: { (descriptor, path) throws(PersistentMemoryError) in
+            try Pmem2Source(descriptor, path).badBlocks()
+        })
+}
+
+/// A `struct pmem2_source` over a borrowed descriptor.
+private struct Pmem2Source: ~Copyable {
+    private let handle: OpaquePointer
+    private let path: String
+
+    init(_ descriptor: Int32, _ path: String) throws(PersistentMemoryError) {
+        var handle: OpaquePointer?
+        let result = pmem2_source_from_fd(&handle, descriptor)
+        guard result == 0, let handle else { throw .pmem2("pmem2_source_from_fd", on: path, result) }
+        self.handle = handle
+        self.path = path
+    }
+
+    deinit {
+        var handle: OpaquePointer? = handle
+        _ = pmem2_source_delete(&handle)
+    }
+
+    func unsafeShutdownCount() throws(PersistentMemoryError) -> UInt64 {
+        var count: UInt64 = 0
+        let result = pmem2_source_device_usc(handle, &count)
+        if result == Pmem2Code.notSupported { return 0 }
+        if result != 0 { throw .pmem2("pmem2_source_device_usc", on: path, result) }
+        return count
+    }
+
+    func deviceID() throws(PersistentMemoryError) -> [UInt8]? {
+        var length = 0
+        var result = pmem2_source_device_id(handle, nil, &length)
+        if result == Pmem2Code.notSupported { return nil }
+        if result != 0 { throw .pmem2("pmem2_source_device_id", on: path, result) }
+        // libpmem2 appends to the buffer, so it has to start out zero.
+        var bytes = [CChar](repeating: 0, count: length + 1)
+        result = pmem2_source_device_id(handle, &bytes, &length)
+        if result == Pmem2Code.notSupported { return nil }
+        if result != 0 { throw .pmem2("pmem2_source_device_id", on: path, result) }
+        return bytes.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
+    }
+
+    func badBlocks() throws(PersistentMemoryError) -> [BadBlock] {
+        var context: OpaquePointer?
+        let result = pmem2_badblock_context_new(&context, handle)
+        if result == Pmem2Code.notSupported { return [] }
+        guard result == 0, context != nil else { throw .pmem2("pmem2_badblock_context_new", on: path, result) }
+        defer { pmem2_badblock_context_delete(&context) }
+        var found: [BadBlock] = []
+        // A cap, so that a medium that is bad throughout does not fill the log.
+        while found.count < 64 {
+            var block = pmem2_badblock()
+            let next = pmem2_badblock_next(context, &block)
+            if next == Pmem2Code.noBadBlock || next == Pmem2Code.notSupported { break }
+            if next != 0 { throw .pmem2("pmem2_badblock_next", on: path, next) }
+            found.append(BadBlock(offset: UInt64(block.offset), length: UInt64(block.length)))
+        }
+        return found
+    }
+}
+
+/// libpmem2's answers that mean "nothing there", not "failed".
+private enum Pmem2Code {
+    static let notSupported: Int32 = -100_001
+    static let noBadBlock: Int32 = -100_029
+}

@@ -1,0 +1,45 @@
+import CPmem
+import SystemPackage
+import SystemSupport
+
+/// What the kernel or one of the persistent memory libraries refused.
+package enum PersistentMemoryError: Error, Equatable, CustomStringConvertible {
+    /// The kernel refused a call.
+    case system(SystemCallError)
+    /// A library call failed: which, on what, the library's own words, and the errno it stands for.
+    case library(call: String, subject: String, reason: String, errno: Errno)
+    /// A character device that the dax subsystem does not know.
+    case notDeviceDAX(path: String)
+    /// A part does not start at a multiple of its device's alignment in the pool's contiguous range.
+    case misaligned(path: String, offset: Int, alignment: Int)
+
+    /// The errno that stands for this failure.
+    package var errno: Errno {
+        switch self {
+        case .system(let error): error.errno
+        case .library(_, _, _, let errno): errno
+        case .notDeviceDAX: .noSuchAddressOrDevice
+        case .misaligned: .invalidArgument
+        }
+    }
+
+    package var description: String {
+        switch self {
+        case .system(let error): error.description
+        case .library(let call, let subject, let reason, _): "\(subject): \(call): \(reason)"
+        case .notDeviceDAX(let path):
+            "\(path): not a Device DAX: a part must be a regular file or a device that `daxctl list` shows"
+        case .misaligned(let path, let offset, let alignment):
+            "\(path): would be mapped at pool offset \(offset), which is not a multiple of the device's alignment "
+                + "\(alignment): use devices whose sizes are multiples of it"
+        }
+    }
+
+    /// What libpmem2 says about `result`, a negative answer of `call`.
+    static func pmem2(_ call: String, on subject: String, _ result: Int32) -> PersistentMemoryError {
+        let reason = String(cString: pmem2_errormsg())
+        // Declared in Debian's header, but not exported by its library: what is above -100000 is a negated errno.
+        let errno: Errno = result > -100_000 && result < 0 ? Errno(rawValue: -result) : .invalidArgument
+        return .library(call: call, subject: subject, reason: reason.isEmpty ? "\(errno)" : reason, errno: errno)
+    }
+}

@@ -1,0 +1,134 @@
+import CNdctl
+import CPmem
+import Glibc
+
+/// One part's piece of a mapping, as deep persist needs it. Plain data in memory that the mapping owns.
+struct MappedPart {
+    /// First mapped address.
+    var start: UInt
+    /// Bytes mapped.
+    var length: UInt
+    var kind: Kind
+    /// The region behind a Device DAX (`struct ndctl_region *`), nil for files and devices without one.
+    var region: OpaquePointer?
+
+    enum Kind: UInt8 {
+        case file
+        /// A Device DAX whose region takes deep flushes.
+        case device
+        /// A Device DAX on a platform without flush hints: a drain reaches the medium.
+        case deviceWithoutFlushHints
+        /// A Device DAX whose `deep_flush` this process may not write.
+        case deviceDenied
+        /// A Device DAX without a region that libndctl knows.
+        case deviceWithoutRegion
+    }
+}
+
+/// Makes ranges of one mapping durable. A plain value that any thread may copy and use: no method allocates, locks,
+/// logs or counts references. It must not be used after its ``Mapping`` is closed.
+package struct Persister: Sendable {
+    /// Chosen when the pool was mapped.
+    package let kind: PersistKind
+    // Memory that the mapping owns and never changes, so that threads may share it.
+    private nonisolated(unsafe) let parts: UnsafePointer<MappedPart>
+    private let partCount: Int
+
+    init(kind: PersistKind, parts: UnsafePointer<MappedPart>, partCount: Int) {
+        self.kind = kind
+        self.parts = parts
+        self.partCount = partCount
+    }
+
+    /// The word for the log's `persist flush:` line: `pmem_persist` or `pmem_msync`.
+    package var policyName: String { kind.policyName }
+
+    /// Whether ``flush(_:_:)`` and ``drain()`` make a range durable; otherwise ``synchronize(_:_:)`` does.
+    @inlinable
+    package var isPersistentMemory: Bool { kind != .msync }
+
+    /// Flushes the range's cache lines; durable only after ``drain()``. Nothing on eADR and on ordinary files.
+    @inlinable
+    package func flush(_ address: UnsafeRawPointer, _ length: Int) {
+        if kind == .flushAndDrain { pmem_flush(address, length) }
+    }
+
+    /// Waits until all that was flushed before is in the persistence domain. Nothing on ordinary files.
+    @inlinable
+    package func drain() {
+        if kind != .msync { pmem_drain() }
+    }
+
+    /// msync(MS_SYNC) of the pages that the range touches.
+    ///
+    /// - Returns: 0, or an errno.
+    @inlinable
+    package func synchronize(_ address: UnsafeRawPointer, _ length: Int) -> Int32 {
+        if length == 0 { return 0 }
+        return pmem_msync(address, length) == 0 ? 0 : errno
+    }
+
+    /// Makes one range durable, whatever the policy.
+    ///
+    /// - Returns: 0, or an errno.
+    @inlinable
+    package func persist(_ address: UnsafeRawPointer, _ length: Int) -> Int32 {
+        if kind == .msync { return synchronize(address, length) }
+        flush(address, length)
+        drain()
+        return 0
+    }
+
+    /// Copies `length` bytes into the pool. On persistent memory they are flushed as well (so no ``flush(_:_:)``) and
+    /// durable after ``drain()``; on ordinary files after ``synchronize(_:_:)``. The ranges must not overlap.
+    ///
+    /// Each aligned 8-byte word of the destination that the range covers is stored at once: libpmem copies with stores
+    /// of at least eight bytes, where glibc's memcpy promises nothing. This is what an initiator relies on that asks
+    /// for inline persists (`rpmem-protocol.md`, section 4).
+    @inlinable
+    package func copy(to destination: UnsafeMutableRawPointer, from source: UnsafeRawPointer, length: Int) {
+        // On ordinary files the flush would be wasted: only msync makes the page durable.
+        pmem_memcpy(destination, source, length, kind == .msync ? PMEM_F_MEM_NOFLUSH : PMEM_F_MEM_NODRAIN)
+    }
+
+    /// Makes the range durable down to the lowest persistence domain (`pool-sets.md`): msync on ordinary files; flush,
+    /// then the region's deep flush on Device DAX; flush, then msync of a page of each part touched on fsdax.
+    ///
+    /// - Returns: 0, or an errno: what msync(2) or the region says; EOPNOTSUPP for a Device DAX without a region,
+    ///   EACCES when this process may not write the region's `deep_flush`.
+    package func deepPersist(_ address: UnsafeRawPointer, _ length: Int) -> Int32 {
+        if length <= 0 { return 0 }
+        if kind == .msync { return synchronize(address, length) }
+        // Not pmem_flush: with eADR that does nothing, and the lines have to leave the caches here.
+        pmem_deep_flush(address, length)
+        pmem_drain()
+        let start = UInt(bitPattern: address)
+        let end = start &+ UInt(bitPattern: length)
+        for index in 0..<partCount {
+            let part = parts[index]
+            let from = Swift.max(start, part.start)
+            let to = Swift.min(end, part.start &+ part.length)
+            if from >= to { continue }
+            let result = part.deepDrain(from: from, length: to &- from)
+            if result != 0 { return result }
+        }
+        return 0
+    }
+}
+
+extension MappedPart {
+    /// Pushes what was drained in this part on to its medium.
+    fileprivate func deepDrain(from address: UInt, length: UInt) -> Int32 {
+        switch kind {
+        case .file:
+            // One page is enough: the file system flushes the whole device's write queue.
+            return pmem_msync(UnsafeRawPointer(bitPattern: address), Int(Swift.min(length, 4096))) == 0 ? 0 : errno
+        case .device:
+            guard let region else { return EOPNOTSUPP }
+            return -ndctl_region_deep_flush(region)
+        case .deviceWithoutFlushHints: return 0
+        case .deviceDenied: return EACCES
+        case .deviceWithoutRegion: return EOPNOTSUPP
+        }
+    }
+}

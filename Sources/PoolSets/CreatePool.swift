@@ -1,0 +1,221 @@
+import CLinux
+import Glibc
+import PersistentMemory
+import RpmemProtocol
+import SystemPackage
+import SystemSupport
+
+extension PoolStore {
+    /// Makes a pool on parts that are missing or empty, and opens it.
+    ///
+    /// A transaction: when it throws, the disk is as it was. Checked in this order: the descriptor, the pool set file,
+    /// its options against the attributes, the parts that are there (lock, size), their header pages, the pool's size.
+    /// Only then anything is made. New parts get their name when they are complete, the first part's header is written
+    /// last, and all of it is durable when this returns: a target that dies meanwhile leaves either a whole pool or
+    /// one that OPEN refuses.
+    ///
+    /// - Parameters:
+    ///   - descriptor: Path bytes below the pool set directory, without NUL.
+    ///   - attributes: ``PoolAttributes/none`` for sets with `OPTION NOHDRS`.
+    ///   - requestedSize: Bytes that the pool must have at least.
+    ///   - isCancelled: Looked at while blocks are allocated, at least once each gibibyte.
+    package func create(
+        descriptor: [UInt8], attributes: PoolAttributes, requestedSize: UInt64, isCancelled: () -> Bool = { false }
+    ) throws(PoolError) -> Pool {
+        let set = try resolve(descriptor)
+        try checkOptions(of: set, attributes)
+
+        let existing = try openParts(of: set) { index throws(PoolError) in try onStep?(.openPart(index)) }
+        try checkEmpty(existing, of: set)
+        if attributes.compatFeatures & Feature.checkBadBlocks != 0 { try checkBadBlocks(existing.compactMap { $0 }) }
+
+        var sizes: [UInt64] = []
+        for (part, spec) in zip(existing, set.parts) { sizes.append(try size(of: part, spec, of: set)) }
+        let growth = try set.growth(
+            to: requestedSize, present: sizes.reduce(0) { $0 &+ $1 & ~(PoolGeometry.pageSize - 1) })
+        sizes += growth.map(\.size)
+        let geometry = try geometry(of: set, sizes: sizes, requestedSize: requestedSize)
+
+        let made = MadeParts()
+        do throws(PoolError) {
+            try makeParts(existing, growth, sizes, of: set, into: made, isCancelled: isCancelled)
+            try onStep?(.map)
+            let mapping = try map(made.parts, geometry)
+            let attributes = try publish(made, attributes, geometry)
+            return Pool(
+                set: set, store: self, mapping: mapping, geometry: geometry, made: made, attributes: attributes,
+                isCreated: true)
+        } catch {
+            _ = made.takeBack()
+            throw error
+        }
+    }
+
+    private func checkOptions(of set: ResolvedSet, _ attributes: PoolAttributes) throws(PoolError) {
+        let place = set.isPlain ? set.path : "pool set \(set.path)"
+        let hasHeaders = !set.options.contains(.noHeaders)
+        if hasHeaders && attributes.isNone {
+            throw .badConfiguration(
+                place: place,
+                reason: "the initiator gave no attributes: that needs `OPTION NOHDRS` in the pool set")
+        }
+        if !hasHeaders && !attributes.isNone {
+            throw .badConfiguration(
+                place: place, reason: "the set has NOHDRS, but the initiator gave attributes: remove the option")
+        }
+        try checkSingleHeader(of: set, incompatFeatures: attributes.incompatFeatures, place: place)
+    }
+
+    /// SINGLEHDR is in the incompat features exactly when the set has it.
+    func checkSingleHeader(
+        of set: ResolvedSet, incompatFeatures: UInt32, place: String
+    ) throws(PoolError) {
+        let inSet = set.options.contains(.singleHeader)
+        let inAttributes = incompatFeatures & Feature.singleHeader != 0
+        guard inSet != inAttributes, !set.options.contains(.noHeaders) else { return }
+        throw .badConfiguration(
+            place: place,
+            reason: inSet
+                ? "the set has SINGLEHDR, the attributes have not (incompat features "
+                    + "0x\(String(incompatFeatures, radix: 16))): remove the option, "
+                    + "or give the initiator's pool set the same one"
+                : "the attributes have SINGLEHDR (incompat features 0x\(String(incompatFeatures, radix: 16))), "
+                    + "the set has not: add `OPTION SINGLEHDR`")
+    }
+
+    /// Refuses parts with something where a header goes.
+    private func checkEmpty(_ parts: [PartFile?], of set: ResolvedSet) throws(PoolError) {
+        let headers = set.options.contains(.noHeaders) ? 0 : set.options.contains(.singleHeader) ? 1 : parts.count
+        for (index, part) in parts.prefix(headers).enumerated() {
+            guard let part else { continue }
+            try onStep?(.readHeader(index))
+            let header = try part.readHeader()
+            if !header.isZero { throw .exists(path: part.path, found: header.summary) }
+        }
+    }
+
+    private func size(
+        of part: PartFile?, _ spec: ResolvedSet.Spec, of set: ResolvedSet
+    ) throws(PoolError) -> UInt64 {
+        if let part { return part.size }
+        guard case .exactly(let size) = spec.size else {
+            throw .notFound(what: .part, path: spec.path, set: set.path)
+        }
+        return size
+    }
+
+    private func makeParts(
+        _ existing: [PartFile?], _ growth: [(path: FilePath, size: UInt64)], _ sizes: [UInt64], of set: ResolvedSet,
+        into made: MadeParts, isCancelled: () -> Bool
+    ) throws(PoolError) {
+        for (index, part) in existing.enumerated() {
+            if let part {
+                made.parts.append(part)
+                try onStep?(.allocatePart(index))
+                try part.allocateHoles(isCancelled: isCancelled, set: set.path)
+            } else if case .absolute(let path) = set.parts[index].location {
+                try make(path, size: sizes[index], index, set, made, isCancelled)
+            } else {
+                throw .notFound(what: .part, path: set.parts[index].path, set: set.path)
+            }
+        }
+        for (offset, file) in growth.enumerated() {
+            try make(file.path, size: file.size, existing.count + offset, set, made, isCancelled)
+        }
+    }
+
+    private func make(
+        _ path: FilePath, size: UInt64, _ index: Int, _ set: ResolvedSet, _ made: MadeParts,
+        _ isCancelled: () -> Bool
+    ) throws(PoolError) {
+        try onStep?(.createPart(index))
+        made.parts.append(
+            try PartFile.create(
+                path, mode: partMode, anonymous: usesNamelessFiles, isCancelled: isCancelled, size: size,
+                set: set.path))
+    }
+
+    /// Writes the headers and gives the new parts their names, the first part last.
+    ///
+    /// - Returns: The attributes that the pool has now.
+    private func publish(
+        _ made: MadeParts, _ attributes: PoolAttributes, _ geometry: PoolGeometry
+    ) throws(PoolError) -> PoolAttributes {
+        var headers: [PoolHeader] = []
+        if geometry.headers > 0 {
+            headers = try makeHeaders(made.parts, attributes, count: geometry.headers)
+        }
+        for index in made.parts.indices.dropFirst() + [0] {
+            let part = made.parts[index]
+            if !part.isExisting {
+                try onStep?(.synchronizePart(index))
+                try part.synchronize()
+            }
+            if index < headers.count {
+                try onStep?(.writeHeader(index))
+                // Before the write: one that fails half-way has to be taken back too.
+                made.headersWritten.insert(index)
+                try part.writeHeader(headers[index].bytes)
+            }
+            if !part.isExisting {
+                try onStep?(.linkPart(index))
+                try part.link()
+                try onStep?(.synchronizeDirectory(index))
+                try part.synchronizeDirectory()
+            }
+        }
+        return headers.first?.attributes ?? .none
+    }
+
+    private func makeHeaders(
+        _ parts: [PartFile], _ given: PoolAttributes, count: Int
+    ) throws(PoolError) -> [PoolHeader] {
+        var attributes = given
+        if attributes.poolsetUUID.isZero { attributes.poolsetUUID = .random() }
+        var uuids = (0..<count).map { _ in UUIDBytes.random() }
+        if !attributes.uuid.isZero { uuids[0] = attributes.uuid }
+
+        var headers: [PoolHeader] = []
+        for (part, links) in zip(parts, PoolHeader.Links.ring(uuids)) {
+            var status = stat()
+            if fstat(part.descriptor.number, &status) != 0 { throw .system(.last("fstat", on: part.path)) }
+            headers.append(
+                PoolHeader(
+                    attributes: attributes, links: links, firstPart: uuids[0],
+                    creationTime: UInt64(clamping: status.st_ctim.tv_sec)))
+        }
+        if attributes.incompatFeatures & Feature.shutdownState != 0 {
+            try onStep?(.readShutdownCounts)
+            headers[0].shutdownState = ShutdownState(try shutdownCounts(parts), isDirty: true)
+            headers[0].seal()
+        }
+        return headers
+    }
+}
+
+/// The parts of a pool, and what this process changed on them.
+///
+/// Unchecked: the call that makes or opens a pool has it to itself, then it is behind the pool's lock.
+final class MadeParts: @unchecked Sendable {
+    var parts: [PartFile] = []
+    var headersWritten: Set<Int> = []
+
+    /// Undoes what was done, first part first: with its header gone the pool is none any more.
+    ///
+    /// - Returns: What could not be undone.
+    func takeBack() -> [PoolError.Leftover] {
+        defer { headersWritten = [] }
+        return parts.enumerated().compactMap { index, part in
+            part.takeBack(headerWritten: headersWritten.contains(index))
+        }
+    }
+}
+
+extension PoolHeader {
+    /// What is there in the place of zeros, in a few words.
+    var summary: String {
+        guard isChecksumValid else { return "its first 4096 bytes are not zero, and no valid pool header either" }
+        return "signature '\(signatureText(signature))', major \(major), pool set uuid \(poolsetUUID.text), "
+            + "created at \(creationTime) s since the epoch"
+    }
+}

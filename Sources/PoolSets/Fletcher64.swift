@@ -1,0 +1,34 @@
+/// The checksum of pool headers and shutdown states (`pool-sets.md`): two running 32-bit sums over little-endian
+/// 32-bit words, the second in the upper half.
+struct Fletcher64 {
+    private var low: UInt32 = 0
+    private var high: UInt32 = 0
+
+    var value: UInt64 { UInt64(high) << 32 | UInt64(low) }
+
+    /// Sums `words` of four bytes each.
+    mutating func add(_ bytes: some Collection<UInt8>) {
+        var word: UInt32 = 0
+        var shift: UInt32 = 0
+        for byte in bytes {
+            word |= UInt32(byte) << shift
+            shift += 8
+            if shift == 32 {
+                add(word: word)
+                word = 0
+                shift = 0
+            }
+        }
+        if shift > 0 { add(word: word) }
+    }
+
+    /// Sums `count` words that are, or count as, zero: the second sum still steps.
+    mutating func addZeroWords(_ count: Int) {
+        high &+= low &* UInt32(truncatingIfNeeded: count)
+    }
+
+    private mutating func add(word: UInt32) {
+        low &+= word
+        high &+= low
+    }
+}

@@ -1,0 +1,82 @@
+import Glibc
+import PersistentMemory
+import SystemPackage
+
+/// What a descriptor names, for people: nothing is locked or changed to find out.
+package struct PoolSetInspection: Equatable, Sendable {
+    /// The pool set file, or the plain file or device.
+    package var path: String
+    package var options: PoolSetDescription.Options
+    package var parts: [Part]
+    /// Bytes that an initiator can ask for; nil while a part's size is not known.
+    package var usableSize: UInt64?
+
+    package struct Part: Equatable, Sendable {
+        package var path: String
+        /// Of the pool set file.
+        package var line: Int?
+        /// As the set says; nil for AUTO, plain files and parts in directories.
+        package var configuredSize: UInt64?
+        package var state: State
+
+        package enum State: Equatable, Sendable {
+            case missing
+            /// Bytes it has.
+            case file(size: UInt64)
+            case device
+            /// Neither regular file nor character device, or not to be looked at.
+            case unusable
+        }
+    }
+}
+
+extension PoolStore {
+    /// Describes what `descriptor` names.
+    package func inspect(descriptor: [UInt8]) throws(PoolError) -> PoolSetInspection {
+        let set = try resolve(descriptor)
+        var sizes: [UInt64]? = []
+        var parts: [PoolSetInspection.Part] = []
+        for spec in set.parts {
+            var part = PoolSetInspection.Part(path: spec.path, line: spec.line, configuredSize: nil, state: .missing)
+            if case .exactly(let size) = spec.size { part.configuredSize = size }
+            var actual: UInt64?
+            do throws(PoolError) { (part.state, actual) = try look(at: spec) } catch { part.state = .unusable }
+            if let size = part.configuredSize ?? actual { sizes?.append(size) } else { sizes = nil }
+            parts.append(part)
+        }
+        let usable = sizes.flatMap { PoolGeometry(partSizes: $0, options: set.options)?.usableSize }
+        return PoolSetInspection(
+            path: set.path, options: set.options, parts: parts,
+            usableSize: set.directories.isEmpty ? usable : set.reservation)
+    }
+
+    private func look(
+        at spec: ResolvedSet.Spec
+    ) throws(PoolError) -> (PoolSetInspection.Part.State, UInt64?) {
+        var status = stat()
+        switch spec.location {
+        case .absolute(let file):
+            if file.withPlatformString({ stat($0, &status) }) != 0 {
+                return errno == ENOENT || errno == ENOTDIR ? (.missing, nil) : (.unusable, nil)
+            }
+        case .beneath(let name):
+            do {
+                let file = try openBeneath(
+                    directory.number, name, flags: O_RDONLY | O_NONBLOCK | O_NOCTTY, shown: spec.path)
+                if fstat(file.number, &status) != 0 { return (.unusable, nil) }
+            } catch {
+                throw .from(error, path: spec.path)
+            }
+        }
+        switch status.st_mode & S_IFMT {
+        case S_IFREG: return (.file(size: UInt64(clamping: status.st_size)), UInt64(clamping: status.st_size))
+        case S_IFCHR:
+            do {
+                return (.device, try DeviceDAX(deviceNumber: UInt64(status.st_rdev), path: spec.path).size)
+            } catch {
+                throw .persistentMemory(error)
+            }
+        default: return (.unusable, nil)
+        }
+    }
+}

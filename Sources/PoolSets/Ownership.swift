@@ -1,0 +1,45 @@
+import Glibc
+
+/// Who may use a file, for the people who have to change that.
+enum Ownership {
+    /// Such as `owned by root:pmem, mode 0660, this process is uid 1000`.
+    static func text(of path: String) -> String {
+        let process = "this process is uid \(geteuid())"
+        var status = stat()
+        guard stat(path, &status) == 0 else {
+            return "\(process): give it search permission on the directories above"
+        }
+        let mode = String(status.st_mode & 0o7777, radix: 8)
+        let owner = "owned by \(user(status.st_uid)):\(group(status.st_gid)), mode 0\(mode), \(process)"
+        if status.st_mode & S_IFMT == S_IFCHR {
+            let name = group(status.st_gid)
+            return "\(owner): add a udev rule that gives the device a group and mode 0660, and add the user to that "
+                + "group (now \(name))"
+        }
+        return "\(owner): change owner, group or mode so that it may read and write"
+    }
+
+    private static func user(_ id: uid_t) -> String {
+        var entry = passwd()
+        var found: UnsafeMutablePointer<passwd>?
+        var buffer = [CChar](repeating: 0, count: 4096)
+        return buffer.withUnsafeMutableBufferPointer { buffer in
+            guard getpwuid_r(id, &entry, buffer.baseAddress!, buffer.count, &found) == 0, found != nil else {
+                return "\(id)"
+            }
+            return String(cString: entry.pw_name)
+        }
+    }
+
+    private static func group(_ id: gid_t) -> String {
+        var entry = Glibc.group()
+        var found: UnsafeMutablePointer<Glibc.group>?
+        var buffer = [CChar](repeating: 0, count: 4096)
+        return buffer.withUnsafeMutableBufferPointer { buffer in
+            guard getgrgid_r(id, &entry, buffer.baseAddress!, buffer.count, &found) == 0, found != nil else {
+                return "\(id)"
+            }
+            return String(cString: entry.gr_name)
+        }
+    }
+}

@@ -1,0 +1,189 @@
+import PersistentMemory
+import RpmemProtocol
+import Synchronization
+import SystemPackage
+import SystemSupport
+
+/// An open pool: mapped, its parts locked.
+///
+/// End it with ``close()``, ``abandonCreated()`` or ``remove()``. Without, `deinit` unmaps and unlocks and claims
+/// nothing: the shutdown state stays dirty, as after a crash, since nobody looked whether all stores reached the medium.
+/// A pool that was created stays.
+package final class Pool: Sendable {
+    /// The pool set file, or the plain file or device; for messages.
+    package let path: String
+    /// First byte: the first part's header page where the pool has headers. Valid until the pool is ended.
+    package nonisolated(unsafe) let base: UnsafeMutableRawPointer
+    /// Bytes mapped: what the pool can be asked for at most.
+    package let size: Int
+    /// Makes ranges of `[base, base + size)` durable. Not to be used after the pool is ended.
+    package let persister: Persister
+    /// False for pools of sets with `OPTION NOHDRS`, which have no attributes.
+    package let hasHeaders: Bool
+    /// Whether every part is mapped with MAP_SYNC.
+    package let isMapSync: Bool
+    /// In order.
+    package let parts: [PartInfo]
+
+    /// A part, for the log.
+    package struct PartInfo: Equatable, Sendable, CustomStringConvertible {
+        package var path: String
+        /// Bytes of the file or device.
+        package var size: UInt64
+        package var isDeviceDAX: Bool
+        /// Made by the session that has the pool open.
+        package var isNew: Bool
+
+        package var description: String {
+            "\(path) (\(isDeviceDAX ? "Device DAX" : "file"), \(size) bytes\(isNew ? ", new" : ""))"
+        }
+    }
+
+    private let mapping: Mapping
+    private let store: PoolStore
+    private let set: ResolvedSet
+    private let headers: Int
+    private let isCreated: Bool
+    private let state: Mutex<State>
+
+    private struct State: ~Copyable {
+        /// nil when the pool is ended.
+        var made: MadeParts?
+        var attributes: PoolAttributes
+    }
+
+    init(
+        set: ResolvedSet, store: PoolStore, mapping: Mapping, geometry: PoolGeometry, made: MadeParts,
+        attributes: PoolAttributes, isCreated: Bool
+    ) {
+        path = set.path
+        base = mapping.base
+        size = mapping.size
+        persister = mapping.persister
+        hasHeaders = geometry.headers > 0
+        isMapSync = mapping.isMapSync
+        parts = made.parts.map {
+            PartInfo(path: $0.path, size: $0.size, isDeviceDAX: $0.device != nil, isNew: !$0.isExisting)
+        }
+        self.mapping = mapping
+        self.store = store
+        self.set = set
+        headers = geometry.headers
+        self.isCreated = isCreated
+        state = Mutex(State(made: made, attributes: attributes))
+    }
+
+    /// Whether flushes make stores durable; otherwise msync does.
+    package var isPersistentMemory: Bool { persister.isPersistentMemory }
+
+    /// As the headers have them; ``PoolAttributes/none`` without headers.
+    package var attributes: PoolAttributes { state.withLock { $0.attributes } }
+
+    /// Rewrites the attributes in every header, durably. The uuid is the first part's; its neighbours' links follow.
+    ///
+    /// Refused, and the pool usable as before, without headers, for zero attributes, and for attributes that don't
+    /// fit the set's SINGLEHDR. A failure half-way puts the headers back that were written.
+    package func setAttributes(_ attributes: PoolAttributes) throws(PoolError) {
+        let failure: PoolError? = state.withLock { state in
+            do throws(PoolError) {
+                guard let made = state.made else { throw .closed(set: path) }
+                try rewriteHeaders(made.parts, attributes)
+                state.attributes = attributes
+                return nil
+            } catch {
+                return error
+            }
+        }
+        if let failure { throw failure }
+    }
+
+    private func rewriteHeaders(_ parts: [PartFile], _ attributes: PoolAttributes) throws(PoolError) {
+        guard hasHeaders else {
+            throw .badConfiguration(place: "pool set \(path)", reason: "has NOHDRS: there is no place for attributes")
+        }
+        if attributes.isNone {
+            throw .badConfiguration(
+                place: "pool set \(path)", reason: "attributes that are all zero are for sets with NOHDRS only")
+        }
+        try store.checkSingleHeader(
+            of: set, incompatFeatures: attributes.incompatFeatures, place: "pool set \(path)")
+        var before: [PoolHeader] = []
+        for part in parts.prefix(headers) { before.append(try part.readHeader()) }
+        var written: [Int] = []
+        do throws(PoolError) {
+            // The first part last: OPEN reads the attributes there.
+            for index in (0..<headers).reversed() {
+                var header = before[index]
+                header.setAttributes(attributes)
+                if index == 0 { header.uuid = attributes.uuid }
+                if index == headers - 1 { header.nextPartUUID = attributes.uuid }
+                if index == 1 % headers { header.previousPartUUID = attributes.uuid }
+                header.seal()
+                written.append(index)
+                try parts[index].writeHeader(header.bytes)
+            }
+        } catch {
+            for index in written { try? parts[index].writeHeader(before[index].bytes) }
+            throw error
+        }
+    }
+
+    /// Makes everything durable, marks the pool as cleanly closed, unmaps and unlocks. Later calls do nothing.
+    ///
+    /// - Throws: When something could not be made durable; the shutdown state stays dirty then, and the pool is
+    ///   unmapped and unlocked all the same.
+    package func close() throws(PoolError) {
+        let failure: PoolError? = state.withLock { state in
+            guard let made = state.made else { return nil }
+            state.made = nil
+            do throws(PoolError) {
+                do throws(PersistentMemoryError) { try mapping.close() } catch { throw .persistentMemory(error) }
+                if let first = made.parts.first, headers > 0 { try first.clearDirty() }
+                return nil
+            } catch {
+                return error
+            }
+        }
+        if let failure { throw failure }
+    }
+
+    /// Ends a pool that this session created as if it had never been: new parts are removed, empty parts that were
+    /// there before get their zeros (and holes) back. Only for pools no lane wrote to. Later calls do nothing.
+    ///
+    /// - Throws: `incompleteRemoval` with what could not be undone. A pool that was opened is closed instead.
+    package func abandonCreated() throws(PoolError) {
+        guard isCreated else { return try close() }
+        try end { made in made.takeBack() }
+    }
+
+    /// Removes all parts, still locked, and ends the pool. For CLOSE with the remove flag. Later calls do nothing.
+    ///
+    /// - Throws: `incompleteRemoval` with what could not be removed.
+    package func remove() throws(PoolError) {
+        try end { [directory = store.directory.number] made in
+            made.parts.compactMap { $0.remove(from: directory) }
+        }
+    }
+
+    private func end(_ body: (MadeParts) -> [PoolError.Leftover]) throws(PoolError) {
+        let left: [PoolError.Leftover] = state.withLock { state in
+            guard let made = state.made else { return [] }
+            state.made = nil
+            mapping.abandon()
+            return body(made)
+        }
+        if !left.isEmpty { throw .incompleteRemoval(set: path, left: left) }
+    }
+}
+
+extension PartFile {
+    /// Marks the pool as closed, where its header keeps a shutdown state that this process made dirty.
+    fileprivate func clearDirty() throws(PoolError) {
+        let header = try readHeader()
+        guard header.incompatFeatures & Feature.shutdownState != 0 else { return }
+        let state = header.shutdownState
+        // An initiator may have written over the page; what is not a state is not made one.
+        guard state.isChecksumValid, state.isDirty else { return }
+        try writeShutdownState(ShutdownState(state.counts, isDirty: false))
+    }
+}

@@ -1,0 +1,136 @@
+import PersistentMemory
+import RpmemProtocol
+import SystemPackage
+import SystemSupport
+
+/// Why a pool could not be created, opened, changed or removed. Its description is for the target's log: what failed,
+/// on what, why, and what to do; ``status`` is what the initiator is told.
+package enum PoolError: Error, Equatable, CustomStringConvertible {
+    /// The descriptor is no path inside the pool set directory.
+    case badName(descriptor: String, reason: String)
+    /// Something that the pool needs is not there.
+    case notFound(what: Item, path: String, set: String?)
+    /// This process may not use a file.
+    case noAccess(path: String, errno: Errno, ownership: String)
+    /// A part is in use.
+    case busy(path: String, holder: String?)
+    /// CREATE on a part whose first page is not all zero.
+    case exists(path: String, found: String)
+    /// The pool is smaller than the initiator asks for.
+    case tooSmall(set: String, asked: UInt64, available: UInt64, hint: String)
+    /// The pool set, its parts or a header are not as they must be. `place` is a path, or `path:line`.
+    case badConfiguration(place: String, reason: String)
+    /// The media under a part cannot read ranges back.
+    case badBlocks(path: String, extents: [BadBlock])
+    /// The file system has no room for a new part.
+    case noSpace(path: String, needed: UInt64, free: UInt64?)
+    /// The session ended while the pool was being made.
+    case cancelled(set: String)
+    /// Some of a pool's files could not be removed.
+    case incompleteRemoval(set: String, left: [Leftover])
+    /// Something else that the kernel refused.
+    case system(SystemCallError)
+    /// Something else that a persistent memory library refused.
+    case persistentMemory(PersistentMemoryError)
+    /// The pool was closed before.
+    case closed(set: String)
+
+    /// What is missing.
+    package enum Item: String, Equatable, Sendable {
+        case poolSetDirectory = "pool set directory"
+        case poolSet = "pool set"
+        case part
+        case partDirectory = "directory of a part"
+    }
+
+    /// A file that a removal did not remove, and why.
+    package struct Leftover: Equatable, Sendable, CustomStringConvertible {
+        package var path: String
+        package var errno: Errno
+
+        package var description: String { "\(path) (\(errno))" }
+    }
+
+    /// The answer for the initiator (`rpmem-protocol.md`, section 2).
+    package var status: Status {
+        switch self {
+        case .badName: .badName
+        case .notFound: .noSuchPool
+        case .noAccess: .noAccess
+        case .busy: .busy
+        case .exists: .exists
+        case .tooSmall: .badSize
+        case .badConfiguration: .badPoolConfiguration
+        case .badBlocks, .noSpace, .cancelled, .incompleteRemoval, .system, .persistentMemory, .closed: .fatal
+        }
+    }
+
+    /// The exit status of `--remove`, as 1.12.1 has it: ENOENT for what is missing, EBADF for an absolute descriptor.
+    package var errno: Errno {
+        switch self {
+        case .badName: .badFileDescriptor
+        case .notFound: .noSuchFileOrDirectory
+        case .noAccess(_, let errno, _): errno
+        // EWOULDBLOCK on Linux.
+        case .busy: .resourceTemporarilyUnavailable
+        case .exists: .fileExists
+        case .tooSmall: .fileTooLarge
+        case .badConfiguration: .invalidArgument
+        case .badBlocks: .ioError
+        case .noSpace: .noSpace
+        case .cancelled: .canceled
+        case .incompleteRemoval(_, let left): left.first?.errno ?? .ioError
+        case .system(let error): error.errno
+        case .persistentMemory(let error): error.errno
+        case .closed: .badFileDescriptor
+        }
+    }
+
+    package var description: String {
+        switch self {
+        case .badName(let descriptor, let reason): "pool set descriptor '\(descriptor)': \(reason)"
+        case .notFound(let item, let path, let set): Self.missingText(item, path, set)
+        case .noAccess(let path, let errno, let ownership): "\(path): \(errno): \(ownership)"
+        case .busy(let path, let holder):
+            "\(path): in use\(holder.map { " by \($0)" } ?? "") by another session or process: "
+                + "close that first"
+        case .exists(let path, let found):
+            "\(path): already has a pool: \(found): open it instead, or remove it with `rpmemd --remove`"
+        case .tooSmall(let set, let asked, let available, let hint):
+            "pool set \(set): needs \(asked) bytes, has \(available): \(hint)"
+        case .badConfiguration(let place, let reason): "\(place): \(reason)"
+        case .badBlocks(let path, let extents):
+            "\(path): bad blocks: \(extents.map(\.description).joined(separator: ", ")): "
+                + "clear them with `ndctl clear-errors` or `pmempool sync --bad-blocks`, then restore what was there"
+        case .noSpace(let path, let needed, let free):
+            "\(path): no space for \(needed) bytes\(free.map { ", \($0) are free" } ?? ""): "
+                + "free some, or make the part smaller"
+        case .cancelled(let set): "pool set \(set): given up: the session ended"
+        case .incompleteRemoval(let set, let left):
+            "pool set \(set): not removed: \(left.map(\.description).joined(separator: ", ")); "
+                + "all other files are"
+        case .system(let error): error.description
+        case .persistentMemory(let error): error.description
+        case .closed(let set): "pool set \(set): the pool is closed"
+        }
+    }
+
+    private static func missingText(_ item: Item, _ path: String, _ set: String?) -> String {
+        let text = "\(path): no such \(item.rawValue)\(set.map { " of pool set \($0)" } ?? "")"
+        return switch item {
+        case .poolSetDirectory: "\(text): create it, or set poolset-dir"
+        case .poolSet: "\(text): the descriptor is looked up in poolset-dir"
+        case .part: "\(text): create the pool first, or restore the file"
+        case .partDirectory: "\(text): create it"
+        }
+    }
+
+    /// A failed call that is no special case of its own, with the ones that are picked out.
+    static func from(_ error: SystemCallError, path: String) -> PoolError {
+        switch error.errno {
+        case .permissionDenied, .notPermitted, .readOnlyFileSystem:
+            .noAccess(path: path, errno: error.errno, ownership: Ownership.text(of: path))
+        default: .system(error)
+        }
+    }
+}

@@ -1,0 +1,250 @@
+import RpmemProtocol
+
+/// The first 4096 bytes of each part that has a header (`pool-sets.md`).
+///
+/// Keeps the bytes, so that what this version does not know survives a rewrite.
+package struct PoolHeader: OnMedia, Equatable {
+    /// Bytes.
+    package static let size = 4096
+
+    /// Exactly ``size`` bytes.
+    package internal(set) var bytes: [UInt8]
+
+    /// Parses; nil unless there are exactly ``size`` bytes. Says nothing about their meaning.
+    package init?(bytes: [UInt8]) {
+        guard bytes.count == Self.size else { return nil }
+        self.bytes = bytes
+    }
+
+    /// The place of a part among its pool's parts.
+    package struct Links: Equatable, Sendable {
+        package var own: UUIDBytes
+        package var previous: UUIDBytes
+        package var next: UUIDBytes
+
+        package init(own: UUIDBytes, previous: UUIDBytes, next: UUIDBytes) {
+            self.own = own
+            self.previous = previous
+            self.next = next
+        }
+
+        /// The parts' links in a ring, in order.
+        package static func ring(_ uuids: [UUIDBytes]) -> [Links] {
+            let count = uuids.count
+            return uuids.indices.map { index in
+                Links(
+                    own: uuids[index], previous: uuids[(index + count - 1) % count],
+                    next: uuids[(index + 1) % count])
+            }
+        }
+    }
+
+    /// A new part's header, checksum included.
+    ///
+    /// - Parameters:
+    ///   - attributes: As CREATE gives them, with a pool set uuid that is not zero.
+    ///   - firstPart: Stands for replica uuids that are not given, as for a pool that is its own only replica.
+    ///   - creationTime: Seconds since the epoch: the part's `st_ctime`.
+    package init(
+        attributes: PoolAttributes, links: Links, firstPart: UUIDBytes, creationTime: UInt64
+    ) {
+        bytes = [UInt8](repeating: 0, count: Self.size)
+        setAttributes(attributes)
+        if attributes.previousUUID.isZero { previousReplicaUUID = firstPart }
+        if attributes.nextUUID.isZero { nextReplicaUUID = firstPart }
+        if attributes.userFlags.isZero { archFlags = .thisMachine }
+        uuid = links.own
+        previousPartUUID = links.previous
+        nextPartUUID = links.next
+        self.creationTime = creationTime
+        seal()
+    }
+
+    /// No byte is set: a part that has no pool on it.
+    package var isZero: Bool { bytes.allSatisfy { $0 == 0 } }
+
+    // MARK: Fields
+
+    package var signature: SIMD8<UInt8> {
+        get {
+            var value = SIMD8<UInt8>()
+            for index in 0..<8 { value[index] = bytes[index] }
+            return value
+        }
+        set { for index in 0..<8 { bytes[index] = newValue[index] } }
+    }
+    package var major: UInt32 {
+        get { integer(at: 8, as: UInt32.self) }
+        set { setInteger(newValue, at: 8) }
+    }
+    package var compatFeatures: UInt32 {
+        get { integer(at: 12, as: UInt32.self) }
+        set { setInteger(newValue, at: 12) }
+    }
+    package var incompatFeatures: UInt32 {
+        get { integer(at: 16, as: UInt32.self) }
+        set { setInteger(newValue, at: 16) }
+    }
+    package var roCompatFeatures: UInt32 {
+        get { integer(at: 20, as: UInt32.self) }
+        set { setInteger(newValue, at: 20) }
+    }
+    package var poolsetUUID: UUIDBytes {
+        get { uuid(at: 24) }
+        set { setUUID(newValue, at: 24) }
+    }
+    package var uuid: UUIDBytes {
+        get { uuid(at: 40) }
+        set { setUUID(newValue, at: 40) }
+    }
+    package var previousPartUUID: UUIDBytes {
+        get { uuid(at: 56) }
+        set { setUUID(newValue, at: 56) }
+    }
+    package var nextPartUUID: UUIDBytes {
+        get { uuid(at: 72) }
+        set { setUUID(newValue, at: 72) }
+    }
+    package var previousReplicaUUID: UUIDBytes {
+        get { uuid(at: 88) }
+        set { setUUID(newValue, at: 88) }
+    }
+    package var nextReplicaUUID: UUIDBytes {
+        get { uuid(at: 104) }
+        set { setUUID(newValue, at: 104) }
+    }
+    /// Seconds since the epoch.
+    package var creationTime: UInt64 {
+        get { integer(at: 120, as: UInt64.self) }
+        set { setInteger(newValue, at: 120) }
+    }
+    /// Which machines can use the pool, or the user flags of an initiator.
+    package var archFlags: UUIDBytes {
+        get { uuid(at: 128) }
+        set { setUUID(newValue, at: 128) }
+    }
+
+    static let shutdownStateOffset = 4024
+
+    var shutdownState: ShutdownState {
+        get {
+            // The slice has the right size by construction.
+            ShutdownState(bytes: Array(bytes[Self.shutdownStateOffset..<Self.shutdownStateOffset + ShutdownState.size]))
+                ?? ShutdownState(.init(), isDirty: false)
+        }
+        set {
+            bytes.replaceSubrange(
+                Self.shutdownStateOffset..<Self.shutdownStateOffset + ShutdownState.size, with: newValue.bytes)
+        }
+    }
+
+    // MARK: Attributes
+
+    /// What OPEN answers with.
+    package var attributes: PoolAttributes {
+        PoolAttributes(
+            signature: signature, major: major, compatFeatures: compatFeatures, incompatFeatures: incompatFeatures,
+            roCompatFeatures: roCompatFeatures, poolsetUUID: poolsetUUID, uuid: uuid, nextUUID: nextReplicaUUID,
+            previousUUID: previousReplicaUUID, userFlags: archFlags)
+    }
+
+    /// Overwrites the fields that every part of a pool shares; not the part's own uuid and its neighbours'.
+    package mutating func setAttributes(_ attributes: PoolAttributes) {
+        signature = attributes.signature
+        major = attributes.major
+        compatFeatures = attributes.compatFeatures
+        incompatFeatures = attributes.incompatFeatures
+        roCompatFeatures = attributes.roCompatFeatures
+        poolsetUUID = attributes.poolsetUUID
+        previousReplicaUUID = attributes.previousUUID
+        nextReplicaUUID = attributes.nextUUID
+        archFlags = attributes.userFlags
+    }
+
+    // MARK: Checksum
+
+    package var isChecksumValid: Bool { integer(at: Self.checksumOffset, as: UInt64.self) == computedChecksum }
+
+    /// Recomputes the checksum.
+    package mutating func seal() { setInteger(computedChecksum, at: Self.checksumOffset) }
+
+    private static let checksumOffset = 4088
+
+    /// With CKSUM_2K the second half counts as zeros, without it only the checksum's own field does.
+    private var computedChecksum: UInt64 {
+        let end = incompatFeatures & Feature.checksum2K != 0 ? 2048 : Self.checksumOffset
+        var sum = Fletcher64()
+        sum.add(bytes[..<end])
+        sum.addZeroWords((Self.size - end) / 4)
+        return sum.value
+    }
+
+    private func uuid(at offset: Int) -> UUIDBytes {
+        var value = SIMD16<UInt8>()
+        for index in 0..<16 { value[index] = bytes[offset + index] }
+        return UUIDBytes(value)
+    }
+
+    private mutating func setUUID(_ uuid: UUIDBytes, at offset: Int) {
+        for index in 0..<16 { bytes[offset + index] = uuid.bytes[index] }
+    }
+}
+
+/// Feature bits of pool headers that a target acts on.
+package enum Feature {
+    /// compat: bad blocks are looked for before the pool is used.
+    package static let checkBadBlocks: UInt32 = 1 << 0
+    /// incompat: only the first part has a header.
+    package static let singleHeader: UInt32 = 1 << 0
+    /// incompat: the checksum covers the first 2 KiB only.
+    package static let checksum2K: UInt32 = 1 << 1
+    /// incompat: the shutdown state is kept.
+    package static let shutdownState: UInt32 = 1 << 2
+}
+
+extension UUIDBytes {
+    /// Arch flags of the machine this runs on: how it aligns the basic C types, its word size, byte order and
+    /// ELF machine number (`pool-sets.md`).
+    static var thisMachine: UUIDBytes {
+        #if arch(x86_64)
+            let machine: (UInt8, UInt8) = (62, 0)
+        #elseif arch(arm64)
+            let machine: (UInt8, UInt8) = (183, 0)
+        #elseif arch(powerpc64le)
+            let machine: (UInt8, UInt8) = (21, 0)
+        #else
+            #error("the ELF machine number of this architecture is not known here")
+        #endif
+        return UUIDBytes(
+            SIMD16(
+                0x10, 0x73, 0x77, 0x37, 0xf7, 0x07, 0x00, 0x00, 0x02, 0x01, 0x00, 0x00, 0x00, 0x00,
+                machine.0, machine.1))
+    }
+
+    /// As uuids are usually written.
+    var text: String {
+        var text = ""
+        for index in 0..<16 {
+            if index == 4 || index == 6 || index == 8 || index == 10 { text += "-" }
+            let byte = bytes[index]
+            text += String(byte >> 4, radix: 16) + String(byte & 15, radix: 16)
+        }
+        return text
+    }
+}
+
+/// A signature as people read it: printable characters as they are, others as `\xNN`, trailing zeros left out.
+func signatureText(_ signature: SIMD8<UInt8>) -> String {
+    var last = 8
+    while last > 0 && signature[last - 1] == 0 { last -= 1 }
+    var text = ""
+    for index in 0..<last {
+        let byte = signature[index]
+        if byte >= 0x20 && byte < 0x7f {
+            text.append(Character(UnicodeScalar(byte)))
+        } else {
+            text += "\\x" + String(byte >> 4, radix: 16) + String(byte & 15, radix: 16)
+        }
+    }
+    return text
+}

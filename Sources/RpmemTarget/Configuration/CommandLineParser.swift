@@ -1,0 +1,236 @@
+import CLinux
+import Glibc
+import Synchronization
+
+extension Invocation {
+    /// Understands the command line as PMDK 1.12.1 does: getopt_long(3) with unambiguous abbreviations, options in any
+    /// order, the first `--help` or `--version` winning over what follows.
+    ///
+    /// Unlike there, the yes/no options take a value (`--persist-apm=no`, `--persist-apm no`), and arguments that are
+    /// not options are refused instead of ignored. `--force` and `--pool-set` without `--remove` mean nothing, as
+    /// there: initiators append `--remove` to a command that may hold them already.
+    ///
+    /// - Parameter arguments: The first is the program's name, which does not count.
+    package static func parse(_ arguments: [String]) throws(UsageError) -> Invocation {
+        var parser = CommandLineParser()
+        parser.run(arguments)
+        return try parser.result()
+    }
+}
+
+private struct CommandLineParser {
+    private var overrides = CommandLineOverrides()
+    private var set: String?
+    private var force = false
+    private var removePoolSet = false
+    private var checks = false
+    private var shown: Invocation?
+    private var fault: String?
+
+    mutating func run(_ arguments: [String]) {
+        let options = LongOptions()
+        let vector = ArgumentVector(arguments.isEmpty ? ["rpmemd"] : arguments)
+        // getopt_long keeps its place in global variables.
+        getoptTurn.withLock { _ in
+            var first = true
+            // After a fault the rest is still looked at: it says whether an initiator is waiting.
+            while shown == nil {
+                let step = options.next(vector, first: first)
+                first = false
+                if step.code == -1 {
+                    if step.next < vector.count { refuse(unexpected(vector[Int(step.next)])) }
+                    return
+                }
+                take(step, options: options, vector: vector)
+            }
+        }
+    }
+
+    func result() throws(UsageError) -> Invocation {
+        if let fault { throw UsageError(fault, isSession: set == nil && !checks) }
+        if let shown { return shown }
+        if checks { return .checkConfiguration(overrides) }
+        if let set { return .remove(set: set, force: force, removePoolSet: removePoolSet, overrides) }
+        return .serve(overrides)
+    }
+
+    private mutating func take(_ step: rpmem_option_step, options: LongOptions, vector: ArgumentVector) {
+        let argument = step.argument.map { String(cString: $0) }
+        switch options.meaning(of: step.code) {
+        case .command(.config): overrides.configurationFile = argument
+        case .command(.remove): set = argument
+        case .command(.force): force = true
+        case .command(.poolSet): removePoolSet = true
+        case .command(.checkConfiguration): checks = true
+        case .command(.help): if fault == nil { shown = .help }
+        case .command(.version): if fault == nil { shown = .version }
+        case .setting(let key):
+            assign(key, argument ?? impliedValue(of: key, step: step, vector: vector))
+        case nil:
+            if options.meaning(of: step.refused) == .command(.remove) { set = "" }
+            refuse(explanation(step, options: options, vector: vector))
+        }
+    }
+
+    private func impliedValue(of key: SettingKey, step: rpmem_option_step, vector: ArgumentVector) -> String {
+        guard key.argument == .yesOrNo, step.next < vector.count,
+            case let next = vector[Int(step.next)], next == "yes" || next == "no"
+        else { return "yes" }
+        rpmem_take_next_argument()
+        return next
+    }
+
+    private mutating func assign(_ key: SettingKey, _ text: String) {
+        var scratch = Settings(home: "/")
+        do {
+            try scratch.assign(key, text, from: .commandLine(option: key.name), home: "/")
+            overrides.assignments.append(.init(key, text))
+        } catch {
+            refuse("--\(key.name): \(error.fault); \(error.remedy)")
+        }
+    }
+
+    private mutating func refuse(_ explanation: String) {
+        if fault == nil { fault = explanation }
+    }
+
+    private func unexpected(_ argument: String) -> String {
+        "unexpected argument \(quoted(argument)); pool sets are named by the initiator or with --remove"
+    }
+
+    private func explanation(_ step: rpmem_option_step, options: LongOptions, vector: ArgumentVector) -> String {
+        // What getopt_long has just passed over; for a cluster of letters that is the cluster or what follows it.
+        let written = vector[max(1, Int(step.next) - 1)]
+        if let meaning = options.meaning(of: step.refused) {
+            return step.code == Int32(UInt8(ascii: ":"))
+                ? "--\(meaning.name): no value; write --\(meaning.name) \(meaning.valueSyntax)"
+                : "--\(meaning.name) takes no value; write it alone"
+        }
+        if step.refused != 0, let letter = UInt8(exactly: step.refused) {
+            return "unknown option \(quoted("-" + String(decoding: [letter], as: UTF8.self))); rpmemd --help lists them"
+        }
+        let name = String(written.drop { $0 == "-" }.prefix { $0 != "=" })
+        let begun = options.names.filter { $0.hasPrefix(name) }
+        if begun.count > 1 {
+            return "option \(quoted("--" + name)) is ambiguous; write one of "
+                + begun.map { "--" + $0 }.joined(separator: ", ")
+        }
+        let meant = nearestName(to: name, in: options.names)
+        return "unknown option \(quoted("--" + name)); "
+            + (meant.map { "did you mean --\($0)?" } ?? "rpmemd --help lists them")
+    }
+}
+
+private let getoptTurn = Mutex<Void>(())
+
+/// What an option means.
+private enum OptionMeaning: Equatable {
+    case command(CommandOption)
+    case setting(SettingKey)
+
+    static let all = CommandOption.allCases.map(Self.command) + SettingKey.allCases.map(Self.setting)
+
+    var name: String {
+        switch self {
+        case .command(let option): option.name
+        case .setting(let key): key.name
+        }
+    }
+
+    var letter: Character? {
+        switch self {
+        case .command(let option): option.letter
+        case .setting(let key): key.letter
+        }
+    }
+
+    var valueSyntax: String {
+        switch self {
+        case .command(let option): option.argument ?? ""
+        case .setting(let key): key.valueSyntax
+        }
+    }
+
+    /// no_argument, required_argument or optional_argument of getopt.h.
+    var argumentRule: Int32 {
+        switch self {
+        case .command(let option): option.argument == nil ? no_argument : required_argument
+        case .setting(let key): key.argument == .yesOrNo ? optional_argument : required_argument
+        }
+    }
+
+    var letterRule: String {
+        guard let letter else { return "" }
+        return argumentRule == required_argument ? "\(letter):" : "\(letter)"
+    }
+}
+
+/// The options in the form that getopt_long takes. The strings live as long as this does.
+private final class LongOptions {
+    private let entries: UnsafeMutableBufferPointer<option>
+    private let letters: UnsafeMutablePointer<CChar>
+    let names = OptionMeaning.all.map(\.name)
+
+    /// Codes start above every letter.
+    private static let firstCode: Int32 = 256
+
+    init() {
+        let all = OptionMeaning.all
+        entries = .allocate(capacity: all.count + 2)
+        for (index, meaning) in all.enumerated() {
+            entries.initializeElement(
+                at: index,
+                to: option(
+                    name: strdup(meaning.name), has_arg: meaning.argumentRule, flag: nil,
+                    val: Self.firstCode + Int32(index)))
+        }
+        // 1.12.1 took `--c` for `--config`; `--check-config` must not make it ambiguous.
+        let config = Int32(all.firstIndex(of: .command(.config)) ?? 0)
+        entries.initializeElement(
+            at: all.count,
+            to: option(name: strdup("c"), has_arg: required_argument, flag: nil, val: Self.firstCode + config))
+        entries.initializeElement(at: all.count + 1, to: option())
+        // The colon in front asks for ':' rather than '?' when an argument is missing.
+        letters = strdup(":" + all.map(\.letterRule).joined())
+    }
+
+    deinit {
+        for entry in entries { free(UnsafeMutablePointer(mutating: entry.name)) }
+        entries.deallocate()
+        free(letters)
+    }
+
+    func next(_ vector: ArgumentVector, first: Bool) -> rpmem_option_step {
+        rpmem_next_option(Int32(vector.count), vector.pointers.baseAddress, letters, entries.baseAddress, first ? 1 : 0)
+    }
+
+    /// The option that getopt_long reports as `code`; nil for `?` and `:`.
+    func meaning(of code: Int32) -> OptionMeaning? {
+        let all = OptionMeaning.all
+        if code >= Self.firstCode, code - Self.firstCode < Int32(all.count) { return all[Int(code - Self.firstCode)] }
+        guard let byte = UInt8(exactly: code) else { return nil }
+        let letter = Character(Unicode.Scalar(byte))
+        return all.first { $0.letter == letter }
+    }
+}
+
+/// C's argv, which getopt_long reorders.
+private final class ArgumentVector {
+    let pointers: UnsafeMutableBufferPointer<UnsafeMutablePointer<CChar>?>
+    let count: Int
+
+    init(_ arguments: [String]) {
+        count = arguments.count
+        pointers = .allocate(capacity: arguments.count + 1)
+        _ = pointers.initialize(from: arguments.map { strdup($0) } + [nil])
+    }
+
+    deinit {
+        for pointer in pointers { free(pointer) }
+        pointers.deallocate()
+    }
+
+    subscript(index: Int) -> String {
+        index < count ? pointers[index].map { String(cString: $0) } ?? "" : ""
+    }
+}

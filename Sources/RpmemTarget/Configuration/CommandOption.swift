@@ -1,0 +1,47 @@
+/// An option that is not a setting.
+package enum CommandOption: String, CaseIterable, Hashable, Sendable {
+    case config
+    case remove
+    case force
+    case poolSet = "pool-set"
+    case checkConfiguration = "check-config"
+    case help
+    case version
+
+    /// Without the dashes.
+    package var name: String { rawValue }
+
+    package var letter: Character? {
+        switch self {
+        case .config: "c"
+        case .remove: "r"
+        case .force: "f"
+        case .poolSet: "s"
+        case .checkConfiguration: nil
+        case .help: "h"
+        case .version: "V"
+        }
+    }
+
+    /// What its argument is; nil when it takes none.
+    package var argument: String? {
+        switch self {
+        case .config: "FILE"
+        case .remove: "SET"
+        case .force, .poolSet, .checkConfiguration, .help, .version: nil
+        }
+    }
+
+    /// What it does, in one line.
+    package var summary: String {
+        switch self {
+        case .config: "read this configuration file, and not the default ones"
+        case .remove: "remove the pool of this pool set file, and exit"
+        case .force: "with --remove: pass over parts that are missing"
+        case .poolSet: "with --remove: remove the pool set file, too"
+        case .checkConfiguration: "print the settings in effect and their origins, and exit"
+        case .help: "print this, and exit"
+        case .version: "print the version, and exit"
+        }
+    }
+}

@@ -1,0 +1,47 @@
+extension Invocation {
+    /// What `--help` prints, newline at the end.
+    package static var helpText: String {
+        var text = """
+            usage: rpmemd [OPTION]...
+                   rpmemd --remove SET [--force] [--pool-set] [OPTION]...
+                   rpmemd --check-config [OPTION]...
+
+            Serves one session of remote persistent memory on standard input and output.
+            Initiators start it through ssh; by hand, --remove and --check-config are of use.
+
+            Commands
+
+            """
+        text += CommandOption.allCases.map { option in
+            helpLine(letter: option.letter, name: option.name, value: option.argument.map { " " + $0 }, option.summary)
+        }.joined()
+        for group in SettingKey.Group.allCases {
+            text += "\n\(group.rawValue)\n"
+            for key in SettingKey.allCases where key.group == group {
+                let value = key.argument == .yesOrNo ? "[=\(key.valueSyntax)]" : " " + key.valueSyntax
+                text += helpLine(
+                    letter: key.letter, name: key.name, value: value, "\(key.summary) (default: \(key.defaultText))")
+            }
+        }
+        text += """
+
+            Settings are read from /etc/rpmemd/rpmemd.conf, then ~/.rpmemd.conf, where they are
+            written without the dashes as key = value; options come last and win.
+            See rpmemd(1) and rpmemd.conf(5).
+
+            """
+        return text
+    }
+
+    /// What `--version` prints, newline at the end.
+    package static var versionText: String { "rpmemd version \(daemonVersion)\n" }
+}
+
+private func helpLine(letter: Character?, name: String, value: String?, _ summary: String) -> String {
+    let option = "  " + (letter.map { "-\($0), " } ?? "    ") + "--" + name + (value ?? "")
+    let indent = 32
+    let gap =
+        option.count < indent - 1
+        ? String(repeating: " ", count: indent - option.count) : "\n" + String(repeating: " ", count: indent)
+    return option + gap + summary + "\n"
+}

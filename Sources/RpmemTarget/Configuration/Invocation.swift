@@ -1,0 +1,49 @@
+/// What the command line asks for.
+package enum Invocation: Equatable, Sendable {
+    /// Serve one session on standard input and output.
+    case serve(CommandLineOverrides)
+    /// Remove the pool that `set`, relative to the pool set directory, describes. No initial status is sent.
+    case remove(set: String, force: Bool, removePoolSet: Bool, CommandLineOverrides)
+    /// Print the settings in effect, or what is wrong with them.
+    case checkConfiguration(CommandLineOverrides)
+    case help
+    case version
+}
+
+/// What the command line says about the configuration.
+package struct CommandLineOverrides: Equatable, Sendable {
+    /// Read instead of the default files; it must exist.
+    package var configurationFile: String?
+    /// In the order given.
+    package var assignments: [Assignment] = []
+
+    package init(configurationFile: String? = nil, assignments: [Assignment] = []) {
+        self.configurationFile = configurationFile
+        self.assignments = assignments
+    }
+
+    /// A setting and the text of its value.
+    package struct Assignment: Equatable, Sendable {
+        package let key: SettingKey
+        package let text: String
+
+        package init(_ key: SettingKey, _ text: String) {
+            self.key = key
+            self.text = text
+        }
+    }
+}
+
+/// A command line that cannot be understood; the exit status is 255.
+package struct UsageError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// What is wrong and what would be right, on one line.
+    package let description: String
+    /// Whether an initiator may be waiting for an initial status. False when `--remove` or `--check-config` was among
+    /// the options.
+    package let isSession: Bool
+
+    package init(_ description: String, isSession: Bool = true) {
+        self.description = description
+        self.isSession = isSession
+    }
+}

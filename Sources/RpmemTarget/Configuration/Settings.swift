@@ -1,0 +1,68 @@
+import Glibc
+import SystemSupport
+
+/// The settings in effect, each with its origin.
+package struct Settings: Sendable, Equatable {
+    /// Where pool set files are looked up. Absolute, `$HOME` replaced.
+    package internal(set) var poolsetDirectory: Setting<String>
+    /// Permission bits of part files that CREATE makes; the umask does not apply. The owner may always read and write.
+    package internal(set) var partMode: Setting<mode_t>
+
+    /// Used when syslog is off. `/dev/stderr` means standard error.
+    package internal(set) var logFile: Setting<String>
+    /// The journal, or syslog where there is no journal.
+    package internal(set) var useSyslog: Setting<Bool>
+    package internal(set) var logLevel: Setting<LogLevel>
+
+    /// Whether pools on persistent memory get the Appliance Persistency Method.
+    package internal(set) var persistAPM: Setting<AppliancePersistency>
+    /// Accepted for PMDK 1.12.1's sake, where it has no effect either: GPSPM is what is used when APM is not.
+    package internal(set) var persistGeneral: Setting<Bool>
+
+    /// Where to listen for lanes; nil: the address at which the session arrived.
+    package internal(set) var inBandAddress: Setting<NetworkAddress?>
+    /// Ports to listen on, tried in order; nil: any that is free.
+    package internal(set) var portRange: Setting<ClosedRange<UInt16>?>
+    package internal(set) var inBandPeer: Setting<InBandPeer>
+    /// At least 1; nil: as many as the provider can.
+    package internal(set) var maxLanes: Setting<UInt32?>
+    /// Seconds that the initiator has to connect its lanes, 1...3600.
+    package internal(set) var laneTimeout: Setting<Int>
+
+    /// Workers of a session, 0...65535; 0: by the number of CPUs.
+    package internal(set) var threads: Setting<Int>
+    /// Microseconds that a worker spins before it blocks, 0...1 000 000. Not used with the sockets provider, whose own
+    /// progress thread a spinner starves.
+    package internal(set) var pollTime: Setting<Int>
+
+    /// The configuration files in the order in which they were looked for.
+    package internal(set) var files: [ConfigurationFile] = []
+
+    /// A configuration file that was looked for.
+    package struct ConfigurationFile: Hashable, Sendable {
+        package let path: String
+        /// False: there is none, which is fine for the default ones.
+        package let exists: Bool
+    }
+
+    /// What holds without any file or option.
+    ///
+    /// - Parameter home: The user's home directory, which is the default pool set directory. With nil that stays the
+    ///   word `$HOME`.
+    package init(home: String?) {
+        poolsetDirectory = Setting(home ?? homePlaceholder)
+        partMode = Setting(0o600)
+        logFile = Setting("/var/log/rpmemd.log")
+        useSyslog = Setting(true)
+        logLevel = Setting(.err)
+        persistAPM = Setting(.no)
+        persistGeneral = Setting(true)
+        inBandAddress = Setting(nil)
+        portRange = Setting(nil)
+        inBandPeer = Setting(.ssh)
+        maxLanes = Setting(nil)
+        laneTimeout = Setting(30)
+        threads = Setting(0)
+        pollTime = Setting(50)
+    }
+}

@@ -1,0 +1,123 @@
+import Glibc
+import SystemPackage
+import SystemSupport
+
+/// Where settings are read from.
+package struct ConfigurationSources: Sendable {
+    /// Read first.
+    package var globalFile: String
+    /// Where `.rpmemd.conf`, which is read second, lies, and what replaces `$HOME`; nil when there is none.
+    package var home: String?
+
+    package init(globalFile: String = "/etc/rpmemd/rpmemd.conf", home: String?) {
+        self.globalFile = globalFile
+        self.home = home
+    }
+
+    /// The documented ones, for the calling user.
+    package static func ofThisUser() -> ConfigurationSources {
+        ConfigurationSources(home: findHomeDirectory())
+    }
+
+    package var userFile: String? { home.map { $0 + "/.rpmemd.conf" } }
+}
+
+/// A configuration file is not read beyond this many bytes.
+private let configurationFileLimit = 1 << 20
+
+extension Settings {
+    /// Reads the files, then applies the options over them.
+    ///
+    /// - Throws: Everything that is wrong in all of them together.
+    package static func load(
+        _ overrides: CommandLineOverrides = CommandLineOverrides(),
+        from sources: ConfigurationSources = .ofThisUser()
+    ) throws(ConfigurationError) -> Settings {
+        var settings = Settings(home: sources.home)
+        var problems: [ConfigurationError.Problem] = []
+        if let only = overrides.configurationFile {
+            settings.read(only, mustExist: true, home: sources.home, problems: &problems)
+        } else {
+            settings.read(sources.globalFile, mustExist: false, home: sources.home, problems: &problems)
+            if let userFile = sources.userFile {
+                settings.read(userFile, mustExist: false, home: sources.home, problems: &problems)
+            }
+        }
+        for assignment in overrides.assignments {
+            let option = "--\(assignment.key.name)"
+            do {
+                try settings.assign(
+                    assignment.key, assignment.text, from: .commandLine(option: option), home: sources.home)
+            } catch {
+                problems.append(.init(at: option, "\(error.fault); \(error.remedy)"))
+            }
+        }
+        // The default needs a home directory that can be one.
+        if settings.poolsetDirectory.origin == .default, !settings.poolsetDirectory.value.hasPrefix("/") {
+            let fault = sources.home.map { "HOME is \(quoted($0)), not an absolute path" } ?? "no home directory"
+            problems.append(.init(at: SettingKey.poolsetDirectory.name, "\(fault); set poolset-dir"))
+        }
+        if let first = problems.first { throw ConfigurationError(first, others: Array(problems.dropFirst())) }
+        return settings
+    }
+
+    private mutating func read(
+        _ path: String, mustExist: Bool, home: String?, problems: inout [ConfigurationError.Problem]
+    ) {
+        let bytes: [UInt8]
+        do throws(SystemCallError) {
+            bytes = try readFile(try Descriptor.open(path, O_RDONLY | O_NOCTTY), limit: configurationFileLimit)
+        } catch {
+            // A home directory like /dev/null has no files in it either.
+            if !mustExist, error.errno == .noSuchFileOrDirectory || error.errno == .notDirectory {
+                files.append(ConfigurationFile(path: path, exists: false))
+            } else {
+                problems.append(.unreadable(path, error.errno))
+            }
+            return
+        }
+        files.append(ConfigurationFile(path: path, exists: true))
+        for result in parseConfigurationFile(bytes) {
+            switch result {
+            case .failure(let error):
+                problems.append(.init(at: "\(escapingControls(path)):\(error.line)", error.explanation))
+            case .success(let entry):
+                if let problem = assign(entry, of: path, home: home) { problems.append(problem) }
+            }
+        }
+    }
+
+    private mutating func assign(
+        _ entry: ConfigurationEntry, of path: String, home: String?
+    ) -> ConfigurationError.Problem? {
+        let place = "\(escapingControls(path)):\(entry.line)"
+        guard let key = SettingKey(rawValue: entry.key) else {
+            let meant = nearestName(to: entry.key, in: SettingKey.allCases.map(\.name))
+            return .init(
+                at: place,
+                "\(clipped(escapingControls(entry.key))): unknown key; "
+                    + (meant.map { "did you mean \($0)?" } ?? "rpmemd.conf(5) lists the keys"))
+        }
+        do {
+            try assign(key, entry.value, from: .file(path: path, line: entry.line), home: home)
+            return nil
+        } catch {
+            return .init(at: place, "\(key.name): \(error.fault); \(error.remedy)")
+        }
+    }
+}
+
+extension ConfigurationError.Problem {
+    fileprivate static func unreadable(_ path: String, _ errno: Errno) -> Self {
+        let remedy =
+            switch errno {
+            case .noSuchFileOrDirectory, .notDirectory: "name a file that exists with --config"
+            case .permissionDenied: "let user id \(geteuid()) read it"
+            case .isDirectory: "name a file"
+            case .fileTooLarge: "a configuration file has at most \(configurationFileLimit) bytes"
+            default: "check the file"
+            }
+        return .init(
+            at: path.isEmpty ? "''" : escapingControls(path), "cannot be read: \(errno); \(remedy)", errno: errno)
+    }
+}

@@ -1,0 +1,275 @@
+import CFabric
+import Fabric
+import Glibc
+import PersistentMemory
+import RpmemProtocol
+import Synchronization
+import SystemSupport
+
+/// From where lanes are taken.
+package enum InBandPeerRule: Sendable, Equatable {
+    case any
+    /// Only from the machine that the control connection came from.
+    case only(NetworkAddress)
+
+    func allows(_ address: NetworkAddress?) -> Bool {
+        switch self {
+        case .any: true
+        // A machine reaches itself from any of its loopback addresses.
+        case .only(let expected): address == expected || expected.isLoopback && address?.isLoopback == true
+        }
+    }
+}
+
+/// What an in-band connection is opened with.
+package struct InBandOffer {
+    package var provider: Provider
+    /// This machine's own address to listen on.
+    package var address: NetworkAddress
+    /// Ports to choose from; nil leaves the choice to the kernel.
+    package var ports: ClosedRange<UInt16>?
+    package var requestedLanes: UInt32
+    package var laneLimit: Int?
+    /// Room for inline data per request that the initiator announced, in bytes.
+    package var inlineCapacity: Int
+    /// The pool's memory; must stay mapped until the server is shut down.
+    package var region: UnsafeMutableRawBufferPointer
+    package var method: PersistMethod
+    package var persister: Persister
+    package var peerRule: InBandPeerRule
+    /// Threads that serve requests.
+    package var workers: Int
+    /// How long a worker polls before it blocks, in microseconds.
+    package var pollMicroseconds: UInt32
+
+    package init(
+        provider: Provider, address: NetworkAddress, ports: ClosedRange<UInt16>?, requestedLanes: UInt32,
+        laneLimit: Int?, inlineCapacity: Int, region: UnsafeMutableRawBufferPointer, method: PersistMethod,
+        persister: Persister, peerRule: InBandPeerRule, workers: Int, pollMicroseconds: UInt32
+    ) {
+        self.provider = provider
+        self.address = address
+        self.ports = ports
+        self.requestedLanes = requestedLanes
+        self.laneLimit = laneLimit
+        self.inlineCapacity = inlineCapacity
+        self.region = region
+        self.method = method
+        self.persister = persister
+        self.peerRule = peerRule
+        self.workers = workers
+        self.pollMicroseconds = pollMicroseconds
+    }
+}
+
+/// The target's end of a session's lanes: listens, accepts, and runs the workers that serve persist requests.
+///
+/// Belongs to the session's thread; only the workers run beside it. Closing order: lanes are shut down, workers
+/// joined, endpoints closed, then queues, memory regions and the domain, each kept alive by what is made from it.
+package final class InBandServer {
+    /// What happened in-band, for the session to act on.
+    package enum Event {
+        case laneAccepted(Int, from: NetworkAddress?)
+        case laneRefused(from: NetworkAddress?, reason: String)
+        case laneConnected(Int)
+        case laneClosed(Int)
+        /// A lane could not be brought up.
+        case laneFailed(Int?, FabricError)
+    }
+
+    /// What the initiator needs to connect: the body of the answer to CREATE and OPEN.
+    package let attributes: InBandAttributes
+    /// Readable when there may be an event.
+    package var eventDescriptor: Int32 { events.descriptor }
+    /// Signalled when a worker stopped for a reason of its own; see ``workerEnd``.
+    package let workerStopped: WakeUp
+
+    private let peerRule: InBandPeerRule
+    private let domain: FabricDomain
+    private let events: EventQueue
+    private let region: MemoryRegion
+    private let block: LaneBlock
+    private var workers: [PersistWorker] = []
+    private let completionQueues: [CompletionQueue]
+    private let context: PersistContext
+    private let firstEnd = FirstWorkerEnd()
+
+    private var passive: PassiveEndpoint?
+    private var endpoints: [Endpoint] = []
+    private var connected: Set<Int> = []
+    private var everConnected = 0
+
+    /// Operations a lane's endpoint may have under way: one request, one answer, and slack for what providers add.
+    private static let queueDepth = 8
+
+    package init(_ offer: InBandOffer) throws(FabricError) {
+        let info = try FabricInfo.query(
+            provider: offer.provider.name, node: "\(offer.address)", service: nil, listening: true)
+        let laneCount = min(Int(offer.requestedLanes), offer.laneLimit ?? .max, info.laneLimit, Self.descriptorLimit())
+        domain = try FabricDomain(info)
+        events = try EventQueue(in: domain)
+        region = try MemoryRegion(offer.region, for: .remote, in: domain)
+        block = try LaneBlock(count: laneCount, inlineCapacity: offer.inlineCapacity, in: domain)
+        let workerCount = max(1, min(offer.workers, laneCount))
+        var queues: [CompletionQueue] = []
+        for number in 0..<workerCount {
+            let lanes = (laneCount - number + workerCount - 1) / workerCount
+            queues.append(try CompletionQueue(in: domain, size: lanes * 2 * Self.queueDepth))
+        }
+        completionQueues = queues
+        do throws(SystemCallError) { workerStopped = try WakeUp() } catch {
+            throw FabricError(error.call, code: error.errno.rawValue)
+        }
+        peerRule = offer.peerRule
+        context = PersistContext(
+            regionBase: UInt64(UInt(bitPattern: offer.region.baseAddress)), regionSize: UInt64(offer.region.count),
+            persister: offer.persister, lanes: block.lanes, laneCount: laneCount,
+            requestCapacity: block.requestCapacity, messageDescriptor: block.descriptor,
+            // The sockets provider has a thread of its own move the data; polling takes the CPU from it.
+            pollNanoseconds: offer.provider == .sockets ? 0 : UInt64(offer.pollMicroseconds) * 1000,
+            injects: info.injectSize >= PersistResponse.byteCount)
+        let passive = try Self.listen(offer, events: events, domain: domain, info: info)
+        self.passive = passive
+        attributes = InBandAttributes(
+            port: passive.port, method: offer.method, remoteKey: region.key,
+            remoteAddress: UInt64(UInt(bitPattern: offer.region.baseAddress)), laneCount: UInt32(laneCount))
+    }
+
+    deinit { shutDown() }
+
+    /// Lanes granted.
+    package var laneCount: Int { block.count }
+    /// Lanes that are connected now.
+    package var connectedLanes: Int { connected.count }
+    /// Lanes that were connected at some time.
+    package var lanesEverConnected: Int { everConnected }
+    package var isListening: Bool { passive != nil }
+
+    /// The first reason for which a worker stopped by itself.
+    package var workerEnd: WorkerEnd? { firstEnd.value.withLock { $0 } }
+
+    /// Whether ``eventDescriptor`` may be polled now; false when there are events to take.
+    package func isWorthWaiting() -> Bool { events.isWorthWaiting() }
+
+    /// Acts on the next in-band event; nil when there is none. Never waits.
+    package func handleNextEvent() -> Event? {
+        guard let event = events.next() else { return nil }
+        switch event {
+        case .connectionRequest(let request): return take(request)
+        case .connected(let identity):
+            guard let lane = lane(identity) else { return handleNextEvent() }
+            connected.insert(lane)
+            everConnected += 1
+            // Nobody else gets in once the last lane is there.
+            if everConnected == block.count { stopListening() }
+            return .laneConnected(lane)
+        case .shutdown(let identity):
+            guard let lane = lane(identity), connected.remove(lane) != nil else { return handleNextEvent() }
+            return .laneClosed(lane)
+        case .failed(let identity, let error):
+            let lane = identity.flatMap(lane)
+            if let lane, connected.remove(lane) != nil { return .laneClosed(lane) }
+            return .laneFailed(lane, error)
+        }
+    }
+
+    /// Refuses lanes from now on.
+    package func stopListening() {
+        passive = nil
+    }
+
+    /// Ends all lanes and stops the workers: after this the peer reaches no byte of the pool. Idempotent.
+    package func shutDown() {
+        stopListening()
+        for endpoint in endpoints { endpoint.shutDown() }
+        for worker in workers { worker.finish() }
+        workers = []
+        endpoints = []
+        connected = []
+    }
+
+    private func take(_ request: ConnectionRequest) -> Event {
+        let peer = request.info.peerAddress
+        func refuse(_ reason: String) -> Event {
+            passive?.reject(request)
+            return .laneRefused(from: peer, reason: reason)
+        }
+        guard peerRule.allows(peer) else { return refuse("it is not the session's initiator (in-band-peer = ssh)") }
+        let number = endpoints.count
+        guard number < block.count else { return refuse("all \(block.count) lanes are taken") }
+        do throws(FabricError) {
+            try startWorkers()
+            request.info.queueSizes = (Self.queueDepth, Self.queueDepth)
+            let endpoint = try Endpoint(
+                request.info, in: domain, events: events,
+                completions: completionQueues[number % completionQueues.count])
+            let lane = block.lanes + number
+            lane.pointee.endpoint = endpoint.pointer
+            // Posted before the lane is accepted, so that no request can come too early.
+            let posted = fi_recv(
+                endpoint.pointer, lane.pointee.request, block.requestCapacity, block.descriptor, 0, lane)
+            if posted != 0 { throw FabricError("fi_recv", code: Int32(-posted)) }
+            try endpoint.accept()
+            endpoints.append(endpoint)
+            return .laneAccepted(number, from: peer)
+        } catch {
+            passive?.reject(request)
+            return .laneFailed(number, error)
+        }
+    }
+
+    private func startWorkers() throws(FabricError) {
+        guard workers.isEmpty else { return }
+        let ends = firstEnd
+        let wakeUp = workerStopped.descriptor.number
+        for (number, queue) in completionQueues.enumerated() {
+            do throws(SystemCallError) {
+                workers.append(
+                    try PersistWorker(number: number, completions: queue, context: context) { end in
+                        ends.value.withLock { if $0 == nil { $0 = end } }
+                        // The descriptor lives until the workers are joined.
+                        var one: UInt64 = 1
+                        _ = write(wakeUp, &one, 8)
+                    })
+            } catch {
+                throw FabricError(error.call, code: error.errno.rawValue)
+            }
+        }
+    }
+
+    private func lane(_ identity: ObjectIdentity) -> Int? {
+        endpoints.firstIndex { $0.identity == identity }
+    }
+
+    private static func listen(
+        _ offer: InBandOffer, events: EventQueue, domain: FabricDomain, info: FabricInfo
+    ) throws(FabricError) -> PassiveEndpoint {
+        guard let ports = offer.ports else { return try PassiveEndpoint(info, in: domain, events: events) }
+        var failure = FabricError("fi_listen", code: Int32(FI_EADDRINUSE))
+        for port in ports {
+            do throws(FabricError) {
+                let info = try FabricInfo.query(
+                    provider: offer.provider.name, node: "\(offer.address)", service: "\(port)", listening: true)
+                return try PassiveEndpoint(info, in: domain, events: events)
+            } catch {
+                failure = error
+            }
+        }
+        throw FabricError(
+            failure.operation, code: failure.code,
+            detail:
+                "no port of port-range \(ports.lowerBound)-\(ports.upperBound) can be listened on at \(offer.address)")
+    }
+
+    /// Lanes that the limit on open files has room for: providers over TCP use up to three descriptors a lane.
+    private static func descriptorLimit() -> Int {
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return .max }
+        return max(1, (Int(clamping: limit.rlim_cur) - 64) / 3)
+    }
+
+    /// Where workers leave word; shared with their threads.
+    private final class FirstWorkerEnd: Sendable {
+        let value = Mutex<WorkerEnd?>(nil)
+    }
+}

@@ -1,0 +1,87 @@
+import CFabric
+import Fabric
+import Glibc
+import RpmemProtocol
+import SystemSupport
+
+/// What the data plane keeps of one lane. Lies in a ``LaneBlock``, so it never moves while the fabric may touch it.
+///
+/// The first member is the room that libfabric may ask an operation's context for (FI_CONTEXT): a pointer to the lane
+/// is the context of its receive.
+struct Lane {
+    var receiveContext = fi_context()
+    /// Context of an answer that could not be injected.
+    var sendContext = fi_context()
+    /// Set once the lane is accepted; the endpoint outlives the workers.
+    var endpoint: UnsafeMutablePointer<fid_ep>?
+    /// Where requests arrive: header and inline data.
+    var request: UnsafeMutableRawPointer
+    /// Eight bytes that an answer is sent from.
+    var answer: UnsafeMutableRawPointer
+    /// The lane number that the request carried, to be echoed.
+    var requestedLane: UInt32 = 0
+    /// What is still to be done for the request in hand, if the provider had no room.
+    var progress = LaneProgress.waiting
+
+    init(request: UnsafeMutableRawPointer, answer: UnsafeMutableRawPointer) {
+        self.request = request
+        self.answer = answer
+    }
+}
+
+/// Where a lane stands between a request and its answer.
+enum LaneProgress: UInt8 {
+    /// A receive is posted.
+    case waiting
+    /// The request is durable; the next receive must be posted before the answer may go.
+    case durable
+    /// The next receive is posted, the answer is not sent.
+    case answerable
+    /// The peer or the fabric ended the lane.
+    case closed
+}
+
+/// Stable, registered memory of all lanes of a session: their state, request buffers and answers.
+final class LaneBlock {
+    let lanes: UnsafeMutablePointer<Lane>
+    let count: Int
+    /// Bytes that a lane receives a request into: header and inline data.
+    let requestCapacity: Int
+    private let memory: UnsafeMutableRawBufferPointer
+    private var region: MemoryRegion?
+
+    /// What receives and sends must present; constant.
+    let descriptor: UnsafeMutableRawPointer?
+
+    /// - Parameter inlineCapacity: Bytes of inline data a request may carry, as the initiator announced it.
+    init(count: Int, inlineCapacity: Int, in domain: FabricDomain) throws(FabricError) {
+        self.count = count
+        requestCapacity = PersistRequestHeader.byteCount + inlineCapacity
+        // Whole cache lines for each lane: workers on different CPUs serve neighbouring lanes.
+        let requestStride = (requestCapacity + 63) & ~63
+        let answerStride = 64
+        let stride = requestStride + answerStride
+        memory = .allocate(byteCount: count * stride, alignment: 4096)
+        lanes = .allocate(capacity: count)
+        for index in 0..<count {
+            let start = memory.baseAddress! + index * stride
+            (lanes + index).initialize(to: Lane(request: start, answer: start + requestStride))
+        }
+        do throws(FabricError) {
+            let region = try MemoryRegion(memory, for: .localMessages, in: domain)
+            descriptor = region.descriptor
+            self.region = region
+        } catch {
+            lanes.deallocate()
+            memory.deallocate()
+            descriptor = nil
+            throw error
+        }
+    }
+
+    deinit {
+        region = nil
+        lanes.deallocate()
+        memory.deallocate()
+    }
+}

@@ -1,0 +1,41 @@
+import Glibc
+
+/// Where a session's log goes.
+enum LogDestination: Equatable {
+    case journal
+    case syslog
+    case file(String)
+    case standardError
+
+    /// What the settings ask for, and there is.
+    ///
+    /// - Returns: With a warning when standard error had to take the place of what was asked for.
+    static func choose(_ settings: Settings, services: LogServices) -> (LogDestination, warning: String?) {
+        if settings.useSyslog.value {
+            if services.hasJournal { return (.journal, nil) }
+            if services.hasSyslog { return (.syslog, nil) }
+            return (
+                .standardError,
+                "no journal and no syslog on this machine: logging to standard error; "
+                    + "set log-file to log to a file (use-syslog: \(settings.useSyslog.origin))"
+            )
+        }
+        return settings.logFile.value == "/dev/stderr"
+            ? (.standardError, nil) : (.file(settings.logFile.value), nil)
+    }
+}
+
+/// The log services of a machine.
+struct LogServices {
+    let hasJournal: Bool
+    let hasSyslog: Bool
+
+    static func ofThisMachine() -> LogServices {
+        LogServices(hasJournal: isSocket("/run/systemd/journal/socket"), hasSyslog: isSocket("/dev/log"))
+    }
+
+    private static func isSocket(_ path: String) -> Bool {
+        var status = stat()
+        return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFSOCK
+    }
+}

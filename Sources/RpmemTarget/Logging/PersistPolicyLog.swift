@@ -1,0 +1,27 @@
+import RpmemProtocol
+
+/// What makes a pool's data durable on the target, by the name of libpmem's function.
+package enum PersistFlush: String, Hashable, Sendable {
+    case pmemPersist = "pmem_persist"
+    case pmemMsync = "pmem_msync"
+    /// With APM, where the initiator does it.
+    case none
+}
+
+extension SessionLog {
+    /// The three lines that scripts look for. `pool-sets.md`, "rpmemd's configuration".
+    package func logPersistPolicy(method: PersistMethod, flush: PersistFlush) {
+        notice("persistency policy:")
+        notice("    persist method: \(method.longName)")
+        notice("    persist flush: \(flush.rawValue)")
+    }
+}
+
+extension PersistMethod {
+    fileprivate var longName: String {
+        switch self {
+        case .gpspm: "General Purpose Server Persistency Method"
+        case .apm: "Appliance Persistency Method"
+        }
+    }
+}

@@ -1,0 +1,92 @@
+import Glibc
+import Logging
+import SystemSupport
+
+/// A session's log. Every line carries the session's id and the address that it came from.
+///
+/// Messages are escaped: control characters in what a peer sent cannot make lines or terminal sequences. The data plane
+/// never logs.
+package struct SessionLog: Sendable {
+    package let session: SessionID
+    private let logger: Logger
+    /// Takes the reason of each error as well; nil when it is the destination itself.
+    private let reasons: StandardError?
+
+    /// Opens the log that the settings ask for. A log that cannot be opened is replaced by standard error, with a
+    /// warning there: it never ends a session.
+    ///
+    /// - Parameters:
+    ///   - peer: The address that the session came from; nil when it did not come over a network.
+    ///   - standardError: A descriptor that stays open for as long as the log is used.
+    package static func open(
+        _ settings: Settings, session: SessionID = .random(), peer: String? = nil,
+        standardError: Int32 = STDERR_FILENO
+    ) -> SessionLog {
+        open(
+            settings, session: session, peer: peer, standardError: StandardError(standardError),
+            services: .ofThisMachine())
+    }
+
+    /// The log for what comes before the settings are known, or instead of them: what holds by default.
+    package static func openDefault(session: SessionID = .random(), peer: String? = nil) -> SessionLog {
+        open(Settings(home: nil), session: session, peer: peer)
+    }
+
+    static func open(
+        _ settings: Settings, session: SessionID, peer: String?, standardError: StandardError, services: LogServices
+    ) -> SessionLog {
+        let (destination, warning) = LogDestination.choose(settings, services: services)
+        let onStandardError = LineLogHandler { standardError.write($0) }
+        func log(_ handler: any LogHandler, reasons: StandardError?) -> SessionLog {
+            SessionLog(handler: handler, level: settings.logLevel.value, session: session, peer: peer, reasons: reasons)
+        }
+        switch destination {
+        case .journal: return log(JournalLogHandler(), reasons: standardError)
+        case .syslog: return log(SyslogLogHandler(), reasons: standardError)
+        case .file(let path):
+            do throws(SystemCallError) {
+                let file = try LogFile(path: path, standardError: standardError)
+                return log(LineLogHandler { file.write($0) }, reasons: standardError)
+            } catch {
+                standardError.write(
+                    reason: "warning: log file \(quoted(path)) cannot be opened: \(error.errno); "
+                        + "logging to standard error (log-file: \(settings.logFile.origin))")
+                return log(onStandardError, reasons: nil)
+            }
+        case .standardError:
+            let log = log(onStandardError, reasons: nil)
+            if let warning { log.warning(warning) }
+            return log
+        }
+    }
+
+    /// A log that only `handler` takes, for tests.
+    package init(handler: any LogHandler, level: LogLevel = .debug, session: SessionID = .random(), peer: String? = nil)
+    {
+        self.init(handler: handler, level: level, session: session, peer: peer, reasons: nil)
+    }
+
+    private init(
+        handler: any LogHandler, level: LogLevel, session: SessionID, peer: String?, reasons: StandardError?
+    ) {
+        var logger = Logger(label: "rpmemd", factory: { _ in handler })
+        logger.logLevel = level.loggerLevel
+        logger[metadataKey: LogField.session] = "\(session)"
+        if let peer { logger[metadataKey: LogField.peer] = "\(peer)" }
+        self.logger = logger
+        self.session = session
+        self.reasons = reasons
+    }
+
+    /// Something failed: what, on what, why, what to do. The person at the initiator sees it, too.
+    package func error(_ message: @autoclosure () -> String) {
+        let text = message()
+        logger.error("\(text)")
+        reasons?.write(reason: text)
+    }
+
+    package func warning(_ message: @autoclosure () -> String) { logger.warning("\(message())") }
+    package func notice(_ message: @autoclosure () -> String) { logger.notice("\(message())") }
+    package func info(_ message: @autoclosure () -> String) { logger.info("\(message())") }
+    package func debug(_ message: @autoclosure () -> String) { logger.debug("\(message())") }
+}

@@ -1,0 +1,180 @@
+import Testing
+
+@testable import RpmemTarget
+
+@Suite struct ConfigurationCommandLineTests {
+    private func parse(_ arguments: String...) throws(UsageError) -> Invocation {
+        try Invocation.parse(["rpmemd"] + arguments)
+    }
+
+    private func failure(_ arguments: String...) -> UsageError? {
+        do {
+            _ = try Invocation.parse(["rpmemd"] + arguments)
+            return nil
+        } catch { return error }
+    }
+
+    private func serve(_ assignments: CommandLineOverrides.Assignment...) -> Invocation {
+        .serve(CommandLineOverrides(assignments: assignments))
+    }
+
+    @Test func withoutOptionsItServes() throws {
+        #expect(try parse() == serve())
+        #expect(try Invocation.parse([]) == serve())
+    }
+
+    @Test func everySettingIsAnOption() throws {
+        for key in SettingKey.allCases {
+            let text = key == .poolsetDirectory ? "/p" : key.defaultText
+            #expect(try parse("--\(key.name)", text) == serve(.init(key, text)), "\(key.name)")
+            #expect(try parse("--\(key.name)=\(text)") == serve(.init(key, text)), "\(key.name)")
+        }
+    }
+
+    @Test(arguments: [SettingKey.persistAPM, .persistGeneral, .useSyslog])
+    func yesOrNoOptionsAreYesWithoutValue(key: SettingKey) throws {
+        #expect(try parse("--\(key.name)") == serve(.init(key, "yes")))
+        #expect(try parse("--\(key.name)", "no") == serve(.init(key, "no")))
+        #expect(try parse("--\(key.name)", "yes", "-t2") == serve(.init(key, "yes"), .init(.threads, "2")))
+        #expect(try parse("--\(key.name)", "-t", "2") == serve(.init(key, "yes"), .init(.threads, "2")))
+        #expect(failure("--\(key.name)", "maybe") != nil)
+        #expect(failure("--\(key.name)=maybe") != nil)
+    }
+
+    @Test func lettersOfTheOriginal() throws {
+        let file = CommandLineOverrides(configurationFile: "/c", assignments: [.init(.threads, "4")])
+        #expect(try parse("-c", "/c", "-t", "4") == .serve(file))
+        #expect(try parse("-c/c", "-t4") == .serve(file))
+        #expect(try parse("--config=/c", "--nthreads=4") == .serve(file))
+        #expect(
+            try parse("-r", "a.set", "-fs") == .remove(set: "a.set", force: true, removePoolSet: true, .init()))
+        #expect(
+            try parse("-fr", "a.set") == .remove(set: "a.set", force: true, removePoolSet: false, .init()))
+        #expect(try parse("-h") == .help)
+        #expect(try parse("-V") == .version)
+    }
+
+    @Test func whatInitiatorsSayToRemove() throws {
+        #expect(
+            try parse("--remove", "a.set", "--force", "--pool-set")
+                == .remove(set: "a.set", force: true, removePoolSet: true, .init()))
+    }
+
+    @Test func removalOptionsAloneMeanNothing() throws {
+        #expect(try parse("-f", "-s") == serve())
+    }
+
+    @Test func abbreviationsOfTheOriginalStillWork() throws {
+        #expect(try parse("--c", "/c") == .serve(.init(configurationFile: "/c")))
+        #expect(try parse("--h") == .help)
+        #expect(try parse("--v") == .version)
+        #expect(try parse("--log-l", "info") == serve(.init(.logLevel, "info")))
+        #expect(try parse("--persist-a") == serve(.init(.persistAPM, "yes")))
+        #expect(try parse("--u") == serve(.init(.useSyslog, "yes")))
+        #expect(try parse("--n=1") == serve(.init(.threads, "1")))
+        #expect(try parse("--poolset", "/p") == serve(.init(.poolsetDirectory, "/p")))
+        #expect(
+            try parse("--r=a", "--f", "--pool-") == .remove(set: "a", force: true, removePoolSet: true, .init()))
+    }
+
+    @Test func checkConfiguration() throws {
+        #expect(
+            try parse("--check-config", "-t", "1")
+                == .checkConfiguration(.init(assignments: [.init(.threads, "1")])))
+        #expect(try parse("--ch") == .checkConfiguration(.init()))
+    }
+
+    @Test func theFirstOfHelpAndVersionWins() throws {
+        #expect(try parse("-hV") == .help)
+        #expect(try parse("-V", "--nonsense") == .version)
+    }
+
+    @Test func aFaultBeforeHelpWins() {
+        #expect(failure("--log-level", "foo", "-h") != nil)
+    }
+
+    @Test func theOrderOfOptionsIsKept() throws {
+        #expect(
+            try parse("--use-syslog", "--log-file", "/l") == serve(.init(.useSyslog, "yes"), .init(.logFile, "/l")))
+    }
+
+    @Test func anUnknownOptionSuggestsTheNearest() {
+        #expect(failure("--max-lane5", "3")?.description == "unknown option '--max-lane5'; did you mean --max-lanes?")
+        #expect(
+            failure("yes", "--max-lane5=3", "x")?.description
+                == "unknown option '--max-lane5'; did you mean --max-lanes?")
+        #expect(failure("--colourful")?.description == "unknown option '--colourful'; rpmemd --help lists them")
+        #expect(failure("-x")?.description == "unknown option '-x'; rpmemd --help lists them")
+        #expect(failure("-fx", "-s")?.description == "unknown option '-x'; rpmemd --help lists them")
+    }
+
+    @Test func anAmbiguousOptionListsWhatItMayBe() {
+        #expect(
+            failure("--pers")?.description
+                == "option '--pers' is ambiguous; write one of --persist-apm, --persist-general")
+    }
+
+    @Test func aMissingValueSaysWhatToWrite() {
+        #expect(
+            failure("--log-level")?.description.hasPrefix("--log-level: no value; write --log-level err|warn") == true)
+        #expect(failure("-t")?.description == "--nthreads: no value; write --nthreads THREADS")
+        #expect(failure("-c")?.description == "--config: no value; write --config FILE")
+    }
+
+    @Test func aValueForAnOptionWithoutOneIsRefused() {
+        #expect(failure("--force=yes")?.description == "--force takes no value; write it alone")
+    }
+
+    @Test func aMalformedValueSaysWhatToWrite() {
+        #expect(
+            failure("-t", "x")?.description
+                == "--nthreads: 'x' is not a number of threads; write a number from 0 to 65535")
+        #expect(failure("--log-file", "")?.description == "--log-file: the value is empty; write the path of a file")
+        #expect(failure("--poolset-dir", "x")?.description.hasPrefix("--poolset-dir: 'x' is not an absolute") == true)
+    }
+
+    @Test func argumentsThatAreNotOptionsAreRefused() {
+        #expect(failure("foo")?.description.hasPrefix("unexpected argument 'foo'; ") == true)
+        #expect(failure("--", "-c")?.description.hasPrefix("unexpected argument '-c'; ") == true)
+        #expect(failure("--persist-apm", "--", "yes") != nil)
+    }
+
+    @Test func onlyASessionWaitsForAStatus() {
+        #expect(failure("--nonsense")?.isSession == true)
+        #expect(failure("--nonsense", "--remove", "a")?.isSession == false)
+        #expect(failure("--remove", "a", "--nonsense")?.isSession == false)
+        #expect(failure("--remove")?.isSession == false)
+        #expect(failure("-r")?.isSession == false)
+        #expect(failure("--check-config", "-t", "x")?.isSession == false)
+    }
+
+    @Test func whatIsWrittenIsEscaped() {
+        #expect(failure("--a\u{1b}[0m\n")?.description.hasPrefix("unknown option '--a\\u{1b}[0m\\n'; ") == true)
+    }
+
+    @Test func parsingLeavesNoState() throws {
+        for _ in 0..<3 {
+            #expect(failure("-f", "-x", "-t") != nil)
+            #expect(try parse("-fs", "-t", "1") == serve(.init(.threads, "1")))
+        }
+    }
+
+    @Test func randomArgumentsNeverTrap() {
+        var generator = ConfigurationTestGenerator(seed: 99)
+        let pieces =
+            ["-", "--", "=", "yes", "no", "-c", "-r", "-fs", "-t", "-:", "-?", "-W", "--=", "é", "\u{1}", "", "x=1"]
+            + SettingKey.allCases.map { "--" + $0.name } + CommandOption.allCases.map { "--" + $0.name }
+        for _ in 0..<3000 {
+            let arguments = (0..<Int.random(in: 0...6, using: &generator)).map { _ in
+                var text = pieces.randomElement(using: &generator)!
+                if Bool.random(using: &generator) { text += pieces.randomElement(using: &generator)! }
+                return String(text.prefix(Int.random(in: 0...24, using: &generator)))
+            }
+            do {
+                _ = try Invocation.parse(["rpmemd"] + arguments)
+            } catch {
+                #expect(!error.description.isEmpty && !error.description.contains("\n"))
+            }
+        }
+    }
+}

@@ -1,0 +1,161 @@
+import CFabric
+import PersistentMemory
+import RpmemProtocol
+import Synchronization
+import SystemSupport
+import TestSupport
+
+@testable import RpmemTarget
+
+/// A completion queue and endpoints whose answers a test scripts, behind libfabric's own tables: for what real providers
+/// do too seldom to wait for. One thread uses it.
+final class ScriptedFabric {
+    /// What one read of the queue returns.
+    enum Step {
+        case requests([(lane: Int, bytes: [UInt8])])
+        /// A negated code.
+        case result(Int)
+        /// FI_EAVAIL, and this error behind it, about a lane or about nothing known.
+        case failedOperation(lane: Int?, code: Int32)
+    }
+
+    var steps: [Step]
+    /// Results of the next receives and answers posted; 0 when there are no more.
+    var receiveResults: [Int] = []
+    var answerResults: [Int] = []
+    /// Lanes in the order of their answers, and what was in the pool by then.
+    private(set) var answers: [(lane: UInt32, onEndpoint: Int)] = []
+    private(set) var receives = 0
+    var onAnswer: (() -> Void)?
+
+    let lanes: UnsafeMutablePointer<Lane>
+    let laneCount: Int
+    let requestCapacity: Int
+    private let buffers: UnsafeMutableRawPointer
+    private let queue = UnsafeMutablePointer<fid_cq>.allocate(capacity: 1)
+    private let queueOperations = UnsafeMutablePointer<fi_ops_cq>.allocate(capacity: 1)
+    private let endpoints: UnsafeMutablePointer<fid_ep>
+    private let messageOperations = UnsafeMutablePointer<fi_ops_msg>.allocate(capacity: 1)
+    private let stop = UnsafeMutablePointer<Atomic<Bool>>.allocate(capacity: 1)
+    private var pendingError: (lane: Int?, code: Int32)?
+
+    init(lanes count: Int, inlineCapacity: Int = 64, _ steps: [Step]) {
+        self.steps = steps
+        laneCount = count
+        requestCapacity = PersistRequestHeader.byteCount + inlineCapacity
+        buffers = .allocate(byteCount: count * (requestCapacity + 64), alignment: 64)
+        lanes = .allocate(capacity: count)
+        endpoints = .allocate(capacity: count)
+        stop.initialize(to: Atomic(false))
+        queueOperations.initialize(to: fi_ops_cq())
+        messageOperations.initialize(to: fi_ops_msg())
+        queue.initialize(to: fid_cq())
+        let me = Unmanaged.passUnretained(self).toOpaque()
+        queue.pointee.fid.context = me
+        queue.pointee.ops = queueOperations
+        queueOperations.pointee.read = { queue, buffer, count in ScriptedFabric.of(queue!).read(buffer!, count) }
+        queueOperations.pointee.sread = { queue, buffer, count, _, _ in ScriptedFabric.of(queue!).read(buffer!, count) }
+        queueOperations.pointee.readerr = { queue, entry, _ in ScriptedFabric.of(queue!).readError(entry!) }
+        queueOperations.pointee.strerror = { _, _, _, _, _ in nil }
+        messageOperations.pointee.recv = { endpoint, _, _, _, _, _ in
+            let fabric = ScriptedFabric.of(endpoint!)
+            let result = fabric.receiveResults.isEmpty ? 0 : fabric.receiveResults.removeFirst()
+            if result == 0 { fabric.receives += 1 }
+            return result
+        }
+        messageOperations.pointee.inject = { endpoint, buffer, _, _ in
+            ScriptedFabric.of(endpoint!).answer(endpoint!, buffer!)
+        }
+        messageOperations.pointee.send = { endpoint, buffer, _, _, _, _ in
+            ScriptedFabric.of(endpoint!).answer(endpoint!, buffer!)
+        }
+        for index in 0..<count {
+            let start = buffers + index * (requestCapacity + 64)
+            (lanes + index).initialize(to: Lane(request: start, answer: start + requestCapacity))
+            (endpoints + index).initialize(to: fid_ep())
+            endpoints[index].fid.context = me
+            endpoints[index].msg = messageOperations
+            lanes[index].endpoint = endpoints + index
+        }
+    }
+
+    deinit {
+        buffers.deallocate()
+        lanes.deallocate()
+        endpoints.deallocate()
+        queue.deallocate()
+        queueOperations.deallocate()
+        messageOperations.deallocate()
+        stop.deinitialize(count: 1)
+        stop.deallocate()
+    }
+
+    /// Serves the script on this thread; the loop is told to stop at its end.
+    func serve(
+        _ persister: Persister, base: UInt64, size: UInt64, injects: Bool = true, pollNanoseconds: UInt64 = 0
+    ) -> WorkerEnd {
+        let context = PersistContext(
+            regionBase: base, regionSize: size, persister: persister, lanes: lanes, laneCount: laneCount,
+            requestCapacity: requestCapacity, messageDescriptor: nil, pollNanoseconds: pollNanoseconds,
+            injects: injects)
+        var loop = PersistLoop(context, queue: queue, stop: stop)
+        return loop.run()
+    }
+
+    private static func of(_ queue: UnsafeMutablePointer<fid_cq>) -> ScriptedFabric {
+        Unmanaged.fromOpaque(queue.pointee.fid.context!).takeUnretainedValue()
+    }
+
+    private static func of(_ endpoint: UnsafeMutablePointer<fid_ep>) -> ScriptedFabric {
+        Unmanaged.fromOpaque(endpoint.pointee.fid.context!).takeUnretainedValue()
+    }
+
+    private func read(_ buffer: UnsafeMutableRawPointer, _ count: Int) -> Int {
+        guard !steps.isEmpty else {
+            stop.pointee.store(true, ordering: .relaxed)
+            return -Int(FI_EAGAIN)
+        }
+        switch steps.removeFirst() {
+        case .result(let result): return result
+        case .failedOperation(let lane, let code):
+            pendingError = (lane, code)
+            return -Int(FI_EAVAIL)
+        case .requests(let requests):
+            precondition(requests.count <= count)
+            let entries = buffer.assumingMemoryBound(to: fi_cq_msg_entry.self)
+            for (index, request) in requests.enumerated() {
+                lanes[request.lane].request.copyMemory(
+                    from: request.bytes, byteCount: min(request.bytes.count, requestCapacity))
+                entries[index].op_context = UnsafeMutableRawPointer(lanes + request.lane)
+                entries[index].flags = UInt64(FI_RECV)
+                entries[index].len = request.bytes.count
+            }
+            return requests.count
+        }
+    }
+
+    private func readError(_ entry: UnsafeMutablePointer<fi_cq_err_entry>) -> Int {
+        guard let error = pendingError else { return -Int(FI_EAGAIN) }
+        pendingError = nil
+        entry.pointee.err = error.code
+        entry.pointee.op_context = error.lane.map { UnsafeMutableRawPointer(lanes + $0) }
+        return 1
+    }
+
+    private func answer(_ endpoint: UnsafeMutablePointer<fid_ep>, _ buffer: UnsafeRawPointer) -> Int {
+        let result = answerResults.isEmpty ? 0 : answerResults.removeFirst()
+        if result == 0 {
+            onAnswer?()
+            answers.append((buffer.loadUnaligned(as: PersistResponse.self).lane, endpoint - endpoints))
+        }
+        return result
+    }
+}
+
+/// A persist request as it arrives.
+func persistRequest(
+    _ mode: PersistMode, lane: UInt32 = 0, address: UInt64, size: UInt64, flags: UInt32 = 0, data: [UInt8] = []
+) -> [UInt8] {
+    let header = PersistRequestHeader(flags: mode.rawValue | flags, lane: lane, address: address, size: size)
+    return withUnsafeBytes(of: header) { Array($0) } + data
+}

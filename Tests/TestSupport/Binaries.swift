@@ -1,0 +1,30 @@
+import Glibc
+
+/// The programs under test.
+public enum Binaries {
+    /// `RPMEMD_BINARY` where that is set (the release build, as `make test` does it), else the build the tests are in.
+    public static var rpmemd: String { named("rpmemd", override: "RPMEMD_BINARY") }
+    public static var hello: String { named("rpmem-hello", override: "RPMEM_HELLO_BINARY") }
+
+    private static func named(_ name: String, override: String) -> String {
+        if let path = getenv(override) { return String(cString: path) }
+        // The test bundle lies beside the programs.
+        var path = [CChar](repeating: 0, count: 4096)
+        let count = readlink("/proc/self/exe", &path, path.count - 1)
+        let bundle = String(decoding: path.prefix(max(0, count)).map(UInt8.init(bitPattern:)), as: UTF8.self)
+        if bundle.hasSuffix(".xctest") || bundle.contains("PackageTests") {
+            return bundle.split(separator: "/").dropLast().reduce("") { "\($0)/\($1)" } + "/" + name
+        }
+        // Swift Testing may run the bundle inside a helper of the toolchain: its own arguments name the bundle.
+        for argument in CommandLine.arguments where argument.hasSuffix(".xctest") {
+            return argument.split(separator: "/").dropLast().reduce("") { "\($0)/\($1)" } + "/" + name
+        }
+        return "\(packageDirectory)/.build/debug/\(name)"
+    }
+
+    /// Where Package.swift lies.
+    public static var packageDirectory: String {
+        let here = #filePath
+        return here.split(separator: "/").dropLast(3).reduce("") { "\($0)/\($1)" }
+    }
+}

@@ -1,0 +1,130 @@
+import Glibc
+import SystemSupport
+
+/// A child process with pipes for its standard streams. Killed and reaped when its owner lets go of it.
+public final class ChildProcess: @unchecked Sendable {
+    // One test drives it; the identifier and the descriptors never change.
+    public let identifier: pid_t
+    private var input: Int32
+    public let output: Int32
+    public let error: Int32
+    private var status: Int32?
+    private var collectedError: [UInt8] = []
+
+    /// How a process ended.
+    public enum Ending: Equatable, Sendable {
+        case exited(Int32)
+        case signalled(Int32)
+    }
+
+    /// Starts `arguments[0]` (a path) with exactly this environment.
+    public init(_ arguments: [String], environment: [String: String] = [:]) throws {
+        let input = try Pipe()
+        let output = try Pipe()
+        let error = try Pipe()
+        var actions = posix_spawn_file_actions_t()
+        posix_spawn_file_actions_init(&actions)
+        defer { posix_spawn_file_actions_destroy(&actions) }
+        posix_spawn_file_actions_adddup2(&actions, input.read.number, 0)
+        posix_spawn_file_actions_adddup2(&actions, output.write.number, 1)
+        posix_spawn_file_actions_adddup2(&actions, error.write.number, 2)
+        var attributes = posix_spawnattr_t()
+        posix_spawnattr_init(&attributes)
+        defer { posix_spawnattr_destroy(&attributes) }
+        var none = sigset_t()
+        sigemptyset(&none)
+        posix_spawnattr_setsigmask(&attributes, &none)
+        var defaults = sigset_t()
+        sigemptyset(&defaults)
+        sigaddset(&defaults, SIGPIPE)
+        posix_spawnattr_setsigdefault(&attributes, &defaults)
+        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF))
+        let argv = arguments.map { strdup($0) } + [nil]
+        let envp = environment.map { strdup("\($0.key)=\($0.value)") } + [nil]
+        defer { for pointer in argv + envp { free(pointer) } }
+        var identifier = pid_t()
+        let result = posix_spawn(&identifier, arguments[0], &actions, &attributes, argv, envp)
+        guard result == 0 else {
+            throw SystemCallError("posix_spawn", on: arguments[0], errno: .init(rawValue: result))
+        }
+        self.identifier = identifier
+        self.input = input.takeWrite().release()
+        self.output = output.takeRead().release()
+        self.error = error.takeRead().release()
+    }
+
+    deinit {
+        if status == nil {
+            kill(identifier, SIGKILL)
+            var status: Int32 = 0
+            waitpid(identifier, &status, 0)
+        }
+        closeInput()
+        close(output)
+        close(error)
+    }
+
+    public func send(_ bytes: [UInt8]) throws {
+        try writeAll(bytes, to: input)
+    }
+
+    /// The process sees the end of its standard input.
+    public func closeInput() {
+        if input >= 0 { close(input) }
+        input = -1
+    }
+
+    /// Reads until `count` bytes came, the end, or the deadline; what came is the result.
+    public func receive(_ count: Int, within milliseconds: UInt64 = 20_000) throws -> [UInt8] {
+        let deadline = Deadline.after(milliseconds: milliseconds)
+        var bytes: [UInt8] = []
+        while bytes.count < count {
+            var set = [pollfd(fd: output, events: Int16(POLLIN), revents: 0)]
+            guard try waitForEvents(&set, until: deadline) > 0 else { break }
+            var chunk = [UInt8](repeating: 0, count: count - bytes.count)
+            let received = chunk.withUnsafeMutableBytes { read(output, $0.baseAddress, $0.count) }
+            if received <= 0 { break }
+            bytes += chunk[..<received]
+        }
+        return bytes
+    }
+
+    public func signal(_ number: Int32) {
+        kill(identifier, number)
+    }
+
+    /// Waits for the end; nil when it did not come in time. Standard error is read meanwhile.
+    public func wait(within milliseconds: UInt64 = 20_000) throws -> Ending? {
+        let deadline = Deadline.after(milliseconds: milliseconds)
+        while status == nil {
+            drainError()
+            var status: Int32 = 0
+            if waitpid(identifier, &status, WNOHANG) == identifier {
+                self.status = status
+                break
+            }
+            if deadline.hasPassed { return nil }
+            usleep(1000)
+        }
+        drainError()
+        guard let status else { return nil }
+        return status & 0x7f == 0 ? .exited(status >> 8 & 0xff) : .signalled(status & 0x7f)
+    }
+
+    /// What it wrote to standard error so far.
+    public var errorText: String {
+        drainError()
+        return String(decoding: collectedError, as: UTF8.self)
+    }
+
+    private func drainError() {
+        while true {
+            var set = [pollfd(fd: error, events: Int16(POLLIN), revents: 0)]
+            guard poll(&set, 1, 0) > 0 else { return }
+            var chunk = [UInt8](repeating: 0, count: 4096)
+            let received = read(error, &chunk, chunk.count)
+            if received <= 0 { return }
+            collectedError += chunk[..<received]
+        }
+    }
+}

@@ -1,0 +1,86 @@
+import Glibc
+import SystemSupport
+
+/// An sshd of the test's own on loopback, with throw-away keys, and a client command that reaches it.
+public final class LoopbackSSHD {
+    public let port: UInt16
+    /// For `RPMEM_SSH`: ssh with the right key and no questions.
+    public let clientCommand: String
+    /// `user@127.0.0.1:port`
+    public let target: String
+    private let daemon: ChildProcess
+
+    /// Why there is none here; nil when there can be one.
+    public static var unavailableReason: String? {
+        for program in ["/usr/sbin/sshd", "/usr/bin/ssh", "/usr/bin/ssh-keygen"] where access(program, X_OK) != 0 {
+            return "\(program) is missing: apt-get install openssh-server openssh-client"
+        }
+        return nil
+    }
+
+    /// Starts it; keys and configuration lie in `directory`.
+    public init(in directory: String) throws {
+        for key in ["host_key", "user_key"] {
+            let keygen = try ChildProcess(
+                ["/usr/bin/ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "\(directory)/\(key)"],
+                environment: ["PATH": "/usr/bin:/bin"])
+            guard try keygen.wait() == .exited(0) else { throw TestSupportError("ssh-keygen: \(keygen.errorText)") }
+        }
+        // Debian's sshd wants this directory, which systemd would make.
+        if geteuid() == 0 { mkdir("/run/sshd", 0o755) }
+        var started: (ChildProcess, UInt16)?
+        for _ in 0..<20 {
+            let port = UInt16.random(in: 20000...29999)
+            try write(
+                """
+                ListenAddress 127.0.0.1
+                Port \(port)
+                HostKey \(directory)/host_key
+                AuthorizedKeysFile \(directory)/user_key.pub
+                PidFile none
+                UsePAM no
+                StrictModes no
+                PermitRootLogin prohibit-password
+                PasswordAuthentication no
+                MaxStartups 200
+                MaxSessions 200
+
+                """, to: "\(directory)/sshd_config")
+            let daemon = try ChildProcess(["/usr/sbin/sshd", "-D", "-e", "-f", "\(directory)/sshd_config"])
+            let deadline = Deadline.after(milliseconds: 10_000)
+            while !daemon.errorText.contains("Server listening") {
+                if try daemon.wait(within: 20) != nil || deadline.hasPassed { break }
+            }
+            if daemon.errorText.contains("Server listening") {
+                started = (daemon, port)
+                break
+            }
+        }
+        guard let (daemon, port) = started else { throw TestSupportError("sshd does not start") }
+        self.daemon = daemon
+        self.port = port
+        let user = getpwuid(geteuid()).map { String(cString: $0.pointee.pw_name) } ?? "root"
+        target = "\(user)@127.0.0.1:\(port)"
+        clientCommand = "\(directory)/ssh"
+        try write(
+            """
+            #!/bin/sh
+            exec /usr/bin/ssh -F none -i \(directory)/user_key -oIdentitiesOnly=yes -oStrictHostKeyChecking=no \
+            -oUserKnownHostsFile=\(directory)/known_hosts -oLogLevel=ERROR "$@"
+
+            """, to: clientCommand, mode: 0o755)
+    }
+}
+
+public struct TestSupportError: Error, CustomStringConvertible {
+    public let description: String
+    public init(_ description: String) {
+        self.description = description
+    }
+}
+
+/// Writes a whole file.
+public func write(_ text: String, to path: String, mode: mode_t = 0o644) throws {
+    let file = try Descriptor.open(path, O_WRONLY | O_CREAT | O_TRUNC, mode: mode)
+    try writeAll(Array(text.utf8), to: file.number)
+}
