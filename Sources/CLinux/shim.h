@@ -22,6 +22,7 @@
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <link.h>
 #include <linux/openat2.h>
 
 /// openat2(2): descriptor or -1 with errno.
