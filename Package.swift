@@ -64,9 +64,11 @@ let package = Package(
             name: "PersistentMemoryTests", dependencies: ["PersistentMemory", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "PoolSetsTests", dependencies: ["PoolSets", "TestSupport"], swiftSettings: strict),
-        .testTarget(name: "RpmemTargetTests",
+        .testTarget(
+            name: "RpmemTargetTests",
             dependencies: [
-                "CFabric", "PersistentMemory", "PoolSets", "RpmemProtocol", "RpmemTarget", "SystemSupport", "TestSupport",
+                "CFabric", "PersistentMemory", "PoolSets", "RpmemProtocol", "RpmemTarget", "SystemSupport",
+                "TestSupport",
             ], swiftSettings: strict),
         .testTarget(
             name: "RpmemInitiatorTests", dependencies: ["RpmemInitiator", "TestSupport"], swiftSettings: strict),
