@@ -38,7 +38,8 @@ package enum PersistentMemoryError: Error, Equatable, CustomStringConvertible {
     /// What libpmem2 says about `result`, a negative answer of `call`.
     static func pmem2(_ call: String, on subject: String, _ result: Int32) -> PersistentMemoryError {
         let reason = String(cString: pmem2_errormsg())
-        let errno = Errno(rawValue: pmem2_err_to_errno(result))
+        // Its own function for this is declared but not exported by Debian's library. Down to -100000 it is an errno.
+        let errno: Errno = result > -100_000 ? Errno(rawValue: -result) : .invalidArgument
         return .library(call: call, subject: subject, reason: reason.isEmpty ? "\(errno)" : reason, errno: errno)
     }
 }
