@@ -10,6 +10,7 @@
 #include <getopt.h>
 #include <pthread.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdint.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
@@ -64,6 +65,9 @@ static const int rpmem_map_shared_sync = MAP_SHARED_VALIDATE | MAP_SYNC;
 
 /// dlvsym(3), which is declared for GNU sources only.
 extern void *dlvsym(void *handle, const char *symbol, const char *version);
+
+/// posix_spawn_file_actions_addclosefrom_np(3), likewise.
+extern int posix_spawn_file_actions_addclosefrom_np(posix_spawn_file_actions_t *actions, int from);
 
 /// pthread_setname_np for the calling thread; at most 15 bytes count.
 static inline void rpmem_name_this_thread(const char *name) { (void)pthread_setname_np(pthread_self(), name); }
