@@ -71,7 +71,9 @@ let package = Package(
             ], swiftSettings: strict),
 
         // Captured vectors (Tests/Vectors), temporary directories, child processes, a loopback sshd.
-        .target(name: "TestSupport", dependencies: ["SystemSupport"], path: "Tests/TestSupport", swiftSettings: strict),
+        .target(
+            name: "TestSupport", dependencies: ["CLinux", "SystemSupport"], path: "Tests/TestSupport",
+            swiftSettings: strict),
         .testTarget(name: "SystemSupportTests", dependencies: ["SystemSupport"], swiftSettings: strict),
         .testTarget(
             name: "RpmemProtocolTests", dependencies: ["RpmemProtocol", "TestSupport"], swiftSettings: strict),
@@ -90,7 +92,10 @@ let package = Package(
             name: "RpmemInitiatorTests", dependencies: ["RpmemInitiator", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "EndToEndTests",
-            dependencies: ["RpmemInitiator", "RpmemProtocol", "SystemSupport", "TestSupport", "rpmemd", "rpmem-hello"],
+            dependencies: [
+                "CFabric", "CLinux", "Fabric", "RpmemInitiator", "RpmemProtocol", "SystemSupport", "TestSupport",
+                "rpmemd", "rpmem-hello",
+            ],
             swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]
