@@ -5,7 +5,7 @@ import SystemPackage
 import SystemSupport
 
 /// Where a part is.
-enum PartLocation: Equatable {
+enum PartLocation: Hashable {
     /// From a pool set file.
     case absolute(FilePath)
     /// A plain file or device that the descriptor itself names, below the pool set directory.

@@ -239,6 +239,36 @@ import Testing
         #expect(failure() == nil)
     }
 
+    /// Random bytes for headers, and captured headers with random damage: refused or opened, never a trap.
+    @Test func noHeaderTraps() throws {
+        try makePool()
+        let good = (0..<3).map { fixture.read(fixture.part("p\($0)")) }
+        let store = try fixture.store(health: .fake())
+        var generator = SeededGenerator(seed: 0xead)
+        for round in 0..<600 {
+            for part in 0..<3 {
+                var header = good[part]
+                if round % 4 == 0 {
+                    for index in header.indices { header[index] = .random(in: 0...255, using: &generator) }
+                } else {
+                    for _ in 0..<Int.random(in: 0...3, using: &generator) {
+                        header[.random(in: 0..<4096, using: &generator)] = .random(in: 0...255, using: &generator)
+                    }
+                }
+                if round % 3 > 0, var sealed = PoolHeader(bytes: header) {
+                    sealed.seal()
+                    header = sealed.bytes
+                }
+                fixture.write(fixture.part("p\(part)"), header)
+            }
+            if let error = poolError({ () throws(PoolError) in
+                try store.open(descriptor: bytes("a.set"), requestedSize: 0).close()
+            }) {
+                #expect(error.status == .badPoolConfiguration, "\(error)")
+            }
+        }
+    }
+
     // MARK: Shutdown state
 
     @Test func anUnsafeShutdownWhileOpenIsRefused() throws {
