@@ -319,6 +319,7 @@ import Testing
             let fixture = PoolFixture()
             try #require(PrivateMounts.enter() == nil)
             try #require(PrivateMounts.mountTmpfs(at: fixture.parts, options: "size=6m") == nil)
+            defer { PrivateMounts.unmount(fixture.parts) }
             fixture.makeFile(fixture.part("p1"), size: 4 << 20)
             fixture.writeSet("a.set", "4M @/p0", "4M @/p1")
             let before = fixture.snapshot()

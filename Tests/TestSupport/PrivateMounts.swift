@@ -26,6 +26,12 @@ package enum PrivateMounts {
         mount("tmpfs", path, "tmpfs", 0, options)
     }
 
+    /// Takes a mount away, so that its directory can be removed.
+    package static func unmount(_ path: String) {
+        // MNT_DETACH
+        _ = symbol("umount2", as: (@convention(c) (UnsafePointer<CChar>, Int32) -> Int32).self)?(path, 2)
+    }
+
     // Looked up by name: Glibc's overlay has neither.
     private static func symbol<Function>(_ name: String, as _: Function.Type) -> Function? {
         guard let address = dlsym(nil, name) else { return nil }
