@@ -5,7 +5,7 @@ import SystemPackage
 import SystemSupport
 
 /// Where a part is.
-enum PartLocation: Equatable {
+enum PartLocation: Hashable {
     /// From a pool set file.
     case absolute(FilePath)
     /// A plain file or device that the descriptor itself names, below the pool set directory.
@@ -58,6 +58,11 @@ final class PartFile {
         self.device = device
         self.identity = identity
         self.origin = origin
+    }
+
+    deinit {
+        // Closing alone would leave the lock to a descriptor that a child process has between fork and exec.
+        _ = rpmem_flock(descriptor.number, LOCK_UN)
     }
 
     var isExisting: Bool { if case .existing = origin { true } else { false } }
@@ -205,6 +210,12 @@ final class PartFile {
 
     private func allocateNew(isCancelled: () -> Bool, set: String) throws(PoolError) {
         let end = Int64(clamping: size)
+        // Asked first, so that a part that cannot fit does not fill the file system for a while.
+        var status = statvfs()
+        if fstatvfs(descriptor.number, &status) == 0 {
+            let (free, overflow) = UInt64(status.f_bfree).multipliedReportingOverflow(by: UInt64(status.f_frsize))
+            if !overflow && free < size { throw .noSpace(path: path, needed: size, free: free) }
+        }
         if try !allocate(0..<end, mode: 0, isCancelled: isCancelled, set: set) {
             try writeZeros(upTo: end, isCancelled: isCancelled, set: set)
         }

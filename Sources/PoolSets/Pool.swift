@@ -106,7 +106,7 @@ package final class Pool: Sendable {
                 place: "pool set \(path)", reason: "attributes that are all zero are for sets with NOHDRS only")
         }
         try store.checkSingleHeader(
-            of: set, incompatFeatures: attributes.incompatFeatures, place: "pool set \(path)")
+            of: set, incompatFeatures: attributes.incompatFeatures, origin: "request")
         var before: [PoolHeader] = []
         for part in parts.prefix(headers) { before.append(try part.readHeader()) }
         var written: [Int] = []
