@@ -13,6 +13,8 @@ let package = Package(
         .executable(name: "rpmemd", targets: ["rpmemd"]),
         .executable(name: "rpmem-hello", targets: ["rpmem-hello"]),
         .library(name: "RpmemInitiator", targets: ["RpmemInitiator"]),
+        // librpmem.so.1 for C programs.
+        .library(name: "rpmem", type: .dynamic, targets: ["RpmemShared"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
@@ -48,6 +50,20 @@ let package = Package(
         .target(
             name: "RpmemInitiator",
             dependencies: ["Fabric", "CFabric", "RpmemProtocol", "SystemSupport"], swiftSettings: strict),
+        .systemLibrary(name: "CRpmem", path: "Sources/librpmem/include"),
+        .target(
+            name: "RpmemC", dependencies: ["CRpmem", "CLinux", "RpmemInitiator", "RpmemProtocol", "SystemSupport"],
+            path: "Sources/librpmem", exclude: ["include", "librpmem.map", "librpmem.pc.in"], swiftSettings: strict),
+        .target(
+            name: "RpmemShared", dependencies: ["RpmemC"],
+            linkerSettings: [
+                // Nothing of ours can be unloaded: libfabric's threads and the Swift runtime's tables stay in use.
+                .unsafeFlags([
+                    "-static-stdlib", "-use-ld=lld", "-Xlinker", "-soname", "-Xlinker", "librpmem.so.1",
+                    "-Xlinker", "-z", "-Xlinker", "defs", "-Xlinker", "-z", "-Xlinker", "nodelete",
+                    "-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/librpmem/librpmem.map",
+                ])
+            ]),
         .executableTarget(
             name: "rpmem-hello",
             dependencies: [
