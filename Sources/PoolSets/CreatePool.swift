@@ -112,8 +112,6 @@ extension PoolStore {
         for (index, part) in existing.enumerated() {
             if let part {
                 made.parts.append(part)
-                try onStep?(.allocatePart(index))
-                try part.allocateHoles(isCancelled: isCancelled, set: set.path)
             } else if case .absolute(let path) = set.parts[index].location {
                 try make(path, size: sizes[index], index, set, made, isCancelled)
             } else {

@@ -148,7 +148,7 @@ package final class Pool: Sendable {
     }
 
     /// Ends a pool that this session created as if it had never been: new parts are removed, empty parts that were
-    /// there before get their zeros (and holes) back. Only for pools no lane wrote to. Later calls do nothing.
+    /// there before get their zeros back. Only for pools no lane wrote to. Later calls do nothing.
     ///
     /// - Throws: `incompleteRemoval` with what could not be undone. A pool that was opened is closed instead.
     package func abandonCreated() throws(PoolError) {

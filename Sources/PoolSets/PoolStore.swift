@@ -24,7 +24,6 @@ package final class PoolStore: Sendable {
         case openPart(Int)
         case readHeader(Int)
         case createPart(Int)
-        case allocatePart(Int)
         case map
         case readShutdownCounts
         case synchronizePart(Int)
