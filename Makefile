@@ -51,7 +51,9 @@ install: release
 	install -D -m 0644 man/rpmemd.1 $(DESTDIR)$(PREFIX)/share/man/man1/rpmemd.1
 	install -D -m 0644 man/rpmemd.conf.5 $(DESTDIR)$(PREFIX)/share/man/man5/rpmemd.conf.5
 	install -D -m 0644 systemd/rpmemd.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/rpmemd.socket
-	install -D -m 0644 systemd/rpmemd@.service $(DESTDIR)$(PREFIX)/lib/systemd/system/rpmemd@.service
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's,/usr/bin/rpmemd,$(PREFIX)/bin/rpmemd,' systemd/rpmemd@.service \
+	    >$(DESTDIR)$(PREFIX)/lib/systemd/system/rpmemd@.service
 	install -D -m 0644 systemd/rpmem.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/rpmem.conf
 	install -D -m 0644 systemd/60-rpmem.rules $(DESTDIR)$(PREFIX)/lib/udev/rules.d/60-rpmem.rules
 

@@ -68,8 +68,10 @@ let package = Package(
             name: "PoolSetsTests", dependencies: ["PoolSets", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "RpmemTargetTests",
-            dependencies: ["CFabric", "PersistentMemory", "RpmemProtocol", "RpmemTarget", "TestSupport"],
-            swiftSettings: strict),
+            dependencies: [
+                "CFabric", "PersistentMemory", "PoolSets", "RpmemProtocol", "RpmemTarget", "SystemSupport",
+                "TestSupport",
+            ], swiftSettings: strict),
         .testTarget(
             name: "RpmemInitiatorTests", dependencies: ["RpmemInitiator", "TestSupport"], swiftSettings: strict),
         .testTarget(

@@ -15,6 +15,7 @@
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/pidfd.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -76,6 +77,21 @@ static inline int rpmem_wifexited(int status) { return WIFEXITED(status); }
 static inline int rpmem_wexitstatus(int status) { return WEXITSTATUS(status); }
 static inline int rpmem_wifsignaled(int status) { return WIFSIGNALED(status); }
 static inline int rpmem_wtermsig(int status) { return WTERMSIG(status); }
+
+/// posix_spawn_file_actions_addclosefrom_np(3), which is declared for GNU sources only. Untyped, since <spawn.h> would
+/// bring in a second fd_set.
+extern int posix_spawn_file_actions_addclosefrom_np(void *actions, int from);
+
+/// Collects a child that has ended: 1 with `code` (CLD_EXITED, CLD_KILLED, ...) and `status` (exit status or signal),
+/// 0 when it still runs, a negated errno otherwise (ECHILD: somebody else has collected it).
+static inline int rpmem_collect_child(int pidfd, int *code, int *status) {
+    siginfo_t info = {0};
+    if (waitid((idtype_t)P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG) != 0) return -errno;
+    if (info.si_pid == 0) return 0;
+    *code = info.si_code;
+    *status = info.si_status;
+    return 1;
+}
 
 /// What getopt_long(3) found in one step. It prints nothing; its state is the process's, so one caller at a time.
 struct rpmem_option_step {

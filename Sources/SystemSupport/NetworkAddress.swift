@@ -15,7 +15,7 @@ public struct NetworkAddress: Hashable, Sendable, CustomStringConvertible {
     public init?(_ text: String) {
         // getaddrinfo also reads `1.2` and `0x7f000001`, which no configuration should mean.
         var strict = in_addr()
-        guard text.contains(":") || inet_pton(AF_INET, text, &strict) == 1 else { return nil }
+        guard !text.utf8.contains(0), text.contains(":") || inet_pton(AF_INET, text, &strict) == 1 else { return nil }
         var hints = addrinfo()
         hints.ai_flags = AI_NUMERICHOST
         hints.ai_socktype = Int32(SOCK_STREAM.rawValue)

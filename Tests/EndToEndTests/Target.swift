@@ -24,7 +24,9 @@ final class Target {
     ///   - settings: Lines for the configuration file, after those that say where sets and log are.
     ///   - parent: Where its directory is made.
     init(_ settings: String..., in parent: String = "/tmp") throws {
-        temporary = try TemporaryDirectory(in: parent)
+        temporary = TemporaryDirectory(in: parent)
+        // Daemons that run as somebody else look in, too.
+        chmod(path, 0o755)
         for directory in [sets, parts] { mkdir(directory, 0o755) }
         try configure(settings)
     }
@@ -95,7 +97,7 @@ final class Target {
     }
 
     private func collect(_ directory: String, into found: inout [String: FileState]) {
-        for name in fileNames(in: directory) {
+        for name in TemporaryDirectory.entries(of: directory) {
             let path = "\(directory)/\(name)"
             var status = stat()
             guard lstat(path, &status) == 0 else { continue }
@@ -135,7 +137,7 @@ final class Target {
     /// Processes that were started for the target at `path` and have not ended.
     private static func processes(marked path: String) -> [pid_t] {
         let entry = Array("\(mark)=\(path)".utf8)
-        return fileNames(in: "/proc").compactMap { name in
+        return TemporaryDirectory.entries(of: "/proc").compactMap { name in
             guard let identifier = pid_t(name), identifier != getpid(),
                 let file = try? Descriptor.open("/proc/\(name)/environ", O_RDONLY),
                 let environment = try? readFile(file, limit: 1 << 20)

@@ -129,14 +129,14 @@ import Testing
     }
 
     @Test func addressesAreSpelledCanonically() throws {
-        #expect(try settings(.inBandAddress, "192.0.2.1").inBandAddress.value?.text == "192.0.2.1")
+        #expect(try settings(.inBandAddress, "192.0.2.1").inBandAddress.value?.description == "192.0.2.1")
         let address = try settings(.inBandAddress, "2001:DB8:0:0::1").inBandAddress.value
-        #expect(address?.text == "2001:db8::1")
+        #expect(address?.description == "2001:db8::1")
         #expect(address?.family == .ipv6)
         #expect(try settings(.inBandAddress, "session").inBandAddress.value == nil)
     }
 
-    @Test(arguments: ["localhost", "192.0.2", "192.0.2.1:80", "::g", "192.0.2.1/24", "fe80::1%lo", "1.2.3.4\u{0}"])
+    @Test(arguments: ["localhost", "192.0.2", "192.0.2.1:80", "::g", "192.0.2.1/24", "1.2.3.4\u{0}"])
     func whatIsNotAnAddressIsRefused(text: String) {
         #expect(refusal(.inBandAddress, text)?.contains("is not a numeric IPv4 or IPv6 address; write one of") == true)
     }

@@ -4,12 +4,14 @@ import Testing
 @testable import SystemSupport
 
 @Suite struct NetworkAddressTests {
-    @Test(arguments: ["127.0.0.1", "192.0.2.200", "::1", "2001:db8::5"])
+    @Test(arguments: ["127.0.0.1", "192.0.2.200", "::1", "2001:db8::5", "fe80::1%lo"])
     func literalsComeBackAsTheyWent(text: String) throws {
         #expect("\(try #require(NetworkAddress(text)))" == text)
     }
 
-    @Test(arguments: ["", "localhost", "1.2.3", "1.2.3.4.5", "::g", "127.0.0.1:80", "[::1]", " 127.0.0.1"])
+    @Test(arguments: [
+        "", "localhost", "1.2.3", "1.2.3.4.5", "::g", "127.0.0.1:80", "[::1]", " 127.0.0.1", "1.2.3.4\0", "::1\0",
+    ])
     func otherTextIsRefused(text: String) {
         #expect(NetworkAddress(text) == nil)
     }

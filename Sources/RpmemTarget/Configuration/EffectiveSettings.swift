@@ -30,7 +30,7 @@ extension Settings {
         case .logLevel: logLevel.value.rawValue
         case .persistAPM: persistAPM.value.rawValue
         case .persistGeneral: persistGeneral.value ? "yes" : "no"
-        case .inBandAddress: inBandAddress.value?.text ?? "session"
+        case .inBandAddress: inBandAddress.value.map { "\($0)" } ?? "session"
         case .portRange: portRange.value.map { "\($0.lowerBound)-\($0.upperBound)" } ?? "any"
         case .inBandPeer: inBandPeer.value.rawValue
         case .maxLanes: maxLanes.value.map(String.init) ?? "unlimited"

@@ -1,4 +1,5 @@
 import Glibc
+import SystemSupport
 
 /// Why a value cannot be taken.
 package struct SettingValueError: Error, Equatable, Sendable {
@@ -117,10 +118,10 @@ private func parseWord<Word: RawRepresentable<String> & CaseIterable>(
         fault: what.map { "\(quoted(text)) is not \($0)" } ?? "\(quoted(text)) is not known", remedy: "write \(choice)")
 }
 
-private func parseAddress(_ text: String) throws(SettingValueError) -> InternetAddress? {
+private func parseAddress(_ text: String) throws(SettingValueError) -> NetworkAddress? {
     if text == "session" { return nil }
-    if let address = InternetAddress(text) { return address }
-    if text.hasPrefix("["), text.hasSuffix("]"), let address = InternetAddress(String(text.dropFirst().dropLast())) {
+    if let address = NetworkAddress(text) { return address }
+    if text.hasPrefix("["), text.hasSuffix("]"), let address = NetworkAddress(String(text.dropFirst().dropLast())) {
         throw SettingValueError(fault: "\(quoted(text)) has brackets", remedy: "write \(address)")
     }
     throw SettingValueError(

@@ -1,4 +1,5 @@
 import Glibc
+import SystemSupport
 
 /// The settings in effect, each with its origin.
 package struct Settings: Sendable, Equatable {
@@ -19,7 +20,7 @@ package struct Settings: Sendable, Equatable {
     package internal(set) var persistGeneral: Setting<Bool>
 
     /// Where to listen for lanes; nil: the address at which the session arrived.
-    package internal(set) var inBandAddress: Setting<InternetAddress?>
+    package internal(set) var inBandAddress: Setting<NetworkAddress?>
     /// Ports to listen on, tried in order; nil: any that is free.
     package internal(set) var portRange: Setting<ClosedRange<UInt16>?>
     package internal(set) var inBandPeer: Setting<InBandPeer>

@@ -279,7 +279,7 @@ package final class TargetSession {
             }
         return InBandOffer(
             provider: request.provider,
-            address: settings.inBandAddress.value.flatMap { NetworkAddress($0.text) } ?? environment.local
+            address: settings.inBandAddress.value ?? environment.local
                 ?? Self.loopback,
             ports: settings.portRange.value, requestedLanes: request.laneCount,
             laneLimit: settings.maxLanes.value.map(Int.init), inlineCapacity: Int(request.inlineSize),

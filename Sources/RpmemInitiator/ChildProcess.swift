@@ -1,0 +1,186 @@
+import CLinux
+import Glibc
+import Synchronization
+import SystemSupport
+
+/// A child and this side's ends of its standard streams.
+///
+/// It starts with default signal handling and mask, in a process group of its own (so that Ctrl-C at the host's terminal
+/// leaves the host to close its pools), and with none of the host's other descriptors. The host's own signal handling,
+/// SIGCHLD included, is left alone, and so may get at the child's end before this does.
+final class ChildProcess: Sendable {
+    /// What the child reads; a socket, so that writing to a child that is gone raises no SIGPIPE. nil once closed.
+    private let input: Mutex<Int32?>
+    /// What the child prints; nonblocking.
+    let output: Descriptor
+    /// What it complains about; nonblocking.
+    let errors: Descriptor
+    /// Readable when the child has ended; nil when somebody else had collected it before this could look.
+    private let process: Int32?
+    private let exit = Mutex<SessionEnding.Exit?>(nil)
+
+    init(_ arguments: [String]) throws(SystemCallError) {
+        // The child's ends must not have the numbers that they are copied to, hence the duplicates.
+        let sockets = try SocketPair()
+        let childInput = try sockets.first.duplicate()
+        let outputPipe = try Pipe()
+        let childOutput = try outputPipe.write.duplicate()
+        let output = try outputPipe.takeRead().duplicate()
+        let errorPipe = try Pipe()
+        let childErrors = try errorPipe.write.duplicate()
+        let errors = try errorPipe.takeRead().duplicate()
+        for number in [output.number, errors.number] {
+            try retryingInterrupts("fcntl(F_SETFL)") { fcntl(number, F_SETFL, O_NONBLOCK) }
+        }
+        let child = try Self.spawn(
+            arguments, input: childInput.number, output: childOutput.number, errors: childErrors.number)
+        let process = pidfd_open(child, 0)
+        self.process = process >= 0 ? process : nil
+        self.output = output
+        self.errors = errors
+        input = Mutex(sockets.takeSecond().release())
+    }
+
+    /// Kills what still runs.
+    deinit {
+        closeInput()
+        if let process {
+            if collect() == nil {
+                _ = pidfd_send_signal(process, SIGKILL, nil, 0)
+                _ = collect(until: .after(milliseconds: 1000))
+            }
+            close(process)
+        }
+    }
+
+    // MARK: Input
+
+    /// Writes all of `bytes`. EPIPE when the child is gone, ETIMEDOUT when it does not read.
+    func write(_ bytes: [UInt8], until deadline: Deadline) throws(SystemCallError) {
+        var sent = 0
+        while sent < bytes.count {
+            let result = input.withLock { number -> Int in
+                guard let number else {
+                    errno = EPIPE
+                    return -1
+                }
+                return bytes[sent...].withUnsafeBytes {
+                    send(number, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT))
+                }
+            }
+            if result >= 0 {
+                sent += result
+            } else if errno == EAGAIN {
+                if deadline.hasPassed { throw SystemCallError("send", errno: .timedOut) }
+                var set = [pollfd(fd: input.withLock { $0 } ?? -1, events: Int16(POLLOUT), revents: 0)]
+                _ = try waitForEvents(&set, until: deadline)
+            } else if errno != EINTR {
+                throw .last("send")
+            }
+        }
+    }
+
+    /// The child reads the end of the file from now on.
+    func closeInput() {
+        if let number = input.withLock({ input in
+            defer { input = nil }
+            return input
+        }) {
+            close(number)
+        }
+    }
+
+    // MARK: End
+
+    /// For poll(2): readable once the child has ended; −1 where that is not known.
+    var endDescriptor: Int32 { process ?? -1 }
+
+    /// How the child ended, nil while it runs. Never waits.
+    func collect() -> SessionEnding.Exit? {
+        exit.withLock { exit in
+            if let exit { return exit }
+            guard let process else {
+                exit = .unknown
+                return exit
+            }
+            var code: Int32 = 0
+            var status: Int32 = 0
+            switch rpmem_collect_child(process, &code, &status) {
+            case 0: return nil
+            case 1: exit = code == Int32(CLD_EXITED) ? .status(status) : .signal(status)
+            default: exit = .unknown
+            }
+            return exit
+        }
+    }
+
+    /// Waits for the child's end; nil when it still runs at the deadline.
+    func collect(until deadline: Deadline) -> SessionEnding.Exit? {
+        while true {
+            if let exit = collect() { return exit }
+            if deadline.hasPassed { return nil }
+            var set = [pollfd(fd: endDescriptor, events: Int16(POLLIN), revents: 0)]
+            guard (try? waitForEvents(&set, until: deadline)) != nil else { return nil }
+        }
+    }
+
+    /// Waits for the child's end, helping it along: SIGTERM after `patience`, SIGKILL after as much again.
+    func end(patience: Duration) -> SessionEnding.Exit {
+        for signal in [nil, SIGTERM, SIGKILL] {
+            if let signal, let process { _ = pidfd_send_signal(process, signal, nil, 0) }
+            if let exit = collect(until: .after(patience)) { return exit }
+        }
+        return .unknown
+    }
+
+    // MARK: Start
+
+    private static func spawn(
+        _ arguments: [String], input: Int32, output: Int32, errors: Int32
+    ) throws(SystemCallError) -> pid_t {
+        var actions = posix_spawn_file_actions_t()
+        posix_spawn_file_actions_init(&actions)
+        defer { posix_spawn_file_actions_destroy(&actions) }
+        posix_spawn_file_actions_adddup2(&actions, input, 0)
+        posix_spawn_file_actions_adddup2(&actions, output, 1)
+        posix_spawn_file_actions_adddup2(&actions, errors, 2)
+        posix_spawn_file_actions_addclosefrom_np(&actions, 3)
+
+        var attributes = posix_spawnattr_t()
+        posix_spawnattr_init(&attributes)
+        defer { posix_spawnattr_destroy(&attributes) }
+        var signals = sigset_t()
+        sigfillset(&signals)
+        posix_spawnattr_setsigdefault(&attributes, &signals)
+        sigemptyset(&signals)
+        posix_spawnattr_setsigmask(&attributes, &signals)
+        posix_spawnattr_setpgroup(&attributes, 0)
+        posix_spawnattr_setflags(
+            &attributes, Int16(POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP))
+
+        var argv: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) }
+        argv.append(nil)
+        defer { for argument in argv { free(argument) } }
+        var child: pid_t = 0
+        let result = posix_spawnp(&child, arguments[0], &actions, &attributes, argv, Glibc.environ)
+        if result != 0 { throw SystemCallError("posix_spawn", on: arguments.first, errno: .init(rawValue: result)) }
+        return child
+    }
+}
+
+/// Two connected sockets, close-on-exec.
+private struct SocketPair: ~Copyable {
+    let first: Descriptor
+    let second: Descriptor
+
+    init() throws(SystemCallError) {
+        var ends: [Int32] = [-1, -1]
+        let type = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
+        if socketpair(AF_UNIX, type, 0, &ends) != 0 { throw .last("socketpair") }
+        first = Descriptor(owning: ends[0])
+        second = Descriptor(owning: ends[1])
+    }
+
+    /// The second socket; the first is closed.
+    consuming func takeSecond() -> Descriptor { second }
+}

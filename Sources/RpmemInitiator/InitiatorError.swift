@@ -1,0 +1,149 @@
+import Fabric
+import Glibc
+import RpmemProtocol
+import SystemSupport
+
+/// Why a call failed, in words for people and as the errno that `librpmem` sets.
+public enum InitiatorError: Error, Sendable {
+    /// An argument makes no sense; nothing was done.
+    case invalidArgument(String)
+    /// No enabled provider reaches the target.
+    case noProvider(host: String, tried: [String])
+    /// ssh could not be started.
+    case sshNotStarted(SystemCallError)
+    /// ssh, or the target's command, ended; `during` says what was waited for.
+    case sessionEnded(target: String, during: String, ending: SessionEnding)
+    /// The target's command says that it cannot serve.
+    case targetNotReady(target: String, errno: Int32, words: [String])
+    /// The target sent what no target sends.
+    case protocolViolation(target: String, reason: String, words: [String])
+    /// The target answered a request with a status other than success.
+    case refused(request: String, Status, words: [String])
+    /// An open pool's connection is gone: nothing is known of what was not answered.
+    case lost(reason: String, words: [String])
+    /// The target did not answer in time. The pool, if it was open, is unusable from then on.
+    case timedOut(waitingFor: String, after: Duration)
+    /// libfabric refused a step.
+    case fabric(step: String, FabricError)
+    /// The target's provider reported that an operation failed, though the connection stands.
+    case operationFailed(FabricError)
+    /// Another thread uses the lane: each belongs to one thread at a time.
+    case laneInUse(Int)
+    /// The pool was closed before.
+    case closed
+    /// The target's command could not remove the pool, and says with this errno why.
+    case notRemoved(poolSet: String, errno: Int32, words: [String])
+    /// A system call of this process failed.
+    case system(SystemCallError)
+
+    /// What `librpmem` sets `errno` to.
+    public var errno: Int32 {
+        switch self {
+        case .invalidArgument: EINVAL
+        case .noProvider: ENOMEDIUM
+        case .sshNotStarted(let error), .system(let error): error.errno.rawValue
+        case .sessionEnded, .lost: ECONNRESET
+        case .targetNotReady(_, let errno, _), .notRemoved(_, let errno, _): errno
+        case .protocolViolation: EPROTO
+        case .refused(_, let status, _): status.initiatorErrno
+        case .timedOut: ETIMEDOUT
+        // Codes from 256 on are libfabric's own.
+        case .fabric(_, let error): error.code > 0 && error.code < 256 ? error.code : EIO
+        case .operationFailed: EREMOTEIO
+        case .laneInUse: EBUSY
+        case .closed: EBADF
+        }
+    }
+
+    /// The last lines that the target's command, or ssh, wrote to standard error.
+    public var targetWords: [String] {
+        switch self {
+        case .sessionEnded(_, _, let ending): ending.words
+        case .targetNotReady(_, _, let words), .protocolViolation(_, _, let words), .refused(_, _, let words),
+            .lost(_, let words), .notRemoved(_, _, let words):
+            words
+        default: []
+        }
+    }
+}
+
+/// How ssh ended.
+public struct SessionEnding: Hashable, Sendable {
+    public enum Exit: Hashable, Sendable {
+        /// With this status; 255 is ssh's own, the others are the command's.
+        case status(Int32)
+        case signal(Int32)
+        /// Somebody else in this process collected it.
+        case unknown
+    }
+    public let exit: Exit?
+    public let words: [String]
+}
+
+extension InitiatorError: CustomStringConvertible {
+    public var description: String {
+        let words = targetWords
+        return words.isEmpty ? reason : "\(reason); it said: \(words.joined(separator: " / "))"
+    }
+
+    private var reason: String {
+        switch self {
+        case .invalidArgument(let reason): reason
+        case .noProvider(let host, let tried): "no provider reaches \(host): \(tried.joined(separator: "; "))"
+        case .sshNotStarted(let error): "\(error): is ssh installed, or RPMEM_SSH wrong?"
+        case .sessionEnded(let target, let during, let ending): "\(target): \(ending.reason) \(during)"
+        case .targetNotReady(let target, let errno, _):
+            "\(target): the target's command cannot serve: \(String(cString: strerror(errno)))"
+        case .protocolViolation(let target, let reason, _): "\(target): \(reason)"
+        case .refused(let request, let status, _): "\(request) refused: \(status.reason)"
+        case .lost(let reason, _): "connection to the target lost: \(reason)"
+        case .timedOut(let what, let duration): "no \(what) within \(duration.seconds) s"
+        case .fabric(let step, let error): "\(step): \(error)"
+        case .operationFailed(let error): "the target's side refused an operation: \(error)"
+        case .laneInUse(let lane): "lane \(lane) is in use by another thread: use one lane per thread"
+        case .closed: "the pool is closed"
+        case .notRemoved(let poolSet, let errno, _):
+            "\(poolSet): not removed: \(String(cString: strerror(errno)))"
+        case .system(let error): "\(error)"
+        }
+    }
+}
+
+extension SessionEnding {
+    var reason: String {
+        switch exit {
+        case .status(0): "ssh ended"
+        case .status(255): "ssh failed"
+        case .status(127):
+            "the target's shell found no such command: is rpmemd in its PATH, or RPMEM_CMD wrong?: it ended"
+        case .status(126): "the target's command is not executable: it ended"
+        case .status(let status): "the target's command ended with status \(status)"
+        case .signal(let number): "ssh was killed by signal \(number)"
+        case .unknown, nil: "the connection ended"
+        }
+    }
+}
+
+extension Duration {
+    /// In seconds, with as many digits as it takes.
+    fileprivate var seconds: String {
+        let milliseconds = nanoseconds / 1_000_000
+        return milliseconds % 1000 == 0
+            ? "\(milliseconds / 1000)" : "\(Double(milliseconds) / 1000)"
+    }
+
+    /// In nanoseconds; what is negative or too long is brought into range.
+    var nanoseconds: UInt64 {
+        if self <= .zero { return 0 }
+        let (seconds, attoseconds) = components
+        let (product, overflow) = UInt64(seconds).multipliedReportingOverflow(by: 1_000_000_000)
+        let limit = UInt64(1) << 62
+        return overflow || product > limit ? limit : product + UInt64(attoseconds / 1_000_000_000)
+    }
+}
+
+extension Deadline {
+    static func after(_ duration: Duration) -> Deadline {
+        Deadline(nanoseconds: monotonicNanoseconds() &+ duration.nanoseconds)
+    }
+}

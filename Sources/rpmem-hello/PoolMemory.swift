@@ -1,0 +1,20 @@
+import Glibc
+import RpmemInitiator
+
+/// The original of the pool: pages of this process's memory. An application with persistent memory of its own would map
+/// that.
+final class PoolMemory {
+    let bytes: UnsafeMutableRawBufferPointer
+
+    init(byteCount: Int) {
+        bytes = .allocate(byteCount: byteCount, alignment: Int(getpagesize()))
+    }
+
+    deinit { bytes.deallocate() }
+}
+
+/// Says on standard error what went wrong.
+func complain(_ error: InitiatorError) {
+    let line = "rpmem-hello: \(error)\n"
+    _ = line.withCString { write(2, $0, strlen($0)) }
+}
