@@ -68,7 +68,8 @@ package struct FabricLibrary: Sendable {
                 "loading libfabric.so.1", code: Int32(FI_ENOSYS),
                 detail: "\(reason ?? "no reason given"); install libfabric1")
         }
-        guard let handle = dlopen("libfabric.so.1", RTLD_NOW | RTLD_LOCAL) else { return .failure(failure()) }
+        let opened = keepingSignalActions { dlopen("libfabric.so.1", RTLD_NOW | RTLD_LOCAL) }
+        guard let handle = opened else { return .failure(failure()) }
         guard let getInfo = dlvsym(handle, "fi_getinfo", RPMEM_FI_INFO_SYMBOL_VERSION),
             let duplicateInfo = dlvsym(handle, "fi_dupinfo", RPMEM_FI_INFO_SYMBOL_VERSION),
             let freeInfo = dlvsym(handle, "fi_freeinfo", RPMEM_FI_INFO_SYMBOL_VERSION),
@@ -84,6 +85,23 @@ package struct FabricLibrary: Sendable {
                 openFabric: unsafeBitCast(openFabric, to: OpenFabric.self),
                 errorWords: unsafeBitCast(errorWords, to: ErrorWords.self),
                 versionNumber: unsafeBitCast(version, to: Version.self)))
+    }
+
+    /// Undoes what the constructors of the PSM libraries, which libfabric brings along, do to the whole process: they
+    /// take over these signals, so that a crash writes a file into the working directory and looks like `exit(1)`.
+    private static func keepingSignalActions<Result>(_ body: () -> Result) -> Result {
+        let before = [SIGINT, SIGILL, SIGABRT, SIGBUS, SIGSEGV, SIGTERM].map { signal in
+            var action = sigaction()
+            sigaction(signal, nil, &action)
+            return (signal, action)
+        }
+        defer {
+            for (signal, action) in before {
+                var action = action
+                sigaction(signal, &action, nil)
+            }
+        }
+        return body()
     }
 
     /// Lets libfabric set its providers up, which it does once, in the first query.
