@@ -99,6 +99,10 @@ let package = Package(
             ], swiftSettings: strict),
         .testTarget(
             name: "RpmemInitiatorTests", dependencies: ["RpmemInitiator", "TestSupport"], swiftSettings: strict),
+        // C programs, and Debian's own, on librpmem.so.1; built as a product, since its linker settings must not get in here.
+        .testTarget(
+            name: "CConsumerTests", dependencies: ["SystemSupport", "TestSupport", "rpmemd"], exclude: ["Programs"],
+            swiftSettings: strict),
         .testTarget(
             name: "EndToEndTests",
             dependencies: [

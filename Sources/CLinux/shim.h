@@ -5,6 +5,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
 #endif
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -22,7 +23,6 @@
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <link.h>
 #include <linux/openat2.h>
 
 /// openat2(2): descriptor or -1 with errno.
@@ -67,6 +67,14 @@ static const int rpmem_map_shared_sync = MAP_SHARED_VALIDATE | MAP_SYNC;
 
 /// dlvsym(3), which is declared for GNU sources only.
 extern void *dlvsym(void *handle, const char *symbol, const char *version);
+
+/// The start of what dl_iterate_phdr(3) hands to its callback. Not from <link.h>, which would bring in a second fd_set.
+struct rpmem_loaded_object {
+    uintptr_t bias;
+    const char *name;
+    const void *headers; // inside the object
+};
+extern int dl_iterate_phdr(int (*callback)(struct rpmem_loaded_object *, size_t, void *), void *data);
 
 /// pthread_setname_np for the calling thread; at most 15 bytes count.
 static inline void rpmem_name_this_thread(const char *name) { (void)pthread_setname_np(pthread_self(), name); }

@@ -47,8 +47,8 @@ struct SignalHandlers {
         // Only noted here: the loader is not to be called back.
         let headers = Headers()
         _ = dl_iterate_phdr(
-            { information, _, headers in
-                if let header = information?.pointee.dlpi_phdr, let headers {
+            { object, _, headers in
+                if let header = object?.pointee.headers, let headers {
                     Unmanaged<Headers>.fromOpaque(headers).takeUnretainedValue().addresses.append(header)
                 }
                 return 0
