@@ -38,8 +38,8 @@ package enum PersistentMemoryError: Error, Equatable, CustomStringConvertible {
     /// What libpmem2 says about `result`, a negative answer of `call`.
     static func pmem2(_ call: String, on subject: String, _ result: Int32) -> PersistentMemoryError {
         let reason = String(cString: pmem2_errormsg())
-        // Declared in Debian's header, but not exported by its library: what is above -100000 is a negated errno.
-        let errno: Errno = result > -100_000 && result < 0 ? Errno(rawValue: -result) : .invalidArgument
+        // Its own function for this is declared but not exported by Debian's library. Down to -100000 it is an errno.
+        let errno: Errno = result > -100_000 ? Errno(rawValue: -result) : .invalidArgument
         return .library(call: call, subject: subject, reason: reason.isEmpty ? "\(errno)" : reason, errno: errno)
     }
 }

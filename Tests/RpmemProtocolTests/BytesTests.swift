@@ -1,4 +1,5 @@
 import RpmemProtocol
+import TestSupport
 import Testing
 
 @Suite struct BytesTests {

@@ -1,5 +1,6 @@
 import Glibc
 import RpmemProtocol
+import TestSupport
 import Testing
 
 @Suite struct ResponseDecoderTests {

@@ -1,4 +1,5 @@
 import RpmemProtocol
+import TestSupport
 
 /// Everything that a decoder makes of a stream: the requests, and the violation that ended it.
 struct RequestOutcome: Equatable {

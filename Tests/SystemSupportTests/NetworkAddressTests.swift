@@ -9,7 +9,9 @@ import Testing
         #expect("\(try #require(NetworkAddress(text)))" == text)
     }
 
-    @Test(arguments: ["", "localhost", "1.2.3", "1.2.3.4.5", "::g", "127.0.0.1:80", "[::1]", " 127.0.0.1", "1.2.3.4\0", "::1\0"])
+    @Test(arguments: [
+        "", "localhost", "1.2.3", "1.2.3.4.5", "::g", "127.0.0.1:80", "[::1]", " 127.0.0.1", "1.2.3.4\0", "::1\0",
+    ])
     func otherTextIsRefused(text: String) {
         #expect(NetworkAddress(text) == nil)
     }

@@ -6,6 +6,9 @@ public enum Binaries {
     public static var rpmemd: String { named("rpmemd", override: "RPMEMD_BINARY") }
     public static var hello: String { named("rpmem-hello", override: "RPMEM_HELLO_BINARY") }
 
+    /// The library for C programs; `RPMEM_LIBRARY` may say where it is.
+    public static var librpmem: String { named("librpmem.so", override: "RPMEM_LIBRARY") }
+
     private static func named(_ name: String, override: String) -> String {
         if let path = getenv(override) { return String(cString: path) }
         // The test bundle lies beside the programs.

@@ -1,14 +1,18 @@
+import CLinux
 import Glibc
 import SystemSupport
 
 /// A child process with pipes for its standard streams. Killed and reaped when its owner lets go of it.
 public final class ChildProcess: @unchecked Sendable {
-    // One test drives it; the identifier and the descriptors never change.
+    // One test drives it, from one thread.
     public let identifier: pid_t
     private var input: Int32
-    public let output: Int32
+    /// Its standard output, to read from; −1 once closed.
+    public private(set) var output: Int32
     public let error: Int32
     private var status: Int32?
+    /// The most memory that it had in use, in KiB; known once it has ended.
+    public private(set) var peakKilobytes = 0
     private var collectedError: [UInt8] = []
 
     /// How a process ended.
@@ -17,8 +21,14 @@ public final class ChildProcess: @unchecked Sendable {
         case signalled(Int32)
     }
 
-    /// Starts `arguments[0]` (a path) with exactly this environment.
-    public init(_ arguments: [String], environment: [String: String] = [:]) throws {
+    /// A child that ended early makes a write fail, and not the tests.
+    private static let ignoresBrokenPipes: Void = { _ = Glibc.signal(SIGPIPE, SIG_IGN) }()
+
+    /// Starts `arguments[0]` (a path) with exactly this environment, and with no descriptor but the three.
+    ///
+    /// - Parameter directory: Its working directory; that of the tests when nil.
+    public init(_ arguments: [String], environment: [String: String] = [:], directory: String? = nil) throws {
+        Self.ignoresBrokenPipes
         let input = try Pipe()
         let output = try Pipe()
         let error = try Pipe()
@@ -28,6 +38,9 @@ public final class ChildProcess: @unchecked Sendable {
         posix_spawn_file_actions_adddup2(&actions, input.read.number, 0)
         posix_spawn_file_actions_adddup2(&actions, output.write.number, 1)
         posix_spawn_file_actions_adddup2(&actions, error.write.number, 2)
+        // libfabric's sockets in this process are not close-on-exec: a child would keep other tests' lanes open.
+        posix_spawn_file_actions_addclosefrom_np(&actions, 3)
+        if let directory { posix_spawn_file_actions_addchdir_np(&actions, directory) }
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)
         defer { posix_spawnattr_destroy(&attributes) }
@@ -60,7 +73,7 @@ public final class ChildProcess: @unchecked Sendable {
             waitpid(identifier, &status, 0)
         }
         closeInput()
-        close(output)
+        closeOutput()
         close(error)
     }
 
@@ -72,6 +85,12 @@ public final class ChildProcess: @unchecked Sendable {
     public func closeInput() {
         if input >= 0 { close(input) }
         input = -1
+    }
+
+    /// The process gets EPIPE for what it writes to standard output from now on.
+    public func closeOutput() {
+        if output >= 0 { close(output) }
+        output = -1
     }
 
     /// Reads until `count` bytes came, the end, or the deadline; what came is the result.
@@ -99,8 +118,10 @@ public final class ChildProcess: @unchecked Sendable {
         while status == nil {
             drainError()
             var status: Int32 = 0
-            if waitpid(identifier, &status, WNOHANG) == identifier {
+            var usage = rusage()
+            if wait4(identifier, &status, WNOHANG, &usage) == identifier {
                 self.status = status
+                peakKilobytes = usage.ru_maxrss
                 break
             }
             if deadline.hasPassed { return nil }

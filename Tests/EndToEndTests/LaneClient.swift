@@ -1,0 +1,267 @@
+import CFabric
+import Fabric
+import Glibc
+import RpmemProtocol
+import SystemSupport
+import TestSupport
+
+/// Providers that every machine has; verbs is for the virtual machines to show.
+let loopbackProviders: [Provider] = [.sockets, .tcp]
+
+/// An initiator's end of a session's lanes, made of libfabric alone: unlike the library it sends whatever it is told
+/// to.
+///
+/// One thread drives it.
+final class LaneClient {
+    private let info: FabricInfo
+    private let domain: FabricDomain
+    private let events: EventQueue
+    private let attributes: InBandAttributes
+    private(set) var lanes: [Lane] = []
+
+    /// Connects lanes, one after the other.
+    ///
+    /// - Parameter lanes: How many; as many as were granted when nil.
+    init(_ provider: Provider, at address: String = "127.0.0.1", _ attributes: InBandAttributes, lanes: Int? = nil)
+        throws
+    {
+        info = try FabricInfo.query(
+            provider: provider.name, node: address, service: "\(attributes.port)", listening: false)
+        domain = try FabricDomain(info)
+        events = try EventQueue(in: domain)
+        self.attributes = attributes
+        for _ in 0..<(lanes ?? Int(attributes.laneCount)) { try connectLane() }
+    }
+
+    subscript(lane: Int) -> Lane { lanes[lane] }
+
+    /// Connects one more lane.
+    ///
+    /// - Throws: The event's ``FabricError`` when the target does not take it.
+    func connectLane() throws {
+        let lane = try Lane(UInt32(lanes.count), info: info, domain: domain, events: events, attributes)
+        try lane.endpoint.connect(to: info)
+        while true {
+            switch try events.wait(until: .after(milliseconds: 20_000)) {
+            case .connected(lane.endpoint.identity):
+                lanes.append(lane)
+                return
+            case .failed(_, let error): throw error
+            case .shutdown(lane.endpoint.identity): throw FabricError("connection", code: ECONNRESET)
+            case .none: throw TestSupportError("a lane neither connects nor fails")
+            default: continue
+            }
+        }
+    }
+
+    /// Waits until every lane has heard that the target ended it.
+    func expectEnd() throws {
+        let deadline = Deadline.after(milliseconds: 20_000)
+        var open = Set(lanes.map(\.endpoint.identity))
+        while !open.isEmpty {
+            if deadline.hasPassed { throw TestSupportError("\(open.count) lanes did not hear of their end") }
+            switch try events.wait(until: .after(milliseconds: 10)) {
+            case .shutdown(let identity): open.remove(identity)
+            case .failed(let identity?, _): open.remove(identity)
+            default: break
+            }
+            // Providers without a thread of their own notice when somebody reads the completion queue.
+            for lane in lanes where lane.hasFailed() { open.remove(lane.endpoint.identity) }
+        }
+    }
+
+    /// Ends all lanes as an initiator does before CLOSE.
+    func shutDown() {
+        for lane in lanes { lane.endpoint.shutDown() }
+        lanes = []
+    }
+}
+
+/// One lane: a connection with a completion queue of its own, and memory for one operation of each kind.
+final class Lane {
+    let number: UInt32
+    /// nil once the lane is done with.
+    private(set) var endpoint: Endpoint!
+    private let completions: CompletionQueue
+    private let target: InBandAttributes
+    private let memory: UnsafeMutableRawBufferPointer
+    private let messages: MemoryRegion
+    private let transfers: MemoryRegion
+    private let contexts: UnsafeMutablePointer<fi_context2>
+    private var finished: Set<Operation> = []
+
+    enum Operation: Int, CaseIterable { case send, receive, write, read }
+
+    /// Bytes that each operation has room for.
+    static let capacity = 128 << 10
+
+    init(_ number: UInt32, info: FabricInfo, domain: FabricDomain, events: EventQueue, _ target: InBandAttributes)
+        throws
+    {
+        self.number = number
+        self.target = target
+        let kinds = Operation.allCases.count
+        memory = .allocate(byteCount: kinds * Self.capacity, alignment: 4096)
+        memory.initializeMemory(as: UInt8.self, repeating: 0)
+        contexts = .allocate(capacity: kinds)
+        contexts.initialize(repeating: fi_context2(), count: kinds)
+        messages = try MemoryRegion(memory, for: .localMessages, in: domain)
+        transfers = try MemoryRegion(memory, for: .localTransfers, in: domain)
+        completions = try CompletionQueue(in: domain, size: 16)
+        endpoint = try Endpoint(info, in: domain, events: events, completions: completions)
+        try post(.receive, PersistResponse.byteCount)
+    }
+
+    deinit {
+        // The provider may use memory and contexts until the endpoint is closed.
+        endpoint = nil
+        memory.deallocate()
+        contexts.deallocate()
+    }
+
+    // MARK: Requests
+
+    /// RDMA WRITE of `bytes` at an offset of the pool.
+    func write(_ bytes: [UInt8], at offset: UInt64) throws {
+        fill(.write, bytes)
+        try post(.write, bytes.count, remote: target.remoteAddress &+ offset)
+        try finish(.write)
+    }
+
+    /// RDMA READ from an offset of the pool.
+    func read(_ count: Int, at offset: UInt64) throws -> [UInt8] {
+        try post(.read, count, remote: target.remoteAddress &+ offset)
+        try finish(.read)
+        return Array(buffer(.read)[..<count])
+    }
+
+    /// Sends a persist request of an offset of the pool, and waits for the answer.
+    func persist(_ mode: PersistMode, at offset: UInt64, size: UInt64, data: [UInt8] = []) throws -> PersistResponse {
+        try send(header(mode, at: offset, size: size), data)
+        return try response()
+    }
+
+    /// A request as stock initiators make it, for ``send(_:_:)``.
+    func header(_ mode: PersistMode, at offset: UInt64, size: UInt64) -> PersistRequestHeader {
+        PersistRequestHeader(
+            flags: mode.rawValue, lane: number, address: target.remoteAddress &+ offset, size: size)
+    }
+
+    /// SENDs a request without waiting for its answer.
+    func send(_ header: PersistRequestHeader, _ data: [UInt8] = []) throws {
+        try send(withUnsafeBytes(of: header) { Array($0) } + data)
+    }
+
+    /// SENDs any bytes.
+    func send(_ bytes: [UInt8]) throws {
+        fill(.send, bytes)
+        try post(.send, bytes.count)
+        try finish(.send)
+    }
+
+    /// Waits for an answer, and gets ready for the next one.
+    ///
+    /// - Throws: A ``FabricError`` when the lane ends instead.
+    func response() throws -> PersistResponse {
+        try finish(.receive)
+        let response = buffer(.receive).loadUnaligned(as: PersistResponse.self)
+        try post(.receive, PersistResponse.byteCount)
+        return response
+    }
+
+    // MARK: Operations
+
+    private func buffer(_ operation: Operation) -> UnsafeMutableRawBufferPointer {
+        let start = operation.rawValue * Self.capacity
+        return UnsafeMutableRawBufferPointer(rebasing: memory[start..<start + Self.capacity])
+    }
+
+    private func fill(_ operation: Operation, _ bytes: [UInt8]) {
+        buffer(operation).copyBytes(from: bytes.prefix(Self.capacity))
+    }
+
+    private func post(_ operation: Operation, _ count: Int, remote: UInt64 = 0) throws {
+        finished.remove(operation)
+        let deadline = Deadline.after(milliseconds: 20_000)
+        while true {
+            let result = start(operation, count, remote)
+            if result == 0 { return }
+            guard result == -Int(FI_EAGAIN), !deadline.hasPassed else {
+                throw FabricError("posting \(operation)", code: Int32(-result))
+            }
+            // Makes room, and lets providers without a thread of their own progress.
+            try poll(milliseconds: 0)
+        }
+    }
+
+    private func start(_ operation: Operation, _ count: Int, _ remote: UInt64) -> Int {
+        var vector = iovec(iov_base: buffer(operation).baseAddress, iov_len: count)
+        let context = UnsafeMutableRawPointer(contexts + operation.rawValue)
+        let isMessage = operation == .send || operation == .receive
+        var descriptor = isMessage ? messages.descriptor : transfers.descriptor
+        return withUnsafePointer(to: &vector) { vector in
+            withUnsafeMutablePointer(to: &descriptor) { descriptor in
+                if isMessage {
+                    var message = fi_msg()
+                    message.msg_iov = vector
+                    message.desc = descriptor
+                    message.iov_count = 1
+                    message.context = context
+                    return operation == .send
+                        ? fi_sendmsg(endpoint.pointer, &message, rpmem_fi_completion)
+                        : fi_recvmsg(endpoint.pointer, &message, rpmem_fi_completion)
+                }
+                var place = fi_rma_iov(addr: remote, len: count, key: target.remoteKey)
+                return withUnsafePointer(to: &place) { place in
+                    var message = fi_msg_rma()
+                    message.msg_iov = vector
+                    message.desc = descriptor
+                    message.iov_count = 1
+                    message.rma_iov = place
+                    message.rma_iov_count = 1
+                    message.context = context
+                    return operation == .write
+                        ? fi_writemsg(endpoint.pointer, &message, rpmem_fi_completion)
+                        : fi_readmsg(endpoint.pointer, &message, rpmem_fi_completion)
+                }
+            }
+        }
+    }
+
+    private func finish(_ operation: Operation) throws {
+        let deadline = Deadline.after(milliseconds: 20_000)
+        while finished.remove(operation) == nil {
+            if deadline.hasPassed { throw TestSupportError("lane \(number): no completion of \(operation)") }
+            try poll(milliseconds: 200)
+        }
+    }
+
+    /// Takes completions, waiting for the first one no longer than that.
+    private func poll(milliseconds: Int32) throws {
+        var entry = fi_cq_msg_entry()
+        let result = fi_cq_sread(completions.pointer, &entry, 1, nil, milliseconds)
+        if result == 1 {
+            if let operation = operation(of: entry.op_context) { finished.insert(operation) }
+        } else if result == -Int(FI_EAVAIL) {
+            throw CompletionQueue.readError(completions.pointer)?.error ?? FabricError("operation", code: EIO)
+        } else if result != 0, result != -Int(FI_EAGAIN), result != -Int(FI_EINTR) {
+            throw FabricError("fi_cq_sread", code: Int32(-result))
+        }
+    }
+
+    /// Whether the completion queue reports a failure now, as it does for the receive of a lane that has ended.
+    func hasFailed() -> Bool {
+        do {
+            try poll(milliseconds: 0)
+            return false
+        } catch {
+            return true
+        }
+    }
+
+    private func operation(of context: UnsafeMutableRawPointer?) -> Operation? {
+        guard let context else { return nil }
+        let offset = context - UnsafeMutableRawPointer(contexts)
+        return Operation(rawValue: offset / MemoryLayout<fi_context2>.stride)
+    }
+}

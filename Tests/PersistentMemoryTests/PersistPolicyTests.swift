@@ -1,0 +1,44 @@
+import Testing
+
+@testable import PersistentMemory
+
+@Suite struct PersistPolicyTests {
+    private func kind(
+        deviceDAX: Bool = false, mapSync: Bool = false, forced: Bool = false, libpmem: Bool = false, eADR: Bool = false
+    ) -> PersistKind {
+        PersistEvidence(
+            deviceDAX: deviceDAX, mapSync: mapSync, forced: forced, libpmemAnswer: libpmem, autoFlush: eADR
+        ).kind
+    }
+
+    @Test func ordinaryFilesAreSynchronised() {
+        #expect(kind() == .msync)
+        #expect(kind(eADR: true) == .msync)
+    }
+
+    @Test func deviceDAXAndMapSyncArePersistentMemory() {
+        #expect(kind(deviceDAX: true) == .flushAndDrain)
+        #expect(kind(mapSync: true) == .flushAndDrain)
+        #expect(kind(libpmem: true) == .flushAndDrain)
+    }
+
+    @Test func withEADRCachesNeedNoFlush() {
+        #expect(kind(deviceDAX: true, eADR: true) == .drainOnly)
+        #expect(kind(mapSync: true, eADR: true) == .drainOnly)
+    }
+
+    @Test func theUsersWordRulesOverMapSync() {
+        #expect(kind(forced: true, libpmem: true) == .flushAndDrain)
+        #expect(kind(mapSync: true, forced: true, libpmem: false) == .msync)
+    }
+
+    @Test func deviceDAXCannotBeForcedToMsync() {
+        #expect(kind(deviceDAX: true, forced: true, libpmem: false) == .flushAndDrain)
+    }
+
+    @Test func theLogsWords() {
+        #expect(PersistKind.flushAndDrain.policyName == "pmem_persist")
+        #expect(PersistKind.drainOnly.policyName == "pmem_persist")
+        #expect(PersistKind.msync.policyName == "pmem_msync")
+    }
+}

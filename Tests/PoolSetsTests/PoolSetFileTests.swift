@@ -1,0 +1,180 @@
+import SystemPackage
+import Testing
+
+@testable import PoolSets
+
+@Suite struct PoolSetFileTests {
+    private func parse(_ text: String) -> Result<PoolSetDescription, PoolSetFile.Flaw> {
+        do throws(PoolSetFile.Flaw) { return .success(try PoolSetFile.parse(bytes(text))) } catch {
+            return .failure(error)
+        }
+    }
+
+    private func flaw(_ text: String) -> PoolSetFile.Flaw? {
+        if case .failure(let flaw) = parse(text) { flaw } else { nil }
+    }
+
+    @Test func partsKeepTheirOrderAndLines() throws {
+        let set = try parse(
+            "PMEMPOOLSET\n# a comment\n\n  20M\t/a/p0 # behind\n21M /a/p1\n\t\n1G /a/p2#glued\n"
+        ).get()
+        #expect(
+            set.parts == [
+                .init(line: 4, size: .bytes(20 << 20), path: "/a/p0"),
+                .init(line: 5, size: .bytes(21 << 20), path: "/a/p1"),
+                .init(line: 7, size: .bytes(1 << 30), path: "/a/p2"),
+            ])
+        #expect(set.options == [])
+    }
+
+    @Test func theLastLineNeedsNoNewline() throws {
+        #expect(try parse("PMEMPOOLSET\n20M /a").get().parts.count == 1)
+    }
+
+    static let sizes: [(String, UInt64)] = [
+        ("1", 1), ("1B", 1), ("3K", 3072), ("3KiB", 3072), ("3M", 3_145_728), ("3MiB", 3_145_728),
+        ("3G", 3_221_225_472), ("3GiB", 3_221_225_472), ("3T", 3_298_534_883_328), ("3TiB", 3_298_534_883_328),
+        ("3P", 3_377_699_720_527_872), ("3PiB", 3_377_699_720_527_872), ("3kB", 3000), ("3MB", 3_000_000),
+        ("3GB", 3_000_000_000), ("3TB", 3_000_000_000_000), ("3PB", 3_000_000_000_000_000),
+        ("9223372036854775807", 9_223_372_036_854_775_807), ("007M", 7_340_032),
+    ]
+
+    @Test(arguments: sizes)
+    func sizesTakeEverySuffix(_ text: String, _ expected: UInt64) {
+        #expect(PoolSetSize.parse(bytes(text)) == .success(expected))
+    }
+
+    static let noSizes: [(String, PoolSetSize.Reason)] = [
+        ("", .notANumber), ("M", .notANumber), ("-1", .notANumber), ("+1", .notANumber), ("0", .zero), ("0G", .zero),
+        ("9223372036854775808", .tooLarge), ("18446744073709551616", .tooLarge),
+        ("99999999999999999999999999", .tooLarge), ("9007199254740992P", .tooLarge), ("8192P", .tooLarge),
+        ("1k", .unknownSuffix("k")), ("1KB", .unknownSuffix("KB")), ("1mib", .unknownSuffix("mib")),
+        ("1.5G", .unknownSuffix(".5G")), ("0x10", .unknownSuffix("x10")), ("1 ", .unknownSuffix(" ")),
+        ("1GG", .unknownSuffix("GG")),
+    ]
+
+    @Test(arguments: noSizes)
+    func otherSizesAreRefused(_ text: String, _ reason: PoolSetSize.Reason) {
+        #expect(PoolSetSize.parse(bytes(text)) == .failure(reason))
+        #expect(!reason.text.isEmpty)
+    }
+
+    @Test func autoIsTheWholeDevice() throws {
+        #expect(try parse("PMEMPOOLSET\nAUTO /dev/dax0.0\n").get().parts[0].size == .auto)
+        #expect(flaw("PMEMPOOLSET\nauto /dev/dax0.0\n")?.line == 2)
+    }
+
+    @Test func optionsComeAnywhere() throws {
+        #expect(try parse("PMEMPOOLSET\nOPTION SINGLEHDR\n20M /a\n").get().options == .singleHeader)
+        #expect(try parse("PMEMPOOLSET\n20M /a\nOPTION\tNOHDRS NOHDRS\n").get().options == .noHeaders)
+    }
+
+    @Test func optionsAreKnownAndNamed() {
+        #expect(flaw("PMEMPOOLSET\nOPTION\n20M /a\n")?.line == 2)
+        #expect(flaw("PMEMPOOLSET\n20M /a\nOPTION FAST\n")?.reason.contains("unknown option 'FAST'") == true)
+        #expect(flaw("PMEMPOOLSET\n20M /a\nOPTIONSINGLEHDR\n")?.line == 3)
+    }
+
+    @Test func bothHeaderOptionsAreOneTooMany() {
+        #expect(flaw("PMEMPOOLSET\nOPTION SINGLEHDR NOHDRS\n20M /a\n")?.reason.contains("keep one") == true)
+        #expect(flaw("PMEMPOOLSET\nOPTION SINGLEHDR\n20M /a\nOPTION NOHDRS\n")?.reason.contains("keep one") == true)
+    }
+
+    @Test(arguments: ["REPLICA\n20M /b\n", "REPLICA host other.set\n", "REPLICA"])
+    func replicasAreRefusedWithTheReason(_ text: String) {
+        let flaw = flaw("PMEMPOOLSET\n20M /a\n\(text)")
+        #expect(flaw?.line == 3)
+        #expect(flaw?.reason.contains("must not have replicas") == true)
+    }
+
+    @Test(arguments: ["", "\n", "PMEMPOOLSE\n20M /a\n", "PMEMPOOLSET2\n20M /a\n", " PMEMPOOLSET\n20M /a\n"])
+    func theFirstLineIsExact(_ text: String) {
+        #expect(flaw(text) == .init(line: 1, reason: "the first line must be exactly 'PMEMPOOLSET'"))
+    }
+
+    @Test func windowsLineEndsAreNamed() {
+        #expect(flaw("PMEMPOOLSET\r\n20M /a\r\n")?.reason.contains("carriage return") == true)
+        #expect(flaw("PMEMPOOLSET\n20M /a\r\n")?.reason.contains("carriage return") == true)
+    }
+
+    @Test(arguments: ["PMEMPOOLSET", "PMEMPOOLSET\n", "PMEMPOOLSET\n# 20M /a\n", "PMEMPOOLSET\nOPTION NOHDRS\n"])
+    func aSetHasParts(_ text: String) {
+        #expect(flaw(text)?.reason.contains("no parts") == true)
+    }
+
+    @Test func aPartIsASizeAndAnAbsolutePath() {
+        #expect(flaw("PMEMPOOLSET\n20M\n")?.reason.contains("alone") == true)
+        #expect(flaw("PMEMPOOLSET\n20M # /a\n")?.reason.contains("alone") == true)
+        #expect(flaw("PMEMPOOLSET\n20M /a b\n")?.reason.contains("'b' after the path") == true)
+        #expect(flaw("PMEMPOOLSET\n20M a\n") == .init(line: 2, reason: "part path 'a' is not absolute"))
+        #expect(flaw("PMEMPOOLSET\n20M /a\u{0}b\n") == .init(line: 2, reason: "part path has a NUL byte"))
+        #expect(flaw("PMEMPOOLSET\n20X /a\n")?.reason.contains("unknown suffix 'X'") == true)
+    }
+
+    @Test func pathsNeedNotBeUTF8() throws {
+        let set = try PoolSetFile.parse(bytes("PMEMPOOLSET\n20M /a\u{1}") + [0xff, 0xfe])
+        #expect(set.parts[0].path.withPlatformString { String(cString: $0) }.hasPrefix("/a"))
+        #expect(set.parts[0].path.length == 5)
+    }
+
+    @Test func partsAreCounted() {
+        let lines = (0...PoolSetFile.maximumParts).map { "2M /a/\($0)" }
+        #expect(
+            flaw("PMEMPOOLSET\n" + lines.joined(separator: "\n"))?.reason == "more than 4096 parts")
+    }
+
+    /// Random bytes, and valid texts with random damage: an answer or a flaw, never a trap.
+    @Test func nothingTraps() {
+        var generator = SeededGenerator(seed: 0x5e7)
+        let valid = bytes("PMEMPOOLSET\n20M /a/p0\nOPTION SINGLEHDR\n# c\nAUTO /dev/dax0.0\n9P /b\nREPLICA h s\n")
+        let alphabet = bytes("PMEMPOOLSET\n\t #/0123456789KMGTPiBAUTOOPTIONREPLICASINGLEHDRNOHDRS\r\u{0}")
+        var parsed = 0
+        for round in 0..<20_000 {
+            var text: [UInt8]
+            switch round % 3 {
+            case 0:
+                text = valid
+                for _ in 0..<Int.random(in: 1...6, using: &generator) {
+                    let index = Int.random(in: 0..<text.count, using: &generator)
+                    switch Int.random(in: 0..<3, using: &generator) {
+                    case 0: text[index] = .random(in: 0...255, using: &generator)
+                    case 1: text.remove(at: index)
+                    default: text.insert(alphabet.randomElement(using: &generator)!, at: index)
+                    }
+                }
+            case 1:
+                text = bytes("PMEMPOOLSET\n")
+                for _ in 0..<Int.random(in: 0..<80, using: &generator) {
+                    text.append(alphabet.randomElement(using: &generator)!)
+                }
+            default:
+                text = (0..<Int.random(in: 0..<60, using: &generator)).map { _ in
+                    .random(in: 0...255, using: &generator)
+                }
+            }
+            do throws(PoolSetFile.Flaw) {
+                let set = try PoolSetFile.parse(text)
+                parsed += 1
+                #expect(!set.parts.isEmpty && set.parts.allSatisfy { $0.path.isAbsolute })
+            } catch {
+                #expect(error.line >= 1 && !error.reason.isEmpty)
+            }
+        }
+        #expect(parsed > 0)
+    }
+}
+
+/// SplitMix64.
+struct SeededGenerator: RandomNumberGenerator {
+    private var state: UInt64
+
+    init(seed: UInt64) { state = seed }
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9e37_79b9_7f4a_7c15
+        var value = state
+        value = (value ^ value >> 30) &* 0xbf58_476d_1ce4_e5b9
+        value = (value ^ value >> 27) &* 0x94d0_49bb_1331_11eb
+        return value ^ value >> 31
+    }
+}
