@@ -14,8 +14,10 @@ import Testing
     }
 
     @Test func aChildGetsNoOtherDescriptors() throws {
-        // Not close-on-exec, as a host may have them.
-        let number = Glibc.open("/dev/null", O_RDONLY)
+        // Not close-on-exec, as a host may have them, and with a number that the shell does not use itself.
+        let file = try Descriptor.open("/dev/null", O_RDONLY)
+        let number = fcntl(file.number, F_DUPFD, 200)
+        #expect(number >= 200)
         defer { close(number) }
         let child = try ChildProcess(["/bin/sh", "-c", "echo /proc/$$/fd/*"])
         let descriptors = output(of: child).split(whereSeparator: \.isWhitespace).compactMap { path in

@@ -10,7 +10,7 @@ import SystemSupport
 /// a control connection through a pair of FIFOs that the stand-in for ssh copies from and to.
 ///
 /// One thread does it all: it polls the control connection and the lanes' queues in turn.
-final class FakeTarget: @unchecked Sendable {
+final class FakeTarget: Sendable {
     /// What to do about a persist request.
     enum Reaction: Sendable {
         case answer
@@ -57,24 +57,64 @@ final class FakeTarget: @unchecked Sendable {
         var violations: [String] = []
     }
 
-    let behaviour: Behaviour
+    struct Timeout: Error {}
+
     let options: InitiatorOptions
+    var behaviour: Behaviour { session.behaviour }
     /// The pool.
-    let memory: PoolPages
+    var memory: PoolPages { session.memory }
     /// The pool as a power failure would leave it: what persist requests covered.
-    let durable: PoolPages
-    private let record = Mutex(Record())
-    private let scratch: Scratch
-    private let requestsIn: Descriptor
-    private let answersOut: Mutex<Int32?>
-    private let stopping = Atomic<Bool>(false)
-    private let stray = Atomic<Bool>(false)
+    var durable: PoolPages { session.durable }
+    var seen: Record { session.record.withLock { $0 } }
+    private let session: FakeSession
     // Only for joining in the end.
     nonisolated(unsafe) private var thread: NamedThread?
 
     init(poolSize: Int = 4 << 20, _ change: (inout Behaviour) -> Void = { _ in }) throws {
         var behaviour = Behaviour()
         change(&behaviour)
+        let session = try FakeSession(behaviour, poolSize: poolSize)
+        self.session = session
+        options = .forTests(command: "exec /bin/sh \(session.script)", provider: behaviour.provider)
+        thread = try NamedThread(name: "fake-target") { session.run() }
+    }
+
+    deinit {
+        session.stopping.store(true, ordering: .releasing)
+        if let thread = thread.take() { thread.join() }
+    }
+
+    /// Waits until as many persist requests arrived.
+    func waitForPersists(_ count: Int) throws {
+        let deadline = Deadline.after(milliseconds: 30_000)
+        while seen.persists.count < count {
+            if deadline.hasPassed { throw Timeout() }
+            usleep(1000)
+        }
+    }
+
+    /// Sends a byte that nobody asked for.
+    func sendStrayByte() { session.stray.store(true, ordering: .releasing) }
+}
+
+/// What the thread of a ``FakeTarget`` works on.
+private final class FakeSession: Sendable {
+    typealias Behaviour = FakeTarget.Behaviour
+    typealias Reaction = FakeTarget.Reaction
+
+    let behaviour: Behaviour
+    let memory: PoolPages
+    let durable: PoolPages
+    let record = Mutex(FakeTarget.Record())
+    let stopping = Atomic<Bool>(false)
+    let stray = Atomic<Bool>(false)
+    /// What ssh is to run.
+    let script: String
+    private let scratch: Scratch
+    private let requestsIn: Descriptor
+    private let answersOut: Mutex<Int32?>
+
+    init(_ behaviour: Behaviour, poolSize: Int) throws {
         self.behaviour = behaviour
         memory = PoolPages(byteCount: poolSize)
         durable = PoolPages(byteCount: poolSize)
@@ -84,39 +124,17 @@ final class FakeTarget: @unchecked Sendable {
         requestsIn = try Descriptor.open(requests, O_RDONLY | O_NONBLOCK)
         // For reading too, so that it opens before there is a reader.
         answersOut = Mutex(try Descriptor.open(answers, O_RDWR | O_NONBLOCK).release())
-        let script = try scratch.write(
+        script = try scratch.write(
             "script",
             Array("exec 3<&0\ncat <&3 >'\(requests)' &\nexec 3<&- 0<&-\nexec cat '\(answers)'\n".utf8))
-        options = .forTests(command: "exec /bin/sh \(script)", provider: behaviour.provider)
-        thread = try NamedThread(name: "fake-target") { [unowned self] in
-            do { try serve() } catch { record.withLock { $0.violations.append("\(error)") } }
-            endControl()
-        }
     }
 
-    deinit {
-        stopping.store(true, ordering: .releasing)
-        if let thread = thread.take() { thread.join() }
+    deinit { endControl() }
+
+    func run() {
+        do { try serve() } catch { record.withLock { $0.violations.append("\(error)") } }
         endControl()
     }
-
-    // MARK: What tests see and do
-
-    var seen: Record { record.withLock { $0 } }
-
-    /// Waits until as many persist requests arrived.
-    func waitForPersists(_ count: Int) throws {
-        let deadline = Deadline.after(milliseconds: 30_000)
-        while record.withLock({ $0.persists.count }) < count {
-            if deadline.hasPassed { throw Timeout() }
-            usleep(1000)
-        }
-    }
-
-    /// Sends a byte that nobody asked for.
-    func sendStrayByte() { stray.store(true, ordering: .releasing) }
-
-    struct Timeout: Error {}
 
     // MARK: The target's thread
 
@@ -216,7 +234,7 @@ final class FakeTarget: @unchecked Sendable {
         }
         memcpy(durable.bytes.baseAddress! + offset, memory.bytes.baseAddress! + offset, size)
         let number = record.withLock { record in
-            record.persists.append(PersistRequest(mode: mode, lane: lane, offset: offset, size: size))
+            record.persists.append(FakeTarget.PersistRequest(mode: mode, lane: lane, offset: offset, size: size))
             return record.persists.count - 1
         }
         return behaviour.reaction(number)
