@@ -7,7 +7,8 @@ import Testing
 @Suite(.timeLimit(.minutes(2))) struct InitialStatusTests {
     @Test(arguments: [
         (["--no-such-option"], "no-such-option"), (["--log-level"], "log-level"), (["--log-level", "loud"], "loud"),
-        (["--max-lanes", "0"], "max-lanes"), (["surplus"], "surplus"), (["-x"], "x"), (["--nthreads", "many"], "nthreads"),
+        (["--max-lanes", "0"], "max-lanes"), (["surplus"], "surplus"), (["-x"], "x"),
+        (["--nthreads", "many"], "nthreads"),
     ])
     func aBadOption(_ arguments: [String], word: String) throws {
         let target = try Target()

@@ -84,7 +84,10 @@ final class Session {
         take(rest)
         let ending = try process.wait()
         hasEnded = true
-        if ending == nil { Issue.record("daemon \(process.identifier) does not end") }
+        if ending == nil {
+            let log = try log().map { "\n\($0.level): \($0.message)" }.joined()
+            Issue.record("daemon \(process.identifier) does not end; its log:\(log)")
+        }
         return (rest, ending)
     }
 

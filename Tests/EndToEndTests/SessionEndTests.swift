@@ -191,7 +191,8 @@ import Testing
         #expect(try session.messages("err").last?.contains("Broken pipe") == true)
     }
 
-    @Test(arguments: [RequestKind.setAttributes, .close]) func anOpenPoolWhoseInitiatorHears(_ kind: RequestKind) throws {
+    @Test(arguments: [RequestKind.setAttributes, .close]) func anOpenPoolWhoseInitiatorHears(_ kind: RequestKind) throws
+    {
         let target = try Target()
         try target.addSet("one.set", "40M %/part")
         try target.makePool("one.set")
@@ -287,6 +288,8 @@ import Testing
         let session = try target.session().ready()
         let (lanes, _) = try session.pool(.create("one.set", provider: provider))
         let client = try LaneClient(provider, lanes)
+        // libfabric's sockets provider forgets to tell of a lane that is closed while it is still being accepted.
+        for lane in client.lanes { _ = try lane.persist(.write, at: 4096, size: 8) }
         client.shutDown()
         try session.expectEnd(1)
         try session.expectOneError("all lanes are closed, and no CLOSE came in 5 s")

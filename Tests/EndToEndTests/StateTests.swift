@@ -36,7 +36,8 @@ import Testing
         let before = target.files()
         let session = try target.session().ready()
         _ = try session.pool(.create("one.set"))
-        #expect(try session.ask(kind == .create ? .create("one.set") : .open("one.set")) == .refused(kind, .badProtocol))
+        #expect(
+            try session.ask(kind == .create ? .create("one.set") : .open("one.set")) == .refused(kind, .badProtocol))
         try session.expectEnd(1)
         try session.expectOneError("\(kind.name) request while a pool is open")
         #expect(target.files() == before)

@@ -62,7 +62,9 @@ import Testing
             try Request.open("one.set", inlineSize: .max).encode()
         },
         Case("no lanes", .open, .badLaneCount, "0 lanes") { try Request.open("one.set", lanes: 0).encode() },
-        Case("provider 0", .open, .badProvider, "provider number 0", "2 is sockets") { try change(28, to: [0, 0, 0, 0]) },
+        Case("provider 0", .open, .badProvider, "provider number 0", "2 is sockets") {
+            try change(28, to: [0, 0, 0, 0])
+        },
         Case("provider 4", .create, .badProvider, "provider number 4") {
             var bytes = try Request.create("one.set").encode()
             bytes[31] = 4
@@ -100,7 +102,8 @@ import Testing
     }
 
     /// Types that are no request's have a bare header for an answer.
-    @Test(arguments: [0, 2, 4, 6, 8, 9, 0x7fff_ffff, 0xffff_ffff] as [UInt32]) func anUnknownType(_ type: UInt32) throws {
+    @Test(arguments: [0, 2, 4, 6, 8, 9, 0x7fff_ffff, 0xffff_ffff] as [UInt32]) func anUnknownType(_ type: UInt32) throws
+    {
         let session = try Target().session().ready()
         try session.send((0..<4).map { UInt8(truncatingIfNeeded: type >> (24 - 8 * $0)) } + [0, 0, 0, 0, 0, 0, 0, 16])
         let (rest, ending) = try session.end()
@@ -257,8 +260,10 @@ import Testing
     /// A chain of directories up to the limit, and one name beyond it.
     @Test func theLongestDescriptors() throws {
         let target = try Target()
-        for (count, status) in [(PoolDescriptor.maximumLength, Status.noSuchPool), (4096, .badName), (65491, .badName)] {
-            let name = [UInt8](repeating: UInt8(ascii: "a"), count: 2) + Array(repeatElement("/a".utf8, count: 40000).joined())
+        for (count, status) in [(PoolDescriptor.maximumLength, Status.noSuchPool), (4096, .badName), (65491, .badName)]
+        {
+            let name =
+                [UInt8](repeating: UInt8(ascii: "a"), count: 2) + Array(repeatElement("/a".utf8, count: 40000).joined())
             var bytes = try Request.open("x").encode().prefix(44) + name.prefix(count) + [0]
             bytes.replaceSubrange(4..<12, with: bigEndian(UInt64(bytes.count)))
             bytes.replaceSubrange(40..<44, with: bigEndian(UInt32(count + 1)))
@@ -277,7 +282,8 @@ import Testing
         _ = try holder.pool(.open("one.set"))
         for request in try [Request.open("one.set"), .create("one.set"), .open("other.set")] {
             try expectRefused(
-                Case("busy", request.kind, .busy, "in use", "\(holder.process.identifier)") { request.encode() }, on: target)
+                Case("busy", request.kind, .busy, "in use", "\(holder.process.identifier)") { request.encode() },
+                on: target)
         }
         try holder.close()
     }
@@ -317,7 +323,8 @@ import Testing
         try target.addSet("one.set", "40M %/part")
         if kind == .open { try target.makePool("one.set", port: "any") }
         let refusal = Case("no free port", kind, .fatalConnection, "port-range \(taken.port)-\(taken.port)") {
-            try (kind == .create
+            try
+                (kind == .create
                 ? Request.create("one.set", provider: provider) : .open("one.set", provider: provider)).encode()
         }
         try expectRefused(refusal, on: target, isOpenedFirst: kind == .open)
