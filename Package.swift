@@ -12,12 +12,14 @@ let package = Package(
     products: [
         .executable(name: "rpmemd", targets: ["rpmemd"]),
         .executable(name: "rpmem-hello", targets: ["rpmem-hello"]),
+        .executable(name: "rpmemctl", targets: ["rpmemctl"]),
         .library(name: "RpmemInitiator", targets: ["RpmemInitiator"]),
         // librpmem.so.1 for C programs.
         .library(name: "rpmem", type: .dynamic, targets: ["RpmemShared"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.0"),
     ],
@@ -64,6 +66,13 @@ let package = Package(
                     "-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/librpmem/librpmem.map",
                 ])
             ]),
+        .executableTarget(
+            name: "rpmemctl",
+            dependencies: [
+                "CFabric", "Fabric", "RpmemInitiator", "RpmemProtocol", "SystemSupport",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
+            ], swiftSettings: strict),
         .executableTarget(
             name: "rpmem-hello",
             dependencies: [

@@ -84,9 +84,10 @@ static inline int rpmem_wexitstatus(int status) { return WEXITSTATUS(status); }
 static inline int rpmem_wifsignaled(int status) { return WIFSIGNALED(status); }
 static inline int rpmem_wtermsig(int status) { return WTERMSIG(status); }
 
-/// posix_spawn_file_actions_addclosefrom_np(3), which is declared for GNU sources only. Untyped, since <spawn.h> would
-/// bring in a second fd_set.
+/// Extensions of posix_spawn(3), which are declared for GNU sources only. Untyped, since <spawn.h> would bring in a
+/// second fd_set.
 extern int posix_spawn_file_actions_addclosefrom_np(void *actions, int from);
+extern int posix_spawn_file_actions_addchdir_np(void *actions, const char *directory);
 
 /// Collects a child that has ended: 1 with `code` (CLD_EXITED, CLD_KILLED, ...) and `status` (exit status or signal),
 /// 0 when it still runs, a negated errno otherwise (ECHILD: somebody else has collected it).

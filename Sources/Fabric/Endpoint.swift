@@ -26,7 +26,8 @@ package final class Endpoint {
         self.domain = domain
         self.events = events
         self.completions = completions
-        endsOnlyByClosing = info.providerName == "sockets"
+        // A connection request's information does not name the provider.
+        endsOnlyByClosing = domain.providerName == "sockets"
         try check("fi_ep_bind(event queue)", fi_ep_bind(pointer, asFid(events.pointer), 0))
         let queue = asFid(completions.pointer)
         try check("fi_ep_bind(completion queue)", fi_ep_bind(pointer, queue, rpmem_fi_bind_transmit))

@@ -4,6 +4,8 @@ import CFabric
 package final class FabricDomain {
     package let fabric: UnsafeMutablePointer<fid_fabric>
     package let domain: UnsafeMutablePointer<fid_domain>
+    /// libfabric's name for the provider.
+    package let providerName: String
 
     package init(_ info: FabricInfo) throws(FabricError) {
         let library = try FabricLibrary.shared()
@@ -18,6 +20,7 @@ package final class FabricDomain {
         }
         self.fabric = fabric
         self.domain = domain
+        providerName = info.providerName
     }
 
     deinit {

@@ -21,7 +21,7 @@ final class Workplace {
     static let target = "127.0.0.1"
 
     init() throws {
-        directory = try TemporaryDirectory(in: "/tmp")
+        directory = TemporaryDirectory(in: "/tmp")
         for name in [sets, parts, libraries] { mkdir(name, 0o755) }
         for name in ["librpmem.so", "librpmem.so.1"] { symlink(Binaries.librpmem, "\(libraries)/\(name)") }
         try write(
@@ -125,7 +125,7 @@ final class Workplace {
     /// Processes that serve this place's sessions.
     func daemons() -> [pid_t] {
         let entry = Array("\(Self.mark)=\(path)".utf8)
-        return fileNames(in: "/proc").compactMap { name in
+        return TemporaryDirectory.entries(of: "/proc").compactMap { name in
             guard let identifier = pid_t(name),
                 let file = try? Descriptor.open("/proc/\(name)/environ", O_RDONLY),
                 let environment = try? readFile(file, limit: 1 << 20)

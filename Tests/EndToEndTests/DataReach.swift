@@ -1,0 +1,141 @@
+import Glibc
+import RpmemInitiator
+import RpmemProtocol
+import SystemSupport
+import TestSupport
+import Testing
+
+/// A target, and the way by which initiators reach its daemons: a real sshd on loopback, or a script in ssh's place.
+///
+/// Every daemon is a process of its own. Once this is gone, none may be left.
+final class Reach {
+    enum Way: CaseIterable { case script, sshd }
+
+    let target: Target
+    let address: TargetAddress
+    /// The ssh client.
+    let ssh: String
+    private let sshd: (LoopbackSSHD, TemporaryDirectory)?
+
+    init(_ way: Way = .script, _ settings: String...) throws {
+        target = try Target()
+        if !settings.isEmpty { try target.configure(settings) }
+        switch way {
+        case .script:
+            sshd = nil
+            address = try TargetAddress("127.0.0.1")
+            ssh = "\(target.path)/ssh"
+            try write(Self.script, to: ssh, mode: 0o755)
+        case .sshd:
+            let directory = TemporaryDirectory()
+            let sshd = try LoopbackSSHD(in: directory.path)
+            self.sshd = (sshd, directory)
+            address = try TargetAddress(sshd.target)
+            ssh = sshd.clientCommand
+        }
+    }
+
+    /// Drops ssh's options and the host, and runs the rest as sshd does.
+    private static let script = """
+        #!/bin/sh
+        while :; do
+            case $1 in
+            -p) shift 2 ;;
+            -*) shift ;;
+            *) break ;;
+            esac
+        done
+        shift
+        export SSH_CONNECTION="127.0.0.1 1 127.0.0.1 2"
+        exec /bin/sh -c "exec $*"
+
+        """
+
+    deinit {
+        for process in leftovers() {
+            Issue.record("process \(process) is left of \(target.path)")
+            kill(process, SIGKILL)
+        }
+    }
+
+    // MARK: Commands
+
+    /// What ssh runs on the target.
+    ///
+    /// - Parameters:
+    ///   - environment: `NAME=VALUE`, for the daemon.
+    ///   - arguments: For the daemon, besides its configuration.
+    func command(environment: [String] = [], arguments: [String] = []) -> String {
+        let words = ["env"] + environment + [Binaries.rpmemd, "--config", target.configuration] + arguments
+        return words.joined(separator: " ")
+    }
+
+    /// An initiator's options to reach a daemon here.
+    func options(
+        _ provider: Provider, environment: [String] = [], arguments: [String] = []
+    ) -> InitiatorOptions {
+        var options = InitiatorOptions()
+        options.providers = [provider]
+        options.ssh = ssh
+        options.commands = CommandRotation(command(environment: environment, arguments: arguments))
+        return options
+    }
+
+    // MARK: Processes
+
+    /// Daemons of this target that run now.
+    func daemons() -> [pid_t] {
+        leftoversNow().filter { process in
+            let name = try? readFile(try Descriptor.open("/proc/\(process)/comm", O_RDONLY), limit: 64)
+            return name == Array("rpmemd\n".utf8)
+        }
+    }
+
+    /// The one daemon that runs.
+    func daemon() throws -> pid_t {
+        let found = daemons()
+        guard found.count == 1 else { throw TestSupportError("\(found.count) daemons run, not one") }
+        return found[0]
+    }
+
+    /// Processes whose command names this target, once they have had time to end.
+    func leftovers(within milliseconds: UInt64 = 20_000) -> [pid_t] {
+        let deadline = Deadline.after(milliseconds: milliseconds)
+        while true {
+            let left = leftoversNow()
+            if left.isEmpty || deadline.hasPassed { return left }
+            usleep(2000)
+        }
+    }
+
+    private func leftoversNow() -> [pid_t] {
+        TemporaryDirectory.entries(of: "/proc").compactMap { name in
+            guard let process = pid_t(name), process != getpid(),
+                let file = try? Descriptor.open("/proc/\(name)/cmdline", O_RDONLY),
+                let command = try? readFile(file, limit: 1 << 20)
+            else { return nil }
+            return String(decoding: command, as: UTF8.self).contains(target.path) ? process : nil
+        }
+    }
+
+    /// Expects all of this target's processes to end.
+    func expectNothingRuns(sourceLocation: SourceLocation = #_sourceLocation) {
+        #expect(leftovers() == [], sourceLocation: sourceLocation)
+    }
+}
+
+/// Expects `body` to fail with an initiator's error of this errno.
+@discardableResult
+func expectFailure<Result>(
+    _ errno: Int32, sourceLocation: SourceLocation = #_sourceLocation,
+    _ body: () throws(InitiatorError) -> Result
+) -> InitiatorError? {
+    do throws(InitiatorError) {
+        _ = try body()
+        Issue.record("it succeeds", sourceLocation: sourceLocation)
+        return nil
+    } catch {
+        #expect(error.errno == errno, "\(error)", sourceLocation: sourceLocation)
+        return error
+    }
+}

@@ -1,0 +1,15 @@
+import RpmemProtocol
+import TestSupport
+import Testing
+
+/// The life of each kind of pool over a real sshd, with its shell, its environment, and a process in between that
+/// forwards all bytes.
+@Suite(
+    .timeLimit(.minutes(5)),
+    .enabled(if: LoopbackSSHD.unavailableReason == nil, Comment(rawValue: LoopbackSSHD.unavailableReason ?? "")))
+struct SSHPoolKindTests {
+    @Test(arguments: loopbackProviders, PoolKind.allCases)
+    func wholeLife(_ provider: Provider, _ kind: PoolKind) throws {
+        try liveThrough(provider, kind, Reach(.sshd))
+    }
+}
