@@ -52,6 +52,18 @@ struct HostTests {
         try place.addTargetSet("second.set", "8M %/second.part")
         expectSuccess(try place.run(place.compile("fork.c"), Workplace.target, "first.set", "second.set"))
     }
+
+    @Test("may end, or close its pool, while its threads use it", arguments: ["exit", "close"])
+    func leaves(action: String) throws {
+        let place = try Workplace()
+        try place.addTargetSet("leave.set", "4M %/leave.part")
+        let program = try place.compile("leave.c")
+        for _ in 1...5 {
+            expectSuccess(try place.run(program, action, Workplace.target, "leave.set"))
+            // The next session would find the pool busy.
+            #expect(place.awaitDaemons())
+        }
+    }
 }
 
 /// Expects a program to have ended with status 0 and to have nothing to complain about.

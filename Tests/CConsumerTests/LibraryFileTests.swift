@@ -23,7 +23,8 @@ struct LibraryFileTests {
         let entries = try lines("readelf", "-d", Binaries.librpmem)
         #expect(entries.contains { $0.contains("(SONAME)") && $0.hasSuffix("[librpmem.so.1]") })
         #expect(entries.contains { $0.contains("(FLAGS_1)") && $0.contains("NODELETE") })
-        #expect(!entries.contains { $0.contains("(TEXTREL)") })
+        // Room in the static TLS block is scarce for libraries that are loaded late.
+        #expect(!entries.contains { $0.contains("TEXTREL") || $0.contains("STATIC_TLS") })
     }
 
     @Test(

@@ -45,9 +45,7 @@ final class Workplace {
     }
 
     deinit {
-        // Sessions end by themselves, a moment after their initiator.
-        let deadline = Deadline.after(milliseconds: 10_000)
-        while !daemons().isEmpty && !deadline.hasPassed { usleep(5000) }
+        if awaitDaemons() { return }
         for process in daemons() {
             Issue.record("process \(process) is left of \(path)")
             kill(process, SIGKILL)
@@ -121,6 +119,16 @@ final class Workplace {
 
     /// The environment that marks a daemon as this place's.
     private static let mark = "RPMEM_TEST_WORKPLACE"
+
+    /// Waits until no session is left: each ends by itself, a moment after its initiator. False when one does not.
+    func awaitDaemons() -> Bool {
+        let deadline = Deadline.after(milliseconds: 10_000)
+        while !daemons().isEmpty {
+            if deadline.hasPassed { return false }
+            usleep(5000)
+        }
+        return true
+    }
 
     /// Processes that serve this place's sessions.
     func daemons() -> [pid_t] {

@@ -34,12 +34,13 @@ static int listeners(void) {
         char path[300], line[200];
         snprintf(path, sizeof path, "/proc/self/task/%s/status", entry->d_name);
         FILE *file = fopen(path, "r");
+        unsigned long long blocked = ~0ULL, caught = 0;
         while (file && fgets(line, sizeof line, file)) {
-            unsigned long long blocked;
-            if (sscanf(line, "SigBlk: %llx", &blocked) != 1) continue;
-            // All but SIGKILL, SIGSTOP, and the two that glibc keeps for itself.
-            if ((blocked | 1ULL << (SIGKILL - 1) | 1ULL << (SIGSTOP - 1) | 3ULL << 31) != ~0ULL) count++;
+            if (sscanf(line, "SigBlk: %llx", &blocked) != 1) sscanf(line, "SigCgt: %llx", &caught);
         }
+        // All but SIGKILL, SIGSTOP, and the two that glibc keeps for itself. A thread that is just ending shows nothing,
+        // not even this program's handlers.
+        if (caught != 0 && (blocked | 1ULL << (SIGKILL - 1) | 1ULL << (SIGSTOP - 1) | 3ULL << 31) != ~0ULL) count++;
         if (file) fclose(file);
     }
     closedir(directory);
