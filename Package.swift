@@ -104,6 +104,9 @@ let package = Package(
             name: "CConsumerTests", dependencies: ["SystemSupport", "TestSupport", "rpmemd"], exclude: ["Programs"],
             swiftSettings: strict),
         .testTarget(
+            name: "RpmemctlTests",
+            dependencies: ["SystemSupport", "TestSupport", "rpmem-hello", "rpmemctl", "rpmemd"], swiftSettings: strict),
+        .testTarget(
             name: "EndToEndTests",
             dependencies: [
                 "CFabric", "CLinux", "Fabric", "RpmemInitiator", "RpmemProtocol", "SystemSupport", "TestSupport",
