@@ -7,13 +7,15 @@ enum CallFailure: Error {
     case argument(String)
     /// The pool was opened before a fork(2), by the process that this one is a child of.
     case parentsPool
+    /// The pool was closed before.
+    case closed
     case initiator(InitiatorError)
 
     /// What the function sets `errno` to.
     var errno: Int32 {
         switch self {
         case .argument: EINVAL
-        case .parentsPool: EBADF
+        case .parentsPool, .closed: EBADF
         case .initiator(let error): error.errno
         }
     }
@@ -23,20 +25,14 @@ enum CallFailure: Error {
         switch self {
         case .argument(let reason): reason
         case .parentsPool: "the pool belongs to the process that opened it, not to its children: open it here"
+        case .closed: "the pool is closed"
         case .initiator(let error): "\(error)"
         }
     }
 }
 
-extension InitiatorError {
-    /// Ends a call that failed with this: notes the message for the calling thread and sets `errno`.
-    @inline(never)
-    func report(by function: StaticString) { CallFailure.initiator(self).report(by: function) }
-}
-
 extension CallFailure {
     /// Ends a call that failed with this: notes the message for the calling thread and sets `errno`.
-    @inline(never)
     func report(by function: StaticString) {
         let text = "\(function): \(message)"
         LastMessage.set(text)

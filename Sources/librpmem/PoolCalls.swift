@@ -29,24 +29,20 @@ public func rpmem_open(
 @c @implementation
 public func rpmem_set_attr(_ rpp: OpaquePointer!, _ attr: UnsafePointer<rpmem_pool_attr>!) -> Int32 {
     let attributes = PoolAttributes(attr)
-    return use(rpp, "rpmem_set_attr", arguments: "") { pool throws(InitiatorError) in
+    return use(rpp, lane: .max, "rpmem_set_attr", arguments: "") { pool throws(InitiatorError) in
         try pool.setAttributes(attributes)
     }
 }
 
 @c @implementation
 public func rpmem_close(_ rpp: OpaquePointer!) -> Int32 {
-    let result = use(rpp, "rpmem_close", arguments: "") { _ throws(InitiatorError) in }
-    if result != 0 { return result }
-    let pool = PoolHandle.take(rpp)
-    do throws(InitiatorError) {
-        try pool.close()
-        Log.write(.pools, "rpmem_close: closed")
-        return 0
-    } catch {
-        error.report(by: "rpmem_close")
-        return -1
+    Log.write(.calls, "rpmem_close()")
+    guard let rpp else { return refuse("rpmem_close", .argument("the pool is NULL")) }
+    do throws(CallFailure) { try PoolHandle.close(UnsafeMutablePointer(rpp)) } catch {
+        return refuse("rpmem_close", error)
     }
+    Log.write(.pools, "rpmem_close: closed")
+    return 0
 }
 
 @c @implementation
@@ -69,8 +65,7 @@ public func rpmem_remove(
         Log.write(.pools, "rpmem_remove: removed \(poolSet) on \(target)")
         return 0
     } catch {
-        error.report(by: "rpmem_remove")
-        return -1
+        return refuse("rpmem_remove", error)
     }
 }
 
