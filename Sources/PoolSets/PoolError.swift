@@ -92,8 +92,7 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
         case .notFound(let item, let path, let set): Self.missingText(item, path, set)
         case .noAccess(let path, let errno, let ownership): "\(path): \(errno): \(ownership)"
         case .busy(let path, let holder):
-            "\(path): in use\(holder.map { " by \($0)" } ?? "") by another session or process: "
-                + "close that first"
+            "\(path): in use by \(holder ?? "another session or process"): close that first"
         case .exists(let path, let found):
             "\(path): already has a pool: \(found): open it instead, or remove it with `rpmemd --remove`"
         case .tooSmall(let set, let asked, let available, let hint):

@@ -5,6 +5,8 @@ public enum Binaries {
     /// `RPMEMD_BINARY` where that is set (the release build, as `make test` does it), else the build the tests are in.
     public static var rpmemd: String { named("rpmemd", override: "RPMEMD_BINARY") }
     public static var hello: String { named("rpmem-hello", override: "RPMEM_HELLO_BINARY") }
+    /// Part of the tests: `Tests/DrivenInitiator`.
+    public static var drivenInitiator: String { named("driven-initiator", override: "RPMEM_DRIVEN_INITIATOR_BINARY") }
 
     private static func named(_ name: String, override: String) -> String {
         if let path = getenv(override) { return String(cString: path) }
