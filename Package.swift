@@ -83,6 +83,10 @@ let package = Package(
         .target(
             name: "TestSupport", dependencies: ["CLinux", "SystemSupport"], path: "Tests/TestSupport",
             swiftSettings: strict),
+        // An initiator in a process of its own, for tests to kill.
+        .executableTarget(
+            name: "driven-initiator", dependencies: ["RpmemInitiator", "RpmemProtocol"],
+            path: "Tests/DrivenInitiator", swiftSettings: strict),
         .testTarget(name: "SystemSupportTests", dependencies: ["SystemSupport"], swiftSettings: strict),
         .testTarget(
             name: "RpmemProtocolTests", dependencies: ["RpmemProtocol", "TestSupport"], swiftSettings: strict),
@@ -110,7 +114,7 @@ let package = Package(
             name: "EndToEndTests",
             dependencies: [
                 "CFabric", "CLinux", "Fabric", "RpmemInitiator", "RpmemProtocol", "SystemSupport", "TestSupport",
-                "rpmemd", "rpmem-hello",
+                "rpmemd", "rpmem-hello", "driven-initiator",
             ],
             swiftSettings: strict),
     ],

@@ -6,6 +6,8 @@ public enum Binaries {
     public static var rpmemd: String { named("rpmemd", override: "RPMEMD_BINARY") }
     public static var rpmemctl: String { named("rpmemctl", override: "RPMEMCTL_BINARY") }
     public static var hello: String { named("rpmem-hello", override: "RPMEM_HELLO_BINARY") }
+    /// Part of the tests: `Tests/DrivenInitiator`.
+    public static var drivenInitiator: String { named("driven-initiator", override: "RPMEM_DRIVEN_INITIATOR_BINARY") }
 
     /// The library for C programs; `RPMEM_LIBRARY` may say where it is.
     public static var librpmem: String { named("librpmem.so", override: "RPMEM_LIBRARY") }
