@@ -191,8 +191,8 @@ struct DebianPackageTests {
         try create(two)
         try pmempool("info", two)
         try pmempool("rm", "-r", two)
-        #expect(fileNames(in: place.parts).isEmpty)
-        #expect(fileNames(in: place.sets).isEmpty)
+        #expect(TemporaryDirectory.entries(of: place.parts).isEmpty)
+        #expect(TemporaryDirectory.entries(of: place.sets).isEmpty)
     }
 
     // MARK: Failures
@@ -202,7 +202,7 @@ struct DebianPackageTests {
         let set = try place.addSet("missing.set", "\(Self.size) %/local.part", "REPLICA @ missing.set")
         let outcome = try place.run("/usr/bin/pmempool", "create", "obj", set)
         #expect(outcome.ending == .exited(1), "\(outcome)")
-        #expect(fileNames(in: place.parts).isEmpty)
+        #expect(TemporaryDirectory.entries(of: place.parts).isEmpty)
     }
 
     @Test(

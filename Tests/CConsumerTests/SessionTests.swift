@@ -99,7 +99,7 @@ struct SessionTests {
         let log = "\(place.path)/log-"
         let refused = try session(
             "open", "none.set", environment: ["RPMEM_LOG_LEVEL": "1", "RPMEM_LOG_FILE": log])
-        let names = fileNames(in: place.path).filter { $0.hasPrefix("log-") }
+        let names = TemporaryDirectory.entries(of: place.path).filter { $0.hasPrefix("log-") }
         let name = try #require(names.first)
         #expect(names.count == 1 && Int(name.dropFirst(4)) != nil)
         let text = String(
