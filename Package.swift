@@ -12,10 +12,14 @@ let package = Package(
     products: [
         .executable(name: "rpmemd", targets: ["rpmemd"]),
         .executable(name: "rpmem-hello", targets: ["rpmem-hello"]),
+        .executable(name: "rpmemctl", targets: ["rpmemctl"]),
         .library(name: "RpmemInitiator", targets: ["RpmemInitiator"]),
+        // librpmem.so.1 for C programs.
+        .library(name: "rpmem", type: .dynamic, targets: ["RpmemShared"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.0"),
     ],
@@ -48,6 +52,27 @@ let package = Package(
         .target(
             name: "RpmemInitiator",
             dependencies: ["Fabric", "CFabric", "RpmemProtocol", "SystemSupport"], swiftSettings: strict),
+        .systemLibrary(name: "CRpmem", path: "Sources/librpmem/include"),
+        .target(
+            name: "RpmemC", dependencies: ["CRpmem", "CLinux", "RpmemInitiator", "RpmemProtocol", "SystemSupport"],
+            path: "Sources/librpmem", exclude: ["include", "librpmem.map", "librpmem.pc.in"], swiftSettings: strict),
+        .target(
+            name: "RpmemShared", dependencies: ["RpmemC"],
+            linkerSettings: [
+                // Nothing of ours can be unloaded: libfabric's threads and the Swift runtime's tables stay in use.
+                .unsafeFlags([
+                    "-static-stdlib", "-use-ld=lld", "-Xlinker", "-soname", "-Xlinker", "librpmem.so.1",
+                    "-Xlinker", "-z", "-Xlinker", "defs", "-Xlinker", "-z", "-Xlinker", "nodelete",
+                    "-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/librpmem/librpmem.map",
+                ])
+            ]),
+        .executableTarget(
+            name: "rpmemctl",
+            dependencies: [
+                "CFabric", "Fabric", "RpmemInitiator", "RpmemProtocol", "SystemSupport",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
+            ], swiftSettings: strict),
         .executableTarget(
             name: "rpmem-hello",
             dependencies: [
@@ -78,6 +103,13 @@ let package = Package(
             ], swiftSettings: strict),
         .testTarget(
             name: "RpmemInitiatorTests", dependencies: ["RpmemInitiator", "TestSupport"], swiftSettings: strict),
+        // C programs, and Debian's own, on librpmem.so.1; built as a product, since its linker settings must not get in here.
+        .testTarget(
+            name: "CConsumerTests", dependencies: ["SystemSupport", "TestSupport", "rpmemd"], exclude: ["Programs"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "RpmemctlTests",
+            dependencies: ["SystemSupport", "TestSupport", "rpmem-hello", "rpmemctl", "rpmemd"], swiftSettings: strict),
         .testTarget(
             name: "EndToEndTests",
             dependencies: [

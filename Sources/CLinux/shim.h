@@ -5,12 +5,14 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
 #endif
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
+#include <sys/auxv.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/mman.h>
@@ -66,6 +68,14 @@ static const int rpmem_map_shared_sync = MAP_SHARED_VALIDATE | MAP_SYNC;
 /// dlvsym(3), which is declared for GNU sources only.
 extern void *dlvsym(void *handle, const char *symbol, const char *version);
 
+/// The start of what dl_iterate_phdr(3) hands to its callback. Not from <link.h>, which would bring in a second fd_set.
+struct rpmem_loaded_object {
+    uintptr_t bias;
+    const char *name;
+    const void *headers; // inside the object
+};
+extern int dl_iterate_phdr(int (*callback)(struct rpmem_loaded_object *, size_t, void *), void *data);
+
 /// pthread_setname_np for the calling thread; at most 15 bytes count.
 static inline void rpmem_name_this_thread(const char *name) { (void)pthread_setname_np(pthread_self(), name); }
 
@@ -74,9 +84,10 @@ static inline int rpmem_wexitstatus(int status) { return WEXITSTATUS(status); }
 static inline int rpmem_wifsignaled(int status) { return WIFSIGNALED(status); }
 static inline int rpmem_wtermsig(int status) { return WTERMSIG(status); }
 
-/// posix_spawn_file_actions_addclosefrom_np(3), which is declared for GNU sources only. Untyped, since <spawn.h> would
-/// bring in a second fd_set.
+/// Extensions of posix_spawn(3), which are declared for GNU sources only. Untyped, since <spawn.h> would bring in a
+/// second fd_set.
 extern int posix_spawn_file_actions_addclosefrom_np(void *actions, int from);
+extern int posix_spawn_file_actions_addchdir_np(void *actions, const char *directory);
 
 /// Collects a child that has ended: 1 with `code` (CLD_EXITED, CLD_KILLED, ...) and `status` (exit status or signal),
 /// 0 when it still runs, a negated errno otherwise (ECHILD: somebody else has collected it).

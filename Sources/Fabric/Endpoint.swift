@@ -20,18 +20,20 @@ package final class Endpoint {
         _ info: FabricInfo, in domain: FabricDomain, events: EventQueue, completions: CompletionQueue
     ) throws(FabricError) {
         var endpoint: UnsafeMutablePointer<fid_ep>?
-        try check("fi_endpoint", fi_endpoint(domain.domain, info.pointer, &endpoint, nil))
+        try check("fi_endpoint", withSignalsBlocked { fi_endpoint(domain.domain, info.pointer, &endpoint, nil) })
         pointer = endpoint!
         self.info = info
         self.domain = domain
         self.events = events
         self.completions = completions
-        endsOnlyByClosing = info.providerName == "sockets"
+        // A connection request's information does not name the provider.
+        endsOnlyByClosing = domain.providerName == "sockets"
         try check("fi_ep_bind(event queue)", fi_ep_bind(pointer, asFid(events.pointer), 0))
         let queue = asFid(completions.pointer)
         try check("fi_ep_bind(completion queue)", fi_ep_bind(pointer, queue, rpmem_fi_bind_transmit))
         try check("fi_ep_bind(completion queue)", fi_ep_bind(pointer, queue, UInt64(FI_RECV)))
-        try check("fi_enable", fi_enable(pointer))
+        let result = withSignalsBlocked { fi_enable(pointer) }
+        try check("fi_enable", result)
     }
 
     deinit { close(pointer) }
@@ -40,12 +42,12 @@ package final class Endpoint {
 
     /// Accepts the connection request whose information the endpoint was made from.
     package func accept() throws(FabricError) {
-        try check("fi_accept", fi_accept(pointer, nil, 0))
+        try check("fi_accept", withSignalsBlocked { fi_accept(pointer, nil, 0) })
     }
 
     /// Starts to connect to the address that `info` names; an event tells how it went.
     package func connect(to info: FabricInfo) throws(FabricError) {
-        try check("fi_connect", fi_connect(pointer, info.pointer.pointee.dest_addr, nil, 0))
+        try check("fi_connect", withSignalsBlocked { fi_connect(pointer, info.pointer.pointee.dest_addr, nil, 0) })
     }
 
     /// Tells the peer that the lane is over; both sides get an event. Harmless when it is already.
@@ -84,7 +86,7 @@ package final class PassiveEndpoint {
         let pointer = endpoint!
         do throws(FabricError) {
             try check("fi_pep_bind", fi_pep_bind(pointer, asFid(events.pointer), 0))
-            try check("fi_listen", fi_listen(pointer))
+            try check("fi_listen", withSignalsBlocked { fi_listen(pointer) })
             port = try Self.listeningPort(pointer)
         } catch {
             close(pointer)

@@ -24,7 +24,7 @@ package final class EventQueue {
         var attributes = fi_eq_attr()
         attributes.wait_obj = FI_WAIT_FD
         var queue: UnsafeMutablePointer<fid_eq>?
-        try check("fi_eq_open", fi_eq_open(domain.fabric, &attributes, &queue, nil))
+        try check("fi_eq_open", withSignalsBlocked { fi_eq_open(domain.fabric, &attributes, &queue, nil) })
         pointer = queue!
         self.domain = domain
         var descriptor: Int32 = -1

@@ -4,19 +4,23 @@ import CFabric
 package final class FabricDomain {
     package let fabric: UnsafeMutablePointer<fid_fabric>
     package let domain: UnsafeMutablePointer<fid_domain>
+    /// libfabric's name for the provider.
+    package let providerName: String
 
     package init(_ info: FabricInfo) throws(FabricError) {
         let library = try FabricLibrary.shared()
         var fabric: UnsafeMutablePointer<fid_fabric>?
-        try check("fi_fabric", library.openFabric(info.pointer.pointee.fabric_attr, &fabric, nil))
         var domain: UnsafeMutablePointer<fid_domain>?
-        let result = fi_domain(fabric, info.pointer, &domain, nil)
+        let opened = withSignalsBlocked { library.openFabric(info.pointer.pointee.fabric_attr, &fabric, nil) }
+        try check("fi_fabric", opened)
+        let result = withSignalsBlocked { fi_domain(fabric, info.pointer, &domain, nil) }
         guard result == 0, let fabric, let domain else {
             if let fabric { close(fabric) }
             throw FabricError("fi_domain", code: -result)
         }
         self.fabric = fabric
         self.domain = domain
+        providerName = info.providerName
     }
 
     deinit {

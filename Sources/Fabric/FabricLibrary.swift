@@ -68,7 +68,10 @@ package struct FabricLibrary: Sendable {
                 "loading libfabric.so.1", code: Int32(FI_ENOSYS),
                 detail: "\(reason ?? "no reason given"); install libfabric1")
         }
-        guard let handle = dlopen("libfabric.so.1", RTLD_NOW | RTLD_LOCAL) else { return .failure(failure()) }
+        let handlers = SignalHandlers()
+        let opened = withSignalsBlocked { dlopen("libfabric.so.1", RTLD_NOW | RTLD_LOCAL) }
+        handlers.takeBackFromNewObjects()
+        guard let handle = opened else { return .failure(failure()) }
         guard let getInfo = dlvsym(handle, "fi_getinfo", RPMEM_FI_INFO_SYMBOL_VERSION),
             let duplicateInfo = dlvsym(handle, "fi_dupinfo", RPMEM_FI_INFO_SYMBOL_VERSION),
             let freeInfo = dlvsym(handle, "fi_freeinfo", RPMEM_FI_INFO_SYMBOL_VERSION),

@@ -71,8 +71,8 @@ package final class Mapping: Sendable {
 
         let reservation = try Reservation(size: size, alignment: alignment)
         // MAP_SYNC for all or for none: one policy must hold for every byte of the pool.
-        let isMapSync = try reservation.map(segments, flags: rpmem_map_shared_sync, acceptRefusal: true)
-        if !isMapSync { _ = try reservation.map(segments, flags: MAP_SHARED, acceptRefusal: false) }
+        let isMapSync = segments.allSatisfy(\.takesMapSync)
+        try reservation.map(segments, flags: isMapSync ? rpmem_map_shared_sync : MAP_SHARED)
         let base = reservation.base
         if madvise(base, size, MADV_DONTFORK) != 0 {
             throw .system(.last("madvise(MADV_DONTFORK)", on: segments[0].path))
@@ -143,6 +143,20 @@ package final class Mapping: Sendable {
     }
 }
 
+extension Segment {
+    /// Whether the file system or device can keep its own metadata durable (MAP_SYNC). Tried beside the reservation: a
+    /// refused mapping may already have taken away what was mapped in its place.
+    fileprivate var takesMapSync: Bool {
+        let length = device?.alignment ?? 4096
+        guard
+            let probe = mmap(nil, length, PROT_READ | PROT_WRITE, rpmem_map_shared_sync, descriptor, 0),
+            probe != MAP_FAILED
+        else { return false }
+        munmap(probe, length)
+        return true
+    }
+}
+
 extension MappedPart {
     fileprivate init(_ segment: Segment, start: UInt) {
         let kind: Kind =
@@ -197,22 +211,15 @@ private final class Reservation {
     }
 
     /// Maps all segments over the reservation.
-    ///
-    /// - Returns: false when `acceptRefusal` and a segment does not take these flags.
-    func map(_ segments: [Segment], flags: Int32, acceptRefusal: Bool) throws(PersistentMemoryError) -> Bool {
+    func map(_ segments: [Segment], flags: Int32) throws(PersistentMemoryError) {
         var offset = 0
         for segment in segments {
             let result = mmap(
                 base + offset, segment.length, PROT_READ | PROT_WRITE, flags | MAP_FIXED, segment.descriptor,
                 off_t(segment.offset))
-            if result == MAP_FAILED {
-                // EOPNOTSUPP: no DAX under this file. EINVAL: a kernel that does not know MAP_SHARED_VALIDATE.
-                if acceptRefusal, errno == EOPNOTSUPP || errno == EINVAL { return false }
-                throw .system(.last("mmap", on: segment.path))
-            }
+            if result == MAP_FAILED { throw .system(.last("mmap", on: segment.path)) }
             offset += segment.length
         }
-        return true
     }
 
     func release() { isHeld = false }

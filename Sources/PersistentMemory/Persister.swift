@@ -40,6 +40,9 @@ package struct Persister: Sendable {
         self.partCount = partCount
     }
 
+    /// The same ranges under another policy; for tests on machines without persistent memory.
+    func copy(kind: PersistKind) -> Persister { Persister(kind: kind, parts: parts, partCount: partCount) }
+
     /// The word for the log's `persist flush:` line: `pmem_persist` or `pmem_msync`.
     package var policyName: String { kind.policyName }
 

@@ -63,24 +63,25 @@ extension PoolStore {
             throw .badConfiguration(
                 place: place, reason: "the set has NOHDRS, but the initiator gave attributes: remove the option")
         }
-        try checkSingleHeader(of: set, incompatFeatures: attributes.incompatFeatures, place: place)
+        try checkSingleHeader(of: set, incompatFeatures: attributes.incompatFeatures, origin: "request")
     }
 
     /// SINGLEHDR is in the incompat features exactly when the set has it.
+    ///
+    /// - Parameter origin: Where the features are from: `request`, `pool's header`.
     func checkSingleHeader(
-        of set: ResolvedSet, incompatFeatures: UInt32, place: String
+        of set: ResolvedSet, incompatFeatures: UInt32, origin: String
     ) throws(PoolError) {
         let inSet = set.options.contains(.singleHeader)
-        let inAttributes = incompatFeatures & Feature.singleHeader != 0
-        guard inSet != inAttributes, !set.options.contains(.noHeaders) else { return }
+        let inFeatures = incompatFeatures & Feature.singleHeader != 0
+        guard inSet != inFeatures, !set.options.contains(.noHeaders) else { return }
+        let features = "incompat features 0x\(String(incompatFeatures, radix: 16))"
         throw .badConfiguration(
-            place: place,
+            place: set.isPlain ? set.path : "pool set \(set.path)",
             reason: inSet
-                ? "the set has SINGLEHDR, the attributes have not (incompat features "
-                    + "0x\(String(incompatFeatures, radix: 16))): remove the option, "
+                ? "the set has SINGLEHDR, the \(origin) has not (\(features)): remove the option, "
                     + "or give the initiator's pool set the same one"
-                : "the attributes have SINGLEHDR (incompat features 0x\(String(incompatFeatures, radix: 16))), "
-                    + "the set has not: add `OPTION SINGLEHDR`")
+                : "the \(origin) has SINGLEHDR (\(features)), the set has not: add `OPTION SINGLEHDR`")
     }
 
     /// Refuses parts with something where a header goes.
@@ -111,8 +112,6 @@ extension PoolStore {
         for (index, part) in existing.enumerated() {
             if let part {
                 made.parts.append(part)
-                try onStep?(.allocatePart(index))
-                try part.allocateHoles(isCancelled: isCancelled, set: set.path)
             } else if case .absolute(let path) = set.parts[index].location {
                 try make(path, size: sizes[index], index, set, made, isCancelled)
             } else {

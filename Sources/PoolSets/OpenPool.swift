@@ -26,7 +26,7 @@ extension PoolStore {
         for part in parts.prefix(geometry.headers) { headers.append(try part.readHeader()) }
         try HeaderCheck(set: set, paths: parts.map(\.path)).check(headers)
         if let first = headers.first {
-            try checkSingleHeader(of: set, incompatFeatures: first.incompatFeatures, place: parts[0].path)
+            try checkSingleHeader(of: set, incompatFeatures: first.incompatFeatures, origin: "pool's header")
             if first.compatFeatures & Feature.checkBadBlocks != 0 { try checkBadBlocks(parts) }
         }
         _ = try self.geometry(of: set, sizes: parts.map(\.size), requestedSize: requestedSize)

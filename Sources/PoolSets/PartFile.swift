@@ -5,7 +5,7 @@ import SystemPackage
 import SystemSupport
 
 /// Where a part is.
-enum PartLocation: Equatable {
+enum PartLocation: Hashable {
     /// From a pool set file.
     case absolute(FilePath)
     /// A plain file or device that the descriptor itself names, below the pool set directory.
@@ -39,8 +39,9 @@ final class PartFile {
     }
 
     enum Origin {
-        /// Was there before. `holes`: what this process allocated of it.
-        case existing(holes: [Range<Int64>])
+        /// Was there before. Its blocks stay as they are: whoever made it sparse meant it. `headerIsHole`: so its
+        /// header page has to become again.
+        case existing(headerIsHole: Bool)
         /// Made by this process, without a name yet.
         case anonymous
         /// Made by this process under its name.
@@ -58,6 +59,11 @@ final class PartFile {
         self.device = device
         self.identity = identity
         self.origin = origin
+    }
+
+    deinit {
+        // Closing alone would leave the lock to a descriptor that a child process has between fork and exec.
+        _ = rpmem_flock(descriptor.number, LOCK_UN)
     }
 
     var isExisting: Bool { if case .existing = origin { true } else { false } }
@@ -100,12 +106,22 @@ final class PartFile {
                     throw .persistentMemory(error)
                 }
             }
+            // Blocks that were allocated but never written look like holes, yet must not be given back.
+            let isSparse = device == nil && UInt64(clamping: status.st_blocks) &* 512 < UInt64(clamping: status.st_size)
+            let origin = Origin.existing(headerIsHole: isSparse && startsWithHole(descriptor))
             return PartFile(
                 path: path, location: location, descriptor: descriptor,
                 size: device?.size ?? UInt64(status.st_size), device: device, identity: Identity(status),
-                origin: .existing(holes: []))
+                origin: origin)
         }
         throw .busy(path: path, holder: nil)
+    }
+
+    /// Whether the header page of a file has no block.
+    private static func startsWithHole(_ descriptor: borrowing Descriptor) -> Bool {
+        let data = lseek(descriptor.number, 0, rpmem_seek_data)
+        // ENXIO: nothing but a hole.
+        return data < 0 ? errno == ENXIO : data >= off_t(PoolHeader.size)
     }
 
     private static func openDescriptor(
@@ -205,26 +221,14 @@ final class PartFile {
 
     private func allocateNew(isCancelled: () -> Bool, set: String) throws(PoolError) {
         let end = Int64(clamping: size)
+        // Asked first, so that a part that cannot fit does not fill the file system for a while.
+        var status = statvfs()
+        if fstatvfs(descriptor.number, &status) == 0 {
+            let (free, overflow) = UInt64(status.f_bfree).multipliedReportingOverflow(by: UInt64(status.f_frsize))
+            if !overflow && free < size { throw .noSpace(path: path, needed: size, free: free) }
+        }
         if try !allocate(0..<end, mode: 0, isCancelled: isCancelled, set: set) {
             try writeZeros(upTo: end, isCancelled: isCancelled, set: set)
-        }
-    }
-
-    /// Gives a part that was there before the blocks it lacks, so that a full file system shows now and not as a fault
-    /// in the data plane. Remembers what it changed. Devices and file systems that cannot allocate are left alone.
-    func allocateHoles(isCancelled: () -> Bool, set: String) throws(PoolError) {
-        guard device == nil, isExisting else { return }
-        var status = stat()
-        if fstat(descriptor.number, &status) != 0 { throw .system(.last("fstat", on: path)) }
-        // Blocks that were allocated but never written look like holes below, yet must not be given back.
-        if UInt64(clamping: status.st_blocks) &* 512 >= size { return }
-        let holes = sparseRanges()
-        origin = .existing(holes: holes)
-        let whole = [0..<Int64(clamping: size)]
-        for range in holes.isEmpty ? whole : holes {
-            let isPossible = try allocate(
-                range, mode: rpmem_fallocate_keep_size, isCancelled: isCancelled, set: set)
-            if !isPossible { return }
         }
     }
 
@@ -274,26 +278,6 @@ final class PartFile {
             free: isKnown ? UInt64(status.f_bavail) &* UInt64(status.f_frsize) : nil)
     }
 
-    /// At most this many holes are remembered; a file with more keeps the blocks it was given.
-    private static let maximumHoles = 4096
-
-    private func sparseRanges() -> [Range<Int64>] {
-        var ranges: [Range<Int64>] = []
-        let end = Int64(clamping: size)
-        var offset: Int64 = 0
-        while offset < end {
-            let hole = Int64(lseek(descriptor.number, off_t(offset), rpmem_seek_hole))
-            if hole < 0 || hole >= end { break }
-            let data = Int64(lseek(descriptor.number, off_t(hole), rpmem_seek_data))
-            let next = data < 0 ? end : data
-            if next <= hole { break }
-            ranges.append(hole..<next)
-            if ranges.count > Self.maximumHoles { return [] }
-            offset = next
-        }
-        return ranges
-    }
-
     // MARK: Publishing and taking back
 
     /// Gives a nameless file its name.
@@ -324,8 +308,8 @@ final class PartFile {
         }
     }
 
-    /// Undoes what this process did to the part: a new file is removed, an old one gets its header page of zeros and
-    /// its holes back. Nothing is left to do after it but closing.
+    /// Undoes what this process did to the part: a new file is removed, an old one gets its header page of zeros
+    /// back. Nothing is left to do after it but closing.
     ///
     /// - Returns: What could not be undone.
     @discardableResult
@@ -336,18 +320,16 @@ final class PartFile {
             origin = .anonymous
             guard case .absolute(let file) = location else { return nil }
             return removeAbsolute(file)
-        case .existing(let holes):
+        case .existing(let headerIsHole):
             var failure: PoolError.Leftover?
             if headerWritten {
                 do throws(PoolError) { try writeHeader([UInt8](repeating: 0, count: PoolHeader.size)) } catch {
                     failure = PoolError.Leftover(path: path, errno: error.errno)
                 }
             }
-            for hole in holes {
-                _ = rpmem_fallocate(
-                    descriptor.number, rpmem_fallocate_punch_hole, hole.lowerBound, hole.upperBound - hole.lowerBound)
+            if headerWritten, headerIsHole {
+                _ = rpmem_fallocate(descriptor.number, rpmem_fallocate_punch_hole, 0, Int64(PoolHeader.size))
             }
-            origin = .existing(holes: [])
             return failure
         }
     }

@@ -106,7 +106,7 @@ package final class Pool: Sendable {
                 place: "pool set \(path)", reason: "attributes that are all zero are for sets with NOHDRS only")
         }
         try store.checkSingleHeader(
-            of: set, incompatFeatures: attributes.incompatFeatures, place: "pool set \(path)")
+            of: set, incompatFeatures: attributes.incompatFeatures, origin: "request")
         var before: [PoolHeader] = []
         for part in parts.prefix(headers) { before.append(try part.readHeader()) }
         var written: [Int] = []
@@ -148,7 +148,7 @@ package final class Pool: Sendable {
     }
 
     /// Ends a pool that this session created as if it had never been: new parts are removed, empty parts that were
-    /// there before get their zeros (and holes) back. Only for pools no lane wrote to. Later calls do nothing.
+    /// there before get their zeros back. Only for pools no lane wrote to. Later calls do nothing.
     ///
     /// - Throws: `incompleteRemoval` with what could not be undone. A pool that was opened is closed instead.
     package func abandonCreated() throws(PoolError) {

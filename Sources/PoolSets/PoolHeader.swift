@@ -221,13 +221,12 @@ extension UUIDBytes {
                 machine.0, machine.1))
     }
 
-    /// As uuids are usually written.
+    /// As `pmempool info` writes it: the first three groups are little-endian numbers.
     var text: String {
         var text = ""
-        for index in 0..<16 {
-            if index == 4 || index == 6 || index == 8 || index == 10 { text += "-" }
-            let byte = bytes[index]
-            text += String(byte >> 4, radix: 16) + String(byte & 15, radix: 16)
+        for (place, index) in [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15].enumerated() {
+            if place == 4 || place == 6 || place == 8 || place == 10 { text += "-" }
+            text += String(bytes[index] >> 4, radix: 16) + String(bytes[index] & 15, radix: 16)
         }
         return text
     }

@@ -24,7 +24,6 @@ package final class PoolStore: Sendable {
         case openPart(Int)
         case readHeader(Int)
         case createPart(Int)
-        case allocatePart(Int)
         case map
         case readShutdownCounts
         case synchronizePart(Int)
@@ -74,7 +73,11 @@ package final class PoolStore: Sendable {
             try onStep(index)
             do throws(PoolError) {
                 let part = try PartFile.open(spec.location, path: spec.path, in: directory.number)
-                if let part { try check(part, against: spec, of: set) }
+                if let part {
+                    try check(part, against: spec, of: set)
+                } else {
+                    try checkDirectory(of: spec, set)
+                }
                 parts.append(part)
             } catch {
                 // A second path to one file finds it locked by the first.
@@ -87,6 +90,15 @@ package final class PoolStore: Sendable {
         }
         try checkDevices(parts, of: set)
         return parts
+    }
+
+    /// What is missing, the part or the directory it would be in?
+    private func checkDirectory(of spec: ResolvedSet.Spec, _ set: ResolvedSet) throws(PoolError) {
+        guard case .absolute(let file) = spec.location else { return }
+        let parent = file.removingLastComponent()
+        if parent.withPlatformString({ access($0, F_OK) }) != 0, errno == ENOENT || errno == ENOTDIR {
+            throw .notFound(what: .partDirectory, path: parent.string, set: set.path)
+        }
     }
 
     private func sameFile(as spec: ResolvedSet.Spec, among parts: [PartFile?]) -> PartFile? {
@@ -168,7 +180,12 @@ package final class PoolStore: Sendable {
         }
         let (sum, overflow) = (sizes[last] & ~(page - 1)).addingReportingOverflow(missing)
         let headers = max(geometry.headers - 1, 0)
-        let counted = headers > 0 ? " (\(headers) header pages of 4096 bytes do not count)" : ""
+        let counted =
+            switch headers {
+            case 0: ""
+            case 1: " (the second part's header page of 4096 bytes does not count)"
+            default: " (\(headers) header pages of 4096 bytes do not count)"
+            }
         guard !overflow, sum <= UInt64(Int64.max) - page else { return "enlarge the part on line \(line)\(counted)" }
         let size = (sum + page - 1) & ~(page - 1)
         return "enlarge the part on line \(line) to \(size)B or more\(counted)"

@@ -152,10 +152,11 @@ extension ResolvedSet {
 
     /// What can be said before a part is opened: no part twice, none too small.
     private func checkParts() throws(PoolError) {
-        for (index, spec) in parts.enumerated() {
-            if let other = parts[..<index].first(where: { $0.location == spec.location }) {
+        var lines: [PartLocation: Int] = [:]
+        for spec in parts {
+            if let other = lines.updateValue(spec.line ?? 0, forKey: spec.location) {
                 throw .badConfiguration(
-                    place: place(of: spec), reason: "part \(spec.path) is on line \(other.line ?? 0) already")
+                    place: place(of: spec), reason: "part \(spec.path) is on line \(other) already")
             }
             if case .exactly(let size) = spec.size, size < PoolGeometry.minimumPart {
                 throw .badConfiguration(

@@ -134,6 +134,17 @@ final class ControlConnection: Sendable {
         }
     }
 
+    /// As ``findLoss()``, but waits for it a moment: when a target ends, its lanes may show that first.
+    func findLossSoon() -> String? {
+        let deadline = Deadline.after(milliseconds: 200)
+        while true {
+            if let loss = findLoss() { return loss }
+            if deadline.hasPassed { return nil }
+            var set = watched
+            _ = try? waitForEvents(&set, until: deadline)
+        }
+    }
+
     /// The last lines that came on standard error. Waits a little for those that a target writes as it ends.
     func lastWords() -> [String] {
         let deadline = Deadline.after(milliseconds: 200)

@@ -91,7 +91,7 @@ extension InitiatorError: CustomStringConvertible {
         case .invalidArgument(let reason): reason
         case .noProvider(let host, let tried): "no provider reaches \(host): \(tried.joined(separator: "; "))"
         case .sshNotStarted(let error): "\(error): is ssh installed, or RPMEM_SSH wrong?"
-        case .sessionEnded(let target, let during, let ending): "\(target): \(ending.reason) \(during)"
+        case .sessionEnded(let target, let during, let ending): "\(target): session over \(during): \(ending.reason)"
         case .targetNotReady(let target, let errno, _):
             "\(target): the target's command cannot serve: \(String(cString: strerror(errno)))"
         case .protocolViolation(let target, let reason, _): "\(target): \(reason)"
@@ -113,10 +113,10 @@ extension SessionEnding {
     var reason: String {
         switch exit {
         case .status(0): "ssh ended"
-        case .status(255): "ssh failed"
+        case .status(255): "ssh, or the target's command, failed (status 255)"
         case .status(127):
-            "the target's shell found no such command: is rpmemd in its PATH, or RPMEM_CMD wrong?: it ended"
-        case .status(126): "the target's command is not executable: it ended"
+            "the target's shell found no such command (is rpmemd in its PATH, or RPMEM_CMD wrong?)"
+        case .status(126): "the target's command is not executable"
         case .status(let status): "the target's command ended with status \(status)"
         case .signal(let number): "ssh was killed by signal \(number)"
         case .unknown, nil: "the connection ended"

@@ -4,6 +4,16 @@ import RpmemProtocol
 import Synchronization
 import SystemSupport
 
+/// The stages of opening a pool.
+public struct OpeningTimes: Hashable, Sendable {
+    /// From starting ssh to the target's initial status.
+    public let initialStatus: Duration
+    /// From the request to the answer to CREATE or OPEN.
+    public let answer: Duration
+    /// Until all lanes were connected and the memory was registered.
+    public let lanes: Duration
+}
+
 /// A pool on a target, of which this process holds the original: ranges of local memory are copied to the target and
 /// made persistent there.
 ///
@@ -27,6 +37,8 @@ public final class InitiatorPool: Sendable {
     public let persistMethod: PersistMethod
     /// Bytes of the pool.
     public let size: Int
+    /// How long it took to open the pool.
+    public let openingTimes: OpeningTimes
 
     private let control: ControlConnection
     private let laneSet: LaneSet
@@ -82,9 +94,11 @@ public final class InitiatorPool: Sendable {
         let forceIPv4 = choice.provider == .sockets && !target.host.contains(":")
         let command = SSHCommand(
             ssh: options.ssh, target: target, forceIPv4: forceIPv4, command: options.commands.next())
+        let start = ContinuousClock.now
         let control = try ControlConnection(command, exitTimeout: options.exitTimeout)
         do throws(InitiatorError) {
             try control.awaitInitialStatus(within: options.connectTimeout)
+            let ready = ContinuousClock.now
             let request = PoolRequest(
                 poolSize: UInt64(memory.count), laneCount: UInt32(clamping: max(1, wanted)),
                 provider: choice.provider, inlineSize: UInt64(LaneSet.inlineCapacity), descriptor: descriptor)
@@ -104,6 +118,7 @@ public final class InitiatorPool: Sendable {
                 inBand = answer
                 attributes = found
             }
+            let answered = ContinuousClock.now
             let failure = PoolFailure()
             let monitor: PoolMonitor
             let laneSet: LaneSet
@@ -121,6 +136,9 @@ public final class InitiatorPool: Sendable {
                 _ = try? control.exchange(.close(creating == nil ? [] : .remove), within: options.exitTimeout)
                 throw error
             }
+            openingTimes = OpeningTimes(
+                initialStatus: start.duration(to: ready), answer: ready.duration(to: answered),
+                lanes: answered.duration(to: .now))
             self.lanes = laneSet.count
             provider = choice.provider
             persistMethod = inBand.method

@@ -78,7 +78,9 @@ final class LaneSet: @unchecked Sendable {
         }
         for (lane, endpoint) in endpoints.enumerated() {
             let step = "connecting lane \(lane) to \(parameters.host) port \(parameters.inBand.port)"
-            do throws(FabricError) { try endpoint.connect(to: info) } catch { throw .fabric(step: step, error) }
+            do throws(FabricError) { try endpoint.connect(to: info) } catch {
+                throw Self.notConnected(step, error, control)
+            }
             try Self.awaitConnected(endpoint, events, control, step: step, within: options.laneTimeout)
         }
 
@@ -263,9 +265,9 @@ final class LaneSet: @unchecked Sendable {
         while true {
             switch events.next() {
             case .connected(endpoint.identity)?: return
-            case .failed(_, let error)?: throw .fabric(step: step, error)
+            case .failed(_, let error)?: throw notConnected(step, error, control)
             case .shutdown?:
-                throw .fabric(step: step, FabricError("fi_connect", code: Int32(FI_ESHUTDOWN)))
+                throw notConnected(step, FabricError("fi_connect", code: Int32(FI_ESHUTDOWN)), control)
             case .connected?, .connectionRequest?: continue
             case nil: break
             }
@@ -277,6 +279,13 @@ final class LaneSet: @unchecked Sendable {
                 throw .lost(reason: "\(loss) (\(step))", words: control.lastWords())
             }
         }
+    }
+
+    private static func notConnected(
+        _ step: String, _ error: FabricError, _ control: ControlConnection
+    ) -> InitiatorError {
+        guard let loss = control.findLossSoon() else { return .fabric(step: step, error) }
+        return .lost(reason: "\(loss) (\(step))", words: control.lastWords())
     }
 
     private static func makeLane(

@@ -54,22 +54,11 @@ final class PoolMonitor: Sendable {
         if let loss = control.findLoss() { return loss }
         while let event = lanes.events.next() {
             switch event {
-            case .shutdown: return endingOfSession() ?? "the target shut a lane down"
-            case .failed(_, let error): return endingOfSession() ?? "\(error)"
+            case .shutdown: return control.findLossSoon() ?? "the target shut a lane down"
+            case .failed(_, let error): return control.findLossSoon() ?? "\(error)"
             case .connected, .connectionRequest: continue
             }
         }
         return nil
-    }
-
-    /// Waits a little for the session to end as well.
-    private func endingOfSession() -> String? {
-        let deadline = Deadline.after(milliseconds: 200)
-        while true {
-            if let loss = control.findLoss() { return loss }
-            if deadline.hasPassed || isClosing.load(ordering: .acquiring) { return nil }
-            var set = control.watched
-            _ = try? waitForEvents(&set, until: deadline)
-        }
     }
 }

@@ -9,6 +9,7 @@ import SystemSupport
 package func runDaemon(arguments: [String]) -> Int32 {
     // A reader that went away must show as an error of write(2), not kill the process.
     signal(SIGPIPE, SIG_IGN)
+    occupyStandardStreams()
     do throws(UsageError) {
         switch try Invocation.parse(arguments) {
         case .help:
@@ -47,11 +48,11 @@ private func serve(_ overrides: CommandLineOverrides) -> Int32 {
         // Before any thread is started, so that no thread takes the signals.
         let signals = try SignalQueue([SIGTERM, SIGINT, SIGHUP])
         raiseResourceLimits()
+        reportFileErrors()
         // Takes a third of a second, nearly all of it asleep; meanwhile the session gets on.
         FabricLibrary.beginLoading()
         let settings = try Settings.load(overrides)
         let log = SessionLog.open(settings, peer: peer)
-        reportBusErrors()
         log.info("session started, rpmemd \(daemonVersion)")
         do throws(PoolError) {
             // Looked at now, so that a missing directory shows as initial status and not only at CREATE or OPEN.
@@ -123,6 +124,17 @@ private func complain(_ text: String) {
     try? writeAll(Array("rpmemd: \(text)\n".utf8), to: STDERR_FILENO)
 }
 
+/// Puts something in the place of standard streams that are closed. Otherwise the next file that is opened, a log or a
+/// part, would be taken for one of them, and written to.
+private func occupyStandardStreams() {
+    // Output can't be written to: there is nobody to answer to, which has to show.
+    for (number, mode) in [(STDIN_FILENO, O_RDONLY), (STDOUT_FILENO, O_RDONLY), (STDERR_FILENO, O_WRONLY)]
+    where fcntl(number, F_GETFD) == -1 {
+        // The lowest free number is this one.
+        _ = open("/dev/null", mode)
+    }
+}
+
 /// Tells the initiator that the session is over before it began. Standard output may be closed, full or a terminal:
 /// then nobody is there to be told.
 private func sendInitialStatus(_ status: InitialStatus) {
@@ -133,8 +145,10 @@ private func sendInitialStatus(_ status: InitialStatus) {
 }
 
 /// A part file that somebody truncates while it is mapped ends in SIGBUS. Nothing can be acknowledged then; the process
-/// ends with a line that says why.
-private func reportBusErrors() {
+/// ends with a line that says why. Files that grow beyond the user's limit (`ulimit -f`) show as EFBIG instead of a
+/// signal.
+private func reportFileErrors() {
+    signal(SIGXFSZ, SIG_IGN)
     signal(SIGBUS) { _ in
         let line: StaticString =
             "rpmemd: SIGBUS: a mapped part is gone: was it truncated, or is its medium damaged? The session ends.\n"

@@ -6,8 +6,9 @@ package struct NamedThread: ~Copyable, @unchecked Sendable {
     // pthread_t is an integer or a pointer that any thread may pass to pthread_join.
     private let handle: pthread_t
 
-    /// Starts `body` on a new thread with all signals blocked, so that signals stay with the thread that polls for
-    /// them (and, in a library, with the host's own threads).
+    /// Starts `body` on a new thread with signals blocked, so that they stay with the thread that polls for them (and,
+    /// in a library, with the host's own threads). Those that a thread's own instructions raise are not: when they are
+    /// blocked the kernel kills the process without asking the handler.
     ///
     /// - Parameter name: Shown by ps and gdb; the first 15 bytes count.
     package init(name: String, _ body: @escaping @Sendable () -> Void) throws(SystemCallError) {
@@ -15,6 +16,7 @@ package struct NamedThread: ~Copyable, @unchecked Sendable {
         var everything = sigset_t()
         var before = sigset_t()
         sigfillset(&everything)
+        for signal in [SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS] { sigdelset(&everything, signal) }
         pthread_sigmask(SIG_SETMASK, &everything, &before)
         var handle = pthread_t()
         let result = pthread_create(
@@ -53,4 +55,12 @@ package struct NamedThread: ~Copyable, @unchecked Sendable {
             self.body = body
         }
     }
+}
+
+/// All signals but those for what a thread itself does wrong: blocked, such a signal kills the process unheard.
+package func asynchronousSignals() -> sigset_t {
+    var set = sigset_t()
+    sigfillset(&set)
+    for signal in [SIGBUS, SIGSEGV, SIGILL, SIGFPE, SIGTRAP, SIGSYS] { sigdelset(&set, signal) }
+    return set
 }

@@ -41,6 +41,7 @@ import RpmemProtocol
 
     func run() throws {
         var options = InitiatorOptions.processEnvironment()
+        for warning in options.warnings { complain(warning) }
         if let provider = provider.flatMap(Provider.init(named:)) { options.providers = [provider] }
         do throws(InitiatorError) {
             let target = try TargetAddress(target)
@@ -51,7 +52,7 @@ import RpmemProtocol
                 try greet(target, options)
             }
         } catch {
-            complain(error)
+            complain("\(error)")
             throw ExitCode.failure
         }
     }

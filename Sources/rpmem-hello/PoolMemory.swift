@@ -1,5 +1,4 @@
 import Glibc
-import RpmemInitiator
 
 /// The original of the pool: pages of this process's memory. An application with persistent memory of its own would map
 /// that.
@@ -13,8 +12,8 @@ final class PoolMemory {
     deinit { bytes.deallocate() }
 }
 
-/// Says on standard error what went wrong.
-func complain(_ error: InitiatorError) {
-    let line = "rpmem-hello: \(error)\n"
+/// Says on standard error what is wrong.
+func complain(_ words: String) {
+    let line = "rpmem-hello: \(words)\n"
     _ = line.withCString { write(2, $0, strlen($0)) }
 }

@@ -40,7 +40,7 @@ import Testing
     /// workers.
     private func ownThreads(of process: pid_t) throws -> [String: Int] {
         var counts: [String: Int] = [:]
-        for thread in fileNames(in: "/proc/\(process)/task") {
+        for thread in TemporaryDirectory.entries(of: "/proc/\(process)/task") {
             func text(_ name: String) throws -> String {
                 let file = try Descriptor.open("/proc/\(process)/task/\(thread)/\(name)", O_RDONLY)
                 return String(decoding: try readFile(file, limit: 1 << 20), as: UTF8.self)

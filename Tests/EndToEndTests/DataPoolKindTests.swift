@@ -83,7 +83,7 @@ func liveThrough(_ provider: Provider, _ kind: PoolKind, _ reach: Reach) throws 
     try InitiatorPool.remove(
         target: reach.address, poolSet: plan.descriptor, removePoolSet: kind != .plainFile, options: options)
     #expect(plan.partsPresent() == 0)
-    #expect(fileNames(in: reach.target.sets) == [])
+    #expect(TemporaryDirectory.entries(of: reach.target.sets) == [])
     expectFailure(ENOENT) { () throws(InitiatorError) in try original.open(reach, lanes: 1, options) }
 }
 

@@ -27,7 +27,7 @@ final class Reach {
             ssh = "\(target.path)/ssh"
             try write(Self.script, to: ssh, mode: 0o755)
         case .sshd:
-            let directory = try TemporaryDirectory()
+            let directory = TemporaryDirectory()
             let sshd = try LoopbackSSHD(in: directory.path)
             self.sshd = (sshd, directory)
             address = try TargetAddress(sshd.target)
@@ -109,7 +109,7 @@ final class Reach {
     }
 
     private func leftoversNow() -> [pid_t] {
-        fileNames(in: "/proc").compactMap { name in
+        TemporaryDirectory.entries(of: "/proc").compactMap { name in
             guard let process = pid_t(name), process != getpid(),
                 let file = try? Descriptor.open("/proc/\(name)/cmdline", O_RDONLY),
                 let command = try? readFile(file, limit: 1 << 20)

@@ -59,7 +59,7 @@ private func killInitiators(_ rounds: Int, _ provider: Provider, _ reach: Reach,
         try plan.expectUnlocked()
         let present = plan.partsPresent()
         #expect(present == 0 || present == plan.pieces.count, words)
-        #expect(fileNames(in: reach.target.parts).count == present, words)
+        #expect(TemporaryDirectory.entries(of: reach.target.parts).count == present, words)
         if !creates { #expect(present == plan.pieces.count, words) }
 
         let original = try Original(plan)

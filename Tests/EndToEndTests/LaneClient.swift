@@ -54,6 +54,22 @@ final class LaneClient {
         }
     }
 
+    /// Waits until every lane has heard that the target ended it.
+    func expectEnd() throws {
+        let deadline = Deadline.after(milliseconds: 20_000)
+        var open = Set(lanes.map(\.endpoint.identity))
+        while !open.isEmpty {
+            if deadline.hasPassed { throw TestSupportError("\(open.count) lanes did not hear of their end") }
+            switch try events.wait(until: .after(milliseconds: 10)) {
+            case .shutdown(let identity): open.remove(identity)
+            case .failed(let identity?, _): open.remove(identity)
+            default: break
+            }
+            // Providers without a thread of their own notice when somebody reads the completion queue.
+            for lane in lanes where lane.hasFailed() { open.remove(lane.endpoint.identity) }
+        }
+    }
+
     /// Ends all lanes as an initiator does before CLOSE.
     func shutDown() {
         for lane in lanes { lane.endpoint.shutDown() }
@@ -230,6 +246,16 @@ final class Lane {
             throw CompletionQueue.readError(completions.pointer)?.error ?? FabricError("operation", code: EIO)
         } else if result != 0, result != -Int(FI_EAGAIN), result != -Int(FI_EINTR) {
             throw FabricError("fi_cq_sread", code: Int32(-result))
+        }
+    }
+
+    /// Whether the completion queue reports a failure now, as it does for the receive of a lane that has ended.
+    func hasFailed() -> Bool {
+        do {
+            try poll(milliseconds: 0)
+            return false
+        } catch {
+            return true
         }
     }
 

@@ -25,8 +25,8 @@ struct SSHHelloTests {
         }
         #expect(
             try hello(reach, "--remove").output == ["Removed the pool target.poolset from \(reach.address)."])
-        #expect(fileNames(in: reach.target.parts) == [])
-        #expect(fileNames(in: reach.target.sets) == ["target.poolset"])
+        #expect(TemporaryDirectory.entries(of: reach.target.parts) == [])
+        #expect(TemporaryDirectory.entries(of: reach.target.sets) == ["target.poolset"])
         let again = try hello(reach, "--remove")
         #expect(again.ending == .exited(1))
         #expect(again.errors.contains("No such file or directory"))
@@ -40,12 +40,12 @@ struct SSHHelloTests {
         #expect(run.ending == .exited(1))
         #expect(run.output == [])
         #expect(run.errors.contains("enlarge the part on line 2"))
-        #expect(fileNames(in: reach.target.parts) == [])
+        #expect(TemporaryDirectory.entries(of: reach.target.parts) == [])
     }
 
     /// What `make demo` runs.
     @Test func demonstration() throws {
-        let binaries = try TemporaryDirectory()
+        let binaries = TemporaryDirectory()
         for (name, path) in [("rpmemd", Binaries.rpmemd), ("rpmem-hello", Binaries.hello)] {
             #expect(symlink(path, binaries.file(name)) == 0)
         }

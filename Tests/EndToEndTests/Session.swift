@@ -84,7 +84,10 @@ final class Session {
         take(rest)
         let ending = try process.wait()
         hasEnded = true
-        if ending == nil { Issue.record("daemon \(process.identifier) does not end") }
+        if ending == nil {
+            let log = try log().map { "\n\($0.level): \($0.message)" }.joined()
+            Issue.record("daemon \(process.identifier) does not end; its log:\(log)")
+        }
         return (rest, ending)
     }
 
@@ -107,6 +110,15 @@ final class Session {
     func log() throws -> [LogEntry] { try target.log().filter { $0.process == process.identifier } }
 
     func messages(_ level: String) throws -> [String] { try log().filter { $0.level == level }.map(\.message) }
+
+    /// Waits for a line with this in it.
+    func waitForMessage(_ words: String) throws {
+        let deadline = Deadline.after(milliseconds: 20_000)
+        while try !log().contains(where: { $0.message.contains(words) }) {
+            if deadline.hasPassed { throw TestSupportError("no line with '\(words)' in the log: \(try log())") }
+            usleep(2000)
+        }
+    }
 
     /// Expects one line at level err, with this in it, and the same for the person at the initiator.
     func expectOneError(_ words: String..., sourceLocation: SourceLocation = #_sourceLocation) throws {

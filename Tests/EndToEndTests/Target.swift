@@ -11,6 +11,8 @@ import Testing
 /// Every session keeps its target; once the last is gone, no daemon may be left that belongs to it.
 final class Target {
     private let temporary: TemporaryDirectory
+    /// Descriptors that hold the locks of ``lock(_:)``.
+    private var locks: [Int32] = []
     /// Everything is below it.
     var path: String { temporary.path }
     /// The poolset-dir.
@@ -19,13 +21,17 @@ final class Target {
     var parts: String { "\(path)/parts" }
     var configuration: String { "\(path)/rpmemd.conf" }
     var logFile: String { "\(path)/rpmemd.log" }
+    /// The working directory of the daemons.
+    private var home: String { "\(path)/home" }
 
     /// - Parameters:
     ///   - settings: Lines for the configuration file, after those that say where sets and log are.
     ///   - parent: Where its directory is made.
     init(_ settings: String..., in parent: String = "/tmp") throws {
-        temporary = try TemporaryDirectory(in: parent)
-        for directory in [sets, parts] { mkdir(directory, 0o755) }
+        temporary = TemporaryDirectory(in: parent)
+        // Daemons that run as somebody else look in, too.
+        chmod(path, 0o755)
+        for directory in [sets, parts, home] { mkdir(directory, 0o755) }
         try configure(settings)
     }
 
@@ -36,10 +42,14 @@ final class Target {
     }
 
     deinit {
+        for descriptor in locks { close(descriptor) }
         for process in Self.processes(marked: path) {
             Issue.record("process \(process) is left of \(path)")
             kill(process, SIGKILL)
         }
+        // Core files, and those that the PSM libraries leave of a crash that they turn into an exit.
+        let left = TemporaryDirectory.entries(of: home)
+        if !left.isEmpty { Issue.record("a daemon crashed: \(left)") }
     }
 
     // MARK: Pool sets
@@ -75,7 +85,7 @@ final class Target {
 
     // MARK: What is there
 
-    /// A file as a session finds it and has to leave it.
+    /// A file as a session finds it and has to leave it. Of directories only what they contain counts.
     struct FileState: Equatable {
         var inode: UInt64
         var mode: UInt32
@@ -95,14 +105,16 @@ final class Target {
     }
 
     private func collect(_ directory: String, into found: inout [String: FileState]) {
-        for name in fileNames(in: directory) {
+        for name in TemporaryDirectory.entries(of: directory) {
             let path = "\(directory)/\(name)"
             var status = stat()
             guard lstat(path, &status) == 0 else { continue }
+            let isDirectory = status.st_mode & S_IFMT == S_IFDIR
             found[path] = FileState(
-                inode: UInt64(status.st_ino), mode: status.st_mode, size: status.st_size,
-                modified: [status.st_mtim.tv_sec, status.st_mtim.tv_nsec], blocks: status.st_blocks)
-            if status.st_mode & S_IFMT == S_IFDIR { collect(path, into: &found) }
+                inode: UInt64(status.st_ino), mode: status.st_mode, size: isDirectory ? 0 : status.st_size,
+                modified: isDirectory ? [] : [status.st_mtim.tv_sec, status.st_mtim.tv_nsec],
+                blocks: isDirectory ? 0 : status.st_blocks)
+            if isDirectory { collect(path, into: &found) }
         }
     }
 
@@ -127,15 +139,15 @@ final class Target {
 
     /// Starts a daemon by exactly this command.
     func session(with command: [String], environment: [String: String] = [:]) throws -> Session {
-        var all = ["HOME": path, Self.mark: path]
+        var all = ["HOME": home, Self.mark: path]
         all.merge(environment) { _, new in new }
-        return Session(try ChildProcess(command, environment: all), of: self)
+        return Session(try ChildProcess(command, environment: all, directory: home), of: self)
     }
 
     /// Processes that were started for the target at `path` and have not ended.
     private static func processes(marked path: String) -> [pid_t] {
         let entry = Array("\(mark)=\(path)".utf8)
-        return fileNames(in: "/proc").compactMap { name in
+        return TemporaryDirectory.entries(of: "/proc").compactMap { name in
             guard let identifier = pid_t(name), identifier != getpid(),
                 let file = try? Descriptor.open("/proc/\(name)/environ", O_RDONLY),
                 let environment = try? readFile(file, limit: 1 << 20)
@@ -172,5 +184,48 @@ struct LogEntry: Equatable {
         peer = match.3.map(String.init)
         level = String(match.4)
         message = String(match.5)
+    }
+}
+
+extension Target {
+    /// Has a session create a pool, connect its lane, and close it.
+    ///
+    /// - Parameter port: The session's port-range, whatever the configuration says, as with lane-timeout.
+    func makePool(
+        _ set: String, _ attributes: PoolAttributes = .sample, size: UInt64 = 32 << 20, port: String = "any"
+    ) throws {
+        let session = try session("--port-range", port, "--lane-timeout", "3600").ready()
+        let (lanes, _) = try session.pool(.create(set, attributes, size: size, lanes: 1))
+        let client = try LaneClient(.sockets, lanes)
+        client.shutDown()
+        try session.close()
+    }
+
+    /// Starts a daemon as the user nobody, with a copy of the program that anybody can reach.
+    func sessionOfNobody(_ arguments: String..., environment: [String: String] = [:]) throws -> Session {
+        let copy = "\(path)/rpmemd"
+        if access(copy, X_OK) != 0 {
+            let program = try readFile(try Descriptor.open(Binaries.rpmemd, O_RDONLY), limit: 1 << 30)
+            let file = try Descriptor.open(copy, O_WRONLY | O_CREAT, mode: 0o755)
+            try writeAll(program, to: file.number)
+        }
+        return try session(
+            with: ["/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", copy]
+                + ["--config", configuration] + arguments, environment: environment)
+    }
+
+    /// Locks a part as another process that uses it would, for as long as the target lives.
+    func lock(_ part: String) throws {
+        let file = try Descriptor.open("\(parts)/\(part)", O_RDONLY)
+        guard rpmem_flock(file.number, LOCK_EX | LOCK_NB) == 0 else { throw SystemCallError.last("flock") }
+        locks.append(file.release())
+    }
+
+    /// Writes into a part.
+    func overwrite(_ part: String, at offset: Int, with bytes: [UInt8]) throws {
+        let file = try Descriptor.open("\(parts)/\(part)", O_WRONLY)
+        guard pwrite(file.number, bytes, bytes.count, off_t(offset)) == bytes.count else {
+            throw SystemCallError.last("pwrite")
+        }
     }
 }

@@ -39,23 +39,29 @@ import Testing
 
     /// libfabric's sockets provider forgets that it has closed a lane's descriptor when the peer, or fi_shutdown,
     /// ended the lane; a second close would hit whoever got the number since.
-    @Test(arguments: loopbackProviders, [true, false])
-    func endingALaneClosesNoDescriptorOfOthers(_ provider: String, peerFirst: Bool) throws {
+    @Test(
+        arguments: loopbackProviders,
+        [
+            (accepted: false, peerFirst: false), (accepted: false, peerFirst: true), (accepted: true, peerFirst: false),
+            (accepted: true, peerFirst: true),
+        ])
+    func endingALaneClosesNoDescriptorOfOthers(_ provider: String, order: (accepted: Bool, peerFirst: Bool)) throws {
         let pair = try Connected(provider)
-        if peerFirst {
-            pair.target.endpoint?.shutDown()
-            pair.target.endpoint = nil
-            if provider == "sockets" { try pair.initiator.waitForShutdown() }
+        let (side, peer) = order.accepted ? (pair.target, pair.initiator) : (pair.initiator, pair.target)
+        if order.peerFirst {
+            peer.endpoint?.shutDown()
+            peer.endpoint = nil
+            if provider == "sockets" { try side.waitForShutdown() }
         } else {
-            pair.initiator.endpoint?.shutDown()
+            side.endpoint?.shutDown()
         }
         var bystanders: [(number: Int32, inode: UInt64)] = []
         for _ in 0..<64 {
             let number = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
             bystanders.append((number, inode(number)))
         }
-        pair.initiator.endpoint?.shutDown()
-        pair.initiator.endpoint = nil
+        side.endpoint?.shutDown()
+        side.endpoint = nil
         for bystander in bystanders {
             #expect(inode(bystander.number) == bystander.inode)
             close(bystander.number)

@@ -25,7 +25,9 @@ public final class ChildProcess: @unchecked Sendable {
     private static let ignoresBrokenPipes: Void = { _ = Glibc.signal(SIGPIPE, SIG_IGN) }()
 
     /// Starts `arguments[0]` (a path) with exactly this environment, and with no descriptor but the three.
-    public init(_ arguments: [String], environment: [String: String] = [:]) throws {
+    ///
+    /// - Parameter directory: Its working directory; that of the tests when nil.
+    public init(_ arguments: [String], environment: [String: String] = [:], directory: String? = nil) throws {
         Self.ignoresBrokenPipes
         let input = try Pipe()
         let output = try Pipe()
@@ -38,6 +40,7 @@ public final class ChildProcess: @unchecked Sendable {
         posix_spawn_file_actions_adddup2(&actions, error.write.number, 2)
         // libfabric's sockets in this process are not close-on-exec: a child would keep other tests' lanes open.
         posix_spawn_file_actions_addclosefrom_np(&actions, 3)
+        if let directory { posix_spawn_file_actions_addchdir_np(&actions, directory) }
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)
         defer { posix_spawnattr_destroy(&attributes) }

@@ -1,61 +1,51 @@
 import Glibc
-import SystemSupport
 
-/// A directory of a test's own, removed with all that is in it when its owner lets go of it.
-public final class TemporaryDirectory: Sendable {
+/// A fresh directory, removed with all that is in it when the last reference goes.
+package final class TemporaryDirectory: Sendable {
     /// Absolute, without trailing slash.
-    public let path: String
-
-    /// - Parameter name: Shows in the path, so that leftovers can be told. Only the owner can look in.
-    public init(_ name: String) {
-        path = (try? Self.make("/tmp/\(name)-XXXXXX")) ?? { fatalError("mkdtemp: \(String(cString: strerror(errno)))") }()
-    }
+    package let path: String
 
     /// - Parameters:
-    ///   - parent: An existing directory.
-    ///   - mode: Its permissions; others can look in, so that tests can run programs as somebody else.
-    public init(in parent: String = "/tmp", mode: mode_t = 0o755) throws {
-        path = try Self.make("\(parent)/rpmem-test-XXXXXX")
-        chmod(path, mode)
+    ///   - name: Shows in the path, so that leftovers can be told.
+    ///   - parent: Where it is made.
+    package init(_ name: String = "rpmem-test", in parent: String = "/tmp") {
+        var template = Array("\(parent)/\(name).XXXXXX".utf8CString)
+        guard template.withUnsafeMutableBufferPointer({ mkdtemp($0.baseAddress!) }) != nil else {
+            fatalError("mkdtemp: \(String(cString: strerror(errno)))")
+        }
+        path = template.withUnsafeBufferPointer { String(cString: $0.baseAddress!) }
     }
-
-    deinit { removeTree(path) }
 
     /// The path of an entry.
-    public func file(_ name: String) -> String { "\(path)/\(name)" }
+    package func file(_ name: String) -> String { "\(path)/\(name)" }
 
-    private static func make(_ template: String) throws(SystemCallError) -> String {
-        var template = Array(template.utf8CString)
-        guard mkdtemp(&template) != nil else { throw .last("mkdtemp") }
-        return String(decoding: template.dropLast().map(UInt8.init(bitPattern:)), as: UTF8.self)
+    deinit { Self.remove(path) }
+
+    /// Removes a file, or a directory and all in it; symbolic links are not followed.
+    package static func remove(_ path: String) {
+        var status = stat()
+        guard lstat(path, &status) == 0 else { return }
+        if status.st_mode & S_IFMT == S_IFDIR {
+            // A test may have taken its own permissions away.
+            chmod(path, 0o700)
+            for name in entries(of: path) { remove("\(path)/\(name)") }
+            rmdir(path)
+        } else {
+            unlink(path)
+        }
     }
 
-    public static func remove(_ path: String) { removeTree(path) }
-    public static func entries(of path: String) -> [String] { fileNames(in: path) }
-}
-
-/// Removes a file, or a directory and everything below it; symbolic links are not followed. What cannot be removed stays.
-public func removeTree(_ path: String) {
-    var status = stat()
-    guard lstat(path, &status) == 0 else { return }
-    guard status.st_mode & S_IFMT == S_IFDIR else {
-        unlink(path)
-        return
+    /// Names in a directory, sorted, without `.` and `..`.
+    package static func entries(of path: String) -> [String] {
+        guard let stream = opendir(path) else { return [] }
+        defer { closedir(stream) }
+        var names: [String] = []
+        while let entry = readdir(stream) {
+            let name = withUnsafeBytes(of: &entry.pointee.d_name) {
+                String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            if name != "." && name != ".." { names.append(name) }
+        }
+        return names.sorted()
     }
-    // A test may have taken its own permissions away.
-    chmod(path, 0o700)
-    for name in fileNames(in: path) { removeTree("\(path)/\(name)") }
-    rmdir(path)
-}
-
-/// The names in a directory, sorted; none when it cannot be read.
-public func fileNames(in directory: String) -> [String] {
-    guard let stream = opendir(directory) else { return [] }
-    defer { closedir(stream) }
-    var names: [String] = []
-    while let entry = readdir(stream) {
-        let name = withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-        if name != ".", name != ".." { names.append(name) }
-    }
-    return names.sorted()
 }

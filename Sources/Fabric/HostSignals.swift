@@ -1,0 +1,76 @@
+import CLinux
+import Glibc
+import SystemSupport
+
+/// Runs `body` with `asynchronousSignals` blocked in the calling thread. Threads that libfabric starts meanwhile inherit that, and
+/// so leave signals to the threads of the host.
+func withSignalsBlocked<Result, Failure: Error>(_ body: () throws(Failure) -> Result) throws(Failure) -> Result {
+    var blocked = asynchronousSignals()
+    var before = sigset_t()
+    pthread_sigmask(SIG_SETMASK, &blocked, &before)
+    defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
+    return try body()
+}
+
+/// How the process handles signals at one moment.
+///
+/// Debian's libfabric pulls in libinfinipath, whose constructor takes over SIGINT, SIGTERM, SIGSEGV and others from
+/// whoever handled them, unless IPATH_NO_BACKTRACE is in the environment, which other threads may be reading.
+struct SignalHandlers {
+    private var actions: [(signal: Int32, action: sigaction)] = []
+    private let objects = Self.loadedObjects()
+
+    /// Notes what is in effect now.
+    init() {
+        for signal in 1..<Int32(NSIG) {
+            var action = sigaction()
+            if sigaction(signal, nil, &action) == 0 { actions.append((signal, action)) }
+        }
+    }
+
+    /// Puts back what was in effect, where a handler has come instead that lies in an object loaded since then: what
+    /// the host's own threads have set meanwhile stays.
+    func takeBackFromNewObjects() {
+        for (signal, before) in actions {
+            var now = sigaction()
+            guard sigaction(signal, nil, &now) == 0, let address = now.handlerAddress,
+                address != before.handlerAddress
+            else { continue }
+            guard let base = objectBase(of: address), !objects.contains(base) else { continue }
+            var action = before
+            sigaction(signal, &action, nil)
+        }
+    }
+
+    /// The addresses at which objects are loaded.
+    private static func loadedObjects() -> Set<UnsafeRawPointer> {
+        // Only noted here: the loader is not to be called back.
+        let headers = Headers()
+        _ = dl_iterate_phdr(
+            { object, _, headers in
+                if let header = object?.pointee.headers, let headers {
+                    Unmanaged<Headers>.fromOpaque(headers).takeUnretainedValue().addresses.append(header)
+                }
+                return 0
+            }, Unmanaged.passUnretained(headers).toOpaque())
+        return Set(headers.addresses.compactMap(objectBase(of:)))
+    }
+
+    /// Program headers, each inside its object.
+    private final class Headers {
+        var addresses: [UnsafeRawPointer] = []
+    }
+}
+
+/// Where the object is loaded that an address lies in; nil when it lies in none.
+private func objectBase(of address: UnsafeRawPointer) -> UnsafeRawPointer? {
+    var object = Dl_info()
+    return dladdr(address, &object) == 0 ? nil : UnsafeRawPointer(object.dli_fbase)
+}
+
+extension sigaction {
+    /// nil for SIG_DFL; SIG_IGN lies in no object.
+    fileprivate var handlerAddress: UnsafeRawPointer? {
+        unsafeBitCast(__sigaction_handler.sa_handler, to: UnsafeRawPointer?.self)
+    }
+}

@@ -1,0 +1,158 @@
+import ArgumentParser
+import Glibc
+import RpmemInitiator
+import RpmemProtocol
+
+/// Measures persist, flush and drain, and read, beside the fabric's own round trip.
+struct Bench: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Measures latency and bandwidth of a pool on the target.",
+        discussion: """
+            Each figure stands next to the floor: the round trip of as many bytes between two bare libfabric endpoints \
+            on the same provider, measured in the same run on this machine's loopback. The ratio is what counts: \
+            absolute figures differ from machine to machine.
+            """)
+
+    @OptionGroup var target: TargetOptions
+
+    @Option(
+        help: ArgumentHelp("What to measure: persist, flush (ten flushes, one drain), read.", valueName: "what,..."))
+    var operations: ListArgument<BenchOperation> = ListArgument([.persist, .flush, .read])
+
+    @Option(help: ArgumentHelp("Bytes per operation.", valueName: "bytes,..."))
+    var sizes: ListArgument<Int> = ListArgument([64, 4096, 65536])
+
+    @Option(help: ArgumentHelp("Lanes used at once, a thread each.", valueName: "lanes,..."))
+    var lanes: ListArgument<Int> = ListArgument([1, 4])
+
+    @Option(help: ArgumentHelp("relaxed, inline or both, for persist and flush.", valueName: "mode,..."))
+    var modes: ListArgument<BenchMode> = ListArgument([.relaxed, .inline])
+
+    @Option(help: ArgumentHelp("Operations per lane and figure.", valueName: "count"))
+    var count: Int = 5000
+
+    @Option(help: ArgumentHelp("Longest time per figure.", valueName: "seconds"))
+    var seconds: Int = 5
+
+    @Flag(help: "Print JSON instead of a table.")
+    var json = false
+
+    @Option(help: ArgumentHelp("Draw the percentiles to an SVG file.", valueName: "file.svg"))
+    var plot: String?
+
+    func validate() throws {
+        guard count >= 1, seconds >= 1 else { throw ValidationError("--count and --seconds: at least 1") }
+        guard sizes.values.allSatisfy({ $0 >= 1 && $0 <= 16 << 20 }) else {
+            throw ValidationError("--sizes: 1 to 16777216 bytes are possible")
+        }
+        guard lanes.values.allSatisfy({ $0 >= 1 && $0 <= 1024 }) else {
+            throw ValidationError("--lanes: 1 to 1024 are possible")
+        }
+        let most = (sizes.values.max() ?? 1) * (lanes.values.max() ?? 1)
+        guard most <= (target.size << 20) - InitiatorPool.headerSize else {
+            throw ValidationError("--size: \(most >> 20) MiB and a header do not fit into \(target.size) MiB")
+        }
+    }
+
+    func run() throws {
+        let options = target.initiatorOptions
+        let memory = try PoolMemory(mebibytes: target.size)
+        for index in memory.bytes.indices where index % 4096 == 0 {
+            memory.bytes[index] = UInt8(truncatingIfNeeded: index)
+        }
+        let progress = ProgressBar(isShown: isatty(STDERR_FILENO) == 1)
+        defer { progress.clear() }
+        progress.show("connecting to \(target.target.address)", done: 0)
+        let (pool, isCreated) = try InitiatorPool.forTool(
+            target, memory: memory, lanes: lanes.values.max() ?? 1, options: options)
+        var report = BenchReport(
+            target: "\(target.target.address)", provider: pool.provider.name,
+            method: pool.persistMethod == .apm ? "APM" : "GPSPM")
+        do {
+            try measure(pool, memory, progress, into: &report)
+        } catch {
+            try? pool.close(removing: isCreated)
+            throw error
+        }
+        try pool.close(removing: isCreated)
+        progress.clear()
+        print(json ? try report.json() : report.table())
+        if let plot { try writeFile(report.plot(), to: plot) }
+    }
+
+    private func measure(
+        _ pool: InitiatorPool, _ memory: PoolMemory, _ progress: ProgressBar, into report: inout BenchReport
+    ) throws {
+        let scenarios = self.scenarios(lanesThere: pool.lanes)
+        let steps = Double(scenarios.count + sizes.values.count)
+        var done = 0.0
+        for size in sizes.values {
+            progress.show("floor, \(size) bytes", done: done / steps)
+            report.floors[size] = try FloorMeasurement.run(
+                provider: pool.provider, bytes: size, count: count, seconds: seconds)
+            done += 1
+        }
+        for scenario in scenarios {
+            progress.show(scenario.name, done: done / steps)
+            report.add(
+                scenario,
+                try scenario.run(on: pool, poolSize: memory.bytes.count, count: count, seconds: seconds))
+            done += 1
+        }
+    }
+
+    private func scenarios(lanesThere: Int) -> [BenchScenario] {
+        var scenarios: [BenchScenario] = []
+        for operation in operations.values {
+            for mode in operation == .read ? [BenchMode.relaxed] : modes.values {
+                for size in sizes.values {
+                    for lanes in Set(self.lanes.values.map { min($0, lanesThere) }).sorted() {
+                        scenarios.append(BenchScenario(operation: operation, mode: mode, size: size, lanes: lanes))
+                    }
+                }
+            }
+        }
+        return scenarios
+    }
+}
+
+enum BenchOperation: String, CaseIterable, Codable, ListElement {
+    case persist, flush, read
+
+    init?(listElement: String) { self.init(rawValue: listElement) }
+}
+
+enum BenchMode: String, CaseIterable, Codable, ListElement {
+    case relaxed, inline
+
+    init?(listElement: String) { self.init(rawValue: listElement) }
+}
+
+extension Int: ListElement {
+    init?(listElement: String) { self.init(listElement) }
+}
+
+/// One of several values with commas between them.
+protocol ListElement: Sendable {
+    init?(listElement: String)
+}
+
+/// Several values with commas between them.
+struct ListArgument<Element: ListElement>: ExpressibleByArgument {
+    let values: [Element]
+
+    init(_ values: [Element]) {
+        self.values = values
+    }
+
+    init?(argument: String) {
+        var values: [Element] = []
+        for word in argument.split(separator: ",", omittingEmptySubsequences: false) {
+            guard let value = Element(listElement: String(word)) else { return nil }
+            values.append(value)
+        }
+        self.values = values
+    }
+
+    var defaultValueDescription: String { values.map { "\($0)" }.joined(separator: ",") }
+}

@@ -1,0 +1,134 @@
+import Glibc
+import Histogram
+import RpmemInitiator
+import Synchronization
+import SystemSupport
+
+/// One figure of the benchmark.
+struct BenchScenario {
+    let operation: BenchOperation
+    let mode: BenchMode
+    let size: Int
+    let lanes: Int
+
+    /// Flushes before each drain.
+    static let flushesPerDrain = 10
+
+    var name: String {
+        let word = operation == .read ? "read" : "\(operation) \(mode)"
+        return "\(word), \(size) bytes, \(lanes) lane\(lanes == 1 ? "" : "s")"
+    }
+
+    /// What came of a scenario.
+    struct Outcome {
+        /// Nanoseconds per operation; for flushes a tenth of ten flushes and a drain.
+        var latencies: Histogram<UInt64>
+        /// From the first operation's start to the last one's end.
+        var nanoseconds: UInt64
+        var operations: UInt64
+    }
+
+    /// Runs it with a thread per lane, each on a range of its own.
+    func run(on pool: InitiatorPool, poolSize: Int, count: Int, seconds: Int) throws -> Outcome {
+        let shared = SharedOutcome()
+        // As many distinct ranges as fit, so that caches see what they would see.
+        let perLane = (poolSize - InitiatorPool.headerSize) / lanes
+        let places = max(1, min(perLane / size, 4096))
+        let start = monotonicNanoseconds()
+        let limit = start &+ UInt64(seconds) * 1_000_000_000
+        let crew = Crew()
+        for lane in 0..<lanes {
+            let base = InitiatorPool.headerSize + lane * perLane
+            try crew.start(name: "bench-\(lane)") { [self] in
+                var latencies = newHistogram()
+                var operations: UInt64 = 0
+                do {
+                    let destination = UnsafeMutableRawBufferPointer.allocate(byteCount: size, alignment: 4096)
+                    defer { destination.deallocate() }
+                    for number in 0..<count {
+                        let before = monotonicNanoseconds()
+                        if before > limit { break }
+                        let offset = base + number % places * size
+                        switch operation {
+                        case .persist:
+                            try pool.persist(
+                                offset: offset, length: size, lane: lane, mode: mode == .inline ? .atomic : .relaxed)
+                        case .read:
+                            try pool.read(into: destination, offset: offset, lane: lane)
+                        case .flush:
+                            for step in 0..<Self.flushesPerDrain {
+                                try pool.flush(
+                                    offset: base + (number * Self.flushesPerDrain + step) % places * size,
+                                    length: size, lane: lane, mode: mode == .inline ? .atomic : .relaxed)
+                            }
+                            try pool.drain(lane: lane)
+                        }
+                        let each = operation == .flush ? Self.flushesPerDrain : 1
+                        latencies.record((monotonicNanoseconds() &- before) / UInt64(each))
+                        operations &+= UInt64(each)
+                    }
+                    shared.add(latencies, operations)
+                } catch {
+                    shared.fail(error)
+                }
+            }
+        }
+        crew.join()
+        let nanoseconds = monotonicNanoseconds() &- start
+        let (latencies, operations) = try shared.result()
+        return Outcome(latencies: latencies, nanoseconds: nanoseconds, operations: operations)
+    }
+}
+
+func newHistogram() -> Histogram<UInt64> {
+    // Up to a minute, in nanoseconds.
+    Histogram<UInt64>(highestTrackableValue: 60_000_000_000, numberOfSignificantValueDigits: .three)
+}
+
+/// Threads that are all joined.
+final class Crew {
+    private final class Member {
+        var thread: NamedThread?
+        init(_ thread: consuming NamedThread) { self.thread = consume thread }
+    }
+    private var members: [Member] = []
+
+    func start(name: String, _ body: @escaping @Sendable () -> Void) throws {
+        members.append(Member(try NamedThread(name: name, body)))
+    }
+
+    func join() {
+        for member in members {
+            if let thread = member.thread.take() { thread.join() }
+        }
+        members = []
+    }
+}
+
+/// Where the threads of a scenario leave what they measured.
+final class SharedOutcome: Sendable {
+    private struct State {
+        var latencies = newHistogram()
+        var operations: UInt64 = 0
+        var failure: (any Error)?
+    }
+    private let state = Mutex(State())
+
+    func add(_ latencies: Histogram<UInt64>, _ operations: UInt64) {
+        state.withLock {
+            $0.latencies.add(latencies)
+            $0.operations += operations
+        }
+    }
+
+    func fail(_ error: any Error) {
+        state.withLock { if $0.failure == nil { $0.failure = error } }
+    }
+
+    func result() throws -> (Histogram<UInt64>, UInt64) {
+        try state.withLock {
+            if let failure = $0.failure { throw failure }
+            return ($0.latencies, $0.operations)
+        }
+    }
+}

@@ -1,0 +1,81 @@
+import ArgumentParser
+import Glibc
+import RpmemInitiator
+import SystemSupport
+
+/// Goes through a session, stage by stage, and says how long each takes.
+struct Ping: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Goes through a session with the target and times each stage.",
+        discussion:
+            "The stages: ssh and the target's initial status, opening the pool there, connecting the lanes, the first persist, a second one, a read back that is compared, closing."
+    )
+
+    @OptionGroup var target: TargetOptions
+
+    @Option(help: "Lanes to ask for.")
+    var lanes: Int = 1
+
+    func validate() throws {
+        guard (1...1024).contains(lanes) else { throw ValidationError("--lanes: 1 to 1024 are possible") }
+    }
+
+    func run() throws {
+        let memory = try PoolMemory(mebibytes: target.size)
+        var watch = StopWatch()
+        let (pool, isCreated) = try InitiatorPool.forTool(
+            target, memory: memory, lanes: lanes, options: target.initiatorOptions)
+        let total = watch.lap()
+        let times = pool.openingTimes
+        print(
+            "\(target.target.address), pool set \(target.poolSet): \(pool.provider.name), "
+                + "\(pool.persistMethod == .apm ? "APM" : "GPSPM"), \(pool.lanes) lane\(pool.lanes == 1 ? "" : "s")")
+        show("ssh and initial status", times.initialStatus)
+        show(isCreated ? "CREATE answered" : "OPEN answered", times.answer)
+        show("lanes connected", times.lanes)
+        show("in all until the pool is open", total)
+        do {
+            try exchange(with: pool, memory, &watch)
+        } catch {
+            try? pool.close(removing: isCreated)
+            throw error
+        }
+        try pool.close(removing: isCreated)
+        show("CLOSE answered, ssh ended", watch.lap())
+    }
+
+    private func exchange(with pool: InitiatorPool, _ memory: PoolMemory, _ watch: inout StopWatch) throws {
+        let offset = InitiatorPool.headerSize
+        for index in 0..<64 { memory.bytes[offset + index] = UInt8.random(in: 0...255) }
+        _ = watch.lap()
+        try pool.persist(offset: offset, length: 64, lane: 0)
+        show("first persist, 64 bytes", watch.lap())
+        try pool.persist(offset: offset, length: 64, lane: 0)
+        show("second persist", watch.lap())
+        let back = UnsafeMutableRawBufferPointer.allocate(byteCount: 64, alignment: 64)
+        defer { back.deallocate() }
+        try pool.read(into: back, offset: offset, lane: 0)
+        show("read back", watch.lap())
+        guard back.elementsEqual(memory.bytes[offset..<offset + 64]) else {
+            throw ToolError("the target gave other bytes back than were replicated")
+        }
+    }
+
+    private func show(_ stage: String, _ duration: Duration) {
+        let micros = duration / .microseconds(1)
+        let figure = micros >= 10_000 ? "\(Int(micros / 1000)) ms" : "\(Int(micros)) µs"
+        let name = stage + String(repeating: " ", count: max(1, 34 - stage.count))
+        print("  \(name)\(String(repeating: " ", count: max(0, 10 - figure.count)))\(figure)")
+    }
+}
+
+/// Times between laps.
+struct StopWatch {
+    private var last = ContinuousClock.now
+
+    mutating func lap() -> Duration {
+        let now = ContinuousClock.now
+        defer { last = now }
+        return last.duration(to: now)
+    }
+}

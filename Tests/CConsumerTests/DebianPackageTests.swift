@@ -1,0 +1,236 @@
+import Glibc
+import SystemSupport
+import TestSupport
+import Testing
+
+/// Debian's own libpmemobj and pmempool, unchanged, with a `REPLICA host set` line: they find librpmem.so.1 and get
+/// along with it. None of them knows this project.
+@Suite("libpmemobj and pmempool", .enabled(if: missingPackage == nil, "apt-get install gcc libpmemobj-dev pmdk-tools"))
+struct DebianPackageTests {
+    let place: Workplace
+    private let program: String
+    /// A set with a local part, and with the target's `remote.set` and, in the second, `other.set` as replicas.
+    private let (alone, one, two): (String, String, String)
+
+    init() throws {
+        place = try Workplace()
+        program = try Self.compileObjects(at: place)
+        try place.addTargetSet("remote.set", "\(Self.size) %/remote.part")
+        try place.addTargetSet("other.set", "\(Self.size) %/other.part")
+        let part = "\(Self.size) %/local.part"
+        alone = try place.addSet("alone.set", part)
+        one = try place.addSet("one.set", part, "REPLICA @ remote.set")
+        two = try place.addSet("two.set", part, "REPLICA @ remote.set", "REPLICA @ other.set")
+    }
+
+    /// Of each part.
+    private static let size = "16M"
+
+    private static func compileObjects(at place: Workplace) throws -> String {
+        let program = "\(place.path)/objects"
+        let result = try Workplace.compile(
+            ["\(Workplace.programs)/objects.c", "-o", program, "-lpmemobj", "-lpmem", "-pthread"], compiler: "gcc")
+        guard result.isSuccess else { throw TestSupportError("objects.c: \(result.errors)") }
+        return program
+    }
+
+    private func pmempool(_ arguments: String..., sourceLocation: SourceLocation = #_sourceLocation) throws {
+        let outcome = try Outcome(of: ["/usr/bin/pmempool"] + arguments, environment: place.environment)
+        #expect(outcome.isSuccess, "\(arguments): \(outcome)", sourceLocation: sourceLocation)
+    }
+
+    private func create(_ set: String) throws { try pmempool("create", "obj", "--layout", "objects", set) }
+
+    private func fill(_ set: String, threads: Int = 4) throws {
+        expectSuccess(try place.run(program, "fill", set, "\(threads)"))
+    }
+
+    private func digest(_ set: String, sourceLocation: SourceLocation = #_sourceLocation) throws -> String {
+        let outcome = try place.run(program, "digest", set)
+        #expect(outcome.isSuccess, "\(outcome)", sourceLocation: sourceLocation)
+        return outcome.output
+    }
+
+    /// Expects replicas to be the same but for their headers and for libpmemobj's run-time state, which it keeps at the
+    /// end of the local pool's descriptor.
+    private func expectSameParts(
+        _ parts: String..., after what: String = "", sourceLocation: SourceLocation = #_sourceLocation
+    ) throws {
+        let first = try place.bytes(of: parts[0])
+        for part in parts.dropFirst() {
+            let other = try place.bytes(of: part)
+            #expect(first.count == other.count, "\(part) \(what)", sourceLocation: sourceLocation)
+            for range in [4096..<6688, 8192..<first.count] {
+                // The comparison on its own: a failure would print all bytes.
+                let isSame = first[range] == other[range]
+                #expect(isSame, "\(part) \(what): \(range)", sourceLocation: sourceLocation)
+            }
+        }
+    }
+
+    /// Overwrites the start of a part.
+    private func corrupt(_ part: String, bytes count: Int) throws {
+        let file = try Descriptor.open("\(place.parts)/\(part)", O_RDWR)
+        var generator = SeededGenerator(seed: 7)
+        try writeAll((0..<count).map { _ in UInt8.random(in: 0...255, using: &generator) }, to: file.number)
+    }
+
+    private func copy(_ part: String, to name: String) throws {
+        let file = try Descriptor.open("\(place.parts)/\(name)", O_WRONLY | O_CREAT | O_EXCL, mode: 0o600)
+        try writeAll(Array(try place.bytes(of: part)), to: file.number)
+    }
+
+    /// What the program finds in a copy of a remote part as master of a set. Two replicas only: the links between more
+    /// would not fit.
+    private func digestOfRemote() throws -> String {
+        try copy("remote.part", to: "master.part")
+        try copy("local.part", to: "second.part")
+        return try digest(
+            place.addSet("swapped.set", "\(Self.size) %/master.part", "REPLICA", "\(Self.size) %/second.part"))
+    }
+
+    // MARK: Replication
+
+    @Test("transactions and atomic lists of four threads arrive, and the remote part opens as a local pool")
+    func remotePartIsAPool() throws {
+        try create(one)
+        try fill(one)
+        let objects = try digest(one)
+        #expect(!objects.hasPrefix("0 objects"))
+        #expect(try digestOfRemote() == objects)
+    }
+
+    @Test("two remote replicas at once, of which each can restore the local one")
+    func twoReplicas() throws {
+        try create(two)
+        try fill(two, threads: 2)
+        let objects = try digest(two)
+        for lost in ["remote.part", "other.part"] {
+            unlink("\(place.parts)/local.part")
+            unlink("\(place.parts)/\(lost)")
+            try pmempool("sync", two)
+            try expectSameParts("local.part", "remote.part", "other.part")
+            #expect(try digest(two) == objects)
+        }
+    }
+
+    @Test("RPMEM_CMD names a command for each remote replica")
+    func commandsInTurn() throws {
+        // Two targets with sets of the same name.
+        let elsewhere = "\(place.path)/elsewhere"
+        mkdir(elsewhere, 0o755)
+        try write("PMEMPOOLSET\n\(Self.size) \(place.parts)/elsewhere.part\n", to: "\(elsewhere)/remote.set")
+        let set = try place.addSet(
+            "turn.set", "\(Self.size) %/local.part", "REPLICA @ remote.set", "REPLICA @ remote.set")
+        let here = try #require(place.environment["RPMEM_CMD"])
+        let outcome = try place.run(
+            "/usr/bin/pmempool", "create", "obj", set,
+            environment: ["RPMEM_CMD": "\(here)|\(here) --poolset-dir \(elsewhere)"])
+        expectSuccess(outcome)
+        #expect(access("\(place.parts)/remote.part", F_OK) == 0 && access("\(place.parts)/elsewhere.part", F_OK) == 0)
+    }
+
+    // MARK: Sync
+
+    enum Damage: CaseIterable { case deleted, headerOverwritten, truncated, zeroed }
+
+    @Test(
+        "pmempool sync restores either side from the other, however it is damaged",
+        arguments: ["local.part", "remote.part"])
+    func restores(part: String) throws {
+        try create(one)
+        try fill(one, threads: 1)
+        let objects = try digest(one)
+        let path = "\(place.parts)/\(part)"
+        for damage in Damage.allCases {
+            switch damage {
+            case .deleted: #expect(unlink(path) == 0)
+            case .headerOverwritten: try corrupt(part, bytes: 4096)
+            case .truncated: #expect(truncate(path, 4 << 20) == 0)
+            case .zeroed:
+                #expect(truncate(path, 0) == 0)
+                #expect(truncate(path, 16 << 20) == 0)
+            }
+            try pmempool("sync", one)
+            try expectSameParts("local.part", "remote.part", after: "\(damage)")
+        }
+        #expect(try digest(one) == objects)
+    }
+
+    // MARK: Other commands
+
+    @Test("pmempool transform adds remote replicas and drops them")
+    func transforms() throws {
+        try create(alone)
+        try fill(alone, threads: 1)
+        let objects = try digest(alone)
+        try pmempool("transform", alone, one)
+        try expectSameParts("local.part", "remote.part")
+        #expect(try digest(one) == objects)
+        try pmempool("transform", one, two)
+        try expectSameParts("local.part", "remote.part", "other.part")
+        try pmempool("transform", two, one)
+        #expect(access("\(place.parts)/other.part", F_OK) != 0)
+        try pmempool("transform", one, alone)
+        #expect(access("\(place.parts)/remote.part", F_OK) != 0)
+        #expect(try digest(alone) == objects)
+    }
+
+    @Test("what pmempool feature switches off stays off in a remote replica that is added")
+    func carriesFeatures() throws {
+        try create(alone)
+        try pmempool("feature", "--disable", "SHUTDOWN_STATE", alone)
+        try pmempool("transform", alone, one)
+        // incompat_features: only the checksum of two kilobytes is left.
+        #expect(try Array(place.bytes(of: "remote.part")[16..<20]) == [2, 0, 0, 0])
+        #expect(try digest(one).hasPrefix("0 objects"))
+    }
+
+    @Test("pmempool info reads a set with a remote replica, and pmempool rm -r removes it over there")
+    func removes() throws {
+        try create(two)
+        try pmempool("info", two)
+        try pmempool("rm", "-r", two)
+        #expect(TemporaryDirectory.entries(of: place.parts).isEmpty)
+        #expect(TemporaryDirectory.entries(of: place.sets).isEmpty)
+    }
+
+    // MARK: Failures
+
+    @Test("a target that is missing its set fails the program, not the machine")
+    func refusedReplica() throws {
+        let set = try place.addSet("missing.set", "\(Self.size) %/local.part", "REPLICA @ missing.set")
+        let outcome = try place.run("/usr/bin/pmempool", "create", "obj", set)
+        #expect(outcome.ending == .exited(1), "\(outcome)")
+        #expect(TemporaryDirectory.entries(of: place.parts).isEmpty)
+    }
+
+    @Test(
+        "a target killed during transactions ends the program, and sync makes both sides the same again",
+        arguments: [1, 4])
+    func targetKilled(threads: Int) throws {
+        try create(one)
+        let process = try place.start(program, "endless", one, "\(threads)")
+        #expect(try process.receive(10, within: 60_000) == Array("under way\n".utf8))
+        let daemons = place.daemons()
+        #expect(!daemons.isEmpty)
+        for daemon in daemons { kill(daemon, SIGKILL) }
+        // libpmemobj's only answer to a replica that fails is to end the program: with SIGABRT, when it gets that far.
+        let ending = try process.wait(within: 60_000)
+        guard case .signalled? = ending else {
+            Issue.record("not ended by a signal: \(ending.map { "\($0)" } ?? "still running"), \(process.errorText)")
+            return
+        }
+        // Opening it rolls back what was under way, over there as well.
+        let before = try digest(one)
+        #expect(try digestOfRemote() == before)
+        unlink("\(place.parts)/remote.part")
+        try pmempool("sync", one)
+        try expectSameParts("local.part", "remote.part")
+        #expect(try digest(one) == before)
+    }
+}
+
+/// What Debian's packages are needed for here, and is missing; nil when all is there.
+private let missingPackage: String? =
+    access("/usr/include/libpmemobj.h", F_OK) == 0 ? missingPrograms("gcc", "pmempool") : "libpmemobj.h"

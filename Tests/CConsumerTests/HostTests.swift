@@ -1,0 +1,60 @@
+import Glibc
+import SystemSupport
+import TestSupport
+import Testing
+
+@Suite("librpmem.so.1 in a C program", .enabled(if: missingPrograms("gcc", "g++") == nil, "apt-get install gcc g++"))
+struct HostTests {
+    @Test("links with gcc and g++ and starts", arguments: ["gcc", "g++"])
+    func links(compiler: String) throws {
+        let place = try Workplace()
+        let program = try place.compile("header.c", compiler: compiler, compiler == "g++" ? ["-x", "c++"] : [])
+        expectSuccess(try place.run(program))
+    }
+
+    @Test("is loaded by its path in an empty environment, and unloaded, 1 000 times without growth")
+    func reloads() throws {
+        let place = try Workplace()
+        let program = try place.compile("reload.c")
+        expectSuccess(try Outcome(of: [program, Binaries.librpmem], environment: [:]))
+    }
+
+    @Test("refuses arguments that make no sense, with errno and a message per thread")
+    func refusesArguments() throws {
+        let place = try Workplace()
+        expectSuccess(try place.run(place.compile("arguments.c"), environment: ["RPMEM_SSH": "/bin/false"]))
+    }
+
+    @Test("replicates from 16 threads at once, every way there is")
+    func sixteenThreads() throws {
+        let place = try Workplace()
+        let size = 16 << 20
+        try place.addTargetSet("threads.set", "16M %/threads.part")
+        let local = try Descriptor.open("\(place.parts)/local", O_RDWR | O_CREAT, mode: 0o600)
+        #expect(ftruncate(local.number, off_t(size)) == 0)
+        expectSuccess(
+            try place.run(
+                place.compile("threads.c"), Workplace.target, "threads.set", "16", "\(place.parts)/local"))
+        #expect(try place.bytes(of: "local", from: 4096) == place.bytes(of: "threads.part", from: 4096))
+    }
+
+    @Test("leaves signals, locale, environment, descriptors, threads and memory as they were")
+    func leavesTheHostAlone() throws {
+        let place = try Workplace()
+        try place.addTargetSet("host.set", "8M %/host.part")
+        expectSuccess(try place.run(place.compile("host.c", ["-D_GNU_SOURCE"]), Workplace.target, "host.set"))
+    }
+
+    @Test("children of the host cannot touch its session, and may have their own")
+    func forks() throws {
+        let place = try Workplace()
+        try place.addTargetSet("first.set", "8M %/first.part")
+        try place.addTargetSet("second.set", "8M %/second.part")
+        expectSuccess(try place.run(place.compile("fork.c"), Workplace.target, "first.set", "second.set"))
+    }
+}
+
+/// Expects a program to have ended with status 0 and to have nothing to complain about.
+func expectSuccess(_ outcome: Outcome, sourceLocation: SourceLocation = #_sourceLocation) {
+    #expect(outcome.isSuccess && outcome.errors.isEmpty, "\(outcome)", sourceLocation: sourceLocation)
+}

@@ -1,0 +1,170 @@
+import Glibc
+import SystemSupport
+import TestSupport
+import Testing
+
+/// Both machines of a C program's session in small: a directory with the library under test, a target's configurations,
+/// pool sets and parts, and an ssh that runs commands right here.
+final class Workplace {
+    let directory: TemporaryDirectory
+    /// Where the initiator's pool sets and the programs lie.
+    var path: String { directory.path }
+    /// The target's poolset-dir.
+    var sets: String { "\(path)/sets" }
+    /// Where parts lie, local ones and the target's.
+    var parts: String { "\(path)/parts" }
+    /// The directory with `librpmem.so` and `librpmem.so.1`.
+    var libraries: String { "\(path)/lib" }
+    var logFile: String { "\(path)/rpmemd.log" }
+
+    /// The name that pool sets use for the target.
+    static let target = "127.0.0.1"
+
+    init() throws {
+        directory = TemporaryDirectory(in: "/tmp")
+        for name in [sets, parts, libraries] { mkdir(name, 0o755) }
+        for name in ["librpmem.so", "librpmem.so.1"] { symlink(Binaries.librpmem, "\(libraries)/\(name)") }
+        try write(
+            "poolset-dir = \(sets)\nlog-file = \(logFile)\nlog-level = info\n", to: "\(path)/rpmemd.conf")
+        // As sshd would: nothing of the caller's environment gets through.
+        try write(
+            """
+            #!/bin/sh
+            while [ $# -gt 0 ]; do
+                case $1 in
+                    -p) shift 2 ;;
+                    -*) shift ;;
+                    *) break ;;
+                esac
+            done
+            shift
+            exec env -i PATH=/usr/bin:/bin HOME=\(path) \(Self.mark)=\(path) \
+            SSH_CONNECTION="127.0.0.1 1111 127.0.0.1 22" /bin/sh -c "$*"
+
+            """, to: "\(path)/ssh", mode: 0o755)
+    }
+
+    deinit {
+        // Sessions end by themselves, a moment after their initiator.
+        let deadline = Deadline.after(milliseconds: 10_000)
+        while !daemons().isEmpty && !deadline.hasPassed { usleep(5000) }
+        for process in daemons() {
+            Issue.record("process \(process) is left of \(path)")
+            kill(process, SIGKILL)
+        }
+    }
+
+    // MARK: Pool sets
+
+    /// Writes a pool set file of the target's; `%` stands for the directory of the parts.
+    func addTargetSet(_ name: String, _ lines: String...) throws { try writeSet("\(sets)/\(name)", lines) }
+
+    /// Writes a pool set file of the initiator's, and returns its path; `%` stands for the directory of the parts, `@`
+    /// for the target.
+    func addSet(_ name: String, _ lines: String...) throws -> String {
+        try writeSet("\(path)/\(name)", lines)
+        return "\(path)/\(name)"
+    }
+
+    private func writeSet(_ path: String, _ lines: [String]) throws {
+        let text = lines.map { $0.replacing("%", with: parts).replacing("@", with: Self.target) + "\n" }.joined()
+        try write("PMEMPOOLSET\n" + text, to: path)
+    }
+
+    /// A part's bytes, from `offset` on.
+    func bytes(of part: String, from offset: Int = 0) throws -> ArraySlice<UInt8> {
+        try readFile(Descriptor.open("\(parts)/\(part)", O_RDONLY), limit: 1 << 28)[offset...]
+    }
+
+    // MARK: Processes
+
+    /// What programs find in their environment.
+    var environment: [String: String] {
+        [
+            "PATH": "/usr/bin:/bin", "HOME": path, "LD_LIBRARY_PATH": libraries,
+            "RPMEM_SSH": "\(path)/ssh", "RPMEM_CMD": "\(Binaries.rpmemd) --config \(path)/rpmemd.conf",
+            "RPMEM_ENABLE_SOCKETS": "1",
+        ]
+    }
+
+    /// Compiles one of `Programs/` and returns the program's path.
+    func compile(_ source: String, compiler: String = "gcc", _ flags: [String] = []) throws -> String {
+        let program = "\(path)/\(source.prefix { $0 != "." })"
+        let result = try Self.compile(
+            flags + ["\(Self.programs)/\(source)", "-o", program, "-L\(libraries)", "-lrpmem", "-pthread"],
+            compiler: compiler)
+        guard result.isSuccess else { throw TestSupportError("\(source): \(result.errors)") }
+        return program
+    }
+
+    /// Runs a compiler with this project's header in its path, and with warnings as errors.
+    static func compile(_ arguments: [String], compiler: String) throws -> Outcome {
+        let header = "-I\(Binaries.packageDirectory)/Sources/librpmem/include"
+        return try Outcome(
+            of: ["/usr/bin/\(compiler)", "-O1", "-g", "-Wall", "-Wextra", "-Werror", header] + arguments,
+            environment: ["PATH": "/usr/bin:/bin"])
+    }
+
+    /// `.../Tests/CConsumerTests/Programs`
+    static let programs = "\(Binaries.packageDirectory)/Tests/CConsumerTests/Programs"
+
+    /// Runs a program to its end.
+    @discardableResult
+    func run(_ arguments: String..., environment changes: [String: String] = [:]) throws -> Outcome {
+        try Outcome(of: arguments, environment: environment.merging(changes) { _, new in new })
+    }
+
+    /// Starts a program.
+    func start(_ arguments: String..., environment changes: [String: String] = [:]) throws -> ChildProcess {
+        try ChildProcess(arguments, environment: environment.merging(changes) { _, new in new })
+    }
+
+    /// The environment that marks a daemon as this place's.
+    private static let mark = "RPMEM_TEST_WORKPLACE"
+
+    /// Processes that serve this place's sessions.
+    func daemons() -> [pid_t] {
+        let entry = Array("\(Self.mark)=\(path)".utf8)
+        return TemporaryDirectory.entries(of: "/proc").compactMap { name in
+            guard let identifier = pid_t(name),
+                let file = try? Descriptor.open("/proc/\(name)/environ", O_RDONLY),
+                let environment = try? readFile(file, limit: 1 << 20)
+            else { return nil }
+            return environment.split(separator: 0).contains { $0.elementsEqual(entry) } ? identifier : nil
+        }
+    }
+}
+
+/// How a program ended, and what it printed.
+struct Outcome: CustomStringConvertible {
+    let ending: ChildProcess.Ending?
+    let output: String
+    let errors: String
+
+    var isSuccess: Bool { ending == .exited(0) }
+
+    /// Runs `arguments[0]` until its end, for two minutes at most.
+    init(of arguments: [String], environment: [String: String]) throws {
+        let process = try ChildProcess(arguments, environment: environment)
+        process.closeInput()
+        let deadline = Deadline.after(milliseconds: 120_000)
+        var output: [UInt8] = []
+        while !deadline.hasPassed {
+            let chunk = try process.receive(1 << 16, within: 100)
+            output += chunk
+            if chunk.isEmpty, try process.wait(within: 1) != nil { break }
+        }
+        output += try process.receive(1 << 20, within: 10)
+        ending = try process.wait(within: 100)
+        errors = process.errorText
+        self.output = String(decoding: output, as: UTF8.self)
+    }
+
+    var description: String { "\(ending.map { "\($0)" } ?? "still running"), output: \(output), errors: \(errors)" }
+}
+
+/// Why these tests cannot run here; nil when they can.
+func missingPrograms(_ names: String...) -> String? {
+    let missing = names.filter { access("/usr/bin/\($0)", X_OK) != 0 }
+    return missing.isEmpty ? nil : "\(missing.joined(separator: ", ")): apt-get install gcc g++ binutils"
+}

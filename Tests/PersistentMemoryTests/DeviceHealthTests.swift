@@ -1,0 +1,35 @@
+import Glibc
+import SystemSupport
+import TestSupport
+import Testing
+
+@testable import PersistentMemory
+
+@Suite struct DeviceHealthTests {
+    let directory = TemporaryDirectory("rpmem-health")
+
+    @Test func anOrdinaryFileHasNothingToSay() throws {
+        let file = try Descriptor.open(directory.file("a"), O_RDWR | O_CREAT, mode: 0o600)
+        #expect(ftruncate(file.number, 2 << 20) == 0)
+        let health = DeviceHealth.libpmem2
+        #expect(try health.unsafeShutdownCount(file.number, "a") == 0)
+        #expect(try health.deviceID(file.number, "a") == nil)
+        #expect(try health.badBlocks(file.number, "a") == [])
+    }
+
+    @Test func whatTheLibraryRefusesIsNamed() throws {
+        let directory = try Descriptor.open(directory.path, O_RDONLY)
+        do throws(PersistentMemoryError) {
+            _ = try DeviceHealth.libpmem2.unsafeShutdownCount(directory.number, "/the/path")
+            Issue.record("a directory was taken")
+        } catch {
+            guard case .library(let call, let subject, let reason, _) = error else {
+                Issue.record("\(error)")
+                return
+            }
+            #expect(call == "pmem2_source_from_fd" && subject == "/the/path" && !reason.isEmpty)
+        }
+        #expect(throws: PersistentMemoryError.self) { try DeviceHealth.libpmem2.badBlocks(-1, "closed") }
+        #expect(throws: PersistentMemoryError.self) { try DeviceHealth.libpmem2.deviceID(-1, "closed") }
+    }
+}

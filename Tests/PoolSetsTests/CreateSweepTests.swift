@@ -1,0 +1,139 @@
+import Glibc
+import RpmemProtocol
+import Synchronization
+import SystemPackage
+import SystemSupport
+import TestSupport
+import Testing
+
+@testable import PoolSets
+
+/// Lets each step of a creation fail in turn; the directory must be as it was each time.
+@Suite struct CreateSweepTests {
+    final class Recorder: Sendable {
+        private let steps = Mutex<[PoolStore.CreateStep]>([])
+        private let failAt: Int
+
+        /// - Parameter failAt: The number of the step that fails, from 0.
+        init(failAt: Int = .max) { self.failAt = failAt }
+
+        var recorded: [PoolStore.CreateStep] { steps.withLock { $0 } }
+
+        static let failure = PoolError.system(SystemCallError("injected", errno: .ioError))
+
+        func take(_ step: PoolStore.CreateStep) throws(PoolError) {
+            let number = steps.withLock { steps in
+                steps.append(step)
+                return steps.count - 1
+            }
+            if number == failAt { throw Self.failure }
+        }
+    }
+
+    struct Scene: Sendable, CustomTestStringConvertible {
+        var name: String
+        var lines: [String]
+        var attributes: PoolAttributes
+        /// Parts that are there, empty and sparse.
+        var existing: [String]
+        var nameless = true
+        /// Steps that a creation takes; so that a step lost shows.
+        var steps: Int
+
+        var testDescription: String { name }
+    }
+
+    static let scenes = [
+        Scene(
+            name: "three new", lines: ["2M @/p0", "3M @/p1", "2M @/p2"], attributes: .captured(), existing: [],
+            steps: 3 + 3 + 1 + 1 + 3 * 4),
+        Scene(
+            name: "three new, named files", lines: ["2M @/p0", "3M @/p1", "2M @/p2"], attributes: .captured(),
+            existing: [], nameless: false, steps: 3 + 3 + 1 + 1 + 3 * 4),
+        Scene(
+            name: "first there", lines: ["2M @/p0", "3M @/p1", "2M @/p2"], attributes: .captured(), existing: ["p0"],
+            steps: 3 + 1 + 2 + 1 + 1 + 1 + 2 * 4),
+        Scene(
+            name: "all there", lines: ["2M @/p0", "2M @/p1"], attributes: .captured(), existing: ["p0", "p1"],
+            steps: 2 + 2 + 1 + 1 + 2),
+        Scene(
+            name: "single header", lines: ["OPTION SINGLEHDR", "2M @/p0", "2M @/p1"],
+            attributes: .captured(singleHeader: true), existing: ["p1"], steps: 2 + 1 + 1 + 1 + 4),
+        Scene(
+            name: "no headers", lines: ["OPTION NOHDRS", "2M @/p0", "2M @/p1"], attributes: .none, existing: ["p0"],
+            steps: 2 + 1 + 1 + 3),
+    ]
+
+    @Test(arguments: scenes) func everyStepsFailureLeavesTheDirectoryAsItWas(_ scene: Scene) throws {
+        let fixture = PoolFixture()
+        fixture.writeSet("a.set", scene.lines.joined(separator: "\n"))
+        for part in scene.existing {
+            fixture.makeFile(fixture.part(part), size: (part == "p1" && scene.lines.contains("3M @/p1") ? 3 : 2) << 20)
+        }
+        let before = fixture.snapshot()
+
+        func run(_ recorder: Recorder) throws(PoolError) -> Pool {
+            try fixture.store(
+                usesNamelessFiles: scene.nameless,
+                onStep: { (step) throws(PoolError) in try recorder.take(step) }
+            ).create(descriptor: bytes("a.set"), attributes: scene.attributes, requestedSize: 3 << 20)
+        }
+
+        let good = Recorder()
+        try run(good).abandonCreated()
+        #expect(fixture.snapshot() == before)
+        #expect(good.recorded.count == scene.steps, "\(good.recorded)")
+
+        for number in good.recorded.indices {
+            let recorder = Recorder(failAt: number)
+            #expect(poolError { () throws(PoolError) in _ = try run(recorder) } == Recorder.failure)
+            #expect(recorder.recorded == Array(good.recorded[...number]))
+            #expect(fixture.snapshot() == before, "after \(good.recorded[number]) failed")
+        }
+
+        // And it still works.
+        try run(Recorder()).close()
+        try fixture.store().open(descriptor: bytes("a.set"), requestedSize: 3 << 20).close()
+    }
+
+    /// A target that is killed at any step leaves what the directory shows at that step: either it is opened as a whole
+    /// pool, or refused, and it can be removed.
+    @Test(arguments: scenes) func whateverAKilledCreationLeavesIsNoHalfPool(_ scene: Scene) throws {
+        let fixture = PoolFixture()
+        fixture.writeSet("a.set", scene.lines.joined(separator: "\n"))
+        for part in scene.existing {
+            fixture.makeFile(fixture.part(part), size: (part == "p1" && scene.lines.contains("3M @/p1") ? 3 : 2) << 20)
+        }
+        let copies = Mutex<[PoolFixture]>([])
+        let store = try fixture.store(
+            usesNamelessFiles: scene.nameless,
+            onStep: { _ in
+                let copy = PoolFixture()
+                copy.writeSet("a.set", scene.lines.joined(separator: "\n"))
+                for name in TemporaryDirectory.entries(of: fixture.parts) {
+                    let size = Int(fixture.status(fixture.part(name)).st_size)
+                    copy.makeFile(copy.part(name), size: size)
+                    copy.write(copy.part(name), fixture.read(fixture.part(name), count: size))
+                }
+                copies.withLock { $0.append(copy) }
+            })
+        try store.create(descriptor: bytes("a.set"), attributes: scene.attributes, requestedSize: 3 << 20).close()
+
+        let all = copies.withLock { $0 }
+        #expect(all.count == scene.steps)
+        for (number, copy) in all.enumerated() {
+            let error = poolError { () throws(PoolError) in
+                try copy.store().open(descriptor: bytes("a.set"), requestedSize: 3 << 20).close()
+            }
+            // The last steps make the first part's name durable: by then all of it is there.
+            if let error {
+                #expect([.noSuchPool, .badPoolConfiguration].contains(error.status), "step \(number): \(error)")
+            } else if !scene.attributes.isNone {
+                #expect(number > scene.steps - 3, "step \(number) left a pool that opens")
+            }
+            try copy.store().remove(descriptor: bytes("a.set"), force: true, removePoolSet: true)
+            #expect(TemporaryDirectory.entries(of: copy.parts).isEmpty)
+            #expect(TemporaryDirectory.entries(of: copy.sets).isEmpty)
+        }
+    }
+}

@@ -1,0 +1,79 @@
+import Glibc
+import RpmemProtocol
+import TestSupport
+import Testing
+
+@testable import PoolSets
+
+/// As a user who may not: root gives its rights away in a process of its own.
+@Suite(.enabled(if: PrivateMounts.skipReason == nil, "needs root to become another user"))
+struct PermissionTests {
+    @Test func partsThatMayNotBeUsedAreSaid() async {
+        await #expect(processExitsWith: .success) {
+            let fixture = PoolFixture()
+            chmod(fixture.directory.path, 0o755)
+            fixture.writeSet("a.set", "2M @/p0")
+            fixture.writeSet("b.set", "2M @/p1")
+            try fixture.store().create(descriptor: bytes("a.set"), attributes: .captured(), requestedSize: 0).close()
+            let before = fixture.snapshot()
+            try #require(setegid(65534) == 0 && seteuid(65534) == 0)
+            let store = try fixture.store()
+            func failure(_ body: (PoolStore) throws(PoolError) -> Void) -> PoolError? {
+                poolError { () throws(PoolError) in try body(store) }
+            }
+
+            let opened = failure { (store) throws(PoolError) in
+                _ = try store.open(descriptor: bytes("a.set"), requestedSize: 0)
+            }
+            #expect(opened?.status == .noAccess)
+            #expect(
+                "\(opened!)".contains(
+                    "p0: Permission denied: owned by root:root, mode 0600, this process is uid 65534: change owner"))
+            // The directory of the part may not be written.
+            let created = failure { (store) throws(PoolError) in
+                _ = try store.create(descriptor: bytes("b.set"), attributes: .captured(), requestedSize: 0)
+            }
+            #expect(created?.status == .noAccess)
+            #expect("\(created!)".hasPrefix("\(fixture.parts): "))
+            // Neither openable nor removable: all is left, and listed.
+            let removed = failure { (store) throws(PoolError) in
+                try store.remove(descriptor: bytes("a.set"), force: true, removePoolSet: true)
+            }
+            guard case .incompleteRemoval(_, let left) = removed else {
+                Issue.record("\(String(describing: removed))")
+                return
+            }
+            #expect(left.map(\.path) == [fixture.part("p0")])
+            #expect(removed?.errno == .permissionDenied)
+            try #require(seteuid(0) == 0)
+            #expect(fixture.snapshot() == before)
+        }
+    }
+
+    @Test func setsThatMayNotBeReadAreSaid() async {
+        await #expect(processExitsWith: .success) {
+            let fixture = PoolFixture()
+            chmod(fixture.directory.path, 0o755)
+            fixture.writeSet("a.set", "2M @/p0")
+            chmod("\(fixture.sets)/a.set", 0o600)
+            try #require(setegid(65534) == 0 && seteuid(65534) == 0)
+            let error = poolError { () throws(PoolError) in
+                _ = try fixture.store().open(descriptor: bytes("a.set"), requestedSize: 0)
+            }
+            #expect(error?.status == .noAccess)
+            try #require(seteuid(0) == 0)
+        }
+    }
+
+    @Test func aDirectoryThatMayNotBeSearchedIsSaid() async {
+        await #expect(processExitsWith: .success) {
+            let fixture = PoolFixture()
+            fixture.writeSet("a.set", "2M @/p0")
+            try #require(setegid(65534) == 0 && seteuid(65534) == 0)
+            let error = poolError { () throws(PoolError) in _ = try fixture.store() }
+            #expect(error?.status == .noAccess)
+            #expect("\(error!)".contains("search permission"))
+            try #require(seteuid(0) == 0)
+        }
+    }
+}

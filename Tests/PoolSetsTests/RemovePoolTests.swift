@@ -1,0 +1,125 @@
+import Glibc
+import RpmemProtocol
+import SystemPackage
+import TestSupport
+import Testing
+
+@testable import PoolSets
+
+@Suite struct RemovePoolTests {
+    let fixture = PoolFixture()
+
+    private func makePool() throws {
+        fixture.writeSet("a.set", "2M @/p0", "2M @/p1", "2M @/p2")
+        try fixture.store().create(descriptor: bytes("a.set"), attributes: .captured(), requestedSize: 0).close()
+    }
+
+    private func failure(_ name: String = "a.set", force: Bool = false, removePoolSet: Bool = false) -> PoolError? {
+        poolError { () throws(PoolError) in
+            try fixture.store().remove(descriptor: bytes(name), force: force, removePoolSet: removePoolSet)
+        }
+    }
+
+    private var parts: [String] { TemporaryDirectory.entries(of: fixture.parts) }
+    private var sets: [String] { TemporaryDirectory.entries(of: fixture.sets) }
+
+    @Test func partsGoAndTheSetStays() throws {
+        try makePool()
+        #expect(failure() == nil)
+        #expect(parts.isEmpty && sets == ["a.set"])
+    }
+
+    @Test func theSetGoesToo() throws {
+        try makePool()
+        #expect(failure(removePoolSet: true) == nil)
+        #expect(parts.isEmpty && sets.isEmpty)
+    }
+
+    @Test func aMissingPartIsAnErrorButTheOthersGo() throws {
+        try makePool()
+        unlink(fixture.part("p1"))
+        let error = failure(removePoolSet: true)
+        #expect(error?.errno == .noSuchFileOrDirectory)
+        #expect("\(error!)".contains(fixture.part("p1")))
+        #expect(parts.isEmpty && sets.isEmpty)
+    }
+
+    @Test func forceIgnoresAMissingPart() throws {
+        try makePool()
+        unlink(fixture.part("p1"))
+        #expect(failure(force: true) == nil)
+        #expect(parts.isEmpty && sets == ["a.set"])
+    }
+
+    @Test func aMissingSet() {
+        #expect(failure()?.errno == .noSuchFileOrDirectory)
+        #expect(failure(force: true) == nil)
+        #expect(failure(force: true, removePoolSet: true) == nil)
+    }
+
+    @Test func badDescriptorsAreNotForced() {
+        #expect(failure("/etc/passwd")?.errno == .badFileDescriptor)
+        #expect(failure("../a.set", force: true)?.errno == .badFileDescriptor)
+    }
+
+    @Test(arguments: [false, true]) func aPoolInUseIsLeftWhole(_ force: Bool) throws {
+        try makePool()
+        let pool = try fixture.store().open(descriptor: bytes("a.set"), requestedSize: 0)
+        let before = fixture.snapshot()
+        #expect(failure(force: force, removePoolSet: true)?.status == .busy)
+        #expect(failure(force: force)?.errno == .resourceTemporarilyUnavailable)
+        #expect(fixture.snapshot() == before)
+        try pool.close()
+        // Only the last part in use, through another set.
+        fixture.writeSet("b.set", "OPTION NOHDRS", "2M @/p2")
+        let other = try fixture.store().open(descriptor: bytes("b.set"), requestedSize: 0)
+        #expect(failure(force: force)?.status == .busy)
+        #expect(parts == ["p0", "p1", "p2"])
+        try other.close()
+    }
+
+    @Test func aPlainFilePoolIsRemovedItself() throws {
+        fixture.makeFile("\(fixture.sets)/plain", size: 2 << 20)
+        #expect(failure("plain") == nil)
+        #expect(sets.isEmpty)
+    }
+
+    @Test func linkAndFileGo() throws {
+        fixture.makeFile(fixture.part("real"), size: 2 << 20)
+        symlink(fixture.part("real"), fixture.part("p0"))
+        fixture.writeSet("a.set", "2M @/p0")
+        #expect(failure() == nil)
+        #expect(parts.isEmpty)
+    }
+
+    @Test func onePartTwiceIsStillRemovable() throws {
+        fixture.makeFile(fixture.part("real"), size: 2 << 20)
+        link(fixture.part("real"), fixture.part("alias"))
+        fixture.writeSet("a.set", "2M @/real", "2M @/alias")
+        _ = failure()
+        #expect(!fixture.exists(fixture.part("real")))
+    }
+
+    @Test func aSetWithAFlawIsNotRemoved() {
+        fixture.makeFile(fixture.part("p0"), size: 2 << 20)
+        fixture.writeSet("a.set", "2M @/p0", "REPLICA")
+        #expect(failure()?.errno == .invalidArgument)
+        #expect(failure(force: true)?.errno == .invalidArgument)
+        #expect(parts == ["p0"])
+    }
+
+    @Test func whatIsLeftIsListed() throws {
+        // A directory in the place of a part cannot be removed as a file.
+        try makePool()
+        unlink(fixture.part("p1"))
+        mkfifo(fixture.part("p1"), 0o600)
+        let error = failure(removePoolSet: true)
+        #expect(
+            error
+                == .incompleteRemoval(
+                    set: "\(fixture.sets)/a.set",
+                    left: [.init(path: fixture.part("p1"), errno: .invalidArgument)]))
+        #expect("\(error!)".contains(fixture.part("p1")))
+        #expect(parts == ["p1"] && sets == ["a.set"])
+    }
+}

@@ -1,0 +1,58 @@
+import Glibc
+import Synchronization
+import SystemSupport
+
+@testable import PoolSets
+
+/// Runs `body` on `count` threads that start as one, and waits for all.
+func runTogether(_ count: Int, _ body: @escaping @Sendable () -> Void) {
+    withExtendedLifetime(StartLine(count)) { line in
+        var threads: [Runner] = []
+        for _ in 0..<count { threads.append(Runner(line, body)) }
+        for thread in threads { thread.join() }
+    }
+}
+
+private final class StartLine: Sendable {
+    private let waiting: Atomic<Int>
+
+    init(_ count: Int) { waiting = Atomic(count) }
+
+    func wait() {
+        waiting.subtract(1, ordering: .acquiringAndReleasing)
+        while waiting.load(ordering: .acquiring) > 0 { sched_yield() }
+    }
+}
+
+/// A joinable thread that an array can hold.
+private final class Runner {
+    private var thread: NamedThread?
+
+    init(_ line: StartLine, _ body: @escaping @Sendable () -> Void) {
+        thread = try? NamedThread(name: "test") {
+            line.wait()
+            body()
+        }
+    }
+
+    func join() {
+        guard let thread = thread.take() else { return }
+        thread.join()
+    }
+}
+
+/// What several threads made of the same attempt.
+final class Outcome: Sendable {
+    private let state = Mutex<(pools: [Pool], errors: [PoolError])>(([], []))
+
+    func won(_ pool: Pool) { state.withLock { $0.pools.append(pool) } }
+    func lost(_ error: PoolError) { state.withLock { $0.errors.append(error) } }
+    var errors: [PoolError] { state.withLock { $0.errors } }
+
+    func takeWinners() -> [Pool] {
+        state.withLock { state in
+            defer { state.pools = [] }
+            return state.pools
+        }
+    }
+}

@@ -1,0 +1,67 @@
+import Glibc
+import SystemSupport
+import Testing
+
+@testable import RpmemInitiator
+
+@Suite(.timeLimit(.minutes(2))) struct ChildProcessTests {
+    /// What a child printed, once it has ended.
+    private func output(of child: ChildProcess) -> String {
+        _ = child.collect(until: .after(milliseconds: 20_000))
+        var bytes = [UInt8](repeating: 0, count: 65536)
+        let count = read(child.output.number, &bytes, bytes.count)
+        return String(decoding: bytes.prefix(max(0, count)), as: UTF8.self)
+    }
+
+    @Test func aChildGetsNoOtherDescriptors() throws {
+        // Not close-on-exec, as a host may have them, and with a number that the shell does not use itself.
+        let file = try Descriptor.open("/dev/null", O_RDONLY)
+        let number = fcntl(file.number, F_DUPFD, 200)
+        #expect(number >= 200)
+        defer { close(number) }
+        let child = try ChildProcess(["/bin/sh", "-c", "echo /proc/$$/fd/*"])
+        let descriptors = output(of: child).split(whereSeparator: \.isWhitespace).compactMap { path in
+            Int(path.split(separator: "/").last ?? "")
+        }
+        #expect(descriptors.contains(0) && descriptors.contains(1) && descriptors.contains(2))
+        #expect(!descriptors.contains(Int(number)))
+    }
+
+    @Test func aChildHasDefaultSignals() throws {
+        // Started from a thread that blocks them all.
+        let child = try Running("blocked") { try ChildProcess(["/bin/cat", "/proc/self/status"]) }.value()
+        let status = output(of: child).split(separator: "\n")
+        func signals(_ name: String) -> UInt64? {
+            status.first { $0.hasPrefix("\(name):") }.flatMap { UInt64($0.dropFirst(name.count + 2), radix: 16) }
+        }
+        #expect(signals("SigBlk") == 0)
+        // glibc has children of posix_spawn ignore the two signals that it uses itself, 32 and 33.
+        #expect(signals("SigIgn").map { $0 & ~(3 << 31) } == 0)
+    }
+
+    @Test func aStubbornChildIsKilled() throws {
+        let child = try ChildProcess(["/bin/sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done"])
+        var set = [pollfd(fd: child.output.number, events: Int16(POLLIN), revents: 0)]
+        #expect(try waitForEvents(&set, until: .after(milliseconds: 20_000)) == 1)
+        #expect(child.end(patience: .milliseconds(20)) == .signal(SIGKILL))
+    }
+
+    @Test func aChildThatSomebodyElseCollectedHasEnded() throws {
+        let child = try ChildProcess(["/bin/true"])
+        var information = siginfo_t()
+        #expect(waitid(P_PIDFD, id_t(child.endDescriptor), &information, WEXITED) == 0)
+        #expect(child.collect() == .unknown)
+    }
+
+    @Test func aLostChildIsEndedWithItsOwner() throws {
+        var child: ChildProcess? = try ChildProcess(["/bin/sh", "-c", "echo $$; exec sleep 1000"])
+        var set = [pollfd(fd: child!.output.number, events: Int16(POLLIN), revents: 0)]
+        _ = try waitForEvents(&set, until: .after(milliseconds: 20_000))
+        var bytes = [UInt8](repeating: 0, count: 64)
+        let count = read(child!.output.number, &bytes, bytes.count)
+        let text = String(decoding: bytes.prefix(max(0, count)), as: UTF8.self)
+        let identifier = try #require(pid_t(text.split(separator: "\n").first ?? ""))
+        child = nil
+        #expect(kill(identifier, 0) == -1)
+    }
+}

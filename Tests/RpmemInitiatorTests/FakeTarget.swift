@@ -1,0 +1,375 @@
+import CFabric
+import Fabric
+import Glibc
+import RpmemInitiator
+import RpmemProtocol
+import Synchronization
+import SystemSupport
+
+/// A target in this process, to see what an initiator makes of its answers: real lanes over the loopback interface, and
+/// a control connection through a pair of FIFOs that the stand-in for ssh copies from and to.
+///
+/// One thread does it all: it polls the control connection and the lanes' queues in turn.
+final class FakeTarget: Sendable {
+    /// What to do about a persist request.
+    enum Reaction: Sendable {
+        case answer
+        case ignore
+        /// Lets go of the lanes, and keeps the control connection.
+        case endLanes
+        /// Ends the control connection, and keeps the lanes.
+        case endControl
+        /// Answers with too few bytes.
+        case answerShort
+    }
+
+    struct Behaviour: Sendable {
+        var provider = Provider.sockets
+        var method = PersistMethod.gpspm
+        var lanesGranted = 16
+        /// What OPEN answers with.
+        var attributes = PoolAttributes(signature: SIMD8(repeating: 0x41))
+        /// Depends on the number of the request, from 0 on.
+        var reaction: @Sendable (Int) -> Reaction = { _ in .answer }
+        var setAttributesStatus = Status.success
+        var closeStatus = Status.success
+        /// Tells the initiator of a port where nobody listens.
+        var hidesPort = false
+        /// Ends the session instead of accepting this lane.
+        var endsAtLane: Int?
+        /// Leaves the request for this lane lying.
+        var ignoresLane: Int?
+        /// Turns this lane away.
+        var rejectsLane: Int?
+    }
+
+    struct PersistRequest: Hashable, Sendable {
+        let mode: PersistMode
+        let lane: Int
+        let offset: Int
+        let size: Int
+    }
+
+    /// What was seen, in the order of arrival.
+    struct Record: Sendable {
+        var requests: [Request] = []
+        var persists: [PersistRequest] = []
+        var violations: [String] = []
+    }
+
+    struct Timeout: Error {}
+
+    let options: InitiatorOptions
+    var behaviour: Behaviour { session.behaviour }
+    /// The pool.
+    var memory: PoolPages { session.memory }
+    /// The pool as a power failure would leave it: what persist requests covered.
+    var durable: PoolPages { session.durable }
+    var seen: Record { session.record.withLock { $0 } }
+    private let session: FakeSession
+    // Only for joining in the end.
+    nonisolated(unsafe) private var thread: NamedThread?
+
+    init(poolSize: Int = 4 << 20, _ change: (inout Behaviour) -> Void = { _ in }) throws {
+        var behaviour = Behaviour()
+        change(&behaviour)
+        let session = try FakeSession(behaviour, poolSize: poolSize)
+        self.session = session
+        options = .forTests(command: "exec /bin/sh \(session.script)", provider: behaviour.provider)
+        thread = try NamedThread(name: "fake-target") { session.run() }
+    }
+
+    deinit {
+        session.stopping.store(true, ordering: .releasing)
+        if let thread = thread.take() { thread.join() }
+    }
+
+    /// Waits until as many persist requests arrived.
+    func waitForPersists(_ count: Int) throws {
+        let deadline = Deadline.after(milliseconds: 30_000)
+        while seen.persists.count < count {
+            if deadline.hasPassed { throw Timeout() }
+            usleep(1000)
+        }
+    }
+
+    /// Sends a byte that nobody asked for.
+    func sendStrayByte() { session.stray.store(true, ordering: .releasing) }
+}
+
+/// What the thread of a ``FakeTarget`` works on.
+private final class FakeSession: Sendable {
+    typealias Behaviour = FakeTarget.Behaviour
+    typealias Reaction = FakeTarget.Reaction
+
+    let behaviour: Behaviour
+    let memory: PoolPages
+    let durable: PoolPages
+    let record = Mutex(FakeTarget.Record())
+    let stopping = Atomic<Bool>(false)
+    let stray = Atomic<Bool>(false)
+    /// What ssh is to run.
+    let script: String
+    private let scratch: Scratch
+    private let requestsIn: Descriptor
+    private let answersOut: Mutex<Int32?>
+
+    init(_ behaviour: Behaviour, poolSize: Int) throws {
+        self.behaviour = behaviour
+        memory = PoolPages(byteCount: poolSize)
+        durable = PoolPages(byteCount: poolSize)
+        scratch = try Scratch()
+        let (requests, answers) = ("\(scratch.path)/requests", "\(scratch.path)/answers")
+        for path in [requests, answers] where mkfifo(path, 0o600) != 0 { throw SystemCallError.last("mkfifo") }
+        requestsIn = try Descriptor.open(requests, O_RDONLY | O_NONBLOCK)
+        // For reading too, so that it opens before there is a reader.
+        answersOut = Mutex(try Descriptor.open(answers, O_RDWR | O_NONBLOCK).release())
+        script = try scratch.write(
+            "script",
+            Array("exec 3<&0\ncat <&3 >'\(requests)' &\nexec 3<&- 0<&-\nexec cat '\(answers)'\n".utf8))
+    }
+
+    deinit { endControl() }
+
+    func run() {
+        do { try serve() } catch { record.withLock { $0.violations.append("\(error)") } }
+        endControl()
+    }
+
+    // MARK: The target's thread
+
+    private func serve() throws {
+        var decoder = RequestDecoder()
+        send(InitialStatus.ready.encode())
+        var fabric: FakeFabric?
+        var laneCount = 0
+        var ignored: [ConnectionRequest] = []
+        while !stopping.load(ordering: .acquiring) {
+            var idle = true
+            if stray.exchange(false, ordering: .acquiringAndReleasing) { send([0x21]) }
+            switch receive() {
+            case .bytes(let bytes):
+                decoder.append(bytes)
+                idle = false
+            case .end: return
+            case .nothing: break
+            }
+            while let request = try decoder.next() {
+                record.withLock { $0.requests.append(request) }
+                switch request {
+                case .create(let pool, _), .open(let pool):
+                    let opened = try FakeFabric(behaviour.provider, memory)
+                    laneCount = min(Int(pool.laneCount), behaviour.lanesGranted)
+                    let inBand = InBandAttributes(
+                        port: behaviour.hidesPort ? 9 : opened.port, method: behaviour.method,
+                        remoteKey: opened.key, remoteAddress: UInt64(UInt(bitPattern: memory.bytes.baseAddress!)),
+                        laneCount: UInt32(behaviour.lanesGranted))
+                    if case .create = request {
+                        send(Response.create(inBand).encode())
+                    } else {
+                        send(Response.open(inBand, behaviour.attributes).encode())
+                    }
+                    fabric = opened
+                case .setAttributes:
+                    send(answer(.setAttributes, .setAttributes, behaviour.setAttributesStatus))
+                case .close:
+                    fabric = nil
+                    send(answer(.close, .close, behaviour.closeStatus))
+                    return
+                }
+            }
+            if let opened = fabric {
+                while let event = opened.events.next() {
+                    idle = false
+                    guard case .connectionRequest(let asked) = event else { continue }
+                    let lane = opened.laneCount
+                    if lane == behaviour.endsAtLane { return }
+                    if lane == behaviour.ignoresLane {
+                        ignored.append(asked)
+                    } else if lane == behaviour.rejectsLane {
+                        opened.reject(asked)
+                    } else if lane < laneCount {
+                        try opened.accept(asked)
+                    } else {
+                        record.withLock { $0.violations.append("lane \(lane) was not granted") }
+                    }
+                }
+                for lane in 0..<opened.laneCount {
+                    guard let message = try opened.message(lane) else { continue }
+                    idle = false
+                    switch react(to: message, on: lane) {
+                    case .answer: try opened.answer(lane, PersistResponse.byteCount)
+                    case .answerShort: try opened.answer(lane, 4)
+                    case .ignore: break
+                    case .endLanes: fabric = nil
+                    case .endControl:
+                        endControl()
+                        // The lanes stay until the test is over.
+                        while !stopping.load(ordering: .acquiring) { usleep(1000) }
+                        return
+                    }
+                    if fabric == nil { break }
+                }
+            }
+            if idle { usleep(100) }
+        }
+    }
+
+    private func react(to message: UnsafeRawBufferPointer, on lane: Int) -> Reaction {
+        guard message.count >= PersistRequestHeader.byteCount else { return note("a message too short") }
+        let header = message.loadUnaligned(as: PersistRequestHeader.self)
+        let base = UInt64(UInt(bitPattern: memory.bytes.baseAddress!))
+        if let fault = checkPersistRequest(
+            header, receivedBytes: message.count, regionBase: base, regionSize: UInt64(memory.bytes.count),
+            laneCount: 64, inlineCapacity: 8192)
+        {
+            return note(fault.describe(header, receivedBytes: message.count))
+        }
+        if Int(header.lane) != lane { return note("lane \(lane) says that it is \(header.lane)") }
+        let (offset, size) = (Int(header.address - base), Int(header.size))
+        let mode = header.mode!
+        if mode == .inline {
+            memcpy(
+                memory.bytes.baseAddress! + offset, message.baseAddress! + PersistRequestHeader.byteCount, size)
+        }
+        memcpy(durable.bytes.baseAddress! + offset, memory.bytes.baseAddress! + offset, size)
+        let number = record.withLock { record in
+            record.persists.append(FakeTarget.PersistRequest(mode: mode, lane: lane, offset: offset, size: size))
+            return record.persists.count - 1
+        }
+        return behaviour.reaction(number)
+    }
+
+    private func note(_ violation: String) -> Reaction {
+        record.withLock { $0.violations.append(violation) }
+        return .ignore
+    }
+
+    private func answer(_ kind: RequestKind, _ success: Response, _ status: Status) -> [UInt8] {
+        (status == .success ? success : .refused(kind, status)).encode()
+    }
+
+    // MARK: Control connection
+
+    private enum Arrival {
+        case bytes([UInt8])
+        case nothing
+        case end
+    }
+
+    private func receive() -> Arrival {
+        var set = [pollfd(fd: requestsIn.number, events: Int16(POLLIN), revents: 0)]
+        // Before the first writer comes, there is nothing; afterwards its leaving is the end.
+        guard poll(&set, 1, 0) > 0 else { return .nothing }
+        var bytes = [UInt8](repeating: 0, count: 4096)
+        let count = read(requestsIn.number, &bytes, bytes.count)
+        if count > 0 { return .bytes(Array(bytes[..<count])) }
+        return count == 0 ? .end : .nothing
+    }
+
+    private func send(_ bytes: [UInt8]) {
+        answersOut.withLock { number in
+            if let number { try? writeAll(bytes, to: number) }
+        }
+    }
+
+    private func endControl() {
+        answersOut.withLock { number in
+            if let open = number { close(open) }
+            number = nil
+        }
+    }
+}
+
+/// The lanes of a ``FakeTarget``.
+private final class FakeFabric {
+    private static let bufferSize = 24 + 8192 + 64
+
+    private final class Lane {
+        let endpoint: Endpoint
+        let queue: CompletionQueue
+        let buffer: UnsafeMutableRawBufferPointer
+        let region: MemoryRegion
+        let contexts: UnsafeMutablePointer<fi_context2>
+
+        init(_ request: ConnectionRequest, number: Int, _ domain: FabricDomain, _ events: EventQueue) throws {
+            queue = try CompletionQueue(in: domain, size: 64)
+            endpoint = try Endpoint(request.info, in: domain, events: events, completions: queue)
+            // The request, and in the last bytes the answer.
+            buffer = .allocate(byteCount: FakeFabric.bufferSize, alignment: 64)
+            buffer.storeBytes(
+                of: PersistResponse(lane: UInt32(number)), toByteOffset: buffer.count - 64, as: PersistResponse.self)
+            region = try MemoryRegion(buffer, for: .localMessages, in: domain)
+            contexts = .allocate(capacity: 2)
+            contexts.initialize(repeating: fi_context2(), count: 2)
+            try receive()
+            try endpoint.accept()
+        }
+
+        func receive() throws {
+            try check(
+                "fi_recv",
+                fi_recv(endpoint.pointer, buffer.baseAddress, buffer.count - 64, region.descriptor, 0, contexts))
+        }
+
+        func send(_ size: Int) throws {
+            let answer = buffer.baseAddress! + buffer.count - 64
+            try check(
+                "fi_send", fi_send(endpoint.pointer, answer, size, region.descriptor, 0, contexts + 1))
+        }
+
+        private func check(_ call: String, _ result: Int) throws {
+            if result != 0 { throw FabricError(call, code: Int32(-result)) }
+        }
+    }
+
+    let events: EventQueue
+    let port: UInt16
+    let key: UInt64
+    private let domain: FabricDomain
+    private let listener: PassiveEndpoint
+    private let region: MemoryRegion
+    private var lanes: [Lane] = []
+    /// Buffers outlive the endpoints that providers fill them through.
+    private var buffers: [UnsafeMutableRawBufferPointer] = []
+
+    init(_ provider: Provider, _ memory: PoolPages) throws {
+        let info = try FabricInfo.query(provider: provider.name, node: "127.0.0.1", service: nil, listening: true)
+        domain = try FabricDomain(info)
+        events = try EventQueue(in: domain)
+        region = try MemoryRegion(memory.bytes, for: .remote, in: domain)
+        listener = try PassiveEndpoint(info, in: domain, events: events)
+        port = listener.port
+        key = region.key
+    }
+
+    deinit {
+        for lane in lanes { lane.endpoint.shutDown() }
+        lanes = []
+        for buffer in buffers { buffer.deallocate() }
+    }
+
+    var laneCount: Int { lanes.count }
+
+    func accept(_ request: ConnectionRequest) throws {
+        let lane = try Lane(request, number: lanes.count, domain, events)
+        lanes.append(lane)
+        buffers.append(lane.buffer)
+    }
+
+    func reject(_ request: ConnectionRequest) { listener.reject(request) }
+
+    /// A message that arrived on a lane; its bytes stay until the lane is answered.
+    func message(_ number: Int) throws -> UnsafeRawBufferPointer? {
+        let lane = lanes[number]
+        var entry = fi_cq_msg_entry()
+        // A lane that is over reports errors; the initiator is gone then, and the control connection says so.
+        guard fi_cq_read(lane.queue.pointer, &entry, 1) == 1, entry.flags & UInt64(FI_RECV) != 0 else { return nil }
+        return UnsafeRawBufferPointer(rebasing: lane.buffer[..<min(entry.len, lane.buffer.count - 64)])
+    }
+
+    func answer(_ number: Int, _ size: Int) throws {
+        try lanes[number].receive()
+        try lanes[number].send(size)
+    }
+}

@@ -1,0 +1,52 @@
+import RpmemProtocol
+import Testing
+
+@testable import RpmemInitiator
+
+@Suite struct InitiatorOptionsTests {
+    @Test func nothingSetMeansVerbsAndNoLimits() {
+        let options = InitiatorOptions(environment: [:])
+        #expect(options.providers == [.verbs])
+        #expect(options.maximumLanes == .max)
+        #expect(options.workQueueSize == 50)
+        #expect(options.ssh == "ssh")
+        #expect(options.commands.next() == "rpmemd")
+        #expect(options.warnings.isEmpty)
+    }
+
+    @Test(arguments: [
+        (["RPMEM_ENABLE_SOCKETS": "1"], [Provider.verbs, .sockets]),
+        (["RPMEM_ENABLE_VERBS": "0", "RPMEM_ENABLE_SOCKETS": "1"], [.sockets]),
+        (["RPMEM_ENABLE_VERBS": "0"], []),
+        (["RPMEM_ENABLE_TCP": "1"], [.verbs, .tcp]),
+        (["RPMEM_ENABLE_SOCKETS": "2", "RPMEM_ENABLE_TCP": "1"], [.verbs, .sockets, .tcp]),
+    ]) func providersAreEnabledOneByOne(_ environment: [String: String], providers: [Provider]) {
+        #expect(InitiatorOptions(environment: environment).providers == providers)
+    }
+
+    @Test func numbersAreTaken() {
+        let options = InitiatorOptions(environment: ["RPMEM_MAX_NLANES": "7", "RPMEM_WORK_QUEUE_SIZE": "128"])
+        #expect(options.maximumLanes == 7)
+        #expect(options.workQueueSize == 128)
+    }
+
+    @Test(arguments: ["x", "0", "-1", "7 lanes", "99999999999999999999"])
+    func numbersThatAreNoneAreIgnoredWithAWarning(_ text: String) {
+        let options = InitiatorOptions(environment: ["RPMEM_MAX_NLANES": text])
+        #expect(options.maximumLanes == .max)
+        #expect(options.warnings == ["RPMEM_MAX_NLANES=\(text) is ignored: a positive number is needed"])
+    }
+
+    @Test func flagsThatAreNoneEnableNothing() {
+        let options = InitiatorOptions(environment: ["RPMEM_ENABLE_SOCKETS": "yes", "RPMEM_ENABLE_VERBS": ""])
+        #expect(options.providers.isEmpty)
+        #expect(options.warnings.count == 2)
+    }
+
+    @Test func commandsAreTakenInTurn() {
+        let options = InitiatorOptions(environment: ["RPMEM_CMD": "one|two --x|three"])
+        let copy = options
+        #expect([options, copy, options, copy].map { $0.commands.next() } == ["one", "two --x", "three", "one"])
+        #expect(InitiatorOptions(environment: ["RPMEM_CMD": "|"]).commands.next() == "rpmemd")
+    }
+}

@@ -1,0 +1,189 @@
+import Glibc
+import RpmemInitiator
+import RpmemProtocol
+import SystemSupport
+import Testing
+
+/// Targets that go wrong while the pool is open. Operations have a minute before they time out, so an error that is not
+/// a time-out was noticed.
+@Suite(.timeLimit(.minutes(2))) struct LossTests {
+    /// Calls until one fails: what happens to the connection takes a moment to be seen.
+    private func firstError(_ body: () throws -> Void) throws -> InitiatorError {
+        let deadline = Deadline.after(milliseconds: 50_000)
+        while !deadline.hasPassed {
+            do { try body() } catch let error as InitiatorError { return error }
+            usleep(1000)
+        }
+        throw FakeTarget.Timeout()
+    }
+
+    private func checkLost(_ error: InitiatorError?) {
+        guard case .lost? = error else {
+            Issue.record("not lost: \(String(describing: error))")
+            return
+        }
+        #expect(error?.errno == ECONNRESET)
+    }
+
+    @Test(arguments: [Provider.sockets, .tcp]) func noAnswerTimesOut(_ provider: Provider) throws {
+        let target = try FakeTarget {
+            $0.provider = provider
+            $0.reaction = { $0 == 1 ? .ignore : .answer }
+        }
+        let memory = PoolPages()
+        let pool = try target.open(lanes: 2, memory) { $0.operationTimeout = .milliseconds(100) }
+        try pool.persist(offset: 8192, length: 8, lane: 0)
+        let error = #expect(throws: InitiatorError.self) { try pool.persist(offset: 8192, length: 8, lane: 0) }
+        #expect(error?.errno == ETIMEDOUT)
+        // From now on everything fails with it, on other lanes too.
+        for call in [
+            { try pool.persist(offset: 8192, length: 8, lane: 1) }, { try pool.drain(lane: 0) },
+            { try pool.setAttributes(.none) }, { try pool.close() },
+        ] {
+            let later = #expect(throws: InitiatorError.self) { try call() }
+            #expect(later?.errno == ETIMEDOUT)
+        }
+    }
+
+    @Test(arguments: [Provider.sockets, .tcp], [FakeTarget.Reaction.endLanes, .endControl])
+    func aTargetThatGoesFailsTheCallThatWaits(_ provider: Provider, reaction: FakeTarget.Reaction) throws {
+        let target = try FakeTarget {
+            $0.provider = provider
+            $0.reaction = { $0 == 3 ? reaction : .answer }
+        }
+        let memory = PoolPages()
+        let pool = try target.open(memory)
+        for _ in 0..<3 { try pool.persist(offset: 8192, length: 8, lane: 0) }
+        let error = #expect(throws: InitiatorError.self) { try pool.persist(offset: 8192, length: 8, lane: 0) }
+        checkLost(error)
+        checkLost(#expect(throws: InitiatorError.self) { try pool.persist(offset: 8192, length: 8, lane: 0) })
+        checkLost(#expect(throws: InitiatorError.self) { try pool.close() })
+        try pool.close()
+    }
+
+    @Test(arguments: [Provider.sockets, .tcp]) func allLanesThatWaitFail(_ provider: Provider) throws {
+        let target = try FakeTarget {
+            $0.provider = provider
+            $0.reaction = { $0 < 3 ? .ignore : .endControl }
+        }
+        let memory = PoolPages()
+        let pool = try target.open(lanes: 4, memory)
+        var threads: [RunningBox] = []
+        for lane in 0..<4 {
+            threads.append(
+                RunningBox(
+                    try Running("lane \(lane)") {
+                        do { try pool.persist(offset: 8192, length: 8, lane: lane) } catch let error as InitiatorError {
+                            guard error.errno == ECONNRESET else { throw error }
+                            return
+                        }
+                        throw FakeTarget.Timeout()
+                    }))
+        }
+        for thread in threads { try thread.finish() }
+        checkLost(#expect(throws: InitiatorError.self) { try pool.close() })
+    }
+
+    @Test(arguments: [Provider.sockets, .tcp]) func aReadThatIsNotServedFails(_ provider: Provider) throws {
+        let target = try FakeTarget {
+            $0.provider = provider
+            $0.reaction = { _ in .endLanes }
+        }
+        let memory = PoolPages()
+        let pool = try target.open(lanes: 2, memory)
+        #expect(throws: InitiatorError.self) { try pool.persist(offset: 8192, length: 8, lane: 0) }
+        checkLost(#expect(throws: InitiatorError.self) { try pool.read(into: memory.bytes, offset: 0, lane: 1) })
+        try? pool.close()
+    }
+
+    @Test func aStrayByteIsFatal() throws {
+        let target = try FakeTarget()
+        let memory = PoolPages()
+        let pool = try target.open(memory)
+        try pool.persist(offset: 8192, length: 8, lane: 0)
+        target.sendStrayByte()
+        let error = try firstError { try pool.persist(offset: 8192, length: 8, lane: 0) }
+        checkLost(error)
+        #expect(error.description.contains("nobody asked for (!)"))
+        try? pool.close()
+    }
+
+    @Test func aShortAnswerIsAViolation() throws {
+        let target = try FakeTarget { $0.reaction = { _ in .answerShort } }
+        let memory = PoolPages()
+        let pool = try target.open(memory)
+        let error = #expect(throws: InitiatorError.self) { try pool.persist(offset: 8192, length: 8, lane: 0) }
+        #expect(error?.errno == EPROTO)
+        try? pool.close()
+    }
+
+    @Test func twoThreadsOnOneLaneAreTold() throws {
+        let target = try FakeTarget { $0.reaction = { $0 == 0 ? .ignore : .answer } }
+        let memory = PoolPages()
+        let pool = try target.open(lanes: 2, memory)
+        let waiting = try Running("lane 0") {
+            do { try pool.persist(offset: 8192, length: 8, lane: 0) } catch let error as InitiatorError {
+                return error.errno
+            }
+            return 0
+        }
+        try target.waitForPersists(1)
+        let error = #expect(throws: InitiatorError.self) { try pool.drain(lane: 0) }
+        #expect(error?.errno == EBUSY)
+        // Others are not concerned.
+        try pool.persist(offset: 8192, length: 8, lane: 1)
+        // Closing does not wait for an answer that does not come.
+        try pool.close()
+        #expect(try waiting.value() == EBADF)
+    }
+
+    @Test(arguments: [Provider.sockets, .tcp]) func aPortWhereNobodyListensFailsAndIsUndone(_ provider: Provider) throws
+    {
+        let target = try FakeTarget {
+            $0.provider = provider
+            $0.hidesPort = true
+        }
+        let memory = PoolPages()
+        let error = #expect(throws: InitiatorError.self) {
+            _ = try InitiatorPool.create(
+                target: try TargetAddress("127.0.0.1"), poolSet: "a.set", memory: memory.bytes, lanes: 1,
+                attributes: target.behaviour.attributes, options: target.options)
+        }
+        #expect(error?.errno == ECONNREFUSED)
+        #expect(error?.description.contains("port 9") == true)
+        #expect(target.seen.requests.last == .close(.remove))
+    }
+
+    @Test(arguments: [Provider.sockets, .tcp]) func aLaneTurnedAwayFailsAndIsUndone(_ provider: Provider) throws {
+        let target = try FakeTarget {
+            $0.provider = provider
+            $0.rejectsLane = 2
+        }
+        let memory = PoolPages()
+        let error = #expect(throws: InitiatorError.self) { _ = try target.open(lanes: 4, memory) }
+        #expect(error?.errno == ECONNREFUSED)
+        #expect(error?.description.contains("lane 2") == true)
+        #expect(target.seen.requests.last == .close([]))
+    }
+
+    @Test func aTargetThatEndsWhileLanesConnectIsNoticed() throws {
+        let target = try FakeTarget { $0.endsAtLane = 1 }
+        let memory = PoolPages()
+        let error = #expect(throws: InitiatorError.self) { _ = try target.open(lanes: 4, memory) }
+        checkLost(error)
+        #expect(error?.description.contains("lane 1") == true)
+    }
+
+    @Test(arguments: [Provider.sockets, .tcp]) func aLaneThatNobodyAcceptsTimesOut(_ provider: Provider) throws {
+        let target = try FakeTarget {
+            $0.provider = provider
+            $0.ignoresLane = 1
+        }
+        let memory = PoolPages()
+        let error = #expect(throws: InitiatorError.self) {
+            _ = try target.open(lanes: 2, memory) { $0.laneTimeout = .milliseconds(200) }
+        }
+        #expect(error?.errno == ETIMEDOUT)
+        #expect(error?.description.contains("lane 1") == true)
+    }
+}

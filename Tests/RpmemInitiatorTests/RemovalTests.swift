@@ -1,0 +1,78 @@
+import Glibc
+import RpmemInitiator
+import Testing
+
+@Suite(.timeLimit(.minutes(2))) struct RemovalTests {
+    private func remove(_ script: String, poolSet: String = "a.set", force: Bool = false, set: Bool = false) throws
+        -> (InitiatorError?, ScriptedTarget)
+    {
+        let target = try ScriptedTarget("printf '%s\\n' \"$*\" \"$FAKE_SSH_ARGUMENTS\" >arguments; \(script)")
+        do throws(InitiatorError) {
+            try InitiatorPool.remove(
+                target: try TargetAddress("127.0.0.1:22"), poolSet: poolSet, force: force, removePoolSet: set,
+                options: target.options)
+            return (nil, target)
+        } catch {
+            return (error, target)
+        }
+    }
+
+    @Test func theCommandGetsTheOptions() throws {
+        let (error, target) = try remove("exit 0", poolSet: "it's a.set", force: true, set: true)
+        #expect(error == nil)
+        let script = "exec /bin/sh \(target.scratch.path)/script"
+        #expect(
+            try target.scratch.text("arguments") == """
+                --remove it's a.set --force --pool-set
+                -p
+                22
+                -T
+                -oBatchMode=yes
+                127.0.0.1
+                \(script) --remove 'it'\\''s a.set' --force --pool-set
+
+                """)
+    }
+
+    @Test(arguments: [Int32(1), 2, 9, 16, 125, 133]) func theExitStatusIsAnErrno(_ status: Int32) throws {
+        let (error, _) = try remove("echo because >&2; exit \(status)")
+        #expect(error?.errno == status)
+        #expect(error?.targetWords == ["because"])
+    }
+
+    @Test(arguments: [Int32(126), 127, 255]) func whatShellsAndSshReportIsNone(_ status: Int32) throws {
+        let (error, _) = try remove("echo no way >&2; exit \(status)")
+        guard case .sessionEnded(_, _, let ending)? = error else {
+            Issue.record("\(String(describing: error))")
+            return
+        }
+        #expect(ending.exit == .status(status))
+        #expect(error?.errno == ECONNRESET)
+        #expect(error?.targetWords == ["no way"])
+    }
+
+    @Test func aSignalIsTheSessionsEnd() throws {
+        let (error, _) = try remove("kill -9 $$")
+        guard case .sessionEnded(_, _, let ending)? = error else {
+            Issue.record("\(String(describing: error))")
+            return
+        }
+        #expect(ending.exit == .signal(SIGKILL))
+    }
+
+    @Test func aCommandThatNeverEndsIsEnded() throws {
+        var target = try ScriptedTarget("exec sleep 1000")
+        target.options.openTimeout = .milliseconds(50)
+        target.options.exitTimeout = .milliseconds(50)
+        let error = #expect(throws: InitiatorError.self) {
+            try InitiatorPool.remove(
+                target: try TargetAddress("127.0.0.1"), poolSet: "a.set", options: target.options)
+        }
+        #expect(error?.errno == ETIMEDOUT)
+    }
+
+    @Test(arguments: ["", "a\0b"]) func aNameThatIsNoneIsRefused(_ name: String) throws {
+        let (error, _) = try remove("exit 0", poolSet: name)
+        #expect(error?.errno == EINVAL)
+    }
+}
