@@ -339,6 +339,8 @@ final class PersistWorker {
     let completions: CompletionQueue
     private let thread: ThreadBox
     private let stop: UnsafeMutablePointer<Atomic<Bool>>
+    /// Set by the thread once it waits for nothing any more.
+    private let hasStopped: UnsafeMutablePointer<Atomic<Bool>>
 
     /// Starts to serve.
     ///
@@ -353,17 +355,22 @@ final class PersistWorker {
         let stop = UnsafeMutablePointer<Atomic<Bool>>.allocate(capacity: 1)
         stop.initialize(to: Atomic(false))
         self.stop = stop
-        let start = WorkerStart(context: context, queue: completions.pointer, stop: stop)
+        let hasStopped = UnsafeMutablePointer<Atomic<Bool>>.allocate(capacity: 1)
+        hasStopped.initialize(to: Atomic(false))
+        self.hasStopped = hasStopped
+        let start = WorkerStart(context: context, queue: completions.pointer, stop: stop, hasStopped: hasStopped)
         do throws(SystemCallError) {
             thread = ThreadBox(
                 try NamedThread(name: "persist-\(number)") {
                     var loop = PersistLoop(start.context, queue: start.queue, stop: start.stop)
                     let end = loop.run()
+                    start.hasStopped.pointee.store(true, ordering: .releasing)
                     if case .stopped = end { return }
                     onEnd(end)
                 })
         } catch {
             stop.deallocate()
+            hasStopped.deallocate()
             throw error
         }
     }
@@ -371,7 +378,13 @@ final class PersistWorker {
     /// Ends the thread and waits for it. Idempotent.
     func finish() {
         stop.pointee.store(true, ordering: .releasing)
-        completions.wake()
+        var pause: UInt32 = 200
+        while !hasStopped.pointee.load(ordering: .acquiring) {
+            // More than once: libfabric 1.17 forgets a wake-up that comes between its last look for one and its sleep.
+            completions.wake()
+            usleep(pause)
+            pause = min(pause * 2, 50_000)
+        }
         thread.join()
     }
 
@@ -379,6 +392,8 @@ final class PersistWorker {
         finish()
         stop.deinitialize(count: 1)
         stop.deallocate()
+        hasStopped.deinitialize(count: 1)
+        hasStopped.deallocate()
     }
 
     /// Pointers on their way to the thread, which is joined before what they point to goes.
@@ -386,6 +401,7 @@ final class PersistWorker {
         let context: PersistContext
         let queue: UnsafeMutablePointer<fid_cq>
         let stop: UnsafePointer<Atomic<Bool>>
+        let hasStopped: UnsafeMutablePointer<Atomic<Bool>>
     }
 
     /// A thread that can be joined early.
