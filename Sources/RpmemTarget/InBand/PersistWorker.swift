@@ -14,6 +14,8 @@ package enum WorkerEnd: Sendable {
     case violation(lane: Int, PersistRequestFault, PersistRequestHeader, receivedBytes: Int)
     /// A peer sent a request on a lane before it had the answer to the one before.
     case overlappingRequest(lane: Int)
+    /// A peer sent more than a request and the inline data that was agreed on.
+    case oversizedRequest(lane: Int)
     /// A range could not be made durable: nothing that was asked for in that batch is answered.
     case persistFailed(lane: Int, errno: Int32)
     /// The fabric failed.
@@ -26,6 +28,7 @@ private enum Interruption {
     case stopped
     case violation(lane: Int, PersistRequestFault, PersistRequestHeader, receivedBytes: Int)
     case overlappingRequest(lane: Int)
+    case oversizedRequest(lane: Int)
     case persistFailed(lane: Int, errno: Int32)
     /// Reading the completion queue failed; the code is positive.
     case queueFailed(code: Int32)
@@ -117,6 +120,7 @@ struct PersistLoop: ~Copyable {
         case .violation(let lane, let fault, let header, let bytes):
             .violation(lane: lane, fault, header, receivedBytes: bytes)
         case .overlappingRequest(let lane): .overlappingRequest(lane: lane)
+        case .oversizedRequest(let lane): .oversizedRequest(lane: lane)
         case .persistFailed(let lane, let errno): .persistFailed(lane: lane, errno: errno)
         case .queueFailed(let code): .fabricFailed(FabricError("fi_cq_read", code: code))
         case .noRoom:
@@ -324,7 +328,10 @@ struct PersistLoop: ~Copyable {
             failure = error
             return .operationFailed
         }
-        context.lanes[Int(address - first) / MemoryLayout<Lane>.stride].progress = .closed
+        let lane = Int(address - first) / MemoryLayout<Lane>.stride
+        context.lanes[lane].progress = .closed
+        // The lane itself would go on, but without a receive: its peer would wait for ever.
+        if error.code == FI_ETRUNC || error.code == FI_EMSGSIZE { return .oversizedRequest(lane: lane) }
         return nil
     }
 
