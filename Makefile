@@ -1,17 +1,19 @@
 # `make demo` and `make test` do everything on a fresh Debian 12 with the Swift toolchain, apt packages included.
-.PHONY: all deps test-deps demo test unit release hot-path lint format install clean
+.PHONY: all deps test-deps demo test unit release hot-path lint format examples install install-library clean
 
 SWIFT ?= swift
 DESTDIR ?=
 PREFIX ?= /usr
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
 SYSCONFDIR ?= /etc
 BUILD := .build/release
 # Release binaries carry the Swift runtime, so that sshd's bare environment can run them.
 RELEASE_FLAGS := -c release --static-swift-stdlib
 
 BUILD_PACKAGES := libfabric-dev libpmem-dev libpmem2-dev libndctl-dev libdaxctl-dev libsystemd-dev
-RUN_PACKAGES := openssh-server openssh-client xxd
-TEST_PACKAGES := man-db groff iproute2 binutils
+RUN_PACKAGES := openssh-server openssh-client xxd gcc make
+TEST_PACKAGES := man-db groff iproute2 binutils gcc g++ make pkg-config libpmemobj-dev pmdk-tools
 
 all: release
 
@@ -25,17 +27,25 @@ release: deps
 	$(SWIFT) build $(RELEASE_FLAGS) --product rpmemd
 	$(SWIFT) build $(RELEASE_FLAGS) --product rpmem-hello
 	$(SWIFT) build $(RELEASE_FLAGS) --product rpmemctl
+	$(SWIFT) build $(RELEASE_FLAGS) --disable-local-rpath --product rpmem
 
-demo: release
+# The examples in C, against the library in the build directory.
+examples: release
+	ln -sf librpmem.so $(BUILD)/librpmem.so.1
+	$(MAKE) -C examples OUT=$(CURDIR)/$(BUILD)/examples LIBRPMEM_CFLAGS=-I$(CURDIR)/Sources/librpmem/include \
+	    LIBRPMEM_LIBS="-L$(CURDIR)/$(BUILD) -lrpmem"
+
+demo: examples
 	@demo/run $(CURDIR)/$(BUILD)
 
 # The tests drive the release daemon: it is what gets installed. One at a time: many of them start processes or wait in
 # libfabric, and would only take the CPUs from each other.
 test: test-deps release hot-path
-	RPMEMD_BINARY=$(CURDIR)/$(BUILD)/rpmemd $(SWIFT) test --disable-xctest --no-parallel
+	RPMEMD_BINARY=$(CURDIR)/$(BUILD)/rpmemd RPMEM_LIBRARY=$(CURDIR)/$(BUILD)/librpmem.so \
+	    $(SWIFT) test --disable-xctest --no-parallel
 
 unit: deps
-	$(SWIFT) test --disable-xctest --skip EndToEndTests
+	$(SWIFT) test --disable-xctest --skip EndToEndTests --skip CConsumerTests
 
 # The compiled path of a persist request calls nothing that allocates, locks, logs or counts references.
 hot-path: release
@@ -47,7 +57,7 @@ lint:
 format:
 	$(SWIFT) format format --in-place --parallel --recursive Package.swift Sources Tests
 
-install: release
+install: release install-library
 	install -D -s -m 0755 $(BUILD)/rpmemd $(DESTDIR)$(PREFIX)/bin/rpmemd
 	install -D -s -m 0755 $(BUILD)/rpmemctl $(DESTDIR)$(PREFIX)/bin/rpmemctl
 	install -D -m 0644 config/rpmemd.conf $(DESTDIR)$(SYSCONFDIR)/rpmemd/rpmemd.conf
@@ -60,6 +70,22 @@ install: release
 	    >$(DESTDIR)$(PREFIX)/lib/systemd/system/rpmemd@.service
 	install -D -m 0644 systemd/rpmem.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/rpmem.conf
 	install -D -m 0644 systemd/60-rpmem.rules $(DESTDIR)$(PREFIX)/lib/udev/rules.d/60-rpmem.rules
+
+# The library, as built before, with what C programs need to use it.
+install-library:
+	install -D -s -m 0644 $(BUILD)/librpmem.so $(DESTDIR)$(LIBDIR)/librpmem.so.1
+	ln -sf librpmem.so.1 $(DESTDIR)$(LIBDIR)/librpmem.so
+	install -D -m 0644 Sources/librpmem/include/librpmem.h $(DESTDIR)$(INCLUDEDIR)/librpmem.h
+	install -d $(DESTDIR)$(LIBDIR)/pkgconfig
+	sed 's,@LIBDIR@,$(LIBDIR),; s,@INCLUDEDIR@,$(INCLUDEDIR),' Sources/librpmem/librpmem.pc.in \
+	    >$(DESTDIR)$(LIBDIR)/pkgconfig/librpmem.pc
+	install -D -m 0644 man/librpmem.7 $(DESTDIR)$(PREFIX)/share/man/man7/librpmem.7
+	install -D -m 0644 man/rpmem_create.3 $(DESTDIR)$(PREFIX)/share/man/man3/rpmem_create.3
+	install -D -m 0644 man/rpmem_persist.3 $(DESTDIR)$(PREFIX)/share/man/man3/rpmem_persist.3
+	cd $(DESTDIR)$(PREFIX)/share/man/man3 && \
+	    for name in open set_attr close remove; do echo '.so man3/rpmem_create.3' >rpmem_$$name.3; done && \
+	    for name in deep_persist flush drain read; do echo '.so man3/rpmem_persist.3' >rpmem_$$name.3; done && \
+	    for name in check_version errormsg; do echo '.so man7/librpmem.7' >rpmem_$$name.3; done
 
 clean:
 	rm -rf .build

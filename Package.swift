@@ -109,7 +109,8 @@ let package = Package(
             name: "RpmemInitiatorTests", dependencies: ["RpmemInitiator", "TestSupport"], swiftSettings: strict),
         // C programs, and Debian's own, on librpmem.so.1; built as a product, since its linker settings must not get in here.
         .testTarget(
-            name: "CConsumerTests", dependencies: ["SystemSupport", "TestSupport", "rpmemd"], exclude: ["Programs"],
+            name: "CConsumerTests", dependencies: ["SystemSupport", "TestSupport", "rpmemd", "rpmem-hello"],
+            exclude: ["Programs"],
             swiftSettings: strict),
         .testTarget(
             name: "RpmemctlTests",
