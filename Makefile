@@ -26,6 +26,7 @@ test-deps: deps
 release: deps
 	$(SWIFT) build $(RELEASE_FLAGS) --product rpmemd
 	$(SWIFT) build $(RELEASE_FLAGS) --product rpmem-hello
+	$(SWIFT) build $(RELEASE_FLAGS) --product rpmemctl
 	$(SWIFT) build $(RELEASE_FLAGS) --disable-local-rpath --product rpmem
 
 # The examples in C, against the library in the build directory.
@@ -58,8 +59,10 @@ format:
 
 install: release install-library
 	install -D -s -m 0755 $(BUILD)/rpmemd $(DESTDIR)$(PREFIX)/bin/rpmemd
+	install -D -s -m 0755 $(BUILD)/rpmemctl $(DESTDIR)$(PREFIX)/bin/rpmemctl
 	install -D -m 0644 config/rpmemd.conf $(DESTDIR)$(SYSCONFDIR)/rpmemd/rpmemd.conf
 	install -D -m 0644 man/rpmemd.1 $(DESTDIR)$(PREFIX)/share/man/man1/rpmemd.1
+	install -D -m 0644 man/rpmemctl.1 $(DESTDIR)$(PREFIX)/share/man/man1/rpmemctl.1
 	install -D -m 0644 man/rpmemd.conf.5 $(DESTDIR)$(PREFIX)/share/man/man5/rpmemd.conf.5
 	install -D -m 0644 systemd/rpmemd.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/rpmemd.socket
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system

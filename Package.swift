@@ -7,6 +7,9 @@ let strict: [SwiftSetting] = [
     .treatAllWarnings(as: .error),
 ]
 
+// A sanitizer's runtime is in the program that loads librpmem.so.1, so there are symbols that it leaves open then.
+let complete = Context.environment["RPMEM_SANITIZER"] == nil ? ["-Xlinker", "-z", "-Xlinker", "defs"] : []
+
 let package = Package(
     name: "rpmemd",
     products: [
@@ -60,11 +63,12 @@ let package = Package(
             name: "RpmemShared", dependencies: ["RpmemC"],
             linkerSettings: [
                 // Nothing of ours can be unloaded: libfabric's threads and the Swift runtime's tables stay in use.
-                .unsafeFlags([
-                    "-static-stdlib", "-use-ld=lld", "-Xlinker", "-soname", "-Xlinker", "librpmem.so.1",
-                    "-Xlinker", "-z", "-Xlinker", "defs", "-Xlinker", "-z", "-Xlinker", "nodelete",
-                    "-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/librpmem/librpmem.map",
-                ])
+                .unsafeFlags(
+                    [
+                        "-static-stdlib", "-use-ld=lld", "-Xlinker", "-soname", "-Xlinker", "librpmem.so.1",
+                        "-Xlinker", "-z", "-Xlinker", "nodelete",
+                        "-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/librpmem/librpmem.map",
+                    ] + complete)
             ]),
         .executableTarget(
             name: "rpmemctl",
@@ -83,6 +87,10 @@ let package = Package(
         .target(
             name: "TestSupport", dependencies: ["CLinux", "SystemSupport"], path: "Tests/TestSupport",
             swiftSettings: strict),
+        // An initiator in a process of its own, for tests to kill.
+        .executableTarget(
+            name: "driven-initiator", dependencies: ["RpmemInitiator", "RpmemProtocol"],
+            path: "Tests/DrivenInitiator", swiftSettings: strict),
         .testTarget(name: "SystemSupportTests", dependencies: ["SystemSupport"], swiftSettings: strict),
         .testTarget(
             name: "RpmemProtocolTests", dependencies: ["RpmemProtocol", "TestSupport"], swiftSettings: strict),
@@ -105,10 +113,13 @@ let package = Package(
             exclude: ["Programs"],
             swiftSettings: strict),
         .testTarget(
+            name: "RpmemctlTests",
+            dependencies: ["SystemSupport", "TestSupport", "rpmem-hello", "rpmemctl", "rpmemd"], swiftSettings: strict),
+        .testTarget(
             name: "EndToEndTests",
             dependencies: [
                 "CFabric", "CLinux", "Fabric", "RpmemInitiator", "RpmemProtocol", "SystemSupport", "TestSupport",
-                "rpmemd", "rpmem-hello",
+                "rpmemd", "rpmem-hello", "driven-initiator",
             ],
             swiftSettings: strict),
     ],

@@ -123,4 +123,10 @@ static inline struct rpmem_option_step rpmem_next_option(
 /// Takes the argument that comes next for the option just found.
 static inline void rpmem_take_next_argument(void) { optind++; }
 
+/// Limits the address space of another process, in bytes (prlimit(2), RLIMIT_AS): 0, or -1 with errno.
+static inline int rpmem_limit_address_space(pid_t process, uint64_t bytes) {
+    struct rlimit64 { uint64_t soft, hard; } limit = {bytes, bytes};
+    return (int)syscall(SYS_prlimit64, process, /* RLIMIT_AS */ 9, &limit, NULL);
+}
+
 #endif

@@ -1,13 +1,13 @@
 import CLinux
 import Glibc
+import SystemSupport
 
-/// Runs `body` with all signals blocked in the calling thread. Threads that libfabric starts meanwhile inherit that, and
+/// Runs `body` with `asynchronousSignals` blocked in the calling thread. Threads that libfabric starts meanwhile inherit that, and
 /// so leave signals to the threads of the host.
 func withSignalsBlocked<Result, Failure: Error>(_ body: () throws(Failure) -> Result) throws(Failure) -> Result {
-    var everything = sigset_t()
+    var blocked = asynchronousSignals()
     var before = sigset_t()
-    sigfillset(&everything)
-    pthread_sigmask(SIG_SETMASK, &everything, &before)
+    pthread_sigmask(SIG_SETMASK, &blocked, &before)
     defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
     return try body()
 }

@@ -56,3 +56,11 @@ package struct NamedThread: ~Copyable, @unchecked Sendable {
         }
     }
 }
+
+/// All signals but those for what a thread itself does wrong: blocked, such a signal kills the process unheard.
+package func asynchronousSignals() -> sigset_t {
+    var set = sigset_t()
+    sigfillset(&set)
+    for signal in [SIGBUS, SIGSEGV, SIGILL, SIGFPE, SIGTRAP, SIGSYS] { sigdelset(&set, signal) }
+    return set
+}

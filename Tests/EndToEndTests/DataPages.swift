@@ -25,16 +25,24 @@ final class Pages: @unchecked Sendable {
 
     /// Replaces a range by random bytes.
     func fill(_ range: Range<Int>, from random: inout SeededGenerator) {
-        var offset = range.lowerBound
-        while offset + 8 <= range.upperBound {
-            bytes.storeBytes(of: random.next(), toByteOffset: offset, as: UInt64.self)
-            offset += 8
-        }
-        while offset < range.upperBound {
-            bytes[offset] = UInt8(truncatingIfNeeded: random.next())
-            offset += 1
+        var start = Int(random.next() % UInt64(Self.noise.count))
+        var rest = range
+        while !rest.isEmpty {
+            let piece = rest.prefix(Self.noise.count - start)
+            Self.noise.withUnsafeBytes {
+                self[piece].copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[start..<start + piece.count]))
+            }
+            rest = rest.dropFirst(piece.count)
+            start = 0
         }
     }
+
+    /// Made once, since making random bytes takes long in debug builds. No power of two, so that a range's bytes fit
+    /// nowhere else.
+    private static let noise: [UInt8] = {
+        var random = SeededGenerator(seed: 1)
+        return (0..<131_101).flatMap { _ in withUnsafeBytes(of: random.next()) { Array($0) } }
+    }()
 
     /// Takes over a range of another's bytes.
     func copy(_ range: Range<Int>, of other: Pages) {

@@ -76,9 +76,10 @@ struct PoolPlan {
         self.init(set, Array(zip(paths, partSizes)), attributes, everyPartHasHeader: option == nil)
     }
 
+    /// Makes the file, or gives it this size if it is there.
     init(on target: Target, plainFile: String, size: Int) throws {
         let path = "\(target.sets)/\(plainFile)"
-        let file = try Descriptor.open(path, O_RDWR | O_CREAT | O_EXCL, mode: 0o600)
+        let file = try Descriptor.open(path, O_RDWR | O_CREAT, mode: 0o600)
         guard ftruncate(file.number, off_t(size)) == 0 else { throw SystemCallError.last("ftruncate") }
         self.init(plainFile, [(path, size)], .sample, everyPartHasHeader: true)
     }

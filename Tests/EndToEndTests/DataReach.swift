@@ -104,7 +104,7 @@ final class Reach {
         while true {
             let left = leftoversNow()
             if left.isEmpty || deadline.hasPassed { return left }
-            usleep(2000)
+            usleep(5000)
         }
     }
 

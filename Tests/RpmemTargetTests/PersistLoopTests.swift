@@ -226,6 +226,18 @@ import Testing
         #expect(fabric.lanes[0].progress == .closed)
     }
 
+    /// The receive is used up, and its peer would wait for an answer for ever.
+    @Test(arguments: [Int32(FI_ETRUNC), Int32(FI_EMSGSIZE)])
+    func requestTooLongForItsReceiveEndsTheLoop(code: Int32) throws {
+        let pool = try TemporaryPool()
+        let fabric = ScriptedFabric(lanes: 2, [.failedOperation(lane: 1, code: code)])
+        guard case .oversizedRequest(lane: 1) = pool.serve(fabric) else {
+            Issue.record("not refused")
+            return
+        }
+        #expect(fabric.answers.isEmpty)
+    }
+
     @Test func failureOfNoLaneEndsTheLoop() throws {
         let pool = try TemporaryPool()
         let fabric = ScriptedFabric(lanes: 1, [.failedOperation(lane: nil, code: Int32(FI_EIO))])

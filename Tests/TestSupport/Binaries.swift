@@ -4,7 +4,10 @@ import Glibc
 public enum Binaries {
     /// `RPMEMD_BINARY` where that is set (the release build, as `make test` does it), else the build the tests are in.
     public static var rpmemd: String { named("rpmemd", override: "RPMEMD_BINARY") }
+    public static var rpmemctl: String { named("rpmemctl", override: "RPMEMCTL_BINARY") }
     public static var hello: String { named("rpmem-hello", override: "RPMEM_HELLO_BINARY") }
+    /// Part of the tests: `Tests/DrivenInitiator`.
+    public static var drivenInitiator: String { named("driven-initiator", override: "RPMEM_DRIVEN_INITIATOR_BINARY") }
 
     /// The library for C programs; `RPMEM_LIBRARY` may say where it is.
     public static var librpmem: String { named("librpmem.so", override: "RPMEM_LIBRARY") }

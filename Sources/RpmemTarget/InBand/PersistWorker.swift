@@ -14,6 +14,8 @@ package enum WorkerEnd: Sendable {
     case violation(lane: Int, PersistRequestFault, PersistRequestHeader, receivedBytes: Int)
     /// A peer sent a request on a lane before it had the answer to the one before.
     case overlappingRequest(lane: Int)
+    /// A peer sent more than a request and the inline data that was agreed on.
+    case oversizedRequest(lane: Int)
     /// A range could not be made durable: nothing that was asked for in that batch is answered.
     case persistFailed(lane: Int, errno: Int32)
     /// The fabric failed.
@@ -26,6 +28,7 @@ private enum Interruption {
     case stopped
     case violation(lane: Int, PersistRequestFault, PersistRequestHeader, receivedBytes: Int)
     case overlappingRequest(lane: Int)
+    case oversizedRequest(lane: Int)
     case persistFailed(lane: Int, errno: Int32)
     /// Reading the completion queue failed; the code is positive.
     case queueFailed(code: Int32)
@@ -117,6 +120,7 @@ struct PersistLoop: ~Copyable {
         case .violation(let lane, let fault, let header, let bytes):
             .violation(lane: lane, fault, header, receivedBytes: bytes)
         case .overlappingRequest(let lane): .overlappingRequest(lane: lane)
+        case .oversizedRequest(let lane): .oversizedRequest(lane: lane)
         case .persistFailed(let lane, let errno): .persistFailed(lane: lane, errno: errno)
         case .queueFailed(let code): .fabricFailed(FabricError("fi_cq_read", code: code))
         case .noRoom:
@@ -324,7 +328,10 @@ struct PersistLoop: ~Copyable {
             failure = error
             return .operationFailed
         }
-        context.lanes[Int(address - first) / MemoryLayout<Lane>.stride].progress = .closed
+        let lane = Int(address - first) / MemoryLayout<Lane>.stride
+        context.lanes[lane].progress = .closed
+        // The lane itself would go on, but without a receive: its peer would wait for ever.
+        if error.code == FI_ETRUNC || error.code == FI_EMSGSIZE { return .oversizedRequest(lane: lane) }
         return nil
     }
 
@@ -339,6 +346,8 @@ final class PersistWorker {
     let completions: CompletionQueue
     private let thread: ThreadBox
     private let stop: UnsafeMutablePointer<Atomic<Bool>>
+    /// Set by the thread once it waits for nothing any more.
+    private let hasStopped: UnsafeMutablePointer<Atomic<Bool>>
 
     /// Starts to serve.
     ///
@@ -353,17 +362,22 @@ final class PersistWorker {
         let stop = UnsafeMutablePointer<Atomic<Bool>>.allocate(capacity: 1)
         stop.initialize(to: Atomic(false))
         self.stop = stop
-        let start = WorkerStart(context: context, queue: completions.pointer, stop: stop)
+        let hasStopped = UnsafeMutablePointer<Atomic<Bool>>.allocate(capacity: 1)
+        hasStopped.initialize(to: Atomic(false))
+        self.hasStopped = hasStopped
+        let start = WorkerStart(context: context, queue: completions.pointer, stop: stop, hasStopped: hasStopped)
         do throws(SystemCallError) {
             thread = ThreadBox(
                 try NamedThread(name: "persist-\(number)") {
                     var loop = PersistLoop(start.context, queue: start.queue, stop: start.stop)
                     let end = loop.run()
+                    start.hasStopped.pointee.store(true, ordering: .releasing)
                     if case .stopped = end { return }
                     onEnd(end)
                 })
         } catch {
             stop.deallocate()
+            hasStopped.deallocate()
             throw error
         }
     }
@@ -371,7 +385,13 @@ final class PersistWorker {
     /// Ends the thread and waits for it. Idempotent.
     func finish() {
         stop.pointee.store(true, ordering: .releasing)
-        completions.wake()
+        var pause: UInt32 = 200
+        while !hasStopped.pointee.load(ordering: .acquiring) {
+            // More than once: libfabric 1.17 forgets a wake-up that comes between its last look for one and its sleep.
+            completions.wake()
+            usleep(pause)
+            pause = min(pause * 2, 50_000)
+        }
         thread.join()
     }
 
@@ -379,6 +399,8 @@ final class PersistWorker {
         finish()
         stop.deinitialize(count: 1)
         stop.deallocate()
+        hasStopped.deinitialize(count: 1)
+        hasStopped.deallocate()
     }
 
     /// Pointers on their way to the thread, which is joined before what they point to goes.
@@ -386,6 +408,7 @@ final class PersistWorker {
         let context: PersistContext
         let queue: UnsafeMutablePointer<fid_cq>
         let stop: UnsafePointer<Atomic<Bool>>
+        let hasStopped: UnsafeMutablePointer<Atomic<Bool>>
     }
 
     /// A thread that can be joined early.

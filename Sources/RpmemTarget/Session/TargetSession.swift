@@ -407,6 +407,8 @@ package final class TargetSession {
             "lane \(lane): \(fault.describe(header, receivedBytes: receivedBytes))"
         case .overlappingRequest(let lane):
             "lane \(lane): a persist request came before the answer to the one before"
+        case .oversizedRequest(let lane):
+            "lane \(lane): a persist request with more inline data than was agreed on with CREATE or OPEN"
         case .persistFailed(let lane, let errno):
             "lane \(lane): a range of the pool could not be made durable: \(String(cString: strerror(errno))); it is not "
                 + "acknowledged, and the session ends. Check the pool's file system or device"

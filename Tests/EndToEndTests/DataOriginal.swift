@@ -1,7 +1,5 @@
 import RpmemInitiator
 import RpmemProtocol
-import Synchronization
-import SystemSupport
 import TestSupport
 import Testing
 
@@ -162,40 +160,5 @@ final class Original: Sendable {
     /// Expects the part files to have all that was acknowledged, and nothing else.
     func expectOnParts(sourceLocation: SourceLocation = #_sourceLocation) throws {
         try plan.expectOnParts(expected, sourceLocation: sourceLocation)
-    }
-}
-
-/// Threads of a test, each with a number from 0 on; joined when this goes.
-final class ThreadGroup {
-    private final class Member {
-        let thread: NamedThread
-        init(_ thread: consuming NamedThread) { self.thread = thread }
-    }
-
-    private var members: [Member] = []
-    private let failures = Failures()
-
-    private final class Failures: Sendable {
-        let words = Mutex<[String]>([])
-    }
-
-    /// Starts them.
-    init(_ count: Int, _ body: @escaping @Sendable (Int) throws -> Void) throws {
-        for number in 0..<count {
-            let failures = failures
-            members.append(
-                Member(
-                    try NamedThread(name: "test-\(number)") {
-                        do { try body(number) } catch {
-                            failures.words.withLock { $0.append("thread \(number): \(error)") }
-                        }
-                    }))
-        }
-    }
-
-    /// Waits for all of them, and expects none to have thrown.
-    func join(sourceLocation: SourceLocation = #_sourceLocation) {
-        members = []
-        for failure in failures.words.withLock({ $0 }) { Issue.record("\(failure)", sourceLocation: sourceLocation) }
     }
 }

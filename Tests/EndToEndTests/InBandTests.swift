@@ -1,0 +1,264 @@
+import Fabric
+import Glibc
+import RpmemProtocol
+import SystemSupport
+import TestSupport
+import Testing
+
+/// Where lanes are listened for, how many there are, and who gets them.
+@Suite(.timeLimit(.minutes(5))) struct InBandTests {
+    // MARK: Who
+
+    /// As if the session came from elsewhere, over ssh: lanes are listened for on the address at which it arrived.
+    private static let foreign = ["SSH_CONNECTION": "192.0.2.9 50000 127.0.0.1 22"]
+
+    @Test(arguments: loopbackProviders) func aLaneFromAnotherAddressIsRejected(_ provider: Provider) throws {
+        let target = try Target()
+        try target.addSet("one.set", "40M %/part")
+        let session = try target.session(environment: Self.foreign).ready()
+        let (lanes, _) = try session.pool(.create("one.set", provider: provider))
+        #expect(throws: FabricError.self) { _ = try LaneClient(provider, lanes) }
+        try session.waitForMessage("a lane from 127.0.0.1 is refused")
+        #expect(try session.messages("warn").allSatisfy { $0.contains("in-band-peer") })
+        // It was nobody's lane.
+        #expect(try session.messages("debug") == [])
+        #expect(try session.ask(.close([])) == .close)
+        try session.expectEnd(0)
+        #expect(TemporaryDirectory.entries(of: target.parts) == [])
+    }
+
+    @Test(arguments: loopbackProviders) func anyAddressWillDoIfTheConfigurationSaysSo(_ provider: Provider) throws {
+        let target = try Target("in-band-peer = any")
+        try target.addSet("one.set", "40M %/part")
+        let session = try target.session(environment: Self.foreign).ready()
+        let (lanes, _) = try session.pool(.create("one.set", provider: provider))
+        let client = try LaneClient(provider, lanes)
+        _ = try client[0].persist(.inline, at: 4096, size: 1, data: [1])
+        client.shutDown()
+        try session.close()
+        #expect(try session.messages("warn") == [])
+    }
+
+    /// The machine reaches itself from any of its loopback addresses.
+    @Test(arguments: loopbackProviders) func theSameMachineIsNoOther(_ provider: Provider) throws {
+        let target = try Target()
+        try target.addSet("one.set", "40M %/part")
+        let session = try target.session(environment: ["SSH_CONNECTION": "127.0.0.5 50000 127.0.0.3 22"]).ready()
+        let (lanes, _) = try session.pool(.create("one.set", provider: provider))
+        #expect(throws: SystemCallError.self) { _ = try connectToLoopback(lanes.port) }
+        let client = try LaneClient(provider, at: "127.0.0.3", lanes)
+        _ = try client[3].persist(.inline, at: 4096, size: 1, data: [1])
+        client.shutDown()
+        try session.close()
+    }
+
+    // MARK: Where
+
+    @Test(arguments: loopbackProviders) func theListenerIsClosedAfterTheLastLane(_ provider: Provider) throws {
+        let target = try Target()
+        try target.addSet("one.set", "40M %/part")
+        let session = try target.session().ready()
+        let (lanes, _) = try session.pool(.create("one.set", lanes: 3, provider: provider))
+        let client = try LaneClient(provider, lanes, lanes: 2)
+        _ = try client[1].persist(.write, at: 4096, size: 8)
+        _ = try connectToLoopback(lanes.port)
+        try client.connectLane()
+        try session.waitForMessage("all 3 lanes are connected; no more are accepted")
+        let error = #expect(throws: SystemCallError.self) { _ = try connectToLoopback(lanes.port) }
+        #expect(error?.errno == .connectionRefused)
+        #expect(throws: (any Error).self) { try client.connectLane() }
+        _ = try client[2].persist(.inline, at: 4096, size: 1, data: [1])
+        client.shutDown()
+        try session.close()
+    }
+
+    @Test(arguments: loopbackProviders) func portsComeFromTheRange(_ provider: Provider) throws {
+        let first = try freePorts(2)
+        let target = try Target("port-range = \(first)-\(first + 1)")
+        try target.addSet("one.set", "40M %/part1")
+        try target.addSet("two.set", "40M %/part2")
+        try target.addSet("three.set", "40M %/part3")
+        let one = try target.session().ready()
+        let two = try target.session().ready()
+        let three = try target.session().ready()
+        let ports = try [
+            one.pool(.create("one.set", provider: provider)).lanes,
+            two.pool(.create("two.set", provider: provider)).lanes,
+        ]
+        #expect(Set(ports.map(\.port)) == [first, first + 1])
+        #expect(try three.ask(.create("three.set", provider: provider)) == .refused(.create, .fatalConnection))
+        try three.expectEnd(1)
+        try three.expectOneError("port-range \(first)-\(first + 1)")
+        #expect(!TemporaryDirectory.entries(of: target.parts).contains("part3"))
+        // What they listen on works.
+        for (session, lanes) in zip([one, two], ports) {
+            let client = try LaneClient(provider, lanes)
+            _ = try client[0].persist(.inline, at: 4096, size: 1, data: [1])
+            client.shutDown()
+            try session.close()
+        }
+        // The range is free again.
+        let again = try target.session().ready()
+        #expect([first, first + 1].contains(try again.pool(.open("one.set", provider: provider)).lanes.port))
+        try again.close()
+    }
+
+    @Test(arguments: loopbackProviders) func theConfiguredAddressWins(_ provider: Provider) throws {
+        let target = try Target("in-band-address = 127.0.0.7")
+        try target.addSet("one.set", "40M %/part")
+        let session = try target.session(environment: ["SSH_CONNECTION": "127.0.0.1 50000 127.0.0.1 22"]).ready()
+        let (lanes, _) = try session.pool(.create("one.set", provider: provider))
+        #expect(throws: SystemCallError.self) { _ = try connectToLoopback(lanes.port) }
+        let client = try LaneClient(provider, at: "127.0.0.7", lanes)
+        _ = try client[0].persist(.inline, at: 4096, size: 1, data: [1])
+        client.shutDown()
+        try session.close()
+    }
+
+    /// An address that is not this machine's.
+    @Test(arguments: loopbackProviders) func anAddressOfAnotherMachineIsRefused(_ provider: Provider) throws {
+        let target = try Target("in-band-address = 203.0.113.77")
+        try target.addSet("one.set", "40M %/part")
+        let before = target.files()
+        let session = try target.session().ready()
+        guard case .refused(.create, let status) = try session.ask(.create("one.set", provider: provider)) else {
+            Issue.record("not refused")
+            return
+        }
+        #expect([Status.providerNotSupported, .fatalConnection].contains(status))
+        try session.expectEnd(1)
+        try session.expectOneError("in-band-address")
+        #expect(target.files() == before)
+    }
+
+    @Test(.enabled(if: hasIPv6Loopback, "no ::1 on this machine"), arguments: loopbackProviders)
+    func lanesOverIPv6(_ provider: Provider) throws {
+        let target = try Target()
+        try target.addSet("one.set", "40M %/part")
+        let session = try target.session(environment: ["SSH_CONNECTION": "::1 50000 ::1 22"]).ready()
+        let (lanes, _) = try session.pool(.create("one.set", provider: provider))
+        #expect(throws: SystemCallError.self) { _ = try connectToLoopback(lanes.port) }
+        let client = try LaneClient(provider, at: "::1", lanes)
+        try client[0].write([1, 2, 3], at: 4096)
+        _ = try client[0].persist(.write, at: 4096, size: 3)
+        client.shutDown()
+        try session.close()
+        #expect(try session.messages("debug").contains("lane 0: accepted from ::1"))
+        #expect(try target.bytes(of: "part", at: 4096, count: 3) == [1, 2, 3])
+    }
+
+    /// A session over IPv6 whose lanes are to come over IPv4.
+    @Test(.enabled(if: hasIPv6Loopback, "no ::1 on this machine"), arguments: loopbackProviders)
+    func aLaneOfTheOtherFamily(_ provider: Provider) throws {
+        let target = try Target("in-band-address = 127.0.0.1", "in-band-peer = any")
+        try target.addSet("one.set", "40M %/part")
+        let session = try target.session(environment: ["SSH_CONNECTION": "2001:db8::7 50000 ::1 22"]).ready()
+        let (lanes, _) = try session.pool(.create("one.set", provider: provider))
+        let client = try LaneClient(provider, lanes)
+        _ = try client[0].persist(.inline, at: 4096, size: 1, data: [1])
+        client.shutDown()
+        try session.close()
+    }
+
+    // MARK: How many
+
+    /// As 1.12.1 grants them.
+    @Test(arguments: [(64, 16), (1024, 16), (.max, 16), (16, 16), (1, 1)] as [(UInt32, UInt32)])
+    func theSocketsProviderHasSixteenLanes(_ asked: UInt32, _ granted: UInt32) throws {
+        let target = try Target()
+        try target.addSet("one.set", "40M %/part")
+        let session = try target.session().ready()
+        let (lanes, _) = try session.pool(.create("one.set", lanes: asked))
+        #expect(lanes.laneCount == granted)
+        let client = try LaneClient(.sockets, lanes)
+        #expect(throws: (any Error).self) { try client.connectLane() }
+        _ = try client.lanes.last?.persist(.inline, at: 4096, size: 1, data: [1])
+        client.shutDown()
+        try session.close()
+    }
+
+    @Test(arguments: loopbackProviders, [(1, 1), (3, 3), (100, 8)] as [(UInt32, UInt32)])
+    func theConfigurationLimitsLanes(_ provider: Provider, _ counts: (limit: UInt32, granted: UInt32)) throws {
+        let target = try Target("max-lanes = \(counts.limit)")
+        try target.addSet("one.set", "40M %/part")
+        let session = try target.session().ready()
+        let (lanes, _) = try session.pool(.create("one.set", lanes: 8, provider: provider))
+        #expect(lanes.laneCount == counts.granted)
+        let client = try LaneClient(provider, lanes)
+        for lane in client.lanes { _ = try lane.persist(.inline, at: 4096, size: 1, data: [1]) }
+        client.shutDown()
+        try session.close()
+    }
+
+    /// Each lane takes some descriptors: an initiator that asks for very many gets what there is room for.
+    @Test func theLimitOnOpenFilesLimitsLanes() throws {
+        let target = try Target()
+        try target.addSet("one.set", "40M %/part")
+        let session = try target.session(command: ["/usr/bin/prlimit", "--nofile=100:100"]).ready()
+        let (lanes, _) = try session.pool(.create("one.set", lanes: .max, provider: .tcp))
+        #expect((1...36).contains(lanes.laneCount))
+        let client = try LaneClient(.tcp, lanes)
+        for lane in client.lanes { _ = try lane.persist(.inline, at: 4096, size: 1, data: [1]) }
+        client.shutDown()
+        try session.close()
+    }
+
+    @Test(arguments: loopbackProviders, [1, 2, 7, 64])
+    func anyNumberOfThreadsServes(_ provider: Provider, _ threads: Int) throws {
+        let target = try Target()
+        try target.addSet("one.set", "40M %/part")
+        let session = try target.session("--nthreads", "\(threads)").ready()
+        let (lanes, _) = try session.pool(.create("one.set", lanes: 5, provider: provider))
+        let client = try LaneClient(provider, lanes)
+        for _ in 0..<3 {
+            for lane in client.lanes { _ = try lane.persist(.inline, at: 4096, size: 1, data: [1]) }
+        }
+        client.shutDown()
+        try session.close()
+    }
+
+    // MARK: Strangers on the port
+
+    /// What connects to the port but is no lane disturbs nothing. Not so with libfabric's sockets provider, which takes
+    /// whatever it reads there for a message of its own.
+    @Test(arguments: [(.sockets, 0), (.tcp, 0), (.tcp, 1), (.tcp, 100), (.tcp, 65536)] as [(Provider, Int)])
+    func strangersDoNotDisturb(_ provider: Provider, _ byteCount: Int) throws {
+        let target = try Target()
+        try target.addSet("one.set", "40M %/part")
+        let session = try target.session().ready()
+        let (lanes, _) = try session.pool(.create("one.set", provider: provider))
+        var generator = SeededGenerator(seed: 5)
+        for _ in 0..<20 {
+            let stranger = try connectToLoopback(lanes.port)
+            try? writeAll(generator.bytes(byteCount), to: stranger.number)
+        }
+        let client = try LaneClient(provider, lanes)
+        for lane in client.lanes { _ = try lane.persist(.inline, at: 4096, size: 1, data: [1]) }
+        client.shutDown()
+        try session.close()
+    }
+}
+
+private let hasIPv6Loopback: Bool = {
+    let number = socket(AF_INET6, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+    guard number >= 0 else { return false }
+    defer { close(number) }
+    var address = sockaddr_in6()
+    address.sin6_family = sa_family_t(AF_INET6)
+    address.sin6_addr = in6addr_loopback
+    return withUnsafePointer(to: &address) { pointer in
+        pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+            bind(number, $0, socklen_t(MemoryLayout<sockaddr_in6>.size)) == 0
+        }
+    }
+}()
+
+/// The first of as many ports in a row that were free a moment ago.
+private func freePorts(_ count: UInt16) throws -> UInt16 {
+    for _ in 0..<100 {
+        let first = UInt16.random(in: 20000..<29000)
+        let taken = (0..<count).compactMap { try? TakenPort(first + $0) }
+        if taken.count == count { return first }
+    }
+    throw TestSupportError("no \(count) free ports in a row")
+}

@@ -1,0 +1,147 @@
+import Glibc
+import SystemSupport
+import TestSupport
+import Testing
+
+/// The program as an operator runs it, against the real daemon.
+@Suite(.serialized) struct RpmemctlTests {
+    /// A target on this machine, without ssh.
+    private final class Place {
+        let directory = TemporaryDirectory("rpmemctl")
+
+        init(partMebibytes: Int = 16) throws {
+            mkdir(directory.file("sets"), 0o700)
+            mkdir(directory.file("parts"), 0o700)
+            try write(
+                "PMEMPOOLSET\n\(partMebibytes)M \(directory.file("parts/part"))\n", to: directory.file("sets/a.set"))
+            try write(
+                "poolset-dir = \(directory.file("sets"))\nlog-file = \(directory.file("log"))\n",
+                to: directory.file("conf"))
+            try write(
+                """
+                #!/bin/sh
+                while [ $# -gt 0 ]; do
+                    case "$1" in
+                    -p) shift 2 ;;
+                    -*) shift ;;
+                    *) break ;;
+                    esac
+                done
+                shift
+                SSH_CONNECTION="127.0.0.1 1 127.0.0.1 2" exec /bin/sh -c "$*"
+
+                """, to: directory.file("ssh"), mode: 0o700)
+        }
+
+        func run(_ arguments: String...) throws -> (ending: ChildProcess.Ending?, output: String, errors: String) {
+            let process = try ChildProcess(
+                [Binaries.rpmemctl] + arguments,
+                environment: [
+                    "PATH": "/usr/bin:/bin", "RPMEM_SSH": directory.file("ssh"), "RPMEM_ENABLE_SOCKETS": "1",
+                    "RPMEM_ENABLE_VERBS": "0",
+                    "RPMEM_CMD": "\(Binaries.rpmemd) --config \(directory.file("conf"))",
+                ])
+            let output = try process.receive(1 << 20, within: 60_000)
+            return (try process.wait(), String(decoding: output, as: UTF8.self), process.errorText)
+        }
+
+        var hasPart: Bool { access(directory.file("parts/part"), F_OK) == 0 }
+    }
+
+    @Test(arguments: ["sockets", "tcp"])
+    func pingShowsEachStageAndLeavesNothing(provider: String) throws {
+        let place = try Place()
+        let (ending, output, errors) = try place.run(
+            "ping", "127.0.0.1", "a.set", "--size", "8", "--provider", provider)
+        #expect(ending == .exited(0), "\(errors)")
+        for stage in ["initial status", "CREATE answered", "lanes connected", "first persist", "read back", "CLOSE"] {
+            #expect(output.contains(stage))
+        }
+        #expect(output.contains("\(provider), GPSPM, 1 lane"))
+        #expect(!place.hasPart)
+    }
+
+    @Test func benchPrintsFiguresBesideTheFloor() throws {
+        let place = try Place()
+        let (ending, output, errors) = try place.run(
+            "bench", "127.0.0.1", "a.set", "--size", "8", "--provider", "tcp", "--count", "50", "--lanes", "1,2",
+            "--sizes", "64,10000", "--plot", place.directory.file("plot.svg"))
+        #expect(ending == .exited(0), "\(errors)")
+        let lines = output.split(separator: "\n")
+        #expect(lines.filter { $0.hasPrefix("persist relaxed") }.count == 4)
+        #expect(lines.filter { $0.hasPrefix("persist inline") }.count == 4)
+        #expect(lines.filter { $0.hasPrefix("flush relaxed") }.count == 4)
+        #expect(lines.filter { $0.hasPrefix("read") }.count == 4)
+        #expect(lines.contains { $0.contains("floor") && $0.contains("ratio") })
+        let plot = String(
+            decoding: try readFile(Descriptor.open(place.directory.file("plot.svg"), O_RDONLY), limit: 1 << 20),
+            as: UTF8.self)
+        #expect(plot.hasPrefix("<svg ") && plot.hasSuffix("</svg>\n"))
+        #expect(plot.split(separator: "\n").filter { $0.hasPrefix("<polyline") }.count == 22)
+        #expect(!place.hasPart)
+    }
+
+    @Test func benchPrintsJSON() throws {
+        let place = try Place()
+        let (ending, output, errors) = try place.run(
+            "bench", "127.0.0.1", "a.set", "--size", "8", "--provider", "tcp", "--count", "20", "--lanes", "1",
+            "--sizes", "64", "--operations", "persist", "--modes", "inline", "--json")
+        #expect(ending == .exited(0), "\(errors)")
+        for key in ["\"figures\"", "\"floorNanoseconds\"", "\"ratio\"", "\"p99.9\"", "\"mode\" : \"inline\""] {
+            #expect(output.contains(key))
+        }
+    }
+
+    @Test func poolOfSomebodyElseIsRefusedAndKept() throws {
+        let place = try Place()
+        let hello = try ChildProcess(
+            [Binaries.hello, "127.0.0.1", "a.set", "--size", "8"],
+            environment: [
+                "PATH": "/usr/bin:/bin", "RPMEM_SSH": place.directory.file("ssh"), "RPMEM_ENABLE_SOCKETS": "1",
+                "RPMEM_ENABLE_VERBS": "0", "RPMEM_CMD": "\(Binaries.rpmemd) --config \(place.directory.file("conf"))",
+            ])
+        _ = try hello.receive(1 << 16, within: 30_000)
+        #expect(try hello.wait() == .exited(0), "\(hello.errorText)")
+        let (ending, _, errors) = try place.run("bench", "127.0.0.1", "a.set", "--size", "8")
+        #expect(ending != .exited(0))
+        #expect(errors.contains("holds a pool that rpmemctl did not make"))
+        #expect(place.hasPart)
+    }
+
+    @Test func missingPoolSetIsNamed() throws {
+        let place = try Place()
+        let (ending, _, errors) = try place.run("ping", "127.0.0.1", "none.set", "--size", "8")
+        #expect(ending != .exited(0))
+        #expect(errors.contains("none.set"))
+    }
+
+    @Test(
+        arguments: [
+            ["ping", "127.0.0.1"], ["ping", "", "a.set"], ["ping", "127.0.0.1", "a.set", "--size", "1"],
+            ["ping", "127.0.0.1", "a.set", "--lanes", "0"], ["ping", "127.0.0.1", "a.set", "--provider", "psm"],
+            ["bench", "127.0.0.1", "a.set", "--sizes", "64,x"], ["bench", "127.0.0.1", "a.set", "--sizes", "0"],
+            ["bench", "127.0.0.1", "a.set", "--lanes", "2000"], ["bench", "127.0.0.1", "a.set", "--count", "0"],
+            ["bench", "127.0.0.1", "a.set", "--size", "8", "--sizes", "8388608"],
+        ])
+    func wrongUsageIsRefused(arguments: [String]) throws {
+        let process = try ChildProcess([Binaries.rpmemctl] + arguments, environment: [:])
+        _ = try process.receive(1 << 16)
+        #expect(try process.wait() == .exited(64))
+        #expect(process.errorText.contains("Error:"))
+    }
+
+    @Test func manualPageHasEveryOption() throws {
+        let page = try readFile(
+            Descriptor.open("\(Binaries.packageDirectory)/man/rpmemctl.1", O_RDONLY), limit: 1 << 20)
+        let text = String(decoding: page, as: UTF8.self).split(separator: "\\").joined()
+        for command in ["ping", "bench"] {
+            let process = try ChildProcess([Binaries.rpmemctl, "help", command], environment: [:])
+            let help = String(decoding: try process.receive(1 << 16), as: UTF8.self)
+            let options = help.split(whereSeparator: { " \n[]()".contains($0) }).filter { $0.hasPrefix("--") }
+            #expect(options.count >= 3)
+            for option in Set(options) where option != "--help" && option != "--version" {
+                #expect(text.contains(option), "\(option) of \(command)")
+            }
+        }
+    }
+}
