@@ -24,8 +24,12 @@ static int entries(const char *path) {
     return count;
 }
 
-// Threads other than this one that take signals.
+// Threads other than this one that take signals, those for their own faults aside: blocked, these would kill the host
+// before its handlers hear of them.
 static int listeners(void) {
+    unsigned long long own = 0;
+    const int faults[] = {SIGBUS, SIGSEGV, SIGILL, SIGFPE, SIGTRAP, SIGSYS};
+    for (size_t index = 0; index < sizeof faults / sizeof *faults; index++) own |= 1ULL << (faults[index] - 1);
     DIR *directory = opendir("/proc/self/task");
     CHECK(directory != NULL);
     int count = 0;
@@ -40,7 +44,7 @@ static int listeners(void) {
         }
         // All but SIGKILL, SIGSTOP, and the two that glibc keeps for itself. A thread that is just ending shows nothing,
         // not even this program's handlers.
-        if (caught != 0 && (blocked | 1ULL << (SIGKILL - 1) | 1ULL << (SIGSTOP - 1) | 3ULL << 31) != ~0ULL) count++;
+        if (caught != 0 && (blocked | own | 1ULL << (SIGKILL - 1) | 1ULL << (SIGSTOP - 1) | 3ULL << 31) != ~0ULL) count++;
         if (file) fclose(file);
     }
     closedir(directory);
