@@ -169,6 +169,8 @@ package final class InBandServer {
         case .failed(let identity, let error):
             let lane = identity.flatMap(lane)
             if let lane, connected.remove(lane) != nil { return .laneClosed(lane) }
+            // About something that is no lane (yet): whoever knocked has not got in, and must not end the session.
+            if identity != nil, lane == nil { return .laneRefused(from: nil, reason: "\(error)") }
             return .laneFailed(lane, error)
         }
     }

@@ -279,8 +279,7 @@ package final class TargetSession {
             }
         return InBandOffer(
             provider: request.provider,
-            address: settings.inBandAddress.value ?? environment.local
-                ?? Self.loopback,
+            address: settings.inBandAddress.value ?? environment.local ?? Self.loopback,
             ports: settings.portRange.value, requestedLanes: request.laneCount,
             laneLimit: settings.maxLanes.value.map(Int.init), inlineCapacity: Int(request.inlineSize),
             region: UnsafeMutableRawBufferPointer(start: pool.base, count: size), method: method,
@@ -322,6 +321,12 @@ package final class TargetSession {
 
     private func close(_ flags: CloseFlags) throws(SystemCallError) -> End? {
         log.info("CLOSE request\(flags.contains(.remove) ? ", removing the pool" : "")")
+        if case .open(let open) = state, let end = open.lanes.workerEnd {
+            // A worker gave up while CLOSE was on its way: something may have stayed unpersisted.
+            log.error(Self.words(for: end, in: open.pool))
+            try answer(.refused(.close, .fatal))
+            return .failed
+        }
         // The answer says that the pool is closed, so it comes last.
         let clean = release(removing: flags.contains(.remove))
         state = .ended
