@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// What a person sees who types `rpmemd`.
-@Suite(.timeLimit(.minutes(2))) struct CommandLineTests {
+@Suite struct CommandLineTests {
     private func run(_ arguments: [String], on target: Target) throws -> (output: String, error: String, status: Int32?)
     {
         let session = try target.session(with: [Binaries.rpmemd] + arguments)

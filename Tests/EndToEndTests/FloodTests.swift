@@ -8,7 +8,7 @@ import Testing
 
 /// Rubbish on standard input, thousands of times: the daemon never crashes, and never takes more memory than a session
 /// without lanes needs.
-@Suite(.serialized, .timeLimit(.minutes(10))) struct FloodTests {
+@Suite(.serialized) struct FloodTests {
     /// Bytes of address space a daemon gets; libfabric and its threads take a sixth of it.
     private static let addressSpace: UInt64 = 1 << 30
 

@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// Where lanes are listened for, how many there are, and who gets them.
-@Suite(.timeLimit(.minutes(5))) struct InBandTests {
+@Suite struct InBandTests {
     // MARK: Who
 
     /// As if the session came from elsewhere, over ssh: lanes are listened for on the address at which it arrived.

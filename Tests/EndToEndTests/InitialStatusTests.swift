@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Whatever keeps a session from starting is told the initiator in the first four bytes, and the person in words.
-@Suite(.timeLimit(.minutes(2))) struct InitialStatusTests {
+@Suite struct InitialStatusTests {
     @Test(arguments: [
         (["--no-such-option"], "no-such-option"), (["--log-level"], "log-level"), (["--log-level", "loud"], "loud"),
         (["--max-lanes", "0"], "max-lanes"), (["surplus"], "surplus"), (["-x"], "x"),

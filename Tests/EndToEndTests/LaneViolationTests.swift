@@ -6,7 +6,7 @@ import Testing
 
 /// A peer that breaks the in-band protocol loses its session, with one line that says why; another session of the same
 /// program beside it does not notice.
-@Suite(.timeLimit(.minutes(5))) struct LaneViolationTests {
+@Suite struct LaneViolationTests {
     /// A request that must not be served.
     struct Violation: Sendable, CustomTestStringConvertible {
         var testDescription: String

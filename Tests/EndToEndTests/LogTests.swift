@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// What an operator finds in the log.
-@Suite(.timeLimit(.minutes(2))) struct LogTests {
+@Suite struct LogTests {
     private static let levels = ["err", "warn", "notice", "info", "debug"]
 
     /// A session that has something to say at every level.

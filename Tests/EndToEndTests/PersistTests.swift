@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// Persist requests of every kind on the lanes of a real daemon; what was answered is on the part files.
-@Suite(.timeLimit(.minutes(5))) struct PersistTests {
+@Suite struct PersistTests {
     @Test(arguments: loopbackProviders, [1, 16] as [UInt32])
     func everyKindOfRequest(_ provider: Provider, _ laneCount: UInt32) throws {
         let target = try Target()

@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// `rpmemd --remove` as `rpmem_remove` runs it: nothing on standard output, and an errno for an exit status.
-@Suite(.timeLimit(.minutes(2))) struct RemoveTests {
+@Suite struct RemoveTests {
     /// Runs it to its end.
     private func remove(
         _ set: String, _ options: String..., on target: Target

@@ -4,7 +4,7 @@ import Testing
 
 /// Sessions that PMDK 1.12.1's initiator and target had, with the daemon in the target's place: what it says has to be
 /// the same, byte for byte. `Tests/Vectors/README.md` says how each session was set up.
-@Suite(.timeLimit(.minutes(3))) struct ReplayTests {
+@Suite struct ReplayTests {
     /// The three sessions on one pool, in the order in which they were captured.
     @Test func createOpenAndSetAttributes() throws {
         let target = try Target()

@@ -6,7 +6,7 @@ import Testing
 
 /// What ends a session from outside, at every stage of it: the daemon exits by itself, and leaves no lock, no half-made
 /// pool and no pool marked as open.
-@Suite(.timeLimit(.minutes(5))) struct SessionEndTests {
+@Suite struct SessionEndTests {
     /// How the world ends a session.
     enum Cause: Sendable, CaseIterable {
         case endOfInput, terminate, interrupt, hangUp

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// Requests in states that they don't fit: answered, and the session ends as cleanly as after CLOSE.
-@Suite(.timeLimit(.minutes(3))) struct StateTests {
+@Suite struct StateTests {
     @Test(arguments: [RequestKind.setAttributes, .close]) func beforeAPoolIsOpen(_ kind: RequestKind) throws {
         let session = try Target().session().ready()
         let request = kind == .close ? Request.close(.remove) : .setAttributes(.sample)

@@ -7,7 +7,7 @@ import Testing
 
 /// Every status of the protocol, provoked: an answer of the right shape, one line that says why, an exit status other
 /// than 0, and nothing changed on disk.
-@Suite(.timeLimit(.minutes(3))) struct StatusTests {
+@Suite struct StatusTests {
     /// What is done to a target, what it is asked for, and what has to come of it.
     struct Case: Sendable, CustomTestStringConvertible {
         var testDescription: String
