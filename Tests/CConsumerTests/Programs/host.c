@@ -24,14 +24,15 @@ static int entries(const char *path) {
     return count;
 }
 
-// Threads other than this one that take signals, those for their own faults aside: blocked, these would kill the host
-// before its handlers hear of them.
+// Threads other than this one that take signals.
 static int listeners(void) {
-    unsigned long long own = 0;
-    const int faults[] = {SIGBUS, SIGSEGV, SIGILL, SIGFPE, SIGTRAP, SIGSYS};
-    for (size_t index = 0; index < sizeof faults / sizeof *faults; index++) own |= 1ULL << (faults[index] - 1);
     DIR *directory = opendir("/proc/self/task");
     CHECK(directory != NULL);
+    // Those that cannot be blocked, the two that glibc keeps for itself, and those of a thread's own faults.
+    static const int exempt_signals[] = {
+        SIGKILL, SIGSTOP, 32, 33, SIGBUS, SIGSEGV, SIGILL, SIGFPE, SIGTRAP, SIGSYS};
+    unsigned long long exempt = 0;
+    for (size_t i = 0; i < sizeof exempt_signals / sizeof exempt_signals[0]; i++) exempt |= 1ULL << (exempt_signals[i] - 1);
     int count = 0;
     for (struct dirent *entry; (entry = readdir(directory));) {
         if (atoi(entry->d_name) == 0 || atoi(entry->d_name) == getpid()) continue;
@@ -42,9 +43,8 @@ static int listeners(void) {
         while (file && fgets(line, sizeof line, file)) {
             if (sscanf(line, "SigBlk: %llx", &blocked) != 1) sscanf(line, "SigCgt: %llx", &caught);
         }
-        // All but SIGKILL, SIGSTOP, and the two that glibc keeps for itself. A thread that is just ending shows nothing,
-        // not even this program's handlers.
-        if (caught != 0 && (blocked | own | 1ULL << (SIGKILL - 1) | 1ULL << (SIGSTOP - 1) | 3ULL << 31) != ~0ULL) count++;
+        // A thread that is just ending shows nothing, not even this program's handlers.
+        if (caught != 0 && (blocked | exempt) != ~0ULL) count++;
         if (file) fclose(file);
     }
     closedir(directory);
