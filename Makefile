@@ -26,6 +26,7 @@ test-deps: deps
 release: deps
 	$(SWIFT) build $(RELEASE_FLAGS) --product rpmemd
 	$(SWIFT) build $(RELEASE_FLAGS) --product rpmem-hello
+	$(SWIFT) build $(RELEASE_FLAGS) --product rpmem-fibonacci
 	$(SWIFT) build $(RELEASE_FLAGS) --product rpmemctl
 	$(SWIFT) build $(RELEASE_FLAGS) --disable-local-rpath --product rpmem
 

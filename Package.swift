@@ -15,6 +15,7 @@ let package = Package(
     products: [
         .executable(name: "rpmemd", targets: ["rpmemd"]),
         .executable(name: "rpmem-hello", targets: ["rpmem-hello"]),
+        .executable(name: "rpmem-fibonacci", targets: ["rpmem-fibonacci"]),
         .executable(name: "rpmemctl", targets: ["rpmemctl"]),
         .library(name: "RpmemInitiator", targets: ["RpmemInitiator"]),
         // librpmem.so.1 for C programs.
@@ -82,6 +83,12 @@ let package = Package(
             dependencies: [
                 "RpmemInitiator", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: strict),
+        .executableTarget(
+            name: "rpmem-fibonacci",
+            dependencies: [
+                "CPmem", "RpmemInitiator", "RpmemProtocol",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ], swiftSettings: strict),
 
         // Captured vectors (Tests/Vectors), temporary directories, child processes, a loopback sshd.
         .target(
@@ -109,7 +116,8 @@ let package = Package(
             name: "RpmemInitiatorTests", dependencies: ["RpmemInitiator", "TestSupport"], swiftSettings: strict),
         // C programs, and Debian's own, on librpmem.so.1; built as a product, since its linker settings must not get in here.
         .testTarget(
-            name: "CConsumerTests", dependencies: ["SystemSupport", "TestSupport", "rpmemd", "rpmem-hello"],
+            name: "CConsumerTests",
+            dependencies: ["SystemSupport", "TestSupport", "rpmemd", "rpmem-hello", "rpmem-fibonacci"],
             exclude: ["Programs"],
             swiftSettings: strict),
         .testTarget(
