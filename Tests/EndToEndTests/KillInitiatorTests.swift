@@ -7,7 +7,7 @@ import Testing
 
 /// An initiator that is killed before, while and after its lanes connect: two hundred times in all. Each time the daemon
 /// ends by itself, no part stays locked, and no pool is left half-made.
-@Suite(.timeLimit(.minutes(30))) struct KillInitiatorTests {
+@Suite(.blocking, .timeLimit(.minutes(30))) struct KillInitiatorTests {
     @Test(arguments: loopbackProviders, 0..<5) func killed(_ provider: Provider, _ seed: UInt64) throws {
         try killInitiators(15, provider, Reach(.script), seed: 80 + seed)
     }
