@@ -109,7 +109,7 @@ let package = Package(
         .testTarget(
             name: "RpmemTargetTests",
             dependencies: [
-                "CFabric", "PersistentMemory", "PoolSets", "RpmemProtocol", "RpmemTarget", "SystemSupport",
+                "CFabric", "CLinux", "PersistentMemory", "PoolSets", "RpmemProtocol", "RpmemTarget", "SystemSupport",
                 "TestSupport",
             ], swiftSettings: strict),
         .testTarget(

@@ -23,8 +23,11 @@ package final class CompletionQueue {
     deinit { close(pointer) }
 
     /// Ends a wait in `fi_cq_sread` on another thread, or the next one when there is none.
-    package func wake() {
-        _ = fi_cq_signal(pointer)
+    package func wake() { Self.wake(pointer) }
+
+    /// See ``wake()``.
+    package static func wake(_ queue: UnsafeMutablePointer<fid_cq>) {
+        _ = fi_cq_signal(queue)
     }
 
     /// The reason for an FI_EAVAIL, and the context of the operation that failed.

@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// What an open pool costs while nobody uses it.
-@Suite(.serialized, .timeLimit(.minutes(30))) struct DataIdleTests {
+@Suite(.blocking, .serialized, .timeLimit(.minutes(30))) struct DataIdleTests {
     /// The daemon's own threads sleep; a provider's may not (`sockets` polls, and is told by name).
     @Test(arguments: loopbackProviders, [1, 4]) func noThreadWakesUp(_ provider: Provider, _ lanes: Int) throws {
         let reach = try Reach()

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Many lanes at once, a thread on each, on ranges of their own that lie side by side and across parts.
-@Suite(.serialized, .timeLimit(.minutes(30))) struct DataLanesTests {
+@Suite(.blocking, .serialized, .timeLimit(.minutes(30))) struct DataLanesTests {
     @Test(arguments: loopbackProviders, [1, 16])
     func lanesAtOnce(_ provider: Provider, _ lanes: Int) throws {
         let reach = try Reach()

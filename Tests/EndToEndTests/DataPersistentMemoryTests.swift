@@ -5,7 +5,7 @@ import Testing
 
 /// Ordinary files that libpmem is told to take for persistent memory: cache lines are flushed instead of pages synced,
 /// and the Appliance Persistency Method can be had.
-@Suite(.serialized, .timeLimit(.minutes(30))) struct DataPersistentMemoryTests {
+@Suite(.blocking, .serialized, .timeLimit(.minutes(30))) struct DataPersistentMemoryTests {
     @Test(arguments: loopbackProviders, PersistMethod.allCases)
     func flushAndDrain(_ provider: Provider, _ method: PersistMethod) throws {
         let reach = try Reach()

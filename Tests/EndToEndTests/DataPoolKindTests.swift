@@ -6,7 +6,7 @@ import Testing
 
 /// A pool's whole life: created, replicated to by every call, read back, its attributes changed, closed, opened again,
 /// removed; and at each end what lies on the part files.
-@Suite(.timeLimit(.minutes(30))) struct DataPoolKindTests {
+@Suite(.blocking, .timeLimit(.minutes(30))) struct DataPoolKindTests {
     @Test(arguments: loopbackProviders, PoolKind.allCases)
     func wholeLife(_ provider: Provider, _ kind: PoolKind) throws {
         try liveThrough(provider, kind, Reach(.script))

@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// More than one session on a target.
-@Suite(.timeLimit(.minutes(30))) struct DataSessionsTests {
+@Suite(.blocking, .timeLimit(.minutes(30))) struct DataSessionsTests {
     @Test(arguments: loopbackProviders) func twoPoolsAtOnce(_ provider: Provider) throws {
         let reach = try Reach()
         let options = reach.options(provider)

@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// Long transfers, and large pools.
-@Suite(.serialized, .timeLimit(.minutes(30))) struct DataSizesTests {
+@Suite(.blocking, .serialized, .timeLimit(.minutes(30))) struct DataSizesTests {
     /// 24 MiB in one call, of each kind, and back in one.
     @Test(arguments: loopbackProviders) func longTransfers(_ provider: Provider) throws {
         let reach = try Reach()

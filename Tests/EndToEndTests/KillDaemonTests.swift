@@ -8,7 +8,7 @@ import Testing
 
 /// A daemon that dies, is told to end, or hangs while ranges are made persistent: what was acknowledged is on the part
 /// files, and the initiator's calls come back.
-@Suite(.serialized, .timeLimit(.minutes(30))) struct KillDaemonTests {
+@Suite(.blocking, .serialized, .timeLimit(.minutes(30))) struct KillDaemonTests {
     @Test(arguments: loopbackProviders) func killed(_ provider: Provider) throws {
         try loseDaemons(by: SIGKILL, rounds: 20, provider, Reach(.script))
     }

@@ -4,7 +4,7 @@ import Testing
 
 /// The example program, as the README has it, over a real sshd.
 @Suite(
-    .timeLimit(.minutes(30)),
+    .blocking, .timeLimit(.minutes(30)),
     .enabled(if: LoopbackSSHD.unavailableReason == nil, Comment(rawValue: LoopbackSSHD.unavailableReason ?? "")))
 struct SSHHelloTests {
     @Test(arguments: loopbackProviders.map(\.name)) func threeGreetings(_ provider: String) throws {

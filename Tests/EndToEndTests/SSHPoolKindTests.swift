@@ -5,7 +5,7 @@ import Testing
 /// The life of each kind of pool over a real sshd, with its shell, its environment, and a process in between that
 /// forwards all bytes.
 @Suite(
-    .timeLimit(.minutes(30)),
+    .blocking, .timeLimit(.minutes(30)),
     .enabled(if: LoopbackSSHD.unavailableReason == nil, Comment(rawValue: LoopbackSSHD.unavailableReason ?? "")))
 struct SSHPoolKindTests {
     @Test(arguments: loopbackProviders, PoolKind.allCases)

@@ -227,7 +227,7 @@ package final class InBandServer {
         for (number, queue) in completionQueues.enumerated() {
             do throws(SystemCallError) {
                 workers.append(
-                    try PersistWorker(number: number, completions: queue, context: context) { end in
+                    try PersistWorker(number: number, queue: queue.pointer, context: context) { end in
                         ends.value.withLock { if $0 == nil { $0 = end } }
                         // The descriptor lives until the workers are joined.
                         var one: UInt64 = 1

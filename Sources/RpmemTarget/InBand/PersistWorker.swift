@@ -341,9 +341,9 @@ struct PersistLoop: ~Copyable {
     }
 }
 
-/// A thread that runs a ``PersistLoop`` on a completion queue of its own.
+/// A thread that runs a ``PersistLoop`` on a completion queue.
 final class PersistWorker {
-    let completions: CompletionQueue
+    private let queue: UnsafeMutablePointer<fid_cq>
     private let thread: ThreadBox
     private let stop: UnsafeMutablePointer<Atomic<Bool>>
     /// Set by the thread once it waits for nothing any more.
@@ -352,20 +352,21 @@ final class PersistWorker {
     /// Starts to serve.
     ///
     /// - Parameters:
-    ///   - context: Must stay valid until ``finish()`` returned.
+    ///   - queue: Where the lanes' completions arrive; must stay valid until ``finish()`` returned.
+    ///   - context: Likewise.
     ///   - onEnd: Called on the worker's thread when it stops serving for a reason of its own.
     init(
-        number: Int, completions: CompletionQueue, context: PersistContext,
+        number: Int, queue: UnsafeMutablePointer<fid_cq>, context: PersistContext,
         onEnd: @escaping @Sendable (WorkerEnd) -> Void
     ) throws(SystemCallError) {
-        self.completions = completions
+        self.queue = queue
         let stop = UnsafeMutablePointer<Atomic<Bool>>.allocate(capacity: 1)
         stop.initialize(to: Atomic(false))
         self.stop = stop
         let hasStopped = UnsafeMutablePointer<Atomic<Bool>>.allocate(capacity: 1)
         hasStopped.initialize(to: Atomic(false))
         self.hasStopped = hasStopped
-        let start = WorkerStart(context: context, queue: completions.pointer, stop: stop, hasStopped: hasStopped)
+        let start = WorkerStart(context: context, queue: queue, stop: stop, hasStopped: hasStopped)
         do throws(SystemCallError) {
             thread = ThreadBox(
                 try NamedThread(name: "persist-\(number)") {
@@ -388,7 +389,7 @@ final class PersistWorker {
         var pause: UInt32 = 200
         while !hasStopped.pointee.load(ordering: .acquiring) {
             // More than once: libfabric 1.17 forgets a wake-up that comes between its last look for one and its sleep.
-            completions.wake()
+            CompletionQueue.wake(queue)
             usleep(pause)
             pause = min(pause * 2, 50_000)
         }

@@ -1,0 +1,68 @@
+import Glibc
+import Synchronization
+import Testing
+
+extension Trait where Self == BlockingTrait {
+    /// For suites whose tests wait in system calls: their bodies run on threads set aside for that. Swift Testing's own
+    /// are as many as there are CPUs, and every test that has to wait for one of them has its time limit running.
+    static var blocking: Self { BlockingTrait() }
+}
+
+struct BlockingTrait: SuiteTrait, TestTrait, TestScoping {
+    var isRecursive: Bool { true }
+
+    func provideScope(
+        for test: Test, testCase: Test.Case?, performing function: @Sendable () async throws -> Void
+    ) async throws {
+        try await withTaskExecutorPreference(BlockingThreads.shared) { try await function() }
+    }
+}
+
+/// Threads that tests may block; they come and go with what there is to do.
+private final class BlockingThreads: TaskExecutor {
+    static let shared = BlockingThreads()
+
+    /// Tests that run at the same time. More than CPUs: most of what they wait for sleeps too.
+    private static let limit = 4
+
+    private struct Work {
+        var jobs: [UnownedJob] = []
+        var threads = 0
+    }
+    private let work = Mutex(Work())
+
+    func enqueue(_ job: consuming ExecutorJob) {
+        let job = UnownedJob(job)
+        let needsThread = work.withLock { work in
+            work.jobs.append(job)
+            if work.threads == Self.limit { return false }
+            work.threads += 1
+            return true
+        }
+        guard needsThread else { return }
+        var thread = pthread_t()
+        let result = pthread_create(
+            &thread, nil,
+            { _ in
+                BlockingThreads.shared.run()
+                return nil
+            }, nil)
+        if result != 0 { fatalError("pthread_create: \(String(cString: strerror(result)))") }
+        pthread_detach(thread)
+    }
+
+    private func run() {
+        while let job = next() { job.runSynchronously(on: asUnownedTaskExecutor()) }
+    }
+
+    /// nil when there is nothing to do: the thread that asked is over then.
+    private func next() -> UnownedJob? {
+        work.withLock { work in
+            if work.jobs.isEmpty {
+                work.threads -= 1
+                return nil
+            }
+            return work.jobs.removeFirst()
+        }
+    }
+}
