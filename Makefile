@@ -1,5 +1,5 @@
 # `make demo` and `make test` do everything on a fresh Debian 12 with the Swift toolchain, apt packages included.
-.PHONY: all deps test-deps demo test unit release hot-path lint format examples install install-library clean
+.PHONY: all deps test-deps demo demo-programs library test unit release hot-path lint format examples install install-library clean
 
 SWIFT ?= swift
 DESTDIR ?=
@@ -23,20 +23,25 @@ deps:
 test-deps: deps
 	@config/install-packages $(TEST_PACKAGES)
 
-release: deps
+release: demo-programs library
+	$(SWIFT) build $(RELEASE_FLAGS) --product rpmemctl
+	$(SWIFT) build $(RELEASE_FLAGS) --product rpmem-fibonacci
+
+# What the demo shows, and no more: it is what somebody new waits for.
+demo-programs: deps
 	$(SWIFT) build $(RELEASE_FLAGS) --product rpmemd
 	$(SWIFT) build $(RELEASE_FLAGS) --product rpmem-hello
-	$(SWIFT) build $(RELEASE_FLAGS) --product rpmem-fibonacci
-	$(SWIFT) build $(RELEASE_FLAGS) --product rpmemctl
+
+library: deps
 	$(SWIFT) build $(RELEASE_FLAGS) --disable-local-rpath --product rpmem
 
 # The examples in C, against the library in the build directory.
-examples: release
+examples: library
 	ln -sf librpmem.so $(BUILD)/librpmem.so.1
 	$(MAKE) -C examples OUT=$(CURDIR)/$(BUILD)/examples LIBRPMEM_CFLAGS=-I$(CURDIR)/Sources/librpmem/include \
 	    LIBRPMEM_LIBS="-L$(CURDIR)/$(BUILD) -lrpmem"
 
-demo: examples
+demo: demo-programs examples
 	@demo/run $(CURDIR)/$(BUILD)
 
 # The tests drive the release daemon: it is what gets installed. One at a time: many of them start processes or wait in
