@@ -46,7 +46,7 @@ demo: demo-programs examples
 
 # The tests drive the release daemon: it is what gets installed. One at a time: many of them start processes or wait in
 # libfabric, and would only take the CPUs from each other.
-test: test-deps release hot-path
+test: test-deps examples hot-path
 	RPMEMD_BINARY=$(CURDIR)/$(BUILD)/rpmemd RPMEM_LIBRARY=$(CURDIR)/$(BUILD)/librpmem.so \
 	    $(SWIFT) test --disable-xctest --no-parallel
 
