@@ -237,6 +237,45 @@ import Testing
         client.shutDown()
         try session.close()
     }
+
+    /// Somebody who begins a message and never ends it: libfabric's sockets provider waits for the rest. The session
+    /// ends all the same.
+    @Test(arguments: loopbackProviders, SessionEndTests.Cause.allCases)
+    func aStrangerWhoNeverFinishes(_ provider: Provider, _ cause: SessionEndTests.Cause) throws {
+        let target = try Target()
+        try target.addSet("one.set", "40M %/part")
+        try target.makePool("one.set")
+        let session = try target.session().ready()
+        let (lanes, _) = try session.pool(.open("one.set", provider: provider))
+        let stranger = try connectToLoopback(lanes.port)
+        try writeAll([1], to: stranger.number)
+        // Taken by the provider now, or just when the session ends.
+        usleep(cause == .terminate ? 0 : 20_000)
+        cause.happen(to: session)
+        try session.expectEnd(1)
+        #expect(try !target.isDirty("part"))
+        #expect(try target.isUnlocked("part"))
+        _ = stranger
+    }
+
+    /// The same while the last lane connects, and the listener is to be closed.
+    @Test(arguments: loopbackProviders) func aStrangerWhoComesWithTheLastLane(_ provider: Provider) throws {
+        let target = try Target()
+        try target.addSet("one.set", "40M %/part")
+        let session = try target.session().ready()
+        let (lanes, _) = try session.pool(.create("one.set", lanes: 2, provider: provider))
+        let client = try LaneClient(provider, lanes, lanes: 1)
+        let stranger = try connectToLoopback(lanes.port)
+        try writeAll([1], to: stranger.number)
+        // With the sockets provider the stranger keeps the lane out.
+        let connected = try? LaneClient(provider, lanes, lanes: 1, within: 1000)
+        _ = try client[0].persist(.inline, at: 4096, size: 1, data: [1])
+        #expect(connected != nil || provider == .sockets)
+        client.shutDown()
+        connected?.shutDown()
+        try session.close()
+        _ = stranger
+    }
 }
 
 private let hasIPv6Loopback: Bool = {

@@ -21,16 +21,19 @@ final class LaneClient {
 
     /// Connects lanes, one after the other.
     ///
-    /// - Parameter lanes: How many; as many as were granted when nil.
-    init(_ provider: Provider, at address: String = "127.0.0.1", _ attributes: InBandAttributes, lanes: Int? = nil)
-        throws
-    {
+    /// - Parameters:
+    ///   - lanes: How many; as many as were granted when nil.
+    ///   - milliseconds: For each.
+    init(
+        _ provider: Provider, at address: String = "127.0.0.1", _ attributes: InBandAttributes, lanes: Int? = nil,
+        within milliseconds: UInt64 = 20_000
+    ) throws {
         info = try FabricInfo.query(
             provider: provider.name, node: address, service: "\(attributes.port)", listening: false)
         domain = try FabricDomain(info)
         events = LaneEvents(try EventQueue(in: domain))
         self.attributes = attributes
-        for _ in 0..<(lanes ?? Int(attributes.laneCount)) { try connectLane() }
+        for _ in 0..<(lanes ?? Int(attributes.laneCount)) { try connectLane(within: milliseconds) }
     }
 
     subscript(lane: Int) -> Lane { lanes[lane] }
@@ -38,14 +41,14 @@ final class LaneClient {
     /// Connects one more lane.
     ///
     /// - Throws: A ``FabricError`` when the target does not take it.
-    func connectLane() throws {
+    func connectLane(within milliseconds: UInt64 = 20_000) throws {
         let lane = try Lane(UInt32(lanes.count), info: info, domain: domain, events: events, attributes)
         try lane.endpoint.connect(to: info)
-        let deadline = Deadline.after(milliseconds: 20_000)
+        let deadline = Deadline.after(milliseconds: milliseconds)
         while !events.connected.contains(lane.endpoint.identity) {
             if let error = events.ended[lane.endpoint.identity] { throw error }
             if deadline.hasPassed { throw TestSupportError("a lane neither connects nor fails") }
-            try events.take(until: .after(milliseconds: 1000))
+            try events.take(until: min(deadline, .after(milliseconds: 1000)))
         }
         lanes.append(lane)
     }

@@ -186,7 +186,7 @@ import Testing
         try target.addSet("one.set", "40M %/one")
         try target.makePool("one.set")
         var generator = SeededGenerator(seed: 23)
-        for _ in 0..<25 {
+        for _ in 0..<12 {
             let session = try target.session().ready()
             let (lanes, _) = try session.pool(.open("one.set", provider: provider))
             let client = try LaneClient(provider, lanes)

@@ -95,6 +95,11 @@ package final class InBandServer {
     private let firstEnd = FirstWorkerEnd()
 
     private var passive: PassiveEndpoint?
+    /// The end of the listener where that can take long, see ``stopListening()``.
+    private var listenerEnd: NamedThread?
+    /// Signalled at that end; outlives the thread.
+    private var listenerClosed: WakeUp?
+    private let provider: Provider
     private var endpoints: [Endpoint] = []
     private var connected: Set<Int> = []
     private var everConnected = 0
@@ -120,6 +125,7 @@ package final class InBandServer {
         do throws(SystemCallError) { workerStopped = try WakeUp() } catch {
             throw FabricError(error.call, code: error.errno.rawValue)
         }
+        provider = offer.provider
         peerRule = offer.peerRule
         context = PersistContext(
             regionBase: UInt64(UInt(bitPattern: offer.region.baseAddress)), regionSize: UInt64(offer.region.count),
@@ -176,18 +182,64 @@ package final class InBandServer {
     }
 
     /// Refuses lanes from now on.
+    ///
+    /// The sockets provider closes a listener only once every message that somebody has begun to send to its port is
+    /// complete: for that a thread of its own waits, no longer than until ``shutDown()``.
     package func stopListening() {
+        guard passive != nil else { return }
+        guard provider == .sockets, let end = try? WakeUp() else {
+            passive = nil
+            return
+        }
+        let listener = PassedOn(passive)
         passive = nil
+        let signal = end.descriptor.number
+        listenerClosed = consume end
+        listenerEnd = try? NamedThread(name: "listener-end") {
+            listener.value = nil
+            // The descriptor lives until the thread is joined.
+            var one: UInt64 = 1
+            _ = write(signal, &one, 8)
+        }
+        // Nearly always there is nothing to wait for, and the port is closed when this returns.
+        _ = isListenerClosed(within: 200)
     }
 
     /// Ends all lanes and stops the workers: after this the peer reaches no byte of the pool. Idempotent.
     package func shutDown() {
+        if provider == .sockets { hangUpOnCallers() }
         stopListening()
+        if let thread = listenerEnd.take() {
+            // Again for those who came in meanwhile.
+            while !isListenerClosed(within: 10) { hangUpOnCallers() }
+            thread.join()
+        }
         for endpoint in endpoints { endpoint.shutDown() }
         for worker in workers { worker.finish() }
         workers = []
         endpoints = []
         connected = []
+    }
+
+    private func isListenerClosed(within milliseconds: UInt64) -> Bool {
+        let deadline = Deadline.after(milliseconds: milliseconds)
+        var set = [pollfd(fd: listenerClosed?.descriptor.number ?? -1, events: Int16(POLLIN), revents: 0)]
+        return (try? waitForEvents(&set, until: deadline)) ?? 1 > 0
+    }
+
+    /// Ends the connections that came in at the port, lanes' and others', so that no thread of the provider goes on
+    /// waiting for what their peers will not send.
+    private func hangUpOnCallers() {
+        guard let directory = opendir("/proc/self/fd") else { return }
+        defer { closedir(directory) }
+        while let entry = readdir(directory) {
+            let name = withUnsafeBytes(of: entry.pointee.d_name) {
+                String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            if let number = Int32(name), isConnection(number, toPort: attributes.port) {
+                _ = Glibc.shutdown(number, Int32(SHUT_RDWR))
+            }
+        }
     }
 
     private func take(_ request: ConnectionRequest) -> Event {
@@ -270,8 +322,31 @@ package final class InBandServer {
         return max(1, (Int(clamping: limit.rlim_cur) - 64) / 3)
     }
 
+    /// The one reference to an object that another thread is to let go of.
+    private final class PassedOn: @unchecked Sendable {
+        // Whoever makes it does not look at it again.
+        var value: PassiveEndpoint?
+        init(_ value: PassiveEndpoint?) { self.value = value }
+    }
+
     /// Where workers leave word; shared with their threads.
     private final class FirstWorkerEnd: Sendable {
         let value = Mutex<WorkerEnd?>(nil)
     }
+}
+
+/// Whether a descriptor is a TCP connection (and no listener) whose local port is this one.
+private func isConnection(_ descriptor: Int32, toPort port: UInt16) -> Bool {
+    var isListening: Int32 = 0
+    var length = socklen_t(MemoryLayout<Int32>.size)
+    guard getsockopt(descriptor, SOL_SOCKET, SO_ACCEPTCONN, &isListening, &length) == 0, isListening == 0 else {
+        return false
+    }
+    var storage = sockaddr_storage()
+    var size = socklen_t(MemoryLayout<sockaddr_storage>.size)
+    let result = withUnsafeMutablePointer(to: &storage) { pointer in
+        pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(descriptor, $0, &size) }
+    }
+    return result == 0
+        && withUnsafeBytes(of: storage) { SystemSupport.port(ofSocketAddress: $0) } == port
 }
