@@ -55,9 +55,12 @@ package struct WakeUp: ~Copyable, Sendable {
     }
 
     /// Makes the descriptor readable. Callable from any thread.
-    package func signal() {
+    package func signal() { Self.signal(descriptor.number) }
+
+    /// As ``signal()``, for a thread that cannot hold the value but ends before it goes.
+    package static func signal(_ descriptor: Int32) {
         var one: UInt64 = 1
-        _ = Glibc.write(descriptor.number, &one, 8)
+        _ = Glibc.write(descriptor, &one, 8)
     }
 
     /// Makes it unreadable again.

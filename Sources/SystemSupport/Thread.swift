@@ -6,18 +6,15 @@ package struct NamedThread: ~Copyable, @unchecked Sendable {
     // pthread_t is an integer or a pointer that any thread may pass to pthread_join.
     private let handle: pthread_t
 
-    /// Starts `body` on a new thread with signals blocked, so that they stay with the thread that polls for them (and,
-    /// in a library, with the host's own threads). Those that a thread's own instructions raise are not: when they are
-    /// blocked the kernel kills the process without asking the handler.
+    /// Starts `body` on a new thread with ``asynchronousSignals()`` blocked, so that they stay with the thread that polls
+    /// for them (and, in a library, with the host's own threads).
     ///
     /// - Parameter name: Shown by ps and gdb; the first 15 bytes count.
     package init(name: String, _ body: @escaping @Sendable () -> Void) throws(SystemCallError) {
         let start = Unmanaged.passRetained(Start(name: name, body: body))
-        var everything = sigset_t()
+        var blocked = asynchronousSignals()
         var before = sigset_t()
-        sigfillset(&everything)
-        for signal in [SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS] { sigdelset(&everything, signal) }
-        pthread_sigmask(SIG_SETMASK, &everything, &before)
+        pthread_sigmask(SIG_SETMASK, &blocked, &before)
         var handle = pthread_t()
         let result = pthread_create(
             &handle, nil,

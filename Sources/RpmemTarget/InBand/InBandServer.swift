@@ -102,7 +102,6 @@ package final class InBandServer {
     private let provider: Provider
     private var endpoints: [Endpoint] = []
     private var connected: Set<Int> = []
-    private var everConnected = 0
 
     /// Operations a lane's endpoint may have under way: one request, one answer, and slack for what providers add.
     private static let queueDepth = 8
@@ -148,7 +147,7 @@ package final class InBandServer {
     /// Lanes that are connected now.
     package var connectedLanes: Int { connected.count }
     /// Lanes that were connected at some time.
-    package var lanesEverConnected: Int { everConnected }
+    package private(set) var lanesEverConnected = 0
     package var isListening: Bool { passive != nil }
 
     /// The first reason for which a worker stopped by itself.
@@ -165,9 +164,9 @@ package final class InBandServer {
         case .connected(let identity):
             guard let lane = lane(identity) else { return handleNextEvent() }
             connected.insert(lane)
-            everConnected += 1
+            lanesEverConnected += 1
             // Nobody else gets in once the last lane is there.
-            if everConnected == block.count { stopListening() }
+            if lanesEverConnected == block.count { stopListening() }
             return .laneConnected(lane)
         case .shutdown(let identity):
             guard let lane = lane(identity), connected.remove(lane) != nil else { return handleNextEvent() }
@@ -198,8 +197,7 @@ package final class InBandServer {
         listenerEnd = try? NamedThread(name: "listener-end") {
             listener.value = nil
             // The descriptor lives until the thread is joined.
-            var one: UInt64 = 1
-            _ = write(signal, &one, 8)
+            WakeUp.signal(signal)
         }
         // Nearly always there is nothing to wait for, and the port is closed when this returns.
         _ = isListenerClosed(within: 200)
@@ -282,8 +280,7 @@ package final class InBandServer {
                     try PersistWorker(number: number, queue: queue.pointer, context: context) { end in
                         ends.value.withLock { if $0 == nil { $0 = end } }
                         // The descriptor lives until the workers are joined.
-                        var one: UInt64 = 1
-                        _ = write(wakeUp, &one, 8)
+                        WakeUp.signal(wakeUp)
                     })
             } catch {
                 throw FabricError(error.call, code: error.errno.rawValue)
