@@ -101,7 +101,7 @@ let package = Package(
         .testTarget(name: "SystemSupportTests", dependencies: ["SystemSupport"], swiftSettings: strict),
         .testTarget(
             name: "RpmemProtocolTests", dependencies: ["RpmemProtocol", "TestSupport"], swiftSettings: strict),
-        .testTarget(name: "FabricTests", dependencies: ["Fabric", "CFabric"], swiftSettings: strict),
+        .testTarget(name: "FabricTests", dependencies: ["Fabric", "CFabric", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "PersistentMemoryTests", dependencies: ["PersistentMemory", "TestSupport"], swiftSettings: strict),
         .testTarget(

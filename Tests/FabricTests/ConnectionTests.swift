@@ -2,6 +2,7 @@ import CFabric
 import Fabric
 import Glibc
 import SystemSupport
+import TestSupport
 import Testing
 
 @Suite(.timeLimit(.minutes(2))) struct ConnectionTests {

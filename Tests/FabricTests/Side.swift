@@ -1,8 +1,8 @@
 import CFabric
 import Fabric
 import Glibc
-import Synchronization
 import SystemSupport
+import TestSupport
 
 /// The providers that every machine has; what verbs does differently is for the virtual machines to show.
 let loopbackProviders = ["sockets", "tcp"]
@@ -173,32 +173,6 @@ final class Side: @unchecked Sendable {
         let wanted = flags.reduce(0, |)
         let found = try completion()
         guard found & wanted == wanted else { throw TestFailure("completion \(found), not \(wanted)") }
-    }
-}
-
-/// What a thread came back with.
-struct Running<Value: Sendable>: ~Copyable {
-    private final class Box: Sendable {
-        let result = Mutex<Result<Value, any Error>?>(nil)
-    }
-    private let thread: NamedThread
-    private let box: Box
-
-    init(_ name: String, _ body: @escaping @Sendable () throws -> Value) throws {
-        let box = Box()
-        thread = try NamedThread(name: name) {
-            let result = Result { try body() }
-            box.result.withLock { $0 = result }
-        }
-        self.box = box
-    }
-
-    /// Joins the thread.
-    consuming func value() throws -> Value {
-        let box = self.box
-        thread.join()
-        guard let result = box.result.withLock({ $0 }) else { throw TestFailure("the thread left nothing") }
-        return try result.get()
     }
 }
 

@@ -2,6 +2,8 @@ import Glibc
 import SystemSupport
 import Testing
 
+import struct TestSupport.Running
+
 @testable import RpmemInitiator
 
 @Suite(.timeLimit(.minutes(2))) struct ChildProcessTests {

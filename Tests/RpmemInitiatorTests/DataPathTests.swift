@@ -4,6 +4,8 @@ import RpmemProtocol
 import SystemSupport
 import Testing
 
+import struct TestSupport.Running
+
 /// A provider and a method, as a target may choose them.
 struct Variant: CustomTestStringConvertible, Sendable {
     let provider: Provider

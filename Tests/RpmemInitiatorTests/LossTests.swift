@@ -4,6 +4,8 @@ import RpmemProtocol
 import SystemSupport
 import Testing
 
+import struct TestSupport.Running
+
 /// Targets that go wrong while the pool is open. Operations have a minute before they time out, so an error that is not
 /// a time-out was noticed.
 @Suite(.timeLimit(.minutes(2))) struct LossTests {
