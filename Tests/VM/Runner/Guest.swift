@@ -73,7 +73,9 @@ final class Guest {
         for (index, nvdimm) in boot.nvdimms.enumerated() {
             let path = "\(directory)/nvdimm\(index)"
             let file = try Descriptor.open(path, O_RDWR | O_CREAT, mode: 0o600)
-            if ftruncate(file.number, off_t(nvdimm.size) << 20) != 0 { throw SystemCallError.last("ftruncate", on: path) }
+            if ftruncate(file.number, off_t(nvdimm.size) << 20) != 0 {
+                throw SystemCallError.last("ftruncate", on: path)
+            }
             arguments += [
                 "-object",
                 "memory-backend-file,id=memory\(index),share=on,mem-path=\(path),size=\(nvdimm.size)M,align=128M",

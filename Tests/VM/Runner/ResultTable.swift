@@ -15,10 +15,10 @@ enum ResultTable {
         print("")
         for result in results {
             let time = seconds(result.seconds)
+            let blanks = String(repeating: " ", count: max(0, 6 - time.count))
             print(
-                padded(result.name, width), padded(result.boot, bootWidth),
-                String(repeating: " ", count: max(0, 6 - time.count)) + time, "s ", word(for: result.outcome)
-                    + reason(result.outcome))
+                padded(result.name, width), padded(result.boot, bootWidth), blanks + time, "s ",
+                word(for: result.outcome) + reason(result.outcome))
         }
         print("all together \(seconds(total)) s\n")
         var failed = 0
