@@ -34,7 +34,8 @@ extension PoolStore {
         let growth = try set.growth(
             to: requestedSize, present: sizes.reduce(0) { $0 &+ $1 & ~(PoolGeometry.pageSize - 1) })
         sizes += growth.map(\.size)
-        let geometry = try geometry(of: set, sizes: sizes, requestedSize: requestedSize)
+        let geometry = try geometry(
+            of: set, sizes: sizes, requestedSize: requestedSize, onDevices: existing.contains { $0?.device != nil })
 
         let made = MadeParts()
         do throws(PoolError) {

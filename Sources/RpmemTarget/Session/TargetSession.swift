@@ -225,6 +225,7 @@ package final class TargetSession {
             return .failed
         }
         state = .open(opened)
+        if let obstacle = opened.pool.deepPersistObstacle { log.warning("\(obstacle)") }
         let lanes = opened.lanes.attributes
         log.info("listening on port \(lanes.port), \(lanes.laneCount) lanes granted")
         try answer(attributes == nil ? .open(lanes, opened.pool.attributes) : .create(lanes))
