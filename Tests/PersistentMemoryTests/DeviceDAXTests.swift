@@ -66,6 +66,7 @@ struct DeviceDAXTests {
             let mapping = try Mapping([
                 Segment(descriptor: file.number, offset: 0, length: 4096, device: device, path: "dax")
             ])
+            #expect(mapping.deviceWithDeniedFlush == nil)
             #expect(mapping.persister.deepPersist(mapping.base, 64) == 0)
             #expect(FakeDeviceDAX.text(of: FakeDeviceDAX.deepFlushPath) == "0\n")
         }

@@ -53,7 +53,27 @@ struct DevicePoolTests {
             let error = poolError { () throws(PoolError) in
                 _ = try fixture.store().create(descriptor: bytes("a.set"), attributes: .captured(), requestedSize: 0)
             }
-            #expect("\(error!)".contains("has 16777216 bytes, the set says 15728640"))
+            #expect("\(error!)".contains("has 16777216 bytes, the set says 15728640: write AUTO here, or 16777216B"))
+        }
+    }
+
+    @Test func aDeviceThatIsTooSmallIsNotSaidToGrow() async {
+        await #expect(processExitsWith: .success) {
+            let fixture = PoolFixture()
+            try #require(FakeDeviceDAX.install(size: 16 << 20, alignment: 4096) == nil)
+            for (option, hint) in [
+                ("# none", "use a larger device, or add another one and `OPTION SINGLEHDR`"),
+                ("OPTION NOHDRS", "use a larger device, or add another one"),
+            ] {
+                fixture.writeSet("a.set", option, "AUTO /dev/dax0.0")
+                let attributes = option == "# none" ? PoolAttributes.captured() : .none
+                let error = poolError { () throws(PoolError) in
+                    _ = try fixture.store().create(
+                        descriptor: bytes("a.set"), attributes: attributes, requestedSize: 17 << 20)
+                }
+                #expect(error?.status == .badSize)
+                #expect("\(error!)".hasSuffix(": \(hint)"))
+            }
         }
     }
 
