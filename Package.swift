@@ -98,7 +98,7 @@ let package = Package(
         .executableTarget(
             name: "driven-initiator", dependencies: ["RpmemInitiator", "RpmemProtocol"],
             path: "Tests/DrivenInitiator", swiftSettings: strict),
-        .testTarget(name: "SystemSupportTests", dependencies: ["SystemSupport"], swiftSettings: strict),
+        .testTarget(name: "SystemSupportTests", dependencies: ["SystemSupport", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "RpmemProtocolTests", dependencies: ["RpmemProtocol", "TestSupport"], swiftSettings: strict),
         .testTarget(name: "FabricTests", dependencies: ["Fabric", "CFabric", "TestSupport"], swiftSettings: strict),

@@ -23,7 +23,9 @@
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <linux/filter.h>
 #include <linux/openat2.h>
+#include <linux/sock_diag.h>
 
 /// openat2(2): descriptor or -1 with errno.
 static inline int rpmem_openat2(int dirfd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve) {
@@ -33,6 +35,9 @@ static inline int rpmem_openat2(int dirfd, const char *path, uint64_t flags, uin
 
 static const uint64_t rpmem_resolve_beneath = RESOLVE_BENEATH;
 static const uint64_t rpmem_resolve_no_magiclinks = RESOLVE_NO_MAGICLINKS;
+
+/// Where the network header starts in a socket filter's packet (linux/filter.h).
+static const uint32_t rpmem_skf_net_off = (uint32_t)SKF_NET_OFF;
 
 /// flock(2); Swift sees only the structure of that name.
 static inline int rpmem_flock(int fd, int operation) { return flock(fd, operation); }

@@ -95,6 +95,11 @@ package final class InBandServer {
     private let firstEnd = FirstWorkerEnd()
 
     private var passive: PassiveEndpoint?
+    /// The provider's sockets that ``passive`` listens on, where a filter is attached; closed with it.
+    private let listeners: [Int32]
+    /// Why strangers' packets reach the provider, though lanes are taken from one machine only; nil when they do not, or
+    /// when nobody is a stranger. They are refused then once they ask for a lane.
+    package let filterFailure: SystemCallError?
     /// The end of the listener where that can take long, see ``stopListening()``.
     private var listenerEnd: NamedThread?
     /// Signalled at that end; outlives the thread.
@@ -135,6 +140,7 @@ package final class InBandServer {
             injects: info.injectSize >= PersistResponse.byteCount)
         let passive = try Self.listen(offer, events: events, domain: domain, info: info)
         self.passive = passive
+        (listeners, filterFailure) = Self.keepStrangersOut(of: passive, offer)
         attributes = InBandAttributes(
             port: passive.port, method: offer.method, remoteKey: region.key,
             remoteAddress: UInt64(UInt(bitPattern: offer.region.baseAddress)), laneCount: UInt32(laneCount))
@@ -149,6 +155,11 @@ package final class InBandServer {
     /// Lanes that were connected at some time.
     package private(set) var lanesEverConnected = 0
     package var isListening: Bool { passive != nil }
+    /// Packets that the kernel kept from the listener, most of them since they are from another machine than the
+    /// session; 0 when it does not listen any more.
+    package var droppedPackets: Int {
+        isListening ? listeners.reduce(0) { $0 + SourceFilter.droppedPackets(of: $1) } : 0
+    }
 
     /// The first reason for which a worker stopped by itself.
     package var workerEnd: WorkerEnd? { firstEnd.value.withLock { $0 } }
@@ -228,16 +239,7 @@ package final class InBandServer {
     /// Ends the connections that came in at the port, lanes' and others', so that no thread of the provider goes on
     /// waiting for what their peers will not send.
     private func hangUpOnCallers() {
-        guard let directory = opendir("/proc/self/fd") else { return }
-        defer { closedir(directory) }
-        while let entry = readdir(directory) {
-            let name = withUnsafeBytes(of: entry.pointee.d_name) {
-                String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
-            }
-            if let number = Int32(name), isConnection(number, toPort: attributes.port) {
-                _ = Glibc.shutdown(number, Int32(SHUT_RDWR))
-            }
-        }
+        for number in OwnSockets(port: attributes.port).connections { _ = Glibc.shutdown(number, Int32(SHUT_RDWR)) }
     }
 
     private func take(_ request: ConnectionRequest) -> Event {
@@ -292,6 +294,29 @@ package final class InBandServer {
         endpoints.firstIndex { $0.identity == identity }
     }
 
+    /// Has the kernel drop what comes from others than the rule allows. The provider's listener is found by its port, as
+    /// libfabric does not hand its descriptor out; whoever connects before, in the microseconds since it listens, is
+    /// still looked at by ``take(_:)``.
+    ///
+    /// - Returns: The filtered sockets, and why not all are. None with verbs, whose connections are not the kernel's TCP.
+    private static func keepStrangersOut(
+        of passive: PassiveEndpoint, _ offer: InBandOffer
+    ) -> ([Int32], SystemCallError?) {
+        guard case .only(let peer) = offer.peerRule, offer.provider != .verbs else { return ([], nil) }
+        let listeners = OwnSockets(port: passive.port).listeners
+        if listeners.isEmpty {
+            let what = "listener at port \(passive.port)"
+            return ([], SystemCallError("getsockname", on: what, errno: .badFileDescriptor))
+        }
+        let filter = SourceFilter(allowing: peer)
+        for (index, number) in listeners.enumerated() {
+            do throws(SystemCallError) { try filter.attach(to: number) } catch {
+                return (Array(listeners[..<index]), error)
+            }
+        }
+        return (listeners, nil)
+    }
+
     private static func listen(
         _ offer: InBandOffer, events: EventQueue, domain: FabricDomain, info: FabricInfo
     ) throws(FabricError) -> PassiveEndpoint {
@@ -330,20 +355,4 @@ package final class InBandServer {
     private final class FirstWorkerEnd: Sendable {
         let value = Mutex<WorkerEnd?>(nil)
     }
-}
-
-/// Whether a descriptor is a TCP connection (and no listener) whose local port is this one.
-private func isConnection(_ descriptor: Int32, toPort port: UInt16) -> Bool {
-    var isListening: Int32 = 0
-    var length = socklen_t(MemoryLayout<Int32>.size)
-    guard getsockopt(descriptor, SOL_SOCKET, SO_ACCEPTCONN, &isListening, &length) == 0, isListening == 0 else {
-        return false
-    }
-    var storage = sockaddr_storage()
-    var size = socklen_t(MemoryLayout<sockaddr_storage>.size)
-    let result = withUnsafeMutablePointer(to: &storage) { pointer in
-        pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(descriptor, $0, &size) }
-    }
-    return result == 0
-        && withUnsafeBytes(of: storage) { SystemSupport.port(ofSocketAddress: $0) } == port
 }
