@@ -239,6 +239,19 @@ import Testing
         try session.close()
     }
 
+    /// Buffers for all lanes come to 64 MiB at most.
+    @Test func inlineDataLimitsLanes() throws {
+        let target = try Target()
+        try target.addSet("one.set", "40M %/part")
+        let session = try target.session().ready()
+        let (lanes, _) = try session.pool(.create("one.set", lanes: 500, provider: .tcp, inlineSize: 1 << 20))
+        #expect(lanes.laneCount == 63)
+        let client = try LaneClient(.tcp, lanes, lanes: 2)
+        for lane in client.lanes { _ = try lane.persist(.inline, at: 4096, size: 1, data: [1]) }
+        client.shutDown()
+        try session.close()
+    }
+
     @Test(arguments: loopbackProviders, [1, 2, 7, 64])
     func anyNumberOfThreadsServes(_ provider: Provider, _ threads: Int) throws {
         let target = try Target()

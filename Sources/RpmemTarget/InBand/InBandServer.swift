@@ -114,7 +114,9 @@ package final class InBandServer {
     package init(_ offer: InBandOffer) throws(FabricError) {
         let info = try FabricInfo.query(
             provider: offer.provider.name, node: "\(offer.address)", service: nil, listening: true)
-        let laneCount = min(Int(offer.requestedLanes), offer.laneLimit ?? .max, info.laneLimit, Self.descriptorLimit())
+        let laneCount = min(
+            Int(offer.requestedLanes), offer.laneLimit ?? .max, info.laneLimit, Self.descriptorLimit(),
+            LaneBlock.laneLimit(inlineCapacity: offer.inlineCapacity))
         domain = try FabricDomain(info)
         events = try EventQueue(in: domain)
         region = try MemoryRegion(offer.region, for: .remote, in: domain)
