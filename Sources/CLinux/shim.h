@@ -21,6 +21,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <linux/filter.h>
@@ -51,6 +52,12 @@ static const int rpmem_fallocate_keep_size = FALLOC_FL_KEEP_SIZE;
 static const int rpmem_fallocate_punch_hole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
 static inline int rpmem_fallocate(int fd, int mode, int64_t offset, int64_t length) {
     return fallocate(fd, mode, offset, length);
+}
+
+/// pwrite(2) that makes these bytes durable, and no others of the file (RWF_DSYNC): bytes written, or -1 with errno.
+static inline ssize_t rpmem_pwrite_durably(int fd, const void *bytes, size_t count, int64_t offset) {
+    struct iovec vector = {.iov_base = (void *)bytes, .iov_len = count};
+    return pwritev2(fd, &vector, 1, offset, RWF_DSYNC);
 }
 
 /// Whence values of lseek(2) for sparse files.
