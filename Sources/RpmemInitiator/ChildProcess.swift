@@ -124,10 +124,10 @@ final class ChildProcess: Sendable {
         }
     }
 
-    /// Waits for the child's end, helping it along: SIGTERM after `patience`, SIGKILL after as much again.
+    /// Ends the child with SIGTERM, and with SIGKILL if it still runs after `patience`.
     func end(patience: Duration) -> SessionEnding.Exit {
-        for signal in [nil, SIGTERM, SIGKILL] {
-            if let signal, let process { _ = pidfd_send_signal(process, signal, nil, 0) }
+        for signal in [SIGTERM, SIGKILL] {
+            if let process { _ = pidfd_send_signal(process, signal, nil, 0) }
             if let exit = collect(until: .after(patience)) { return exit }
         }
         return .unknown

@@ -41,11 +41,14 @@ package struct InBandOffer {
     package var workers: Int
     /// How long a worker polls before it blocks, in microseconds.
     package var pollMicroseconds: UInt32
+    /// Seconds that the peer's machine may be unreachable, at least 1; see ``PortSockets/limitSilence(seconds:)``.
+    package var peerTimeout: Int
 
     package init(
         provider: Provider, address: NetworkAddress, ports: ClosedRange<UInt16>?, requestedLanes: UInt32,
         laneLimit: Int?, inlineCapacity: Int, region: UnsafeMutableRawBufferPointer, method: PersistMethod,
-        persister: Persister, peerRule: InBandPeerRule, workers: Int, pollMicroseconds: UInt32
+        persister: Persister, peerRule: InBandPeerRule, workers: Int, pollMicroseconds: UInt32,
+        peerTimeout: Int
     ) {
         self.provider = provider
         self.address = address
@@ -59,6 +62,7 @@ package struct InBandOffer {
         self.peerRule = peerRule
         self.workers = workers
         self.pollMicroseconds = pollMicroseconds
+        self.peerTimeout = peerTimeout
     }
 }
 
@@ -135,6 +139,7 @@ package final class InBandServer {
             injects: info.injectSize >= PersistResponse.byteCount)
         let passive = try Self.listen(offer, events: events, domain: domain, info: info)
         self.passive = passive
+        if offer.provider != .verbs { PortSockets(port: passive.port).limitSilence(seconds: offer.peerTimeout) }
         attributes = InBandAttributes(
             port: passive.port, method: offer.method, remoteKey: region.key,
             remoteAddress: UInt64(UInt(bitPattern: offer.region.baseAddress)), laneCount: UInt32(laneCount))
@@ -205,11 +210,11 @@ package final class InBandServer {
 
     /// Ends all lanes and stops the workers: after this the peer reaches no byte of the pool. Idempotent.
     package func shutDown() {
-        if provider == .sockets { hangUpOnCallers() }
+        if provider == .sockets { PortSockets(port: attributes.port).hangUp() }
         stopListening()
         if let thread = listenerEnd.take() {
             // Again for those who came in meanwhile.
-            while !isListenerClosed(within: 10) { hangUpOnCallers() }
+            while !isListenerClosed(within: 10) { PortSockets(port: attributes.port).hangUp() }
             thread.join()
         }
         for endpoint in endpoints { endpoint.shutDown() }
@@ -223,21 +228,6 @@ package final class InBandServer {
         let deadline = Deadline.after(milliseconds: milliseconds)
         var set = [pollfd(fd: listenerClosed?.descriptor.number ?? -1, events: Int16(POLLIN), revents: 0)]
         return (try? waitForEvents(&set, until: deadline)) ?? 1 > 0
-    }
-
-    /// Ends the connections that came in at the port, lanes' and others', so that no thread of the provider goes on
-    /// waiting for what their peers will not send.
-    private func hangUpOnCallers() {
-        guard let directory = opendir("/proc/self/fd") else { return }
-        defer { closedir(directory) }
-        while let entry = readdir(directory) {
-            let name = withUnsafeBytes(of: entry.pointee.d_name) {
-                String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
-            }
-            if let number = Int32(name), isConnection(number, toPort: attributes.port) {
-                _ = Glibc.shutdown(number, Int32(SHUT_RDWR))
-            }
-        }
     }
 
     private func take(_ request: ConnectionRequest) -> Event {
@@ -330,20 +320,4 @@ package final class InBandServer {
     private final class FirstWorkerEnd: Sendable {
         let value = Mutex<WorkerEnd?>(nil)
     }
-}
-
-/// Whether a descriptor is a TCP connection (and no listener) whose local port is this one.
-private func isConnection(_ descriptor: Int32, toPort port: UInt16) -> Bool {
-    var isListening: Int32 = 0
-    var length = socklen_t(MemoryLayout<Int32>.size)
-    guard getsockopt(descriptor, SOL_SOCKET, SO_ACCEPTCONN, &isListening, &length) == 0, isListening == 0 else {
-        return false
-    }
-    var storage = sockaddr_storage()
-    var size = socklen_t(MemoryLayout<sockaddr_storage>.size)
-    let result = withUnsafeMutablePointer(to: &storage) { pointer in
-        pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(descriptor, $0, &size) }
-    }
-    return result == 0
-        && withUnsafeBytes(of: storage) { SystemSupport.port(ofSocketAddress: $0) } == port
 }

@@ -285,7 +285,7 @@ package final class TargetSession {
             region: UnsafeMutableRawBufferPointer(start: pool.base, count: size), method: method,
             persister: pool.persister, peerRule: peerRule,
             workers: settings.threads.value > 0 ? settings.threads.value : Self.processorCount(),
-            pollMicroseconds: UInt32(settings.pollTime.value))
+            pollMicroseconds: UInt32(settings.pollTime.value), peerTimeout: settings.peerTimeout.value)
     }
 
     /// APM where it is asked for and safe, with the log lines that scripts look for.
