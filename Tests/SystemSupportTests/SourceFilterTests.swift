@@ -66,17 +66,6 @@ import Testing
             #expect(!both.isReached(from: "2001:db8::1", at: "2001:db8::1"))
         }
     }
-
-    @Test func theListenersAndConnectionsOfAPortAreFound() throws {
-        let listener = try Listener("127.0.0.1")
-        let other = try Listener("127.0.0.1")
-        #expect(OwnSockets(port: listener.port).listeners == [listener.number])
-        #expect(OwnSockets(port: other.port).connections == [])
-        #expect(listener.isReached(from: "127.0.0.1"))
-        let accepted = Descriptor(owning: accept(listener.number, nil, nil))
-        #expect(OwnSockets(port: listener.port).connections == [accepted.number])
-        #expect(OwnSockets(port: listener.port).listeners == [listener.number])
-    }
 }
 
 /// A listening socket.

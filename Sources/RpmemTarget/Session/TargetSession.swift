@@ -295,7 +295,7 @@ package final class TargetSession {
             region: UnsafeMutableRawBufferPointer(start: pool.base, count: size), method: method,
             persister: pool.persister, peerRule: peerRule,
             workers: settings.threads.value > 0 ? settings.threads.value : Self.processorCount(),
-            pollMicroseconds: UInt32(settings.pollTime.value))
+            pollMicroseconds: UInt32(settings.pollTime.value), peerTimeout: settings.peerTimeout.value)
     }
 
     /// The initiator's machine, as far as is known: a session by hand is this machine's own.
