@@ -49,6 +49,9 @@ package final class Mapping: Sendable {
     private let devices: [DeviceDAX]
     private let isMapped = Mutex(true)
 
+    /// The first Device DAX whose region this process may not flush, so that deep persists of it fail.
+    package var deviceWithDeniedFlush: DeviceDAX? { devices.first { $0.deepFlush == .denied } }
+
     /// Maps `segments` one behind the other.
     ///
     /// - Parameter segments: At least one; all Device DAX or none.

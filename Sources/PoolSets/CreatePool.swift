@@ -35,7 +35,8 @@ extension PoolStore {
         let growth = try set.growth(
             to: requestedSize, present: sizes.reduce(0) { $0 &+ $1 & ~(PoolGeometry.pageSize - 1) })
         sizes += growth.map(\.size)
-        let geometry = try geometry(of: set, sizes: sizes, requestedSize: requestedSize)
+        let geometry = try geometry(
+            of: set, sizes: sizes, requestedSize: requestedSize, onDevices: existing.contains { $0?.device != nil })
         try checkFreeSpace(for: newParts(existing, growth, sizes, of: set))
 
         let made = MadeParts()

@@ -74,6 +74,14 @@ package final class Pool: Sendable {
     }
 
     /// Whether flushes make stores durable; otherwise msync does.
+    /// Why deep persists of the pool will fail, and what to do; nil when they can be done.
+    package var deepPersistObstacle: String? {
+        mapping.deviceWithDeniedFlush.map { device in
+            let attribute = "/sys/bus/nd/devices/\(device.regionName ?? "region")/deep_flush"
+            return "\(device.path): this process may not write \(attribute), so deep persists will fail: "
+                + "the udev rule 60-rpmem.rules lets group rpmem write it"
+        }
+    }
     package var isPersistentMemory: Bool { persister.isPersistentMemory }
 
     /// As the headers have them; ``PoolAttributes/none`` without headers.

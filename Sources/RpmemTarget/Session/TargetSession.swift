@@ -232,6 +232,7 @@ package final class TargetSession {
             return .failed
         }
         state = .open(opened)
+        if let obstacle = opened.pool.deepPersistObstacle { log.warning("\(obstacle)") }
         let lanes = opened.lanes.attributes
         log.info("listening on port \(lanes.port), \(lanes.laneCount) lanes granted")
         if let failure = opened.lanes.filterFailure {

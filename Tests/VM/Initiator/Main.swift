@@ -15,21 +15,22 @@ import RpmemProtocol
     @Argument(help: "create or open.") var action: Action
     @Argument(help: "[user@]host[:port]") var target: String
     @Argument(help: "The pool set.") var poolSet: String
-    @Option(help: "Bytes of the pool, whole pages.") var size = 8 << 20
+    @Option(help: "Bytes of the pool, whole pages; K, M or G may follow.") var size = Bytes(count: 8 << 20)
     @Option(help: "verbs, sockets or tcp.") var provider = "verbs"
     @Option(help: "Lanes to ask for.") var lanes = 1
     @Option(help: "A file to write to the pool.") var data: String?
     @Option(help: "A file to make of what the pool has.") var output: String?
-    @Option(help: "Bytes to read for --output.") var length = 0
-    @Option(help: "Offset in the pool of what is written or read.") var at = 4096
+    @Option(help: "Bytes to read for --output.") var length = Bytes(count: 0)
+    @Option(help: "Offset in the pool of what is written or read.") var at = Bytes(count: 4096)
     @Option(help: "How to write: atomic, relaxed or deep.") var mode = Mode.relaxed
-    @Option(help: "Bytes that one persist has.") var chunk = 1 << 20
+    @Option(help: "Bytes that one persist has.") var chunk = Bytes(count: 1 << 20)
     @Option(help: "Compat features of a pool to create; 1 checks bad blocks.") var compat: UInt32 = 0
     @Option(help: "Incompat features of a pool to create; 1 SINGLEHDR, 2 CKSUM_2K, 4 the shutdown state.")
     var incompat: UInt32 = 6
     @Flag(help: "Keep the pool open after `connected` was printed, until standard input ends.") var hold = false
 
     func run() throws {
+        let size = size.count
         var options = InitiatorOptions.processEnvironment()
         guard let provider = Provider.allCases.first(where: { $0.name == provider }) else {
             throw ValidationError("--provider must be verbs, sockets or tcp")
@@ -76,26 +77,28 @@ import RpmemProtocol
         guard let data else { return }
         guard let file = fopen(data, "r") else { throw .invalidArgument("\(data) cannot be read") }
         defer { fclose(file) }
-        let count = fread(memory.baseAddress! + at, 1, memory.count - at, file)
+        let count = fread(memory.baseAddress! + at.count, 1, memory.count - at.count, file)
         var done = 0
         var lane = 0
         while done < count {
-            let length = min(chunk, count - done)
+            let length = min(chunk.count, count - done)
+            let offset = at.count + done
             switch mode {
-            case .atomic: try pool.persist(offset: at + done, length: length, lane: lane)
-            case .relaxed: try pool.persist(offset: at + done, length: length, lane: lane, mode: .relaxed)
-            case .deep: try pool.deepPersist(offset: at + done, length: length, lane: lane)
+            case .atomic: try pool.persist(offset: offset, length: length, lane: lane)
+            case .relaxed: try pool.persist(offset: offset, length: length, lane: lane, mode: .relaxed)
+            case .deep: try pool.deepPersist(offset: offset, length: length, lane: lane)
             }
             done += length
             lane = (lane + 1) % pool.lanes
         }
-        say("wrote \(count) bytes at \(at)")
+        say("wrote \(count) bytes at \(at.count)")
     }
 
     private func read(from pool: InitiatorPool, _ memory: UnsafeMutableRawBufferPointer) throws(InitiatorError) {
         guard let output else { return }
         guard let file = fopen(output, "w") else { throw .invalidArgument("\(output) cannot be written") }
         defer { fclose(file) }
+        let (at, length) = (at.count, length.count)
         let place = UnsafeMutableRawBufferPointer(rebasing: memory[at..<at + length])
         try pool.read(into: place, offset: at, lane: 0)
         if fwrite(place.baseAddress!, 1, length, file) != length {
@@ -120,4 +123,20 @@ extension SIMD8<UInt8> {
         self.init(repeating: 0)
         for (index, byte) in bytes.prefix(8).enumerated() { self[index] = byte }
     }
+}
+
+/// A number of bytes, as people write it: 4096, 64K, 3M, 2G.
+struct Bytes: ExpressibleByArgument {
+    var count: Int
+
+    init(count: Int) { self.count = count }
+
+    init?(argument: String) {
+        let units: [Character: Int] = ["K": 10, "M": 20, "G": 30]
+        let shift = argument.last.flatMap { units[$0] }
+        guard let number = Int(shift == nil ? argument : String(argument.dropLast())), number >= 0 else { return nil }
+        count = number << (shift ?? 0)
+    }
+
+    var defaultValueDescription: String { "\(count)" }
 }

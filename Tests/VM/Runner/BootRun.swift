@@ -96,7 +96,9 @@ final class BootRun {
                 deadline = .after(milliseconds: 60_000)
                 phase = "it hung between cases"
             case .report(.pullPlug(let milliseconds)): plug = .after(milliseconds: UInt64(max(milliseconds, 0)))
-            case .report(.monitor(let command)): try guest.command(command)
+            case .report(.monitor(let command)):
+                try console.write("[monitor] < \(command)")
+                try guest.command(command)
             case .ended: return .failed("the machine went off: \(guest.complaints.split(separator: "\n").last ?? "")")
             }
         }

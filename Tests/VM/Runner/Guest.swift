@@ -93,7 +93,8 @@ final class Guest {
                 return .report(report)
             }
             if let line = consoleLines.next() { return .console(line) }
-            if let line = monitorLines.next() { return .console("[monitor] \(line)") }
+            // Not its echo of commands, which is full of escape sequences.
+            if let line = monitorLines.next(), !line.contains("\u{1b}") { return .console("[monitor] \(line)") }
             if consoleEnded {
                 // What it reported last may still be in the pipe.
                 if try fill(&reportLines, from: report.number) { continue }

@@ -7,7 +7,7 @@ echo "$device: $size bytes, alignment $align"
 pool_set a.set "AUTO $device"
 
 refused initiate create a.set --size $((size + 4096)) --provider sockets
-contains "what the target says of one page too many" "$output" "needs $((size + 4096)) bytes, has $size"
+contains "what the target says of one page too many" "$output" "needs $((size + 4096)) bytes, has $size: use a larger device"
 
 head -c 4M /dev/urandom >"$WORK/data"
 initiate create a.set --size "$size" --data "$WORK/data" --at 4096 --provider sockets
