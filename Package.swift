@@ -111,7 +111,7 @@ let package = Package(
                 "RpmemInitiator", "RpmemProtocol", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             path: "Tests/VM/Initiator", swiftSettings: strict),
-        .testTarget(name: "SystemSupportTests", dependencies: ["SystemSupport"], swiftSettings: strict),
+        .testTarget(name: "SystemSupportTests", dependencies: ["SystemSupport", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "RpmemProtocolTests", dependencies: ["RpmemProtocol", "TestSupport"], swiftSettings: strict),
         .testTarget(name: "FabricTests", dependencies: ["Fabric", "CFabric", "TestSupport"], swiftSettings: strict),

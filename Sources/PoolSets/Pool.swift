@@ -136,10 +136,13 @@ package final class Pool: Sendable {
         }
     }
 
-    /// Makes everything durable, marks the pool as cleanly closed, unmaps and unlocks. Later calls do nothing.
+    /// Unmaps, marks the pool as cleanly closed, durably, and unlocks. Later calls do nothing.
     ///
-    /// - Throws: When something could not be made durable; the shutdown state stays dirty then, and the pool is
-    ///   unmapped and unlocked all the same.
+    /// Whatever was acknowledged is durable already; stores that nobody asked to persist are not waited for, see
+    /// ``Mapping/close()``.
+    ///
+    /// - Throws: When a medium could not be reached; the shutdown state stays dirty then, and the pool is unmapped and
+    ///   unlocked all the same.
     package func close() throws(PoolError) {
         let failure: PoolError? = state.withLock { state in
             guard let made = state.made else { return nil }

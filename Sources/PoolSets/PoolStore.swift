@@ -32,7 +32,7 @@ package final class PoolStore: Sendable {
         case synchronizeDirectory(Int)
     }
 
-    /// Opens the directory.
+    /// Opens the directory, which this process must be allowed to look names up in; reading it is not needed.
     ///
     /// - Parameters:
     ///   - directory: An absolute path.
@@ -46,7 +46,7 @@ package final class PoolStore: Sendable {
     ) throws(PoolError) {
         let descriptor: Descriptor
         do throws(SystemCallError) {
-            descriptor = try Descriptor.open(directory, rpmem_o_path | O_DIRECTORY)
+            descriptor = try Self.searchableDirectory(directory)
         } catch {
             switch error.errno {
             case .noSuchFileOrDirectory, .notDirectory:
@@ -60,6 +60,13 @@ package final class PoolStore: Sendable {
         self.health = health
         self.usesNamelessFiles = usesNamelessFiles
         self.onStep = onStep
+    }
+
+    private static func searchableDirectory(_ path: String) throws(SystemCallError) -> Descriptor {
+        let directory = try Descriptor.open(path, rpmem_o_path | O_DIRECTORY)
+        // That took permissions on the way there only; to look something up takes the directory's own.
+        _ = try openBeneath(directory.number, [UInt8(ascii: ".")], flags: rpmem_o_path | O_DIRECTORY, shown: path)
+        return directory
     }
 
     /// Opens and locks the parts that are there.
