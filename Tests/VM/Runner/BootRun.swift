@@ -82,18 +82,18 @@ final class BootRun {
                 if alarm == nil, ConsoleLog.isAlarming(line) { alarm = line }
             case .report(.ready), .report(.done):
                 phase = "it hung between cases"
-                deadline = .after(milliseconds: 60_000)
+                deadline = .after(milliseconds: 180_000)
                 if case .report(.done) = event { return current == nil ? .done : .failed("a case did not end") }
             case .report(.begin(let name)):
                 try begin(name)
                 let limit = current?.it.limit ?? 0
                 // The guest itself ends a case that takes too long.
-                deadline = .after(milliseconds: UInt64(limit + 30) * 1000)
+                deadline = .after(milliseconds: UInt64(limit + 120) * 1000)
                 phase = "it hung in a case of at most \(limit) s"
             case .report(.output(let line)): try current?.log.write(line)
             case .report(.end(_, let status)):
                 end(status)
-                deadline = .after(milliseconds: 60_000)
+                deadline = .after(milliseconds: 180_000)
                 phase = "it hung between cases"
             case .report(.pullPlug(let milliseconds)): plug = .after(milliseconds: UInt64(max(milliseconds, 0)))
             case .report(.monitor(let command)):

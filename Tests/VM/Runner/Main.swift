@@ -9,7 +9,7 @@ import TestSupport
         commandName: "vm-tests",
         abstract: "Boots virtual machines with persistent memory and RDMA, and runs Tests/VM/cases in them.")
 
-    @Option(help: "Run only cases whose name contains this; only the boots that they need.")
+    @Option(help: "Run only cases whose name contains this, or one of these with commas between them.")
     var filter = ""
 
     @Option(help: "The tree that `make install DESTDIR=` made.")
@@ -23,7 +23,7 @@ import TestSupport
 
     func run() throws {
         let began = monotonicNanoseconds()
-        let wanted = table.map { boot in (boot, boot.cases.filter { filter.isEmpty || $0.name.contains(filter) }) }
+        let wanted = table.map { boot in (boot, boot.cases.filter { isWanted($0.name) }) }
             .filter { !$0.1.isEmpty }
         if wanted.isEmpty { throw ValidationError("no case's name contains '\(filter)'") }
         let workplace = try Workplace(workplace)
@@ -32,6 +32,10 @@ import TestSupport
             results, total: Double(monotonicNanoseconds() - began) / 1e9, log: { workplace.log(of: $0) })
         let isFine = results.allSatisfy { if case .failed = $0.outcome { false } else { true } }
         if !isFine { throw ExitCode.failure }
+    }
+
+    private func isWanted(_ name: String) -> Bool {
+        filter.isEmpty || filter.split(separator: ",").contains { name.contains($0) }
     }
 
     private func runAll(_ boots: [(Boot, [Case])], _ workplace: Workplace) -> [CaseResult] {

@@ -5,24 +5,24 @@ let table: [Boot] = [
         cases: [
             Case("guest-has-no-toolchain"),
             Case("devdax-auto"),
-            Case("devdax-set", limit: 120),
+            Case("devdax-set"),
             Case("devdax-busy"),
             Case("devdax-no-access"),
             Case("devdax-size"),
-            Case("devdax-stale-header", limit: 90),
-            Case("devdax-deep-persist", limit: 120),
-            Case("devdax-shutdown-state", limit: 150),
-            Case("fsdax-ext4", limit: 120),
-            Case("fsdax-xfs", limit: 120),
+            Case("devdax-stale-header"),
+            Case("devdax-deep-persist"),
+            Case("devdax-shutdown-state", limit: 400),
+            Case("fsdax-ext4"),
+            Case("fsdax-xfs"),
             Case("fsdax-bad-blocks"),
             // Last: they take the machine down, or a page of it.
             Case("devdax-bad-blocks"),
-            Case("devdax-pulled-plug", limit: 120),
+            Case("devdax-pulled-plug"),
         ]),
     // The article's: 512 MiB of DRAM from 1 GiB on.
     Boot(
         name: "memmap", kernelArguments: ["memmap=512M!1G"],
         cases: [
-            Case("memmap-emulation", limit: 120)
+            Case("memmap-emulation")
         ]),
 ]
