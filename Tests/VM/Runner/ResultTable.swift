@@ -35,7 +35,7 @@ enum ResultTable {
     /// What all guests and helpers took, in seconds: on a busy machine it says more than the clock.
     private static func processorTime() -> Double {
         var usage = rusage()
-        getrusage(RUSAGE_CHILDREN, &usage)
+        getrusage(RUSAGE_CHILDREN.rawValue, &usage)
         return Double(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec)
     }
 

@@ -9,7 +9,7 @@ initiate create a.set --data "$WORK/data" --mode deep --provider sockets
 
 # traced MODE: what the daemon wrote to deep_flush in a session with one persist of that mode.
 traced() {
-    RPMEM_CMD="strace -f --seccomp-bpf -y -o /tmp/trace -e trace=pwrite64,write rpmemd" \
+    RPMEM_CMD="strace -f --seccomp-bpf -y -o /tmp/trace -e trace=pwrite64 rpmemd" \
         initiate open a.set --data "$WORK/data" --mode "$1" --provider sockets
     grep -c deep_flush /tmp/trace || true
     rm -f /tmp/trace
