@@ -1,5 +1,5 @@
 # `make demo` and `make test` do everything on a fresh Debian 12 with the Swift toolchain, apt packages included.
-.PHONY: all deps test-deps demo demo-programs library test unit sanitize release hot-path lint format examples install install-library clean
+.PHONY: all deps test-deps demo demo-programs library test test-vm unit sanitize release hot-path lint format examples install install-library clean
 
 SWIFT ?= swift
 SANITIZER ?= thread address
@@ -15,6 +15,8 @@ RELEASE_FLAGS := -c release --static-swift-stdlib
 BUILD_PACKAGES := libfabric-dev libpmem-dev libpmem2-dev libndctl-dev libdaxctl-dev libsystemd-dev
 RUN_PACKAGES := openssh-server openssh-client xxd gcc make
 TEST_PACKAGES := man-db groff iproute2 binutils gcc g++ make pkg-config libpmemobj-dev pmdk-tools
+VM_PROGRAMS := vm-initiator driven-initiator rpmem-hello rpmem-fibonacci
+VM_PACKAGES := qemu-system-x86 mmdebstrap busybox-static cpio kmod e2fsprogs util-linux gzip
 
 all: release
 
@@ -50,6 +52,20 @@ demo: demo-programs examples
 test: test-deps examples hot-path
 	RPMEMD_BINARY=$(CURDIR)/$(BUILD)/rpmemd RPMEM_LIBRARY=$(CURDIR)/$(BUILD)/librpmem.so \
 	    $(SWIFT) test --disable-xctest --no-parallel
+	$(MAKE) test-vm
+
+# The daemon on real kernel drivers, in virtual machines: all cases of Tests/VM, or with CASE=TEXT those with TEXT in
+# their name. It is the installed release that runs there.
+VM := $(CURDIR)/.build/vm
+test-vm: release
+	@config/install-packages $(VM_PACKAGES)
+	rm -rf $(VM)/tree
+	mkdir -p $(VM)
+	$(MAKE) --no-print-directory install DESTDIR=$(VM)/tree PREFIX=/usr >$(VM)/install.log
+	$(SWIFT) build $(RELEASE_FLAGS) --product vm-initiator
+	$(SWIFT) build $(RELEASE_FLAGS) --product driven-initiator
+	$(SWIFT) build --product vm-tests
+	.build/debug/vm-tests --filter '$(CASE)' --tree $(VM)/tree --workplace $(VM) $(addprefix $(BUILD)/,$(VM_PROGRAMS))
 
 unit: deps
 	$(SWIFT) test --disable-xctest --skip EndToEndTests --skip CConsumerTests

@@ -98,7 +98,20 @@ let package = Package(
         .executableTarget(
             name: "driven-initiator", dependencies: ["RpmemInitiator", "RpmemProtocol"],
             path: "Tests/DrivenInitiator", swiftSettings: strict),
-        .testTarget(name: "SystemSupportTests", dependencies: ["SystemSupport"], swiftSettings: strict),
+        // Boots virtual machines and runs Tests/VM/cases in them, and an initiator for those.
+        .executableTarget(
+            name: "vm-tests",
+            dependencies: [
+                "SystemSupport", "TestSupport", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            path: "Tests/VM/Runner", swiftSettings: strict),
+        .executableTarget(
+            name: "vm-initiator",
+            dependencies: [
+                "RpmemInitiator", "RpmemProtocol", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            path: "Tests/VM/Initiator", swiftSettings: strict),
+        .testTarget(name: "SystemSupportTests", dependencies: ["SystemSupport", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "RpmemProtocolTests", dependencies: ["RpmemProtocol", "TestSupport"], swiftSettings: strict),
         .testTarget(name: "FabricTests", dependencies: ["Fabric", "CFabric", "TestSupport"], swiftSettings: strict),

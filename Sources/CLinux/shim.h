@@ -21,9 +21,12 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <linux/filter.h>
 #include <linux/openat2.h>
+#include <linux/sock_diag.h>
 
 /// openat2(2): descriptor or -1 with errno.
 static inline int rpmem_openat2(int dirfd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve) {
@@ -33,6 +36,9 @@ static inline int rpmem_openat2(int dirfd, const char *path, uint64_t flags, uin
 
 static const uint64_t rpmem_resolve_beneath = RESOLVE_BENEATH;
 static const uint64_t rpmem_resolve_no_magiclinks = RESOLVE_NO_MAGICLINKS;
+
+/// Where the network header starts in a socket filter's packet (linux/filter.h).
+static const uint32_t rpmem_skf_net_off = (uint32_t)SKF_NET_OFF;
 
 /// flock(2); Swift sees only the structure of that name.
 static inline int rpmem_flock(int fd, int operation) { return flock(fd, operation); }
@@ -46,6 +52,12 @@ static const int rpmem_fallocate_keep_size = FALLOC_FL_KEEP_SIZE;
 static const int rpmem_fallocate_punch_hole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
 static inline int rpmem_fallocate(int fd, int mode, int64_t offset, int64_t length) {
     return fallocate(fd, mode, offset, length);
+}
+
+/// pwrite(2) that makes these bytes durable, and no others of the file (RWF_DSYNC): bytes written, or -1 with errno.
+static inline ssize_t rpmem_pwrite_durably(int fd, const void *bytes, size_t count, int64_t offset) {
+    struct iovec vector = {.iov_base = (void *)bytes, .iov_len = count};
+    return pwritev2(fd, &vector, 1, offset, RWF_DSYNC);
 }
 
 /// Whence values of lseek(2) for sparse files.

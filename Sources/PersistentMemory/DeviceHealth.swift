@@ -52,6 +52,7 @@ package struct DeviceHealth: Sendable {
 /// A `struct pmem2_source` over a borrowed descriptor.
 private struct Pmem2Source: ~Copyable {
     private let handle: OpaquePointer
+    private let descriptor: Int32
     private let path: String
 
     init(_ descriptor: Int32, _ path: String) throws(PersistentMemoryError) {
@@ -59,6 +60,7 @@ private struct Pmem2Source: ~Copyable {
         let result = pmem2_source_from_fd(&handle, descriptor)
         guard result == 0, let handle else { throw .pmem2("pmem2_source_from_fd", on: path, result) }
         self.handle = handle
+        self.descriptor = descriptor
         self.path = path
     }
 
@@ -92,6 +94,10 @@ private struct Pmem2Source: ~Copyable {
         var context: OpaquePointer?
         let result = pmem2_badblock_context_new(&context, handle)
         if result == Pmem2Code.notSupported { return [] }
+        if result == Pmem2Code.cannotReadBounds {
+            try checkWholeRegion()
+            return []
+        }
         guard result == 0, context != nil else { throw .pmem2("pmem2_badblock_context_new", on: path, result) }
         defer { pmem2_badblock_context_delete(&context) }
         var found: [BadBlock] = []
@@ -105,10 +111,29 @@ private struct Pmem2Source: ~Copyable {
         }
         return found
     }
+
+    /// Where a Device DAX lies in its region takes a right to know that ordinary users may lack; whether the region has
+    /// bad blocks at all does not.
+    private func checkWholeRegion() throws(PersistentMemoryError) {
+        let device = try DeviceDAX(descriptor: descriptor, path: path)
+        guard let region = device.regionName else { return }
+        let attribute = "/sys/bus/nd/devices/\(region)/badblocks"
+        let bytes: [UInt8]
+        do throws(SystemCallError) {
+            bytes = try readFile(Descriptor.open(attribute, O_RDONLY), limit: 1 << 20)
+        } catch {
+            // Kernels without the attribute keep no track.
+            if error.errno == .noSuchFileOrDirectory { return }
+            throw .system(SystemCallError(error.call, on: attribute, errno: error.errno))
+        }
+        if bytes.contains(where: { $0 > UInt8(ascii: " ") }) { throw .badBlocksSomewhere(path: path, region: region) }
+    }
 }
 
 /// libpmem2's answers that mean "nothing there", not "failed".
 private enum Pmem2Code {
     static let notSupported: Int32 = -100_001
     static let noBadBlock: Int32 = -100_029
+    /// PMEM2_E_CANNOT_READ_BOUNDS
+    static let cannotReadBounds: Int32 = -100_028
 }

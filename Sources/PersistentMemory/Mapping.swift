@@ -49,6 +49,9 @@ package final class Mapping: Sendable {
     private let devices: [DeviceDAX]
     private let isMapped = Mutex(true)
 
+    /// The first Device DAX whose region this process may not flush, so that deep persists of it fail.
+    package var deviceWithDeniedFlush: DeviceDAX? { devices.first { $0.deepFlush == .denied } }
+
     /// Maps `segments` one behind the other.
     ///
     /// - Parameter segments: At least one; all Device DAX or none.
@@ -97,26 +100,30 @@ package final class Mapping: Sendable {
         self.persister = Persister(kind: evidence.kind, parts: parts, partCount: segments.count)
     }
 
-    /// Makes everything stored so far durable, then unmaps. Later calls do nothing.
+    /// Unmaps. On persistent memory all that was flushed reaches the medium first.
     ///
-    /// - Throws: When making it durable failed; it is unmapped all the same.
+    /// On ordinary files nothing is synchronised here: what was asked for is durable since it was acknowledged, and of
+    /// the rest nobody was promised anything. There may be gigabytes of it, where an initiator was cut off in the middle
+    /// of its writes, and a session has to end soon; the kernel writes them back in its own time. Later calls do nothing.
+    ///
+    /// - Throws: When the medium could not be reached; it is unmapped all the same.
     package func close() throws(PersistentMemoryError) {
         let failure: PersistentMemoryError? = isMapped.withLock { isMapped in
             guard isMapped else { return nil }
             isMapped = false
-            let result = flushAll()
+            let result = drainAll()
             munmap(base, size)
             return result == 0
-                ? nil : .system(SystemCallError("msync", on: "pool mapping", errno: Errno(rawValue: result)))
+                ? nil : .system(SystemCallError("deep drain", on: "pool mapping", errno: Errno(rawValue: result)))
         }
         if let failure { throw failure }
     }
 
-    /// Makes everything stored so far durable: msync of the whole range, or the deep drain of each part.
+    /// Pushes what was flushed on to the media of all parts.
     ///
     /// - Returns: 0, or an errno.
-    package func flushAll() -> Int32 {
-        if persister.kind == .msync { return persister.synchronize(base, size) }
+    private func drainAll() -> Int32 {
+        guard persister.isPersistentMemory else { return 0 }
         persister.drain()
         var offset = 0
         for index in 0..<partCount {

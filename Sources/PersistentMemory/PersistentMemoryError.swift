@@ -12,6 +12,8 @@ package enum PersistentMemoryError: Error, Equatable, CustomStringConvertible {
     case notDeviceDAX(path: String)
     /// A part does not start at a multiple of its device's alignment in the pool's contiguous range.
     case misaligned(path: String, offset: Int, alignment: Int)
+    /// The region behind a Device DAX has bad blocks, and this process may not know whether they are the device's.
+    case badBlocksSomewhere(path: String, region: String)
 
     /// The errno that stands for this failure.
     package var errno: Errno {
@@ -20,6 +22,7 @@ package enum PersistentMemoryError: Error, Equatable, CustomStringConvertible {
         case .library(_, _, _, let errno): errno
         case .notDeviceDAX: .noSuchAddressOrDevice
         case .misaligned: .invalidArgument
+        case .badBlocksSomewhere: .ioError
         }
     }
 
@@ -32,6 +35,10 @@ package enum PersistentMemoryError: Error, Equatable, CustomStringConvertible {
         case .misaligned(let path, let offset, let alignment):
             "\(path): would be mapped at pool offset \(offset), which is not a multiple of the device's alignment "
                 + "\(alignment): use devices whose sizes are multiples of it"
+        case .badBlocksSomewhere(let path, let region):
+            "\(path): its region \(region) has bad blocks, and this process may not read where in it the device lies: "
+                + "`ndctl list --regions --media-errors` shows them, `ndctl clear-errors` clears them; the udev rule "
+                + "60-rpmem.rules lets group rpmem read `resource`"
         }
     }
 

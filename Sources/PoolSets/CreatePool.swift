@@ -9,7 +9,8 @@ extension PoolStore {
     /// Makes a pool on parts that are missing or empty, and opens it.
     ///
     /// A transaction: when it throws, the disk is as it was. Checked in this order: the descriptor, the pool set file,
-    /// its options against the attributes, the parts that are there (lock, size), their header pages, the pool's size.
+    /// its options against the attributes, the parts that are there (lock, size), their header pages, the pool's size,
+    /// room for the parts that are not.
     /// Only then anything is made. New parts get their name when they are complete, the first part's header is written
     /// last, and all of it is durable when this returns: a target that dies meanwhile leaves either a whole pool or
     /// one that OPEN refuses.
@@ -18,7 +19,7 @@ extension PoolStore {
     ///   - descriptor: Path bytes below the pool set directory, without NUL.
     ///   - attributes: ``PoolAttributes/none`` for sets with `OPTION NOHDRS`.
     ///   - requestedSize: Bytes that the pool must have at least.
-    ///   - isCancelled: Looked at while blocks are allocated, at least once each gibibyte.
+    ///   - isCancelled: Looked at while blocks are allocated, at least once every 256 MiB.
     package func create(
         descriptor: [UInt8], attributes: PoolAttributes, requestedSize: UInt64, isCancelled: () -> Bool = { false }
     ) throws(PoolError) -> Pool {
@@ -34,7 +35,9 @@ extension PoolStore {
         let growth = try set.growth(
             to: requestedSize, present: sizes.reduce(0) { $0 &+ $1 & ~(PoolGeometry.pageSize - 1) })
         sizes += growth.map(\.size)
-        let geometry = try geometry(of: set, sizes: sizes, requestedSize: requestedSize)
+        let geometry = try geometry(
+            of: set, sizes: sizes, requestedSize: requestedSize, onDevices: existing.contains { $0?.device != nil })
+        try checkFreeSpace(for: newParts(existing, growth, sizes, of: set))
 
         let made = MadeParts()
         do throws(PoolError) {
@@ -103,6 +106,17 @@ extension PoolStore {
             throw .notFound(what: .part, path: spec.path, set: set.path)
         }
         return size
+    }
+
+    /// Places and sizes of the parts that are not there.
+    private func newParts(
+        _ existing: [PartFile?], _ growth: [(path: FilePath, size: UInt64)], _ sizes: [UInt64], of set: ResolvedSet
+    ) -> [(path: FilePath, size: UInt64)] {
+        var parts: [(path: FilePath, size: UInt64)] = []
+        for (index, part) in existing.enumerated() where part == nil {
+            if case .absolute(let path) = set.parts[index].location { parts.append((path, sizes[index])) }
+        }
+        return parts + growth
     }
 
     private func makeParts(

@@ -21,7 +21,8 @@ extension PoolStore {
             throw .notFound(what: .part, path: GrowthDirectory.fileName(0), set: set.path)
         }
         // Sizes are not compared yet: what is wrong with the headers is the better thing to hear first.
-        let geometry = try geometry(of: set, sizes: parts.map(\.size), requestedSize: 0)
+        let onDevices = parts[0].device != nil
+        let geometry = try geometry(of: set, sizes: parts.map(\.size), requestedSize: 0, onDevices: onDevices)
         var headers: [PoolHeader] = []
         for part in parts.prefix(geometry.headers) { headers.append(try part.readHeader()) }
         try HeaderCheck(set: set, paths: parts.map(\.path)).check(headers)
@@ -29,7 +30,8 @@ extension PoolStore {
             try checkSingleHeader(of: set, incompatFeatures: first.incompatFeatures, origin: "pool's header")
             if first.compatFeatures & Feature.checkBadBlocks != 0 { try checkBadBlocks(parts) }
         }
-        _ = try self.geometry(of: set, sizes: parts.map(\.size), requestedSize: requestedSize)
+        _ = try self.geometry(
+            of: set, sizes: parts.map(\.size), requestedSize: requestedSize, onDevices: onDevices)
         let mapping = try map(parts, geometry)
         if let first = headers.first, first.incompatFeatures & Feature.shutdownState != 0 {
             try markOpen(parts, first)

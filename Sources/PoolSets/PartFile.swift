@@ -217,16 +217,10 @@ final class PartFile {
     }
 
     /// Bytes given to one fallocate(2), between looks at whether the session still lives.
-    private static let chunk: Int64 = 1 << 30
+    private static let chunk: Int64 = 256 << 20
 
     private func allocateNew(isCancelled: () -> Bool, set: String) throws(PoolError) {
         let end = Int64(clamping: size)
-        // Asked first, so that a part that cannot fit does not fill the file system for a while.
-        var status = statvfs()
-        if fstatvfs(descriptor.number, &status) == 0 {
-            let (free, overflow) = UInt64(status.f_bfree).multipliedReportingOverflow(by: UInt64(status.f_frsize))
-            if !overflow && free < size { throw .noSpace(path: path, needed: size, free: free) }
-        }
         if try !allocate(0..<end, mode: 0, isCancelled: isCancelled, set: set) {
             try writeZeros(upTo: end, isCancelled: isCancelled, set: set)
         }
@@ -273,9 +267,7 @@ final class PartFile {
         guard reason.errno == .noSpace || reason.errno == .diskQuotaExceeded else { return .system(reason) }
         var status = statvfs()
         let isKnown = fstatvfs(descriptor.number, &status) == 0
-        return .noSpace(
-            path: path, needed: size,
-            free: isKnown ? UInt64(status.f_bavail) &* UInt64(status.f_frsize) : nil)
+        return .noSpace(path: path, needed: size, free: isKnown ? status.freeBytes : nil)
     }
 
     // MARK: Publishing and taking back

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import PersistentMemory
 import SystemSupport
@@ -33,7 +34,7 @@ extension PartFile {
         return header
     }
 
-    /// Writes the part's first bytes and makes them durable.
+    /// Writes the part's first bytes and makes them durable; what else the file has to write is not waited for.
     ///
     /// - Parameter bytes: At most 4096.
     func writeHeader(_ bytes: [UInt8], at start: Int = 0) throws(PoolError) {
@@ -48,8 +49,8 @@ extension PartFile {
         var offset = 0
         while offset < bytes.count {
             let count = bytes.withUnsafeBytes { buffer in
-                pwrite(
-                    descriptor.number, buffer.baseAddress! + offset, buffer.count - offset, off_t(start + offset))
+                rpmem_pwrite_durably(
+                    descriptor.number, buffer.baseAddress! + offset, buffer.count - offset, Int64(start + offset))
             }
             if count < 0 {
                 let reason = SystemCallError.last("write", on: path)
@@ -58,7 +59,6 @@ extension PartFile {
             }
             offset += count
         }
-        if fdatasync(descriptor.number) != 0 { throw .system(.last("fdatasync", on: path)) }
     }
 
     /// Lends the first 4096 bytes of a Device DAX, which maps in units of its alignment only.

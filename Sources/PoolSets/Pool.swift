@@ -74,6 +74,14 @@ package final class Pool: Sendable {
     }
 
     /// Whether flushes make stores durable; otherwise msync does.
+    /// Why deep persists of the pool will fail, and what to do; nil when they can be done.
+    package var deepPersistObstacle: String? {
+        mapping.deviceWithDeniedFlush.map { device in
+            let attribute = "/sys/bus/nd/devices/\(device.regionName ?? "region")/deep_flush"
+            return "\(device.path): this process may not write \(attribute), so deep persists will fail: "
+                + "the udev rule 60-rpmem.rules lets group rpmem write it"
+        }
+    }
     package var isPersistentMemory: Bool { persister.isPersistentMemory }
 
     /// As the headers have them; ``PoolAttributes/none`` without headers.
@@ -128,10 +136,13 @@ package final class Pool: Sendable {
         }
     }
 
-    /// Makes everything durable, marks the pool as cleanly closed, unmaps and unlocks. Later calls do nothing.
+    /// Unmaps, marks the pool as cleanly closed, durably, and unlocks. Later calls do nothing.
     ///
-    /// - Throws: When something could not be made durable; the shutdown state stays dirty then, and the pool is
-    ///   unmapped and unlocked all the same.
+    /// Whatever was acknowledged is durable already; stores that nobody asked to persist are not waited for, see
+    /// ``Mapping/close()``.
+    ///
+    /// - Throws: When a medium could not be reached; the shutdown state stays dirty then, and the pool is unmapped and
+    ///   unlocked all the same.
     package func close() throws(PoolError) {
         let failure: PoolError? = state.withLock { state in
             guard let made = state.made else { return nil }

@@ -22,8 +22,8 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
     case badConfiguration(place: String, reason: String)
     /// The media under a part cannot read ranges back.
     case badBlocks(path: String, extents: [BadBlock])
-    /// The file system has no room for a new part.
-    case noSpace(path: String, needed: UInt64, free: UInt64?)
+    /// The file system has no room for new parts: one at `path`, or several, the first of them in the directory `path`.
+    case noSpace(path: String, parts: Int = 1, needed: UInt64, free: UInt64?)
     /// The session ended while the pool was being made.
     case cancelled(set: String)
     /// Some of a pool's files could not be removed.
@@ -101,9 +101,9 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
         case .badBlocks(let path, let extents):
             "\(path): bad blocks: \(extents.map(\.description).joined(separator: ", ")): "
                 + "clear them with `ndctl clear-errors` or `pmempool sync --bad-blocks`, then restore what was there"
-        case .noSpace(let path, let needed, let free):
-            "\(path): no space for \(needed) bytes\(free.map { ", \($0) are free" } ?? ""): "
-                + "free some, or make the part smaller"
+        case .noSpace(let path, let parts, let needed, let free):
+            "\(path): no space for \(needed) bytes\(parts > 1 ? " of \(parts) new parts" : "")"
+                + "\(free.map { ", \($0) are free" } ?? ""): free some, or make the part\(parts > 1 ? "s" : "") smaller"
         case .cancelled(let set): "pool set \(set): given up: the session ended"
         case .incompleteRemoval(let set, let left):
             "pool set \(set): not removed: \(left.map(\.description).joined(separator: ", ")); "

@@ -32,7 +32,7 @@ package final class PoolStore: Sendable {
         case synchronizeDirectory(Int)
     }
 
-    /// Opens the directory.
+    /// Opens the directory, which this process must be allowed to look names up in; reading it is not needed.
     ///
     /// - Parameters:
     ///   - directory: An absolute path.
@@ -46,7 +46,7 @@ package final class PoolStore: Sendable {
     ) throws(PoolError) {
         let descriptor: Descriptor
         do throws(SystemCallError) {
-            descriptor = try Descriptor.open(directory, rpmem_o_path | O_DIRECTORY)
+            descriptor = try Self.searchableDirectory(directory)
         } catch {
             switch error.errno {
             case .noSuchFileOrDirectory, .notDirectory:
@@ -60,6 +60,13 @@ package final class PoolStore: Sendable {
         self.health = health
         self.usesNamelessFiles = usesNamelessFiles
         self.onStep = onStep
+    }
+
+    private static func searchableDirectory(_ path: String) throws(SystemCallError) -> Descriptor {
+        let directory = try Descriptor.open(path, rpmem_o_path | O_DIRECTORY)
+        // That took permissions on the way there only; to look something up takes the directory's own.
+        _ = try openBeneath(directory.number, [UInt8(ascii: ".")], flags: rpmem_o_path | O_DIRECTORY, shown: path)
+        return directory
     }
 
     /// Opens and locks the parts that are there.
@@ -116,8 +123,9 @@ package final class PoolStore: Sendable {
         case .exactly(let size) where part.size != size:
             throw .badConfiguration(
                 place: set.place(of: spec),
-                reason: "part \(spec.path) has \(part.size) bytes, the set says \(size): "
-                    + "write \(part.size)B here, or give the part that size")
+                reason: "part \(spec.path) has \(part.size) bytes, the set says \(size): write "
+                    + (part.device == nil
+                        ? "\(part.size)B here, or give the part that size" : "AUTO here, or \(part.size)B"))
         case .auto where part.device == nil:
             throw .badConfiguration(
                 place: set.place(of: spec),
@@ -156,7 +164,7 @@ package final class PoolStore: Sendable {
 
     /// Where the pool's bytes are, and that there are as many as the initiator asks for.
     func geometry(
-        of set: ResolvedSet, sizes: [UInt64], requestedSize: UInt64
+        of set: ResolvedSet, sizes: [UInt64], requestedSize: UInt64, onDevices: Bool
     ) throws(PoolError) -> PoolGeometry {
         guard let geometry = PoolGeometry(partSizes: sizes, options: set.options) else {
             throw .badConfiguration(
@@ -165,15 +173,20 @@ package final class PoolStore: Sendable {
         if geometry.usableSize < requestedSize {
             throw .tooSmall(
                 set: set.path, asked: requestedSize, available: geometry.usableSize,
-                hint: Self.hint(set, sizes, missing: requestedSize - geometry.usableSize, geometry))
+                hint: Self.hint(
+                    set, sizes, missing: requestedSize - geometry.usableSize, geometry, onDevices: onDevices))
         }
         return geometry
     }
 
     /// What to write in the set so that it has `missing` more bytes.
     private static func hint(
-        _ set: ResolvedSet, _ sizes: [UInt64], missing: UInt64, _ geometry: PoolGeometry
+        _ set: ResolvedSet, _ sizes: [UInt64], missing: UInt64, _ geometry: PoolGeometry,
+        onDevices: Bool
     ) -> String {
+        if onDevices {
+            return "use a larger device, or add another one" + (set.options.isEmpty ? " and `OPTION SINGLEHDR`" : "")
+        }
         let page = PoolGeometry.pageSize
         guard let last = sizes.indices.last, let line = set.parts[last].line else {
             return set.isPlain ? "enlarge the file" : "enlarge the set"

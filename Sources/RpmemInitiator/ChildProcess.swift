@@ -10,7 +10,7 @@ import SystemSupport
 /// SIGCHLD included, is left alone, and so may get at the child's end before this does.
 final class ChildProcess: Sendable {
     /// What the child reads; a socket, so that writing to a child that is gone raises no SIGPIPE. nil once closed.
-    private let input: Mutex<Int32?>
+    private let input: Mutex<UnsharedSocket?>
     /// What the child prints; nonblocking.
     let output: Descriptor
     /// What it complains about; nonblocking.
@@ -22,7 +22,7 @@ final class ChildProcess: Sendable {
     init(_ arguments: [String]) throws(SystemCallError) {
         // The child's ends must not have the numbers that they are copied to, hence the duplicates.
         let sockets = try SocketPair()
-        let childInput = try sockets.first.duplicate()
+        let childInput = try sockets.shared.duplicate()
         let outputPipe = try Pipe()
         let childOutput = try outputPipe.write.duplicate()
         let output = try outputPipe.takeRead().duplicate()
@@ -38,7 +38,7 @@ final class ChildProcess: Sendable {
         self.process = process >= 0 ? process : nil
         self.output = output
         self.errors = errors
-        input = Mutex(sockets.takeSecond().release())
+        input = Mutex(sockets.takeUnshared())
     }
 
     /// Kills what still runs.
@@ -59,8 +59,8 @@ final class ChildProcess: Sendable {
     func write(_ bytes: [UInt8], until deadline: Deadline) throws(SystemCallError) {
         var sent = 0
         while sent < bytes.count {
-            let result = input.withLock { number -> Int in
-                guard let number else {
+            let result = input.withLock { input -> Int in
+                guard let number = input?.number else {
                     errno = EPIPE
                     return -1
                 }
@@ -72,7 +72,7 @@ final class ChildProcess: Sendable {
                 sent += result
             } else if errno == EAGAIN {
                 if deadline.hasPassed { throw SystemCallError("send", errno: .timedOut) }
-                var set = [pollfd(fd: input.withLock { $0 } ?? -1, events: Int16(POLLOUT), revents: 0)]
+                var set = [pollfd(fd: input.withLock { $0?.number } ?? -1, events: Int16(POLLOUT), revents: 0)]
                 _ = try waitForEvents(&set, until: deadline)
             } else if errno != EINTR {
                 throw .last("send")
@@ -82,12 +82,7 @@ final class ChildProcess: Sendable {
 
     /// The child reads the end of the file from now on.
     func closeInput() {
-        if let number = input.withLock({ input in
-            defer { input = nil }
-            return input
-        }) {
-            close(number)
-        }
+        input.withLock { $0 = nil }
     }
 
     // MARK: End
@@ -124,10 +119,10 @@ final class ChildProcess: Sendable {
         }
     }
 
-    /// Waits for the child's end, helping it along: SIGTERM after `patience`, SIGKILL after as much again.
+    /// Ends the child with SIGTERM, and with SIGKILL if it still runs after `patience`.
     func end(patience: Duration) -> SessionEnding.Exit {
-        for signal in [nil, SIGTERM, SIGKILL] {
-            if let signal, let process { _ = pidfd_send_signal(process, signal, nil, 0) }
+        for signal in [SIGTERM, SIGKILL] {
+            if let process { _ = pidfd_send_signal(process, signal, nil, 0) }
             if let exit = collect(until: .after(patience)) { return exit }
         }
         return .unknown
@@ -166,21 +161,4 @@ final class ChildProcess: Sendable {
         if result != 0 { throw SystemCallError("posix_spawn", on: arguments.first, errno: .init(rawValue: result)) }
         return child
     }
-}
-
-/// Two connected sockets, close-on-exec.
-private struct SocketPair: ~Copyable {
-    let first: Descriptor
-    let second: Descriptor
-
-    init() throws(SystemCallError) {
-        var ends: [Int32] = [-1, -1]
-        let type = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
-        if socketpair(AF_UNIX, type, 0, &ends) != 0 { throw .last("socketpair") }
-        first = Descriptor(owning: ends[0])
-        second = Descriptor(owning: ends[1])
-    }
-
-    /// The second socket; the first is closed.
-    consuming func takeSecond() -> Descriptor { second }
 }

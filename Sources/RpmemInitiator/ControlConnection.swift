@@ -165,7 +165,8 @@ final class ControlConnection: Sendable {
         return SessionEnding(exit: exit, words: lastWords())
     }
 
-    /// Lets go of the target, which reads the end of the file, and waits until ssh has ended.
+    /// Lets go of the target, which reads the end of the file, and waits until ssh has ended. Where it does not, because
+    /// the target is out of reach, it is made to, after at most twice the time for its end.
     @discardableResult
     func end() -> SessionEnding {
         child.closeInput()

@@ -43,6 +43,7 @@ public struct InitiatorOptions: Sendable {
     /// | `RPMEM_ENABLE_TCP` | 0 or 1; this project's extension, for its own targets | 0 |
     /// | `RPMEM_MAX_NLANES` | lanes at most | no limit |
     /// | `RPMEM_WORK_QUEUE_SIZE` | operations under way per lane | 50 |
+    /// | `RPMEM_TIMEOUT` | seconds for each answer while a pool is open; this project's extension | 30 |
     ///
     /// Values that make no sense are left out, as `librpmem` does; ``warnings`` names them.
     public init(environment: [String: String]) {
@@ -65,6 +66,10 @@ public struct InitiatorOptions: Sendable {
         if flag("RPMEM_ENABLE_TCP", default: false, &warnings) { providers.append(.tcp) }
         maximumLanes = count("RPMEM_MAX_NLANES", default: .max, &warnings)
         workQueueSize = count("RPMEM_WORK_QUEUE_SIZE", default: workQueueSize, &warnings)
+        let seconds = count("RPMEM_TIMEOUT", default: 30, &warnings)
+        operationTimeout = .seconds(seconds)
+        // Whoever does not want to wait for an answer does not want to wait for ssh either.
+        exitTimeout = min(exitTimeout, operationTimeout)
         if let text = environment["RPMEM_SSH"], !text.isEmpty { ssh = text }
         if let text = environment["RPMEM_CMD"], !text.isEmpty { commands = CommandRotation(text) }
     }
@@ -73,7 +78,7 @@ public struct InitiatorOptions: Sendable {
     public static func processEnvironment() -> InitiatorOptions {
         let names = [
             "RPMEM_SSH", "RPMEM_CMD", "RPMEM_ENABLE_VERBS", "RPMEM_ENABLE_SOCKETS", "RPMEM_ENABLE_TCP",
-            "RPMEM_MAX_NLANES", "RPMEM_WORK_QUEUE_SIZE",
+            "RPMEM_MAX_NLANES", "RPMEM_WORK_QUEUE_SIZE", "RPMEM_TIMEOUT",
         ]
         var environment: [String: String] = [:]
         for name in names {

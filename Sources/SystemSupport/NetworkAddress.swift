@@ -63,6 +63,9 @@ public struct NetworkAddress: Hashable, Sendable, CustomStringConvertible {
         self.scope = scope
     }
 
+    /// In network order: 4 of an IPv4 address, 16 of an IPv6 one.
+    var octets: [UInt8] { (0..<(family == .ipv4 ? 4 : 16)).map { bytes[$0] } }
+
     /// 127.0.0.0/8 or ::1.
     public var isLoopback: Bool {
         switch family {

@@ -9,8 +9,9 @@ struct Bench: ParsableCommand {
         abstract: "Measures latency and bandwidth of a pool on the target.",
         discussion: """
             Each figure stands next to the floor: the round trip of as many bytes between two bare libfabric endpoints \
-            on the same provider, measured in the same run on this machine's loopback. The ratio is what counts: \
-            absolute figures differ from machine to machine.
+            on the same provider, measured in the same run. The other one is on the target, where ssh starts rpmemctl \
+            for it, or on this machine where that is not possible. The ratio is what counts: absolute figures differ \
+            from machine to machine.
             """)
 
     @OptionGroup var target: TargetOptions
@@ -86,12 +87,16 @@ struct Bench: ParsableCommand {
         let scenarios = self.scenarios(lanesThere: pool.lanes)
         let steps = Double(scenarios.count + sizes.values.count)
         var done = 0.0
+        progress.show("floor", done: 0)
+        let floor = try Floor(
+            target.target.address, target.initiatorOptions, provider: pool.provider, bytes: sizes.values.max() ?? 1)
+        report.floorPath = floor.path
         for size in sizes.values {
             progress.show("floor, \(size) bytes", done: done / steps)
-            report.floors[size] = try FloorMeasurement.run(
-                provider: pool.provider, bytes: size, count: count, seconds: seconds)
+            report.floors[size] = try floor.measure(bytes: size, count: count, seconds: seconds)
             done += 1
         }
+        floor.end()
         for scenario in scenarios {
             progress.show(scenario.name, done: done / steps)
             report.add(

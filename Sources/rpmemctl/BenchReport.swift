@@ -8,6 +8,8 @@ struct BenchReport {
     let method: String
     /// Round trips in nanoseconds, by bytes.
     var floors: [Int: Histogram<UInt64>] = [:]
+    /// nil before the floor was measured.
+    var floorPath: Floor.Path?
     private(set) var rows: [(scenario: BenchScenario, outcome: BenchScenario.Outcome)] = []
 
     init(target: String, provider: String, method: String) {
@@ -25,8 +27,15 @@ struct BenchReport {
     func table() -> String {
         var lines = [
             "\(target), \(provider), \(method); microseconds per operation; flush: a tenth of 10 flushes and a drain",
-            "floor: bare libfabric round trip of as many bytes over \(provider) in this run; ratio: p50 to its p50", "",
+            "floor: bare libfabric round trip of as many bytes over \(provider) in this run; ratio: p50 to its p50",
         ]
+        switch floorPath {
+        case .target?: lines.append("floor: between this machine and the target")
+        case .loopback(let reason)?:
+            lines.append("floor: on this machine alone, which is no measure of the network: \(reason)")
+        case nil: break
+        }
+        lines.append("")
         let header = ["what", "bytes", "lanes", "p50", "p90", "p99", "p99.9", "max", "op/s", "MB/s", "floor", "ratio"]
         var cells = [header]
         for (scenario, outcome) in rows {
@@ -75,6 +84,9 @@ struct BenchReport {
         let target: String
         let provider: String
         let method: String
+        /// `target`, or `loopback` with the reason.
+        let floor: String?
+        let floorReason: String?
         let figures: [Figure]
     }
 
@@ -107,7 +119,16 @@ struct BenchReport {
         }
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
-        let data = try encoder.encode(Document(target: target, provider: provider, method: method, figures: figures))
+        let floor: (String?, String?) =
+            switch floorPath {
+            case .target?: ("target", nil)
+            case .loopback(let reason)?: ("loopback", reason)
+            case nil: (nil, nil)
+            }
+        let data = try encoder.encode(
+            Document(
+                target: target, provider: provider, method: method, floor: floor.0, floorReason: floor.1,
+                figures: figures))
         return String(decoding: data, as: UTF8.self)
     }
 

@@ -10,5 +10,5 @@ struct Rpmemctl: ParsableCommand {
             Targets are reached as programs that replicate reach them: over ssh, with the environment variables of \
             librpmem(7), such as RPMEM_SSH, RPMEM_CMD and RPMEM_ENABLE_SOCKETS.
             """,
-        subcommands: [Ping.self, Bench.self])
+        subcommands: [Ping.self, Bench.self, FloorServer.self])
 }

@@ -205,30 +205,75 @@ struct DebianPackageTests {
         #expect(TemporaryDirectory.entries(of: place.parts).isEmpty)
     }
 
-    @Test(
-        "a target killed during transactions ends the program, and sync makes both sides the same again",
-        arguments: [1, 4])
-    func targetKilled(threads: Int) throws {
+    /// Fills the pool until the target is killed in the middle of it, which ends the program.
+    private func killTarget(threads: Int, sourceLocation: SourceLocation = #_sourceLocation) throws {
         try create(one)
         let process = try place.start(
             program, "endless", one, "\(threads)", environment: Sanitizer.settings("handle_segv=0"))
-        #expect(try process.receive(10, within: 60_000) == Array("under way\n".utf8))
+        #expect(try process.receive(10, within: 60_000) == Array("under way\n".utf8), sourceLocation: sourceLocation)
         let daemons = place.daemons()
-        #expect(!daemons.isEmpty)
+        #expect(!daemons.isEmpty, sourceLocation: sourceLocation)
         for daemon in daemons { kill(daemon, SIGKILL) }
         // libpmemobj's only answer to a replica that fails is to end the program: with SIGABRT, when it gets that far.
         let ending = try process.wait(within: 60_000)
         guard case .signalled? = ending else {
-            Issue.record("not ended by a signal: \(ending.map { "\($0)" } ?? "still running"), \(process.errorText)")
+            Issue.record(
+                "not ended by a signal: \(ending.map { "\($0)" } ?? "still running"), \(process.errorText)",
+                sourceLocation: sourceLocation)
             return
         }
-        // Opening it rolls back what was under way, over there as well.
-        let before = try digest(one)
-        #expect(try digestOfRemote() == before)
-        unlink("\(place.parts)/remote.part")
+        #expect(place.awaitDaemons(), sourceLocation: sourceLocation)
+    }
+
+    @Test(
+        "a target killed during transactions ends the program, and opening the pool rolls both sides back",
+        arguments: [1, 4])
+    func targetKilled(threads: Int) throws {
+        try killTarget(threads: threads)
+        let objects = try digest(one)
+        #expect(try digestOfRemote() == objects)
+    }
+
+    @Test(
+        "after a target was killed during transactions, sync makes the side that is given up the same bytes as the other",
+        arguments: [("remote.part", "local.part"), ("local.part", "remote.part")])
+    func syncAfterKill(parts: (givenUp: String, kept: String)) throws {
+        try killTarget(threads: 4)
+        // The pool as the target's end has left it: no program has opened it since. sync does nothing about sides whose
+        // headers are whole, so one has to go.
+        let kept = try place.bytes(of: parts.kept)
         try pmempool("sync", one)
-        try expectSameParts("local.part", "remote.part")
-        #expect(try digest(one) == before)
+        // A session with a header takes note of how the one before ended.
+        let isUntouched = try kept[4096...] == place.bytes(of: parts.kept, from: 4096)
+        #expect(isUntouched)
+        #expect(unlink("\(place.parts)/\(parts.givenUp)") == 0)
+        try pmempool("sync", one)
+
+        let (first, second) = (try place.bytes(of: parts.kept), try place.bytes(of: parts.givenUp))
+        #expect(first.count == second.count)
+        let isSame = first[4096...] == second[4096...] && first[4096...] == kept[4096...]
+        #expect(isSame)
+        try expectRing(first, second)
+        // Opened as one pool and as two, the same objects are there, and they are whole.
+        let objects = try digest(one)
+        #expect(try digestOfRemote() == objects)
+    }
+
+    /// Expects the headers of two replicas to differ in nothing but what tells the replicas apart: identity, links to
+    /// each other, time of creation and checksum.
+    private func expectRing(
+        _ first: ArraySlice<UInt8>, _ second: ArraySlice<UInt8>, sourceLocation: SourceLocation = #_sourceLocation
+    ) throws {
+        // Signature, version, features and the set's identity; the architecture.
+        for range in [0..<40, 128..<144] { #expect(first[range] == second[range], sourceLocation: sourceLocation) }
+        for (own, other) in [(first, second), (second, first)] {
+            // A replica of one part is its own neighbour, and the other one is before and behind it.
+            let links = [(56, own), (72, own), (88, other), (104, other)]
+            for (offset, replica) in links {
+                let isLinked = own[offset..<offset + 16].elementsEqual(replica[40..<56])
+                #expect(isLinked, "link at \(offset)", sourceLocation: sourceLocation)
+            }
+        }
     }
 }
 

@@ -61,6 +61,33 @@ struct HostTests {
                 environment: Sanitizer.settings("detect_leaks=0")))
     }
 
+    @Test("children of the host may outlive its session, and the host itself")
+    func outlived() throws {
+        let place = try Workplace()
+        try place.addTargetSet("a.set", "4M %/a.part")
+        let process = try place.start(place.compile("outlive.c"), Workplace.target, "a.set")
+        let forked = Array("forked\n".utf8)
+        try #require(try process.receive(forked.count) == forked, "\(process.errorText)")
+        process.signal(SIGKILL)
+        #expect(try process.wait() == .signalled(SIGKILL))
+        // The child has copies of all that the parent had.
+        #expect(place.awaitDaemons())
+        let session = try place.compile("session.c", ["-D_GNU_SOURCE"])
+        #expect(try place.run(session, "open", Workplace.target, "a.set", "1").output == "lanes 1\n")
+        process.closeInput()
+        #expect(try process.receive(100) == Array("the child is there\n".utf8))
+    }
+
+    @Test("fork(2) after the library was unloaded finds nothing of it in the way")
+    func forksAfterUnloading() throws {
+        let place = try Workplace()
+        try place.addTargetSet("a.set", "4M %/a.part")
+        let program = "\(place.path)/unload"
+        let result = try Workplace.compile(["\(Workplace.programs)/unload.c", "-o", program], compiler: "gcc")
+        #expect(result.isSuccess, "\(result)")
+        expectSuccess(try place.run(program, Binaries.librpmem, Workplace.target, "a.set"))
+    }
+
     @Test("may end, or close its pool, while its threads use it", arguments: ["exit", "close"])
     func leaves(action: String) throws {
         let place = try Workplace()

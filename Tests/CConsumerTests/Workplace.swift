@@ -38,7 +38,7 @@ final class Workplace {
                 esac
             done
             shift
-            exec env -i PATH=/usr/bin:/bin HOME=\(path) \(Self.mark)=\(path) \
+            exec env -i PATH=/usr/bin:/bin HOME=\(path) \(mark) \
             SSH_CONNECTION="127.0.0.1 1111 127.0.0.1 22" /bin/sh -c "$*"
 
             """, to: "\(path)/ssh", mode: 0o755)
@@ -114,11 +114,15 @@ final class Workplace {
 
     /// Starts a program.
     func start(_ arguments: String..., environment changes: [String: String] = [:]) throws -> ChildProcess {
+        try start(arguments, environment: changes)
+    }
+
+    func start(_ arguments: [String], environment changes: [String: String] = [:]) throws -> ChildProcess {
         try ChildProcess(arguments, environment: environment.merging(changes) { _, new in new })
     }
 
-    /// The environment that marks a daemon as this place's.
-    private static let mark = "RPMEM_TEST_WORKPLACE"
+    /// The variable that marks a daemon as this place's, as the environment has it.
+    var mark: String { "RPMEM_TEST_WORKPLACE=\(path)" }
 
     /// Waits until no session is left: each ends by itself, a moment after its initiator. False when one does not.
     func awaitDaemons() -> Bool {
@@ -132,7 +136,7 @@ final class Workplace {
 
     /// Processes that serve this place's sessions.
     func daemons() -> [pid_t] {
-        let entry = Array("\(Self.mark)=\(path)".utf8)
+        let entry = Array(mark.utf8)
         return TemporaryDirectory.entries(of: "/proc").compactMap { name in
             guard let identifier = pid_t(name),
                 let file = try? Descriptor.open("/proc/\(name)/environ", O_RDONLY),

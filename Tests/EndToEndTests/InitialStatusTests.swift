@@ -81,7 +81,9 @@ import Testing
         try session.expectOneError(target.sets)
     }
 
-    @Test(.enabled(if: geteuid() == 0, "only root can be somebody else")) func aForbiddenPoolSetDirectory() throws {
+    /// One that cannot be reached, and one that can but not be searched.
+    @Test(.enabled(if: geteuid() == 0, "only root can be somebody else"), arguments: ["hidden/sets", "hidden"])
+    func aForbiddenPoolSetDirectory(_ name: String) throws {
         let target = try Target()
         let hidden = "\(target.sets)/hidden"
         mkdir(hidden, 0)
@@ -89,10 +91,10 @@ import Testing
         chmod(hidden, 0o700)
         try write("", to: target.logFile)
         chmod(target.logFile, 0o666)
-        let session = try target.sessionOfNobody("--poolset-dir", "\(hidden)/sets")
+        let session = try target.sessionOfNobody("--poolset-dir", "\(target.sets)/\(name)")
         #expect(try session.initialStatus() == .failed(errno: EACCES))
         try session.expectEnd(1)
-        try session.expectOneError("\(hidden)/sets: Permission denied")
+        try session.expectOneError("\(target.sets)/\(name): Permission denied")
     }
 
     // MARK: A log that can't be had does not keep a session from starting

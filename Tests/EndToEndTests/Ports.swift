@@ -32,6 +32,39 @@ func connectToLoopback(_ port: UInt16) throws(SystemCallError) -> Descriptor {
     return descriptor
 }
 
+/// Begins to connect to a port, and goes on whether anybody answers or not. On the loopback interface whoever is let in
+/// is connected when this returns.
+///
+/// - Parameters:
+///   - machine: The address to connect to.
+///   - source: Where to come from; the kernel's choice when nil.
+func knock(
+    at port: UInt16, of machine: String = "127.0.0.1", from source: String? = nil
+) throws(SystemCallError) -> Descriptor {
+    let family = machine.contains(":") ? AF_INET6 : AF_INET
+    let flags = Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue)
+    let number = socket(family, Int32(SOCK_STREAM.rawValue) | flags, 0)
+    guard number >= 0 else { throw .last("socket") }
+    let descriptor = Descriptor(owning: number)
+    if let source, withAddress(source, 0, { bind(number, $0, $1) }) != 0 { throw .last("bind", on: source) }
+    if withAddress(machine, port, { connect(number, $0, $1) }) != 0, errno != EINPROGRESS {
+        throw .last("connect", on: machine)
+    }
+    return descriptor
+}
+
+private func withAddress(
+    _ text: String, _ port: UInt16, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Int32
+) -> Int32 {
+    var hints = addrinfo()
+    hints.ai_flags = AI_NUMERICHOST
+    hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+    var found: UnsafeMutablePointer<addrinfo>?
+    guard getaddrinfo(text, "\(port)", &hints, &found) == 0, let found else { return -1 }
+    defer { freeaddrinfo(found) }
+    return body(found.pointee.ai_addr, found.pointee.ai_addrlen)
+}
+
 private func loopbackAddress(_ port: UInt16) -> sockaddr_in {
     var address = sockaddr_in()
     address.sin_family = sa_family_t(AF_INET)

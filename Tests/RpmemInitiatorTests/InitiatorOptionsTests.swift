@@ -9,6 +9,7 @@ import Testing
         #expect(options.providers == [.verbs])
         #expect(options.maximumLanes == .max)
         #expect(options.workQueueSize == 50)
+        #expect(options.operationTimeout == .seconds(30))
         #expect(options.ssh == "ssh")
         #expect(options.commands.next() == "rpmemd")
         #expect(options.warnings.isEmpty)
@@ -25,9 +26,18 @@ import Testing
     }
 
     @Test func numbersAreTaken() {
-        let options = InitiatorOptions(environment: ["RPMEM_MAX_NLANES": "7", "RPMEM_WORK_QUEUE_SIZE": "128"])
+        let options = InitiatorOptions(
+            environment: ["RPMEM_MAX_NLANES": "7", "RPMEM_WORK_QUEUE_SIZE": "128", "RPMEM_TIMEOUT": "60"])
         #expect(options.maximumLanes == 7)
         #expect(options.workQueueSize == 128)
+        #expect(options.operationTimeout == .seconds(60))
+        #expect(options.exitTimeout == .seconds(5))
+    }
+
+    @Test func whoWaitsLittleForAnswersWaitsLittleForTheEnd() {
+        let options = InitiatorOptions(environment: ["RPMEM_TIMEOUT": "1"])
+        #expect(options.operationTimeout == .seconds(1))
+        #expect(options.exitTimeout == .seconds(1))
     }
 
     @Test(arguments: ["x", "0", "-1", "7 lanes", "99999999999999999999"])

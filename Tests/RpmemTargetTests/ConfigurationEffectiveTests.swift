@@ -52,7 +52,7 @@ import Testing
             .logLevel: LogLevel.allCases.map(\.rawValue), .persistAPM: ["yes", "no"], .persistGeneral: ["yes", "no"],
             .inBandAddress: ["session", "127.0.0.1", "::1"], .portRange: ["any", "1", "7000-7009"],
             .inBandPeer: ["ssh", "any"], .maxLanes: ["unlimited", "1", "16"], .laneTimeout: ["1", "3600"],
-            .threads: ["0", "8"], .pollTime: ["0", "50"],
+            .peerTimeout: ["1", "3600"], .threads: ["0", "8"], .pollTime: ["0", "50"],
         ]
         #expect(samples.count == SettingKey.allCases.count)
         var generator = ConfigurationTestGenerator(seed: 7)

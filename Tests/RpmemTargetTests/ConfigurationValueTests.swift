@@ -163,8 +163,8 @@ import Testing
 
     @Test(
         arguments: [
-            (.maxLanes, "1", "4294967295"), (.laneTimeout, "1", "3600"), (.threads, "0", "65535"),
-            (.pollTime, "0", "1000000"),
+            (.maxLanes, "1", "4294967295"), (.laneTimeout, "1", "3600"), (.peerTimeout, "1", "3600"),
+            (.threads, "0", "65535"), (.pollTime, "0", "1000000"),
         ] as [(SettingKey, String, String)])
     func numbersUpToTheirBounds(key: SettingKey, low: String, high: String) throws {
         #expect(try settings(key, low).text(of: key) == low)

@@ -9,14 +9,19 @@ import Testing
     private final class Place {
         let directory = TemporaryDirectory("rpmemctl")
 
-        init(partMebibytes: Int = 16) throws {
+        /// - Parameter client: Where the target takes the session to come from.
+        init(partMebibytes: Int = 16, client: String = "127.0.0.1") throws {
             mkdir(directory.file("sets"), 0o700)
             mkdir(directory.file("parts"), 0o700)
             try write(
                 "PMEMPOOLSET\n\(partMebibytes)M \(directory.file("parts/part"))\n", to: directory.file("sets/a.set"))
             try write(
-                "poolset-dir = \(directory.file("sets"))\nlog-file = \(directory.file("log"))\n",
-                to: directory.file("conf"))
+                """
+                poolset-dir = \(directory.file("sets"))
+                log-file = \(directory.file("log"))
+                in-band-peer = any
+
+                """, to: directory.file("conf"))
             try write(
                 """
                 #!/bin/sh
@@ -28,19 +33,22 @@ import Testing
                     esac
                 done
                 shift
-                SSH_CONNECTION="127.0.0.1 1 127.0.0.1 2" exec /bin/sh -c "$*"
+                SSH_CONNECTION="\(client) 1 127.0.0.1 2" exec /bin/sh -c "$*"
 
                 """, to: directory.file("ssh"), mode: 0o700)
         }
 
-        func run(_ arguments: String...) throws -> (ending: ChildProcess.Ending?, output: String, errors: String) {
+        func run(
+            _ arguments: String..., prefix: [String] = [], environment changes: [String: String] = [:]
+        ) throws -> (ending: ChildProcess.Ending?, output: String, errors: String) {
+            let environment = [
+                "PATH": "/usr/bin:/bin", "RPMEM_SSH": directory.file("ssh"), "RPMEM_ENABLE_SOCKETS": "1",
+                "RPMEM_ENABLE_VERBS": "0", "RPMEM_CMD": "\(Binaries.rpmemd) --config \(directory.file("conf"))",
+                "RPMEMCTL_CMD": Binaries.rpmemctl,
+            ]
             let process = try ChildProcess(
-                [Binaries.rpmemctl] + arguments,
-                environment: [
-                    "PATH": "/usr/bin:/bin", "RPMEM_SSH": directory.file("ssh"), "RPMEM_ENABLE_SOCKETS": "1",
-                    "RPMEM_ENABLE_VERBS": "0",
-                    "RPMEM_CMD": "\(Binaries.rpmemd) --config \(directory.file("conf"))",
-                ])
+                prefix + [Binaries.rpmemctl] + arguments,
+                environment: environment.merging(changes) { _, new in new })
             let output = try process.receive(1 << 20, within: 60_000)
             return (try process.wait(), String(decoding: output, as: UTF8.self), process.errorText)
         }
@@ -81,15 +89,62 @@ import Testing
         #expect(!place.hasPart)
     }
 
-    @Test func benchPrintsJSON() throws {
-        let place = try Place()
+    /// The shortest bench, in JSON.
+    private func shortBench(
+        at place: Place, _ provider: String, target: String = "127.0.0.1", prefix: [String] = [],
+        environment: [String: String] = [:]
+    ) throws -> String {
         let (ending, output, errors) = try place.run(
-            "bench", "127.0.0.1", "a.set", "--size", "8", "--provider", "tcp", "--count", "20", "--lanes", "1",
-            "--sizes", "64", "--operations", "persist", "--modes", "inline", "--json")
+            "bench", target, "a.set", "--size", "8", "--provider", provider, "--count", "20", "--lanes", "1",
+            "--sizes", "64,5000", "--operations", "persist", "--modes", "inline", "--json", prefix: prefix,
+            environment: environment)
         #expect(ending == .exited(0), "\(errors)")
+        return output
+    }
+
+    @Test(arguments: ["sockets", "tcp"]) func benchPrintsJSON(provider: String) throws {
+        let output = try shortBench(at: Place(), provider)
         for key in ["\"figures\"", "\"floorNanoseconds\"", "\"ratio\"", "\"p99.9\"", "\"mode\" : \"inline\""] {
             #expect(output.contains(key))
         }
+        #expect(output.contains("\"floor\" : \"target\"") && !output.contains("floorReason"), "\(output)")
+    }
+
+    @Test(arguments: ["sockets", "tcp"])
+    func withoutTheToolOnTheTargetTheFloorIsLoopback(provider: String) throws {
+        let output = try shortBench(at: Place(), provider, environment: ["RPMEMCTL_CMD": "/nowhere/rpmemctl"])
+        #expect(output.contains("\"floor\" : \"loopback\""), "\(output)")
+        #expect(output.replacing("\\/", with: "/").contains("/nowhere/rpmemctl: not found"), "\(output)")
+        let (_, table, _) = try Place().run(
+            "bench", "127.0.0.1", "a.set", "--size", "8", "--provider", provider, "--count", "20", "--lanes", "1",
+            "--sizes", "64", "--operations", "read", environment: ["RPMEMCTL_CMD": "/nowhere/rpmemctl"])
+        #expect(table.contains("floor: on this machine alone"), "\(table)")
+    }
+
+    @Test func theFloorsOtherEndAnswersItsOwnInitiatorOnly() throws {
+        let output = try shortBench(at: Place(client: "192.0.2.1"), "tcp")
+        #expect(output.contains("\"floor\" : \"loopback\""), "\(output)")
+    }
+
+    @Test(
+        .enabled(if: noOtherMachine == nil, Comment(rawValue: noOtherMachine ?? "")), arguments: ["sockets", "tcp"])
+    func theFloorIsMeasuredBetweenTheMachinesOfThePool(provider: String) throws {
+        let place = try Place()
+        let network = try NetworkNamespaces()
+        let server = try LoopbackSSHD(
+            in: place.directory.path, address: NetworkNamespaces.address(of: .far), prefix: network.prefix(.far))
+        let output = try shortBench(
+            at: place, provider, target: server.target, prefix: network.prefix(.near),
+            environment: ["RPMEM_SSH": server.clientCommand])
+        #expect(output.contains("\"floor\" : \"target\""), "\(output)")
+    }
+
+    @Test func theFloorsOtherEndEndsWithItsInput() throws {
+        let process = try ChildProcess(
+            [Binaries.rpmemctl, "floor-server", "--provider", "tcp", "--bytes", "64"], environment: [:])
+        #expect(try process.receive(5) == Array("port ".utf8))
+        process.closeInput()
+        #expect(try process.wait() == .exited(0))
     }
 
     @Test func poolOfSomebodyElseIsRefusedAndKept() throws {
@@ -122,6 +177,7 @@ import Testing
             ["bench", "127.0.0.1", "a.set", "--sizes", "64,x"], ["bench", "127.0.0.1", "a.set", "--sizes", "0"],
             ["bench", "127.0.0.1", "a.set", "--lanes", "2000"], ["bench", "127.0.0.1", "a.set", "--count", "0"],
             ["bench", "127.0.0.1", "a.set", "--size", "8", "--sizes", "8388608"],
+            ["floor-server", "--provider", "tcp", "--bytes", "0"], ["floor-server", "--bytes", "64"],
         ])
     func wrongUsageIsRefused(arguments: [String]) throws {
         let process = try ChildProcess([Binaries.rpmemctl] + arguments, environment: [:])
@@ -145,3 +201,6 @@ import Testing
         }
     }
 }
+
+/// Why there is no other machine for these tests; nil when there is one.
+private let noOtherMachine = NetworkNamespaces.unavailableReason ?? LoopbackSSHD.unavailableReason

@@ -1,12 +1,12 @@
 import Glibc
 import SystemSupport
 
-/// An sshd of the test's own on loopback, with throw-away keys, and a client command that reaches it.
+/// An sshd of the test's own on loopback, or in a network namespace, with throw-away keys, and a client command that reaches it.
 public final class LoopbackSSHD {
     public let port: UInt16
     /// For `RPMEM_SSH`: ssh with the right key and no questions.
     public let clientCommand: String
-    /// `user@127.0.0.1:port`
+    /// `user@address:port`
     public let target: String
     private let daemon: ChildProcess
 
@@ -19,7 +19,11 @@ public final class LoopbackSSHD {
     }
 
     /// Starts it; keys and configuration lie in `directory`.
-    public init(in directory: String) throws {
+    ///
+    /// - Parameters:
+    ///   - address: Where it listens.
+    ///   - prefix: A command that runs it, such as one that enters a namespace: a path and arguments.
+    public init(in directory: String, address: String = "127.0.0.1", prefix: [String] = []) throws {
         for key in ["host_key", "user_key"] {
             let keygen = try ChildProcess(
                 ["/usr/bin/ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "\(directory)/\(key)"],
@@ -33,7 +37,7 @@ public final class LoopbackSSHD {
             let port = UInt16.random(in: 20000...29999)
             try write(
                 """
-                ListenAddress 127.0.0.1
+                ListenAddress \(address)
                 Port \(port)
                 HostKey \(directory)/host_key
                 AuthorizedKeysFile \(directory)/user_key.pub
@@ -46,7 +50,8 @@ public final class LoopbackSSHD {
                 MaxSessions 200
 
                 """, to: "\(directory)/sshd_config")
-            let daemon = try ChildProcess(["/usr/sbin/sshd", "-D", "-e", "-f", "\(directory)/sshd_config"])
+            let daemon = try ChildProcess(
+                prefix + ["/usr/sbin/sshd", "-D", "-e", "-f", "\(directory)/sshd_config"])
             let deadline = Deadline.after(milliseconds: 10_000)
             while !daemon.errorText.contains("Server listening") {
                 if try daemon.wait(within: 20) != nil || deadline.hasPassed { break }
@@ -60,7 +65,7 @@ public final class LoopbackSSHD {
         self.daemon = daemon
         self.port = port
         let user = getpwuid(geteuid()).map { String(cString: $0.pointee.pw_name) } ?? "root"
-        target = "\(user)@127.0.0.1:\(port)"
+        target = "\(user)@\(address):\(port)"
         clientCommand = "\(directory)/ssh"
         try write(
             """

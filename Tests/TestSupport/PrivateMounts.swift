@@ -11,11 +11,18 @@ package enum PrivateMounts {
     ///
     /// - Returns: What failed; nil when nothing did.
     package static func enter() -> String? {
-        guard let unshare = symbol("unshare", as: (@convention(c) (Int32) -> Int32).self) else { return "no unshare" }
         // CLONE_NEWNS
-        if unshare(0x20000) != 0 { return failure("unshare") }
+        if let failure = unshare(0x20000) { return failure }
         // MS_REC | MS_PRIVATE
         return mount("none", "/", nil, 0x44000, nil)
+    }
+
+    /// unshare(2).
+    ///
+    /// - Returns: What failed; nil when nothing did.
+    static func unshare(_ flags: Int32) -> String? {
+        guard let unshare = symbol("unshare", as: (@convention(c) (Int32) -> Int32).self) else { return "no unshare" }
+        return unshare(flags) == 0 ? nil : failure("unshare")
     }
 
     /// Mounts an empty file system in memory.

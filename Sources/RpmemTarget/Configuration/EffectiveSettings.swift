@@ -35,6 +35,7 @@ extension Settings {
         case .inBandPeer: inBandPeer.value.rawValue
         case .maxLanes: maxLanes.value.map(String.init) ?? "unlimited"
         case .laneTimeout: String(laneTimeout.value)
+        case .peerTimeout: String(peerTimeout.value)
         case .threads: String(threads.value)
         case .pollTime: String(pollTime.value)
         }
@@ -55,6 +56,7 @@ extension Settings {
         case .inBandPeer: inBandPeer.origin
         case .maxLanes: maxLanes.origin
         case .laneTimeout: laneTimeout.origin
+        case .peerTimeout: peerTimeout.origin
         case .threads: threads.origin
         case .pollTime: pollTime.origin
         }

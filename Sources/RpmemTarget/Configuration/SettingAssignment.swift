@@ -50,6 +50,8 @@ extension Settings {
                     : try parseNumber(text, in: 1...UInt32.max, "a number of lanes", or: "unlimited"), from: origin)
         case .laneTimeout:
             laneTimeout = Setting(try parseNumber(text, in: 1...3600, "a number of seconds"), from: origin)
+        case .peerTimeout:
+            peerTimeout = Setting(try parseNumber(text, in: 1...3600, "a number of seconds"), from: origin)
         case .threads:
             threads = Setting(try parseNumber(text, in: 0...65535, "a number of threads"), from: origin)
         case .pollTime:

@@ -17,6 +17,7 @@ package enum SettingKey: String, CaseIterable, Hashable, Sendable {
     case inBandPeer = "in-band-peer"
     case maxLanes = "max-lanes"
     case laneTimeout = "lane-timeout"
+    case peerTimeout = "peer-timeout"
 
     case threads = "nthreads"
     case pollTime = "poll-time"
@@ -55,7 +56,7 @@ package enum SettingKey: String, CaseIterable, Hashable, Sendable {
         case .poolsetDirectory, .partMode: .pools
         case .logFile, .useSyslog, .logLevel: .log
         case .persistAPM, .persistGeneral: .persistency
-        case .inBandAddress, .portRange, .inBandPeer, .maxLanes, .laneTimeout: .inBand
+        case .inBandAddress, .portRange, .inBandPeer, .maxLanes, .laneTimeout, .peerTimeout: .inBand
         case .threads, .pollTime: .work
         }
     }
@@ -72,7 +73,7 @@ package enum SettingKey: String, CaseIterable, Hashable, Sendable {
         case .portRange: "FIRST-LAST|any"
         case .inBandPeer: InBandPeer.allCases.map(\.rawValue).joined(separator: "|")
         case .maxLanes: "LANES|unlimited"
-        case .laneTimeout: "SECONDS"
+        case .laneTimeout, .peerTimeout: "SECONDS"
         case .threads: "THREADS"
         case .pollTime: "MICROSECONDS"
         }
@@ -92,7 +93,7 @@ package enum SettingKey: String, CaseIterable, Hashable, Sendable {
         case .portRange: "any"
         case .inBandPeer: "ssh"
         case .maxLanes: "unlimited"
-        case .laneTimeout: "30"
+        case .laneTimeout, .peerTimeout: "30"
         case .threads: "0"
         case .pollTime: "50"
         }
@@ -113,6 +114,7 @@ package enum SettingKey: String, CaseIterable, Hashable, Sendable {
         case .inBandPeer: "who may connect lanes: the ssh client's address, or any"
         case .maxLanes: "most lanes granted to a session"
         case .laneTimeout: "how long the initiator has to connect its lanes"
+        case .peerTimeout: "how long the initiator's machine may be unreachable; not with verbs"
         case .threads: "worker threads of a session; 0: by the number of CPUs"
         case .pollTime: "how long a worker spins before it blocks; 0: not at all"
         }

@@ -28,6 +28,8 @@ package struct Settings: Sendable, Equatable {
     package internal(set) var maxLanes: Setting<UInt32?>
     /// Seconds that the initiator has to connect its lanes, 1...3600.
     package internal(set) var laneTimeout: Setting<Int>
+    /// Seconds that the initiator's machine may leave a lane without a sign of life, 1...3600; of no effect with verbs.
+    package internal(set) var peerTimeout: Setting<Int>
 
     /// Workers of a session, 0...65535; 0: by the number of CPUs.
     package internal(set) var threads: Setting<Int>
@@ -62,6 +64,7 @@ package struct Settings: Sendable, Equatable {
         inBandPeer = Setting(.ssh)
         maxLanes = Setting(nil)
         laneTimeout = Setting(30)
+        peerTimeout = Setting(30)
         threads = Setting(0)
         pollTime = Setting(50)
     }

@@ -41,11 +41,14 @@ package struct InBandOffer {
     package var workers: Int
     /// How long a worker polls before it blocks, in microseconds.
     package var pollMicroseconds: UInt32
+    /// Seconds that the peer's machine may be unreachable, at least 1; see ``PortSockets/limitSilence(seconds:)``.
+    package var peerTimeout: Int
 
     package init(
         provider: Provider, address: NetworkAddress, ports: ClosedRange<UInt16>?, requestedLanes: UInt32,
         laneLimit: Int?, inlineCapacity: Int, region: UnsafeMutableRawBufferPointer, method: PersistMethod,
-        persister: Persister, peerRule: InBandPeerRule, workers: Int, pollMicroseconds: UInt32
+        persister: Persister, peerRule: InBandPeerRule, workers: Int, pollMicroseconds: UInt32,
+        peerTimeout: Int
     ) {
         self.provider = provider
         self.address = address
@@ -59,6 +62,7 @@ package struct InBandOffer {
         self.peerRule = peerRule
         self.workers = workers
         self.pollMicroseconds = pollMicroseconds
+        self.peerTimeout = peerTimeout
     }
 }
 
@@ -95,6 +99,11 @@ package final class InBandServer {
     private let firstEnd = FirstWorkerEnd()
 
     private var passive: PassiveEndpoint?
+    /// The provider's sockets that ``passive`` listens on, where a filter is attached; closed with it.
+    private let listeners: [Int32]
+    /// Why strangers' packets reach the provider, though lanes are taken from one machine only; nil when they do not, or
+    /// when nobody is a stranger. They are refused then once they ask for a lane.
+    package let filterFailure: SystemCallError?
     /// The end of the listener where that can take long, see ``stopListening()``.
     private var listenerEnd: NamedThread?
     /// Signalled at that end; outlives the thread.
@@ -109,7 +118,9 @@ package final class InBandServer {
     package init(_ offer: InBandOffer) throws(FabricError) {
         let info = try FabricInfo.query(
             provider: offer.provider.name, node: "\(offer.address)", service: nil, listening: true)
-        let laneCount = min(Int(offer.requestedLanes), offer.laneLimit ?? .max, info.laneLimit, Self.descriptorLimit())
+        let laneCount = min(
+            Int(offer.requestedLanes), offer.laneLimit ?? .max, info.laneLimit, Self.descriptorLimit(),
+            LaneBlock.laneLimit(inlineCapacity: offer.inlineCapacity))
         domain = try FabricDomain(info)
         events = try EventQueue(in: domain)
         region = try MemoryRegion(offer.region, for: .remote, in: domain)
@@ -135,6 +146,8 @@ package final class InBandServer {
             injects: info.injectSize >= PersistResponse.byteCount)
         let passive = try Self.listen(offer, events: events, domain: domain, info: info)
         self.passive = passive
+        (listeners, filterFailure) = Self.keepStrangersOut(of: passive, offer)
+        if offer.provider != .verbs { PortSockets(port: passive.port).limitSilence(seconds: offer.peerTimeout) }
         attributes = InBandAttributes(
             port: passive.port, method: offer.method, remoteKey: region.key,
             remoteAddress: UInt64(UInt(bitPattern: offer.region.baseAddress)), laneCount: UInt32(laneCount))
@@ -149,6 +162,11 @@ package final class InBandServer {
     /// Lanes that were connected at some time.
     package private(set) var lanesEverConnected = 0
     package var isListening: Bool { passive != nil }
+    /// Packets that the kernel kept from the listener, most of them since they are from another machine than the
+    /// session; 0 when it does not listen any more.
+    package var droppedPackets: Int {
+        isListening ? listeners.reduce(0) { $0 + SourceFilter.droppedPackets(of: $1) } : 0
+    }
 
     /// The first reason for which a worker stopped by itself.
     package var workerEnd: WorkerEnd? { firstEnd.value.withLock { $0 } }
@@ -205,11 +223,11 @@ package final class InBandServer {
 
     /// Ends all lanes and stops the workers: after this the peer reaches no byte of the pool. Idempotent.
     package func shutDown() {
-        if provider == .sockets { hangUpOnCallers() }
+        if provider == .sockets { PortSockets(port: attributes.port).hangUp() }
         stopListening()
         if let thread = listenerEnd.take() {
             // Again for those who came in meanwhile.
-            while !isListenerClosed(within: 10) { hangUpOnCallers() }
+            while !isListenerClosed(within: 10) { PortSockets(port: attributes.port).hangUp() }
             thread.join()
         }
         for endpoint in endpoints { endpoint.shutDown() }
@@ -223,21 +241,6 @@ package final class InBandServer {
         let deadline = Deadline.after(milliseconds: milliseconds)
         var set = [pollfd(fd: listenerClosed?.descriptor.number ?? -1, events: Int16(POLLIN), revents: 0)]
         return (try? waitForEvents(&set, until: deadline)) ?? 1 > 0
-    }
-
-    /// Ends the connections that came in at the port, lanes' and others', so that no thread of the provider goes on
-    /// waiting for what their peers will not send.
-    private func hangUpOnCallers() {
-        guard let directory = opendir("/proc/self/fd") else { return }
-        defer { closedir(directory) }
-        while let entry = readdir(directory) {
-            let name = withUnsafeBytes(of: entry.pointee.d_name) {
-                String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
-            }
-            if let number = Int32(name), isConnection(number, toPort: attributes.port) {
-                _ = Glibc.shutdown(number, Int32(SHUT_RDWR))
-            }
-        }
     }
 
     private func take(_ request: ConnectionRequest) -> Event {
@@ -292,6 +295,29 @@ package final class InBandServer {
         endpoints.firstIndex { $0.identity == identity }
     }
 
+    /// Has the kernel drop what comes from others than the rule allows. The provider's listener is found by its port, as
+    /// libfabric does not hand its descriptor out; whoever connects before, in the microseconds since it listens, is
+    /// still looked at by ``take(_:)``.
+    ///
+    /// - Returns: The filtered sockets, and why not all are. None with verbs, whose connections are not the kernel's TCP.
+    private static func keepStrangersOut(
+        of passive: PassiveEndpoint, _ offer: InBandOffer
+    ) -> ([Int32], SystemCallError?) {
+        guard case .only(let peer) = offer.peerRule, offer.provider != .verbs else { return ([], nil) }
+        let listeners = PortSockets(port: passive.port).listeners
+        if listeners.isEmpty {
+            let what = "listener at port \(passive.port)"
+            return ([], SystemCallError("getsockname", on: what, errno: .badFileDescriptor))
+        }
+        let filter = SourceFilter(allowing: peer)
+        for (index, number) in listeners.enumerated() {
+            do throws(SystemCallError) { try filter.attach(to: number) } catch {
+                return (Array(listeners[..<index]), error)
+            }
+        }
+        return (listeners, nil)
+    }
+
     private static func listen(
         _ offer: InBandOffer, events: EventQueue, domain: FabricDomain, info: FabricInfo
     ) throws(FabricError) -> PassiveEndpoint {
@@ -330,20 +356,4 @@ package final class InBandServer {
     private final class FirstWorkerEnd: Sendable {
         let value = Mutex<WorkerEnd?>(nil)
     }
-}
-
-/// Whether a descriptor is a TCP connection (and no listener) whose local port is this one.
-private func isConnection(_ descriptor: Int32, toPort port: UInt16) -> Bool {
-    var isListening: Int32 = 0
-    var length = socklen_t(MemoryLayout<Int32>.size)
-    guard getsockopt(descriptor, SOL_SOCKET, SO_ACCEPTCONN, &isListening, &length) == 0, isListening == 0 else {
-        return false
-    }
-    var storage = sockaddr_storage()
-    var size = socklen_t(MemoryLayout<sockaddr_storage>.size)
-    let result = withUnsafeMutablePointer(to: &storage) { pointer in
-        pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(descriptor, $0, &size) }
-    }
-    return result == 0
-        && withUnsafeBytes(of: storage) { SystemSupport.port(ofSocketAddress: $0) } == port
 }

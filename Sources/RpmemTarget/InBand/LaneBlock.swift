@@ -53,19 +53,40 @@ final class LaneBlock {
     /// What receives and sends must present; constant.
     let descriptor: UnsafeMutableRawPointer?
 
-    /// - Parameter inlineCapacity: Bytes of inline data a request may carry, as the initiator announced it.
+    /// The most bytes of buffers that a session gets, however many lanes and however much inline data it asks for: they
+    /// are pinned with verbs, beside the pool. Room for 8065 lanes of stock initiators, whose requests have up to 8 KiB.
+    static let maximumByteCount = 64 << 20
+
+    /// Lanes that ``maximumByteCount`` has room for, at least 1.
+    static func laneLimit(inlineCapacity: Int) -> Int {
+        max(1, maximumByteCount / Strides(inlineCapacity: inlineCapacity).lane)
+    }
+
+    /// Distances in bytes. Whole cache lines for each lane: workers on different CPUs serve neighbouring lanes.
+    private struct Strides {
+        /// From a lane's request to its answer.
+        let request: Int
+        /// From lane to lane.
+        let lane: Int
+
+        init(inlineCapacity: Int) {
+            request = (PersistRequestHeader.byteCount + inlineCapacity + 63) & ~63
+            lane = request + 64
+        }
+    }
+
+    /// - Parameters:
+    ///   - count: At most ``laneLimit(inlineCapacity:)``.
+    ///   - inlineCapacity: Bytes of inline data a request may carry, as the initiator announced it.
     init(count: Int, inlineCapacity: Int, in domain: FabricDomain) throws(FabricError) {
         self.count = count
         requestCapacity = PersistRequestHeader.byteCount + inlineCapacity
-        // Whole cache lines for each lane: workers on different CPUs serve neighbouring lanes.
-        let requestStride = (requestCapacity + 63) & ~63
-        let answerStride = 64
-        let stride = requestStride + answerStride
-        memory = .allocate(byteCount: count * stride, alignment: 4096)
+        let strides = Strides(inlineCapacity: inlineCapacity)
+        memory = .allocate(byteCount: count * strides.lane, alignment: 4096)
         lanes = .allocate(capacity: count)
         for index in 0..<count {
-            let start = memory.baseAddress! + index * stride
-            (lanes + index).initialize(to: Lane(request: start, answer: start + requestStride))
+            let start = memory.baseAddress! + index * strides.lane
+            (lanes + index).initialize(to: Lane(request: start, answer: start + strides.request))
         }
         do throws(FabricError) {
             let region = try MemoryRegion(memory, for: .localMessages, in: domain)

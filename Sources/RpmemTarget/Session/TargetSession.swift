@@ -199,15 +199,22 @@ package final class TargetSession {
                 log.error("all lanes are closed, and no CLOSE came in \(seconds) s: the initiator counts as gone")
                 return .failed
             } else {
-                log.error(
-                    "no lane was connected in \(seconds) s: does a firewall keep the initiator from port "
-                        + "\(open.lanes.attributes.port)? see port-range and in-band-address, lane-timeout for slow networks"
-                )
+                log.error("no lane was connected in \(seconds) s: \(reasonForNoLanes(open.lanes))")
                 return .failed
             }
         }
         state = .open(open)
         return nil
+    }
+
+    private func reasonForNoLanes(_ lanes: InBandServer) -> String {
+        let dropped = lanes.droppedPackets
+        if dropped > 0 {
+            return "\(dropped) packets to port \(lanes.attributes.port) came from another address than the session's, "
+                + "\(peer), and were dropped: if it was the initiator who sent them, set in-band-peer = any"
+        }
+        return "does a firewall keep the initiator from port \(lanes.attributes.port)? see port-range and "
+            + "in-band-address, lane-timeout for slow networks"
     }
 
     // MARK: Requests
@@ -225,8 +232,12 @@ package final class TargetSession {
             return .failed
         }
         state = .open(opened)
+        if let obstacle = opened.pool.deepPersistObstacle { log.warning("\(obstacle)") }
         let lanes = opened.lanes.attributes
         log.info("listening on port \(lanes.port), \(lanes.laneCount) lanes granted")
+        if let failure = opened.lanes.filterFailure {
+            log.warning("port \(lanes.port) is reachable for everybody, though only \(peer) gets lanes: \(failure)")
+        }
         try answer(attributes == nil ? .open(lanes, opened.pool.attributes) : .create(lanes))
         return nil
     }
@@ -275,7 +286,7 @@ package final class TargetSession {
         let peerRule: InBandPeerRule =
             switch settings.inBandPeer.value {
             case .any: .any
-            case .ssh: .only(environment.peer ?? Self.loopback)
+            case .ssh: .only(peer)
             }
         return InBandOffer(
             provider: request.provider,
@@ -285,8 +296,11 @@ package final class TargetSession {
             region: UnsafeMutableRawBufferPointer(start: pool.base, count: size), method: method,
             persister: pool.persister, peerRule: peerRule,
             workers: settings.threads.value > 0 ? settings.threads.value : Self.processorCount(),
-            pollMicroseconds: UInt32(settings.pollTime.value))
+            pollMicroseconds: UInt32(settings.pollTime.value), peerTimeout: settings.peerTimeout.value)
     }
+
+    /// The initiator's machine, as far as is known: a session by hand is this machine's own.
+    private var peer: NetworkAddress { environment.peer ?? Self.loopback }
 
     /// APM where it is asked for and safe, with the log lines that scripts look for.
     private func chooseMethod(_ pool: Pool) -> PersistMethod {

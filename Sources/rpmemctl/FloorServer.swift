@@ -1,0 +1,48 @@
+import ArgumentParser
+import Glibc
+import RpmemProtocol
+import SystemSupport
+
+/// The floor's other end on a target: what `bench` starts there through ssh. It prints its port, and ends with its
+/// standard input.
+struct FloorServer: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "floor-server", abstract: "Answers the round trips of a bench on another machine.",
+        shouldDisplay: false)
+
+    @Option var provider: ProviderArgument
+    /// Of the longest message.
+    @Option var bytes: Int
+
+    func validate() throws {
+        guard (1...16 << 20).contains(bytes) else { throw ValidationError("--bytes: 1 to 16777216 are possible") }
+    }
+
+    func run() throws {
+        // The client's address and port, then this machine's; see sshd(8).
+        let words = getenv("SSH_CONNECTION").map { String(cString: $0) }?.split(separator: " ").map(String.init) ?? []
+        let loopback = NetworkAddress("127.0.0.1")!
+        let peer = words.first.flatMap { NetworkAddress($0) } ?? loopback
+        let node = words.count > 2 ? words[2] : "127.0.0.1"
+        let crew = Crew()
+        let (provider, bytes) = (provider.provider, bytes)
+        try crew.start(name: "floor-answer") {
+            do {
+                try FloorAnswerer.serve(
+                    provider, node: node, bytes: bytes,
+                    allows: { $0 == peer || peer.isLoopback && $0?.isLoopback == true }
+                ) { port in
+                    try writeAll(Array("port \(port)\n".utf8), to: STDOUT_FILENO)
+                }
+                Glibc.exit(0)
+            } catch {
+                try? writeAll(Array("rpmemctl floor-server: \(error)\n".utf8), to: STDERR_FILENO)
+                Glibc.exit(1)
+            }
+        }
+        var set = [pollfd(fd: STDIN_FILENO, events: Int16(POLLIN), revents: 0)]
+        // The answerer does not wait for ever, and ends the process as well.
+        _ = try waitForEvents(&set, until: nil)
+        Glibc.exit(0)
+    }
+}

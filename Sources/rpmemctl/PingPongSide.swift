@@ -1,0 +1,78 @@
+import CFabric
+import Fabric
+import Glibc
+import RpmemProtocol
+import SystemSupport
+
+/// One end of the floor: an endpoint with a buffer to send from and one to receive into. Both ends wait as rpmem's do:
+/// a short poll, then blocking; only blocking on sockets.
+final class PingPongSide {
+    let endpoint: Endpoint
+    private let events: EventQueue
+    private let completions: CompletionQueue
+    private let buffers: UnsafeMutableRawBufferPointer
+    private var region: MemoryRegion?
+    private let contexts: UnsafeMutablePointer<fi_context>
+    private let bytes: Int
+    private let polls: Bool
+
+    /// - Parameter bytes: Of the longest message.
+    init(_ provider: Provider, _ info: FabricInfo, _ domain: FabricDomain, _ events: EventQueue, bytes: Int) throws {
+        self.bytes = bytes
+        self.events = events
+        polls = provider != .sockets
+        completions = try CompletionQueue(in: domain, size: 16)
+        endpoint = try Endpoint(info, in: domain, events: events, completions: completions)
+        buffers = .allocate(byteCount: 2 * bytes, alignment: 4096)
+        buffers.initializeMemory(as: UInt8.self, repeating: 7)
+        contexts = .allocate(capacity: 2)
+        contexts.initialize(repeating: fi_context(), count: 2)
+        region = try MemoryRegion(buffers, for: .localMessages, in: domain)
+    }
+
+    deinit {
+        region = nil
+        buffers.deallocate()
+        contexts.deallocate()
+    }
+
+    func postReceive() throws {
+        try post { fi_recv(endpoint.pointer, buffers.baseAddress! + bytes, bytes, region?.descriptor, 0, contexts) }
+    }
+
+    func send(_ count: Int) throws {
+        try post { fi_send(endpoint.pointer, buffers.baseAddress, count, region?.descriptor, 0, contexts + 1) }
+    }
+
+    private func post(_ body: () -> Int) throws {
+        var result = body()
+        let deadline = Deadline.after(milliseconds: 10_000)
+        while result == -Int(FI_EAGAIN), !deadline.hasPassed {
+            var entry = fi_cq_msg_entry()
+            _ = fi_cq_read(completions.pointer, &entry, 0)
+            result = body()
+        }
+        if result != 0 { throw FabricError("fi_send", code: Int32(-result)) }
+    }
+
+    /// Waits for a message and returns its length; nil when the other end has gone.
+    func awaitMessage(until deadline: Deadline) throws -> Int? {
+        var entry = fi_cq_msg_entry()
+        let pollEnd = monotonicNanoseconds() &+ (polls ? 50_000 : 0)
+        while true {
+            var result = fi_cq_read(completions.pointer, &entry, 1)
+            if result == -Int(FI_EAGAIN), monotonicNanoseconds() >= pollEnd {
+                if deadline.hasPassed { throw ToolError("the fabric's own round trip: no message in time") }
+                // Not every provider tells those who wait for messages.
+                if case .shutdown? = events.next() { return nil }
+                result = fi_cq_sread(completions.pointer, &entry, 1, nil, min(500, deadline.remainingMilliseconds))
+            }
+            if result > 0, entry.flags & UInt64(FI_RECV) != 0 { return entry.len }
+            if result < 0, result != -Int(FI_EAGAIN), result != -Int(FI_EINTR) {
+                if case .shutdown? = events.next() { return nil }
+                let error = CompletionQueue.readError(completions.pointer)?.error
+                throw error ?? FabricError("fi_cq_read", code: Int32(-result))
+            }
+        }
+    }
+}

@@ -1,0 +1,154 @@
+import Glibc
+import SystemSupport
+import TestSupport
+
+/// Runs the cases of one boot, from switching the machine on to switching it off.
+final class BootRun {
+    private let boot: Boot
+    private let images: Images
+    private let workplace: Workplace
+    private let directory: String
+    private let console: LogFile
+    private var waiting: [Case]
+    private var current: Running?
+    private var results: [CaseResult] = []
+    private var alarm: String?
+
+    /// A case that has begun.
+    private struct Running {
+        var it: Case
+        var log: LogFile
+        var began: UInt64
+        /// How often the plug was pulled in it.
+        var stage = 0
+    }
+
+    /// - Parameter cases: Those of the boot's that are wanted.
+    init(_ boot: Boot, cases: [Case], images: Images, workplace: Workplace) throws {
+        self.boot = boot
+        self.images = images
+        self.workplace = workplace
+        waiting = cases
+        directory = try workplace.makeMachineDirectory(boot.name)
+        console = try LogFile(workplace.consoleLog(of: boot.name))
+    }
+
+    deinit { TemporaryDirectory.remove(directory) }
+
+    func run() throws -> [CaseResult] {
+        while current != nil || !waiting.isEmpty {
+            let end = try runOneMachine()
+            guard case .plugPulled = end else {
+                failTheRest(end)
+                break
+            }
+        }
+        if let alarm {
+            // Which case it was cannot be told: the console runs beside the report.
+            for index in results.indices {
+                results[index].outcome = .failed("the guest's kernel says: \(alarm)")
+            }
+        }
+        return results
+    }
+
+    private enum End {
+        case done
+        case plugPulled
+        case failed(String)
+    }
+
+    private func runOneMachine() throws -> End {
+        let stage = current?.stage ?? 0
+        try console.write("== \(boot.name): switched on, stage \(stage)")
+        let guest = try Guest(
+            boot, cases: (current.map { [$0.it] } ?? []) + waiting, stage: stage, images: images, directory: directory)
+        var deadline = Deadline.after(milliseconds: UInt64(boot.startLimit) * 1000)
+        var phase = "it did not start in \(boot.startLimit) s"
+        var plug: Deadline?
+        while true {
+            guard let event = try guest.next(until: plug ?? deadline) else {
+                if plug != nil {
+                    try guest.pullPlug()
+                    current?.stage += 1
+                    return .plugPulled
+                }
+                return .failed(phase)
+            }
+            switch event {
+            case .console(let line):
+                try console.write(line)
+                try current?.log.write("[console] \(line)")
+                if alarm == nil, ConsoleLog.isAlarming(line) { alarm = line }
+            case .report(.ready), .report(.done):
+                phase = "it hung between cases"
+                deadline = .after(milliseconds: 60_000)
+                if case .report(.done) = event { return current == nil ? .done : .failed("a case did not end") }
+            case .report(.begin(let name)):
+                try begin(name)
+                let limit = current?.it.limit ?? 0
+                // The guest itself ends a case that takes too long.
+                deadline = .after(milliseconds: UInt64(limit + 30) * 1000)
+                phase = "it hung in a case of at most \(limit) s"
+            case .report(.output(let line)): try current?.log.write(line)
+            case .report(.end(_, let status)):
+                end(status)
+                deadline = .after(milliseconds: 60_000)
+                phase = "it hung between cases"
+            case .report(.pullPlug(let milliseconds)): plug = .after(milliseconds: UInt64(max(milliseconds, 0)))
+            case .report(.monitor(let command)):
+                try console.write("[monitor] < \(command)")
+                try guest.command(command)
+            case .ended: return .failed("the machine went off: \(guest.complaints.split(separator: "\n").last ?? "")")
+            }
+        }
+    }
+
+    private func begin(_ name: String) throws {
+        if current?.it.name == name {
+            try current?.log.write("== again, after the plug was pulled")
+            return
+        }
+        guard waiting.first?.name == name else { return }
+        let log = try LogFile(workplace.log(of: name))
+        current = Running(it: waiting.removeFirst(), log: log, began: monotonicNanoseconds())
+    }
+
+    private func end(_ status: Int) {
+        guard let running = current else { return }
+        current = nil
+        let outcome: CaseResult.Outcome =
+            switch status {
+            case 0: .passed
+            case 77: .skipped(lastLine(of: running.log.path))
+            case 124, 137: .failed("not over after \(running.it.limit) s")
+            default: .failed("exit status \(status): \(lastLine(of: running.log.path))")
+            }
+        add(running, outcome)
+    }
+
+    private func add(_ running: Running, _ outcome: CaseResult.Outcome) {
+        let seconds = Double(monotonicNanoseconds() - running.began) / 1e9
+        let result = CaseResult(name: running.it.name, boot: boot.name, outcome: outcome, seconds: seconds)
+        results.append(result)
+        ResultTable.announce(result)
+    }
+
+    private func failTheRest(_ end: End) {
+        guard case .failed(let reason) = end else { return }
+        if let running = current { add(running, .failed(reason)) }
+        current = nil
+        for it in waiting {
+            results.append(CaseResult(name: it.name, boot: boot.name, outcome: .failed("not run: \(reason)")))
+        }
+        waiting = []
+    }
+
+    private func lastLine(of path: String) -> String {
+        guard let file = try? Descriptor.open(path, O_RDONLY), let bytes = try? readFile(file, limit: 64 << 20) else {
+            return ""
+        }
+        let lines = String(decoding: bytes, as: UTF8.self).split(separator: "\n")
+        return lines.last { !$0.hasPrefix("[console]") }.map(String.init) ?? ""
+    }
+}

@@ -1,0 +1,57 @@
+import Glibc
+import SystemSupport
+import TestSupport
+
+/// What guests boot from: Debian's part, which is cached between runs, and the project's, made anew each time.
+struct Images {
+    let kernel: String
+    let initrd: String
+    let root: String
+    let project: String
+
+    /// Why there can be none here; nil when it is worth trying.
+    static var unavailableReason: String? {
+        for program in ["/usr/bin/qemu-system-x86_64", "/usr/bin/mmdebstrap", "/usr/bin/setpriv", "/usr/sbin/mke2fs"]
+        where access(program, X_OK) != 0 {
+            return "\(program) is missing: apt-get install qemu-system-x86 mmdebstrap util-linux e2fsprogs"
+        }
+        if geteuid() != 0 { return "making the image of Debian takes root" }
+        return nil
+    }
+
+    /// - Parameters:
+    ///   - sources: `Tests/VM`.
+    ///   - tree: What `make install DESTDIR=` made.
+    ///   - programs: Of the tests, for `/vm/bin`.
+    init(sources: String, tree: String, programs: [String], workplace: Workplace) throws {
+        print("vm: preparing what the guests boot from")
+        let directory = try Self.output(of: ["\(sources)/image"])
+        kernel = "\(directory)/vmlinuz"
+        initrd = "\(directory)/initrd"
+        root = "\(directory)/root.ext4"
+        project = "\(workplace.path)/project.ext4"
+        try Self.run(["/bin/bash", "\(sources)/project-image", tree, project] + programs)
+    }
+
+    private static func run(_ arguments: [String]) throws { _ = try output(of: arguments) }
+
+    /// - Returns: The last line of its standard output.
+    private static func output(of arguments: [String]) throws -> String {
+        var environment = ["PATH": "/usr/sbin:/usr/bin:/sbin:/bin"]
+        for name in ["HOME", "XDG_CACHE_HOME", "TMPDIR"] {
+            if let value = getenv(name) { environment[name] = String(cString: value) }
+        }
+        let process = try ChildProcess(arguments, environment: environment)
+        process.closeInput()
+        // Long enough to download a Debian over a slow line.
+        guard let ending = try process.wait(within: 1_200_000) else {
+            throw TestSupportError("\(arguments[0]): not over after 20 minutes")
+        }
+        let output = String(decoding: try process.receive(1 << 16, within: 1000), as: UTF8.self)
+        if ending != .exited(0) {
+            let last = process.errorText.split(separator: "\n").suffix(3).joined(separator: "; ")
+            throw TestSupportError("\(arguments[0]): \(last)")
+        }
+        return output.split(separator: "\n").last.map(String.init) ?? ""
+    }
+}

@@ -1,0 +1,67 @@
+import ArgumentParser
+import Glibc
+import SystemSupport
+import TestSupport
+
+/// Runs the cases of `Tests/VM` in virtual machines with persistent memory and RDMA.
+@main struct VMTests: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "vm-tests",
+        abstract: "Boots virtual machines with persistent memory and RDMA, and runs Tests/VM/cases in them.")
+
+    @Option(help: "Run only cases whose name contains this; only the boots that they need.")
+    var filter = ""
+
+    @Option(help: "The tree that `make install DESTDIR=` made.")
+    var tree: String
+
+    @Option(help: "Where logs, images and the machines' memory go.")
+    var workplace: String
+
+    @Argument(help: "Test programs for the guests.")
+    var programs: [String] = []
+
+    func run() throws {
+        let began = monotonicNanoseconds()
+        let wanted = table.map { boot in (boot, boot.cases.filter { filter.isEmpty || $0.name.contains(filter) }) }
+            .filter { !$0.1.isEmpty }
+        if wanted.isEmpty { throw ValidationError("no case's name contains '\(filter)'") }
+        let workplace = try Workplace(workplace)
+        let results = runAll(wanted, workplace)
+        ResultTable.show(
+            results, total: Double(monotonicNanoseconds() - began) / 1e9, log: { workplace.log(of: $0) })
+        let isFine = results.allSatisfy { if case .failed = $0.outcome { false } else { true } }
+        if !isFine { throw ExitCode.failure }
+    }
+
+    private func runAll(_ boots: [(Boot, [Case])], _ workplace: Workplace) -> [CaseResult] {
+        var results: [CaseResult] = []
+        let images: Images
+        do {
+            if let reason = Images.unavailableReason { throw TestSupportError(reason) }
+            images = try Images(
+                sources: "\(Binaries.packageDirectory)/Tests/VM", tree: tree, programs: programs, workplace: workplace)
+        } catch {
+            for (boot, cases) in boots {
+                results += cases.map { CaseResult(name: $0.name, boot: boot.name, outcome: .skipped("\(error)")) }
+            }
+            return results
+        }
+        for (boot, cases) in boots {
+            for it in cases {
+                guard let reason = it.skipped else { continue }
+                results.append(CaseResult(name: it.name, boot: boot.name, outcome: .skipped(reason)))
+            }
+            let runnable = cases.filter { $0.skipped == nil }
+            if runnable.isEmpty { continue }
+            print("vm: booting \(boot.name) for \(runnable.count) \(runnable.count == 1 ? "case" : "cases")")
+            fflush(nil)
+            do {
+                results += try BootRun(boot, cases: runnable, images: images, workplace: workplace).run()
+            } catch {
+                results += runnable.map { CaseResult(name: $0.name, boot: boot.name, outcome: .failed("\(error)")) }
+            }
+        }
+        return results
+    }
+}

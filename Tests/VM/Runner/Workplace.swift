@@ -1,0 +1,30 @@
+import Glibc
+import SystemSupport
+import TestSupport
+
+/// Where the runner keeps its files, below the build directory.
+struct Workplace {
+    /// Absolute.
+    let path: String
+
+    /// Makes the directories that are missing; what a killed run left of its machines is removed.
+    init(_ path: String) throws {
+        self.path = path
+        TemporaryDirectory.remove("\(path)/machines")
+        for directory in [path, "\(path)/logs", "\(path)/machines"] { try Self.make(directory) }
+    }
+
+    func log(of name: String) -> String { "\(path)/logs/\(name).log" }
+
+    func consoleLog(of boot: String) -> String { "\(path)/logs/\(boot).console.log" }
+
+    func makeMachineDirectory(_ boot: String) throws -> String {
+        let directory = "\(path)/machines/\(boot)"
+        try Self.make(directory)
+        return directory
+    }
+
+    private static func make(_ path: String) throws {
+        if mkdir(path, 0o755) != 0, errno != EEXIST { throw SystemCallError.last("mkdir", on: path) }
+    }
+}

@@ -1,0 +1,16 @@
+# AUTO takes size and alignment from the device; the whole of it can be a pool, and what lies on it is what was sent.
+device=$(device_dax 0)
+equal "its group" "$(stat -c %G "$device")" rpmem
+size=$(cat "/sys/bus/dax/devices/${device##*/}/size")
+align=$(cat "/sys/bus/dax/devices/${device##*/}/align")
+echo "$device: $size bytes, alignment $align"
+pool_set a.set "AUTO $device"
+
+refused initiate create a.set --size $((size + 4096)) --provider sockets
+contains "what the target says of one page too many" "$output" "needs $((size + 4096)) bytes, has $size: use a larger device"
+
+head -c 4M /dev/urandom >"$WORK/data"
+initiate create a.set --size "$size" --data "$WORK/data" --at 4096 --provider sockets
+daxio --input "$device" --output "$WORK/found" --len 5M
+cmp -n 4M -i 0:4096 "$WORK/data" "$WORK/found"
+equal "the header's signature" "$(head -c 8 "$WORK/found")" VMREPLIC

@@ -1,0 +1,7 @@
+# The guest is what a user has: Debian's packages and our install, so that a missing dependency shows.
+for program in swift gcc cc ld; do
+    ! command -v "$program" || fail "$program is there"
+done
+! ls /usr/lib/swift /usr/lib/x86_64-linux-gnu/libswift* 2>/dev/null || fail "Swift's runtime is there"
+equal "missing libraries" "$(ldd /usr/bin/rpmemd /usr/bin/rpmemctl /usr/lib/librpmem.so.1 | grep 'not found' || true)" ""
+rpmemd --version
