@@ -85,7 +85,7 @@ final class Workplace {
     static func compile(_ arguments: [String], compiler: String) throws -> Outcome {
         let header = "-I\(Binaries.packageDirectory)/Sources/librpmem/include"
         return try Outcome(
-            of: ["/usr/bin/\(compiler)", "-O1", "-g", "-Wall", "-Wextra", "-Werror", header] + arguments,
+            of: ["\(Tools.directory)/\(compiler)", "-O1", "-g", "-Wall", "-Wextra", "-Werror", header] + arguments,
             environment: ["PATH": "/usr/bin:/bin"])
     }
 
