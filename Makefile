@@ -1,7 +1,8 @@
 # `make demo` and `make test` do everything on a fresh Debian 12 with the Swift toolchain, apt packages included.
-.PHONY: all deps test-deps demo demo-programs library test test-vm unit release hot-path lint format examples install install-library clean
+.PHONY: all deps test-deps demo demo-programs library test test-vm unit sanitize release hot-path lint format examples install install-library clean
 
 SWIFT ?= swift
+SANITIZER ?= thread address
 DESTDIR ?=
 PREFIX ?= /usr
 LIBDIR ?= $(PREFIX)/lib
@@ -69,6 +70,10 @@ test-vm: release
 unit: deps
 	$(SWIFT) test --disable-xctest --skip EndToEndTests --skip CConsumerTests
 
+# All tests, with sanitizers in the tests and in what they start. Too slow for each change.
+sanitize: test-deps
+	@for sanitizer in $(SANITIZER); do SWIFT=$(SWIFT) Tests/Sanitizers/run $$sanitizer || exit 1; done
+
 # The compiled path of a persist request calls nothing that allocates, locks, logs or counts references.
 hot-path: release
 	Tests/HotPath/check $(BUILD)/rpmemd
@@ -110,4 +115,4 @@ install-library:
 	    for name in check_version errormsg; do echo '.so man7/librpmem.7' >rpmem_$$name.3; done
 
 clean:
-	rm -rf .build
+	rm -rf .build .build-tsan .build-asan

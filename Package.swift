@@ -42,20 +42,27 @@ let package = Package(
         .target(name: "RpmemProtocol", swiftSettings: strict),
         .target(name: "Fabric", dependencies: ["CFabric", "CLinux", "SystemSupport"], swiftSettings: strict),
         .target(
-            name: "PersistentMemory", dependencies: ["CPmem", "CNdctl", "SystemSupport"], swiftSettings: strict),
+            name: "PersistentMemory",
+            dependencies: [
+                "CLinux", "CNdctl", "CPmem", "SystemSupport", .product(name: "SystemPackage", package: "swift-system"),
+            ], swiftSettings: strict),
         .target(
             name: "PoolSets",
-            dependencies: ["PersistentMemory", "RpmemProtocol", "SystemSupport"], swiftSettings: strict),
+            dependencies: [
+                "CLinux", "PersistentMemory", "RpmemProtocol", "SystemSupport",
+                .product(name: "SystemPackage", package: "swift-system"),
+            ], swiftSettings: strict),
         .target(
             name: "RpmemTarget",
             dependencies: [
-                "Fabric", "CFabric", "PersistentMemory", "PoolSets", "RpmemProtocol", "SystemSupport", "CSystemd",
-                .product(name: "Logging", package: "swift-log"),
+                "CFabric", "CLinux", "CSystemd", "Fabric", "PersistentMemory", "PoolSets", "RpmemProtocol",
+                "SystemSupport", .product(name: "Logging", package: "swift-log"),
+                .product(name: "SystemPackage", package: "swift-system"),
             ], swiftSettings: strict),
         .executableTarget(name: "rpmemd", dependencies: ["RpmemTarget"], swiftSettings: strict),
         .target(
             name: "RpmemInitiator",
-            dependencies: ["Fabric", "CFabric", "RpmemProtocol", "SystemSupport"], swiftSettings: strict),
+            dependencies: ["CFabric", "CLinux", "Fabric", "RpmemProtocol", "SystemSupport"], swiftSettings: strict),
         .systemLibrary(name: "CRpmem", path: "Sources/librpmem/include"),
         .target(
             name: "RpmemC", dependencies: ["CRpmem", "CLinux", "RpmemInitiator", "RpmemProtocol", "SystemSupport"],
@@ -81,7 +88,8 @@ let package = Package(
         .executableTarget(
             name: "rpmem-hello",
             dependencies: [
-                "RpmemInitiator", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "RpmemInitiator", "RpmemProtocol",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: strict),
         .executableTarget(
             name: "rpmem-fibonacci",
@@ -114,19 +122,32 @@ let package = Package(
         .testTarget(name: "SystemSupportTests", dependencies: ["SystemSupport", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "RpmemProtocolTests", dependencies: ["RpmemProtocol", "TestSupport"], swiftSettings: strict),
-        .testTarget(name: "FabricTests", dependencies: ["Fabric", "CFabric", "TestSupport"], swiftSettings: strict),
         .testTarget(
-            name: "PersistentMemoryTests", dependencies: ["PersistentMemory", "TestSupport"], swiftSettings: strict),
+            name: "FabricTests", dependencies: ["CFabric", "Fabric", "SystemSupport", "TestSupport"],
+            swiftSettings: strict),
         .testTarget(
-            name: "PoolSetsTests", dependencies: ["PoolSets", "TestSupport"], swiftSettings: strict),
+            name: "PersistentMemoryTests",
+            dependencies: [
+                "PersistentMemory", "SystemSupport", "TestSupport",
+                .product(name: "SystemPackage", package: "swift-system"),
+            ], swiftSettings: strict),
+        .testTarget(
+            name: "PoolSetsTests",
+            dependencies: [
+                "PersistentMemory", "PoolSets", "RpmemProtocol", "SystemSupport", "TestSupport",
+                .product(name: "SystemPackage", package: "swift-system"),
+            ], swiftSettings: strict),
         .testTarget(
             name: "RpmemTargetTests",
             dependencies: [
-                "CFabric", "CLinux", "PersistentMemory", "PoolSets", "RpmemProtocol", "RpmemTarget", "SystemSupport",
-                "TestSupport",
+                "CFabric", "CLinux", "Fabric", "PersistentMemory", "PoolSets", "RpmemProtocol", "RpmemTarget",
+                "SystemSupport", "TestSupport", .product(name: "Logging", package: "swift-log"),
+                .product(name: "SystemPackage", package: "swift-system"),
             ], swiftSettings: strict),
         .testTarget(
-            name: "RpmemInitiatorTests", dependencies: ["RpmemInitiator", "TestSupport"], swiftSettings: strict),
+            name: "RpmemInitiatorTests",
+            dependencies: ["CFabric", "Fabric", "RpmemInitiator", "RpmemProtocol", "SystemSupport", "TestSupport"],
+            swiftSettings: strict),
         // C programs, and Debian's own, on librpmem.so.1; built as a product, since its linker settings must not get in here.
         .testTarget(
             name: "CConsumerTests",

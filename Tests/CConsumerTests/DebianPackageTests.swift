@@ -35,7 +35,7 @@ struct DebianPackageTests {
     }
 
     private func pmempool(_ arguments: String..., sourceLocation: SourceLocation = #_sourceLocation) throws {
-        let outcome = try Outcome(of: ["/usr/bin/pmempool"] + arguments, environment: place.environment)
+        let outcome = try Outcome(of: ["\(Tools.directory)/pmempool"] + arguments, environment: place.environment)
         #expect(outcome.isSuccess, "\(arguments): \(outcome)", sourceLocation: sourceLocation)
     }
 
@@ -124,7 +124,7 @@ struct DebianPackageTests {
             "turn.set", "\(Self.size) %/local.part", "REPLICA @ remote.set", "REPLICA @ remote.set")
         let here = try #require(place.environment["RPMEM_CMD"])
         let outcome = try place.run(
-            "/usr/bin/pmempool", "create", "obj", set,
+            "\(Tools.directory)/pmempool", "create", "obj", set,
             environment: ["RPMEM_CMD": "\(here)|\(here) --poolset-dir \(elsewhere)"])
         expectSuccess(outcome)
         #expect(access("\(place.parts)/remote.part", F_OK) == 0 && access("\(place.parts)/elsewhere.part", F_OK) == 0)
@@ -200,7 +200,7 @@ struct DebianPackageTests {
     @Test("a target that is missing its set fails the program, not the machine")
     func refusedReplica() throws {
         let set = try place.addSet("missing.set", "\(Self.size) %/local.part", "REPLICA @ missing.set")
-        let outcome = try place.run("/usr/bin/pmempool", "create", "obj", set)
+        let outcome = try place.run("\(Tools.directory)/pmempool", "create", "obj", set)
         #expect(outcome.ending == .exited(1), "\(outcome)")
         #expect(TemporaryDirectory.entries(of: place.parts).isEmpty)
     }
@@ -208,7 +208,8 @@ struct DebianPackageTests {
     /// Fills the pool until the target is killed in the middle of it, which ends the program.
     private func killTarget(threads: Int, sourceLocation: SourceLocation = #_sourceLocation) throws {
         try create(one)
-        let process = try place.start(program, "endless", one, "\(threads)")
+        let process = try place.start(
+            program, "endless", one, "\(threads)", environment: Sanitizer.settings("handle_segv=0"))
         #expect(try process.receive(10, within: 60_000) == Array("under way\n".utf8), sourceLocation: sourceLocation)
         let daemons = place.daemons()
         #expect(!daemons.isEmpty, sourceLocation: sourceLocation)

@@ -18,7 +18,7 @@ struct ExampleTests {
 
     init() throws {
         place = try Workplace()
-        let tools = ["PATH": "/usr/bin:/bin"]
+        let tools = ["PATH": Tools.searchPath]
         let package = Binaries.packageDirectory
         // Where `make install-library` takes the library from.
         let build = "\(place.path)/build"

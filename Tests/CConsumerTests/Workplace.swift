@@ -7,6 +7,7 @@ import Testing
 /// pool sets and parts, and an ssh that runs commands right here.
 final class Workplace {
     let directory: TemporaryDirectory
+    private let ssh: String
     /// Where the initiator's pool sets and the programs lie.
     var path: String { directory.path }
     /// The target's poolset-dir.
@@ -22,26 +23,11 @@ final class Workplace {
 
     init() throws {
         directory = TemporaryDirectory(in: "/tmp")
+        ssh = try LocalSSH.write(in: directory.path, environment: [Self.mark(directory.path)])
         for name in [sets, parts, libraries] { mkdir(name, 0o755) }
         for name in ["librpmem.so", "librpmem.so.1"] { symlink(Binaries.librpmem, "\(libraries)/\(name)") }
         try write(
             "poolset-dir = \(sets)\nlog-file = \(logFile)\nlog-level = info\n", to: "\(path)/rpmemd.conf")
-        // As sshd would: nothing of the caller's environment gets through.
-        try write(
-            """
-            #!/bin/sh
-            while [ $# -gt 0 ]; do
-                case $1 in
-                    -p) shift 2 ;;
-                    -*) shift ;;
-                    *) break ;;
-                esac
-            done
-            shift
-            exec env -i PATH=/usr/bin:/bin HOME=\(path) \(mark) \
-            SSH_CONNECTION="127.0.0.1 1111 127.0.0.1 22" /bin/sh -c "$*"
-
-            """, to: "\(path)/ssh", mode: 0o755)
     }
 
     deinit {
@@ -80,7 +66,7 @@ final class Workplace {
     var environment: [String: String] {
         [
             "PATH": "/usr/bin:/bin", "HOME": path, "LD_LIBRARY_PATH": libraries,
-            "RPMEM_SSH": "\(path)/ssh", "RPMEM_CMD": "\(Binaries.rpmemd) --config \(path)/rpmemd.conf",
+            "RPMEM_SSH": ssh, "RPMEM_CMD": "\(Binaries.rpmemd) --config \(path)/rpmemd.conf",
             "RPMEM_ENABLE_SOCKETS": "1",
         ]
     }
@@ -99,7 +85,7 @@ final class Workplace {
     static func compile(_ arguments: [String], compiler: String) throws -> Outcome {
         let header = "-I\(Binaries.packageDirectory)/Sources/librpmem/include"
         return try Outcome(
-            of: ["/usr/bin/\(compiler)", "-O1", "-g", "-Wall", "-Wextra", "-Werror", header] + arguments,
+            of: ["\(Tools.directory)/\(compiler)", "-O1", "-g", "-Wall", "-Wextra", "-Werror", header] + arguments,
             environment: ["PATH": "/usr/bin:/bin"])
     }
 
@@ -122,7 +108,9 @@ final class Workplace {
     }
 
     /// The variable that marks a daemon as this place's, as the environment has it.
-    var mark: String { "RPMEM_TEST_WORKPLACE=\(path)" }
+    var mark: String { Self.mark(path) }
+
+    private static func mark(_ path: String) -> String { "RPMEM_TEST_WORKPLACE=\(path)" }
 
     /// Waits until no session is left: each ends by itself, a moment after its initiator. False when one does not.
     func awaitDaemons() -> Bool {

@@ -24,8 +24,7 @@ final class Reach {
         case .script:
             sshd = nil
             address = try TargetAddress("127.0.0.1")
-            ssh = "\(target.path)/ssh"
-            try write(Self.script, to: ssh, mode: 0o755)
+            ssh = try LocalSSH.write(in: target.path, inherits: true)
         case .sshd:
             let directory = TemporaryDirectory()
             let sshd = try LoopbackSSHD(in: directory.path)
@@ -34,22 +33,6 @@ final class Reach {
             ssh = sshd.clientCommand
         }
     }
-
-    /// Drops ssh's options and the host, and runs the rest as sshd does.
-    private static let script = """
-        #!/bin/sh
-        while :; do
-            case $1 in
-            -p) shift 2 ;;
-            -*) shift ;;
-            *) break ;;
-            esac
-        done
-        shift
-        export SSH_CONNECTION="127.0.0.1 1 127.0.0.1 2"
-        exec /bin/sh -c "exec $*"
-
-        """
 
     deinit {
         for process in leftovers() {

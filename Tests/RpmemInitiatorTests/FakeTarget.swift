@@ -143,7 +143,9 @@ private final class FakeSession: Sendable {
         send(InitialStatus.ready.encode())
         var fabric: FakeFabric?
         var laneCount = 0
+        // libfabric keeps what a request needs until somebody answers it.
         var ignored: [ConnectionRequest] = []
+        defer { for request in ignored { fabric?.reject(request) } }
         while !stopping.load(ordering: .acquiring) {
             var idle = true
             if stray.exchange(false, ordering: .acquiringAndReleasing) { send([0x21]) }
@@ -183,7 +185,13 @@ private final class FakeSession: Sendable {
                     idle = false
                     guard case .connectionRequest(let asked) = event else { continue }
                     let lane = opened.laneCount
-                    if lane == behaviour.endsAtLane { return }
+                    if lane == behaviour.endsAtLane {
+                        ignored.append(asked)
+                        opened.endLanes()
+                        endControl()
+                        while !stopping.load(ordering: .acquiring) { usleep(1000) }
+                        return
+                    }
                     if lane == behaviour.ignoresLane {
                         ignored.append(asked)
                     } else if lane == behaviour.rejectsLane {
@@ -330,8 +338,8 @@ private final class FakeFabric {
     private let listener: PassiveEndpoint
     private let region: MemoryRegion
     private var lanes: [Lane] = []
-    /// Buffers outlive the endpoints that providers fill them through.
-    private var buffers: [UnsafeMutableRawBufferPointer] = []
+    /// Memory of the lanes: it outlives the endpoints that providers fill it through.
+    private var used: [UnsafeMutableRawPointer] = []
 
     init(_ provider: Provider, _ memory: PoolPages) throws {
         let info = try FabricInfo.query(provider: provider.name, node: "127.0.0.1", service: nil, listening: true)
@@ -344,9 +352,13 @@ private final class FakeFabric {
     }
 
     deinit {
+        endLanes()
+        for pointer in used { pointer.deallocate() }
+    }
+
+    func endLanes() {
         for lane in lanes { lane.endpoint.shutDown() }
         lanes = []
-        for buffer in buffers { buffer.deallocate() }
     }
 
     var laneCount: Int { lanes.count }
@@ -354,7 +366,7 @@ private final class FakeFabric {
     func accept(_ request: ConnectionRequest) throws {
         let lane = try Lane(request, number: lanes.count, domain, events)
         lanes.append(lane)
-        buffers.append(lane.buffer)
+        used += [lane.buffer.baseAddress!, UnsafeMutableRawPointer(lane.contexts)]
     }
 
     func reject(_ request: ConnectionRequest) { listener.reject(request) }

@@ -8,6 +8,7 @@ import Testing
     /// A target on this machine, without ssh.
     private final class Place {
         let directory = TemporaryDirectory("rpmemctl")
+        let ssh: String
 
         /// - Parameter client: Where the target takes the session to come from.
         init(partMebibytes: Int = 16, client: String = "127.0.0.1") throws {
@@ -22,27 +23,14 @@ import Testing
                 in-band-peer = any
 
                 """, to: directory.file("conf"))
-            try write(
-                """
-                #!/bin/sh
-                while [ $# -gt 0 ]; do
-                    case "$1" in
-                    -p) shift 2 ;;
-                    -*) shift ;;
-                    *) break ;;
-                    esac
-                done
-                shift
-                SSH_CONNECTION="\(client) 1 127.0.0.1 2" exec /bin/sh -c "$*"
-
-                """, to: directory.file("ssh"), mode: 0o700)
+            ssh = try LocalSSH.write(in: directory.path, client: client)
         }
 
         func run(
             _ arguments: String..., prefix: [String] = [], environment changes: [String: String] = [:]
         ) throws -> (ending: ChildProcess.Ending?, output: String, errors: String) {
             let environment = [
-                "PATH": "/usr/bin:/bin", "RPMEM_SSH": directory.file("ssh"), "RPMEM_ENABLE_SOCKETS": "1",
+                "PATH": "/usr/bin:/bin", "RPMEM_SSH": ssh, "RPMEM_ENABLE_SOCKETS": "1",
                 "RPMEM_ENABLE_VERBS": "0", "RPMEM_CMD": "\(Binaries.rpmemd) --config \(directory.file("conf"))",
                 "RPMEMCTL_CMD": Binaries.rpmemctl,
             ]
@@ -152,7 +140,7 @@ import Testing
         let hello = try ChildProcess(
             [Binaries.hello, "127.0.0.1", "a.set", "--size", "8"],
             environment: [
-                "PATH": "/usr/bin:/bin", "RPMEM_SSH": place.directory.file("ssh"), "RPMEM_ENABLE_SOCKETS": "1",
+                "PATH": "/usr/bin:/bin", "RPMEM_SSH": place.ssh, "RPMEM_ENABLE_SOCKETS": "1",
                 "RPMEM_ENABLE_VERBS": "0", "RPMEM_CMD": "\(Binaries.rpmemd) --config \(place.directory.file("conf"))",
             ])
         _ = try hello.receive(1 << 16, within: 30_000)

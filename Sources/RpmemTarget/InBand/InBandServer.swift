@@ -41,7 +41,7 @@ package struct InBandOffer {
     package var workers: Int
     /// How long a worker polls before it blocks, in microseconds.
     package var pollMicroseconds: UInt32
-    /// Seconds that the peer's machine may be unreachable, at least 1; see ``PortSockets/limitSilence(seconds:)``.
+    /// Seconds that the peer's machine may be unreachable, at least 1; see ``limitSilence(of:seconds:)``.
     package var peerTimeout: Int
 
     package init(
@@ -147,10 +147,12 @@ package final class InBandServer {
         let passive = try Self.listen(offer, events: events, domain: domain, info: info)
         self.passive = passive
         (listeners, filterFailure) = Self.keepStrangersOut(of: passive, offer)
-        if offer.provider != .verbs { PortSockets(port: passive.port).limitSilence(seconds: offer.peerTimeout) }
         attributes = InBandAttributes(
             port: passive.port, method: offer.method, remoteKey: region.key,
             remoteAddress: UInt64(UInt(bitPattern: offer.region.baseAddress)), laneCount: UInt32(laneCount))
+        if offer.provider != .verbs {
+            limitSilence(of: OwnSockets(port: passive.port).listeners, seconds: offer.peerTimeout)
+        }
     }
 
     deinit { shutDown() }
@@ -223,11 +225,11 @@ package final class InBandServer {
 
     /// Ends all lanes and stops the workers: after this the peer reaches no byte of the pool. Idempotent.
     package func shutDown() {
-        if provider == .sockets { PortSockets(port: attributes.port).hangUp() }
+        if provider == .sockets { hangUpOnCallers() }
         stopListening()
         if let thread = listenerEnd.take() {
             // Again for those who came in meanwhile.
-            while !isListenerClosed(within: 10) { PortSockets(port: attributes.port).hangUp() }
+            while !isListenerClosed(within: 10) { hangUpOnCallers() }
             thread.join()
         }
         for endpoint in endpoints { endpoint.shutDown() }
@@ -241,6 +243,12 @@ package final class InBandServer {
         let deadline = Deadline.after(milliseconds: milliseconds)
         var set = [pollfd(fd: listenerClosed?.descriptor.number ?? -1, events: Int16(POLLIN), revents: 0)]
         return (try? waitForEvents(&set, until: deadline)) ?? 1 > 0
+    }
+
+    /// Ends the connections that came in at the port, lanes' and others', so that no thread of the provider goes on
+    /// waiting for what their peers will not send.
+    private func hangUpOnCallers() {
+        for number in OwnSockets(port: attributes.port).connections { _ = Glibc.shutdown(number, Int32(SHUT_RDWR)) }
     }
 
     private func take(_ request: ConnectionRequest) -> Event {
@@ -304,7 +312,7 @@ package final class InBandServer {
         of passive: PassiveEndpoint, _ offer: InBandOffer
     ) -> ([Int32], SystemCallError?) {
         guard case .only(let peer) = offer.peerRule, offer.provider != .verbs else { return ([], nil) }
-        let listeners = PortSockets(port: passive.port).listeners
+        let listeners = OwnSockets(port: passive.port).listeners
         if listeners.isEmpty {
             let what = "listener at port \(passive.port)"
             return ([], SystemCallError("getsockname", on: what, errno: .badFileDescriptor))

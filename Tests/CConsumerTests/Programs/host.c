@@ -118,6 +118,7 @@ int main(int argc, char **argv) {
         CHECK(entries("/proc/self/fd") == descriptors);
     }
     CHECK(strcmp(locale, setlocale(LC_ALL, NULL)) == 0);
+    free(locale);
     int variables_after = 0;
     while (environ[variables_after]) variables_after++;
     CHECK(variables == variables_after);

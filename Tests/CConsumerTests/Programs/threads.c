@@ -106,6 +106,7 @@ int main(int argc, char **argv) {
     CHECK(copy != NULL && rpmem_read(pool, copy, 0, size, 0) == 0);
     CHECK(memcmp(copy + HEADER, memory + HEADER, size - HEADER) == 0);
     CHECK(memcmp(copy, "CONSUMER", 8) == 0);
+    free(copy);
     CHECK(rpmem_close(pool) == 0);
     return 0;
 }
