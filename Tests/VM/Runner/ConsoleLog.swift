@@ -3,7 +3,7 @@ enum ConsoleLog {
     private static let signs = [
         "Kernel panic", "Oops", "BUG:", "kernel BUG at", "Call Trace:", "general protection fault",
         "WARNING: possible circular locking", "possible recursive locking", "inconsistent lock state",
-        "blocked for more than", "soft lockup", "hard LOCKUP", "rcu_sched self-detected stall",
+        "blocked for more than",
     ]
 
     /// Whether a line of a console tells of a broken kernel.

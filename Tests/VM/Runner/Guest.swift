@@ -57,6 +57,8 @@ final class Guest {
         let names = cases.map { "\($0.name):\($0.limit)" }.joined(separator: ",")
         // Warnings and all that is worse, but not the start's chatter, which is slow on a serial line.
         var kernel = "console=ttyS0 quiet loglevel=5 panic=-1 vm.cases=\(names) vm.stage=\(stage)"
+        // A virtual processor that got no time looks stuck to them.
+        kernel += " nowatchdog rcupdate.rcu_cpu_stall_suppress=1"
         kernel += " vm.init=" + (boot.runsSystemd ? "/sbin/init" : "/vm/run-cases")
         for argument in boot.kernelArguments { kernel += " " + argument }
         var arguments = [
