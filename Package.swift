@@ -119,6 +119,11 @@ let package = Package(
                 "RpmemInitiator", "RpmemProtocol", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             path: "Tests/VM/Initiator", swiftSettings: strict),
+        // The initiator that stays on while its target's plug is pulled.
+        .executableTarget(
+            name: "power-loss-initiator",
+            dependencies: ["RpmemInitiator", "RpmemProtocol", "SystemSupport", "TestSupport"],
+            path: "Tests/VM/PowerLoss", swiftSettings: strict),
         .testTarget(name: "SystemSupportTests", dependencies: ["SystemSupport", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "RpmemProtocolTests", dependencies: ["RpmemProtocol", "TestSupport"], swiftSettings: strict),

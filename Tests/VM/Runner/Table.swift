@@ -25,4 +25,17 @@ let table: [Boot] = [
         cases: [
             Case("memmap-emulation")
         ]),
+    Boot(
+        name: "systemd", nvdimms: [.init(size: 256), .init(size: 256)],
+        // It fails on emulated NVDIMMs, and is none of ours.
+        kernelArguments: ["systemd.mask=ndctl-monitor.service"], runsSystemd: true,
+        cases: [
+            Case("systemd-session", limit: 240),
+            Case("systemd-socket", limit: 240),
+        ]),
+    // Two Device DAX and a file system with dax, and a disk whose writes wait in the guest's memory.
+    Boot(
+        name: "power-loss", nvdimms: [.init(size: 256), .init(size: 256), .init(size: 256)], disks: [128],
+        companion: .init(program: "power-loss-initiator"), memory: 1024, kernelArguments: ["vm.bare", "vm.losses=20"],
+        cases: [Case("power-loss", limit: 180)]),
 ]
