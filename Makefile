@@ -12,7 +12,7 @@ BUILD := .build/release
 # Release binaries carry the Swift runtime, so that sshd's bare environment can run them.
 RELEASE_FLAGS := -c release --static-swift-stdlib
 
-BUILD_PACKAGES := libfabric-dev libpmem-dev libpmem2-dev libndctl-dev libdaxctl-dev libsystemd-dev
+BUILD_PACKAGES := libfabric-dev libibverbs-dev libpmem-dev libpmem2-dev libndctl-dev libdaxctl-dev libsystemd-dev
 RUN_PACKAGES := openssh-server openssh-client xxd gcc make
 TEST_PACKAGES := man-db groff iproute2 binutils gcc g++ make pkg-config libpmemobj-dev pmdk-tools
 VM_PROGRAMS := vm-initiator driven-initiator power-loss-initiator rpmem-hello rpmem-fibonacci

@@ -28,8 +28,9 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-system", from: "1.8.0"),
     ],
     targets: [
-        // Debian's C libraries. libfabric is headers only: it is opened at run time (see Fabric/FabricLibrary.swift).
+        // Debian's C libraries. libfabric and libibverbs are headers only: they are opened at run time (see Fabric/).
         .systemLibrary(name: "CFabric"),
+        .systemLibrary(name: "CIbverbs"),
         .systemLibrary(name: "CPmem"),
         .systemLibrary(name: "CNdctl"),
         .systemLibrary(name: "CSystemd"),
@@ -40,7 +41,8 @@ let package = Package(
             dependencies: ["CLinux", .product(name: "SystemPackage", package: "swift-system")],
             swiftSettings: strict),
         .target(name: "RpmemProtocol", swiftSettings: strict),
-        .target(name: "Fabric", dependencies: ["CFabric", "CLinux", "SystemSupport"], swiftSettings: strict),
+        .target(
+            name: "Fabric", dependencies: ["CFabric", "CIbverbs", "CLinux", "SystemSupport"], swiftSettings: strict),
         .target(
             name: "PersistentMemory",
             dependencies: [
