@@ -25,6 +25,20 @@ let table: [Boot] = [
         cases: [
             Case("memmap-emulation")
         ]),
+    // RDMA in software, both ends on the same machine, and caches that are persistent.
+    Boot(
+        name: "rdma", nvdimms: [.init(size: 1536), .init(size: 512)], persistenceDomain: .processorCache, memory: 4096,
+        cases: [
+            Case("rdma-gpspm", limit: 300),
+            Case("rdma-apm", limit: 300),
+            Case("rdma-large", limit: 300),
+            Case("rdma-memory-limit", limit: 300),
+            Case("rdma-address", limit: 300),
+            Case("rdma-paging", limit: 300),
+            Case("rdma-write-back", limit: 300),
+            Case("rdma-latency", limit: 300),
+            Case("rdma-silence", limit: 300),
+        ]),
     Boot(
         name: "systemd", nvdimms: [.init(size: 256), .init(size: 256)],
         // It fails on emulated NVDIMMs, and is none of ours.
