@@ -12,10 +12,10 @@ BUILD := .build/release
 # Release binaries carry the Swift runtime, so that sshd's bare environment can run them.
 RELEASE_FLAGS := -c release --static-swift-stdlib
 
-BUILD_PACKAGES := libfabric-dev libpmem-dev libpmem2-dev libndctl-dev libdaxctl-dev libsystemd-dev
+BUILD_PACKAGES := libfabric-dev libibverbs-dev libpmem-dev libpmem2-dev libndctl-dev libdaxctl-dev libsystemd-dev
 RUN_PACKAGES := openssh-server openssh-client xxd gcc make
 TEST_PACKAGES := man-db groff iproute2 binutils gcc g++ make pkg-config libpmemobj-dev pmdk-tools
-VM_PROGRAMS := vm-initiator driven-initiator rpmem-hello rpmem-fibonacci
+VM_PROGRAMS := vm-initiator driven-initiator power-loss-initiator rpmem-hello rpmem-fibonacci
 VM_PACKAGES := qemu-system-x86 mmdebstrap busybox-static cpio kmod e2fsprogs util-linux gzip
 
 all: release
@@ -64,8 +64,9 @@ test-vm: release
 	$(MAKE) --no-print-directory install DESTDIR=$(VM)/tree PREFIX=/usr >$(VM)/install.log
 	$(SWIFT) build $(RELEASE_FLAGS) --product vm-initiator
 	$(SWIFT) build $(RELEASE_FLAGS) --product driven-initiator
+	$(SWIFT) build $(RELEASE_FLAGS) --product power-loss-initiator
 	$(SWIFT) build --product vm-tests
-	.build/debug/vm-tests --filter '$(CASE)' --tree $(VM)/tree --workplace $(VM) $(addprefix $(BUILD)/,$(VM_PROGRAMS))
+	.build/debug/vm-tests --filter '$(CASE)' $(if $(SEED),--seed $(SEED)) --tree $(VM)/tree --workplace $(VM) $(addprefix $(BUILD)/,$(VM_PROGRAMS))
 
 unit: deps
 	$(SWIFT) test --disable-xctest --skip EndToEndTests --skip CConsumerTests

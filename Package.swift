@@ -28,8 +28,9 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-system", from: "1.8.0"),
     ],
     targets: [
-        // Debian's C libraries. libfabric is headers only: it is opened at run time (see Fabric/FabricLibrary.swift).
+        // Debian's C libraries. libfabric and libibverbs are headers only: they are opened at run time (see Fabric/).
         .systemLibrary(name: "CFabric"),
+        .systemLibrary(name: "CIbverbs"),
         .systemLibrary(name: "CPmem"),
         .systemLibrary(name: "CNdctl"),
         .systemLibrary(name: "CSystemd"),
@@ -40,7 +41,8 @@ let package = Package(
             dependencies: ["CLinux", .product(name: "SystemPackage", package: "swift-system")],
             swiftSettings: strict),
         .target(name: "RpmemProtocol", swiftSettings: strict),
-        .target(name: "Fabric", dependencies: ["CFabric", "CLinux", "SystemSupport"], swiftSettings: strict),
+        .target(
+            name: "Fabric", dependencies: ["CFabric", "CIbverbs", "CLinux", "SystemSupport"], swiftSettings: strict),
         .target(
             name: "PersistentMemory",
             dependencies: [
@@ -119,6 +121,11 @@ let package = Package(
                 "RpmemInitiator", "RpmemProtocol", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             path: "Tests/VM/Initiator", swiftSettings: strict),
+        // The initiator that stays on while its target's plug is pulled.
+        .executableTarget(
+            name: "power-loss-initiator",
+            dependencies: ["RpmemInitiator", "RpmemProtocol", "SystemSupport", "TestSupport"],
+            path: "Tests/VM/PowerLoss", swiftSettings: strict),
         .testTarget(name: "SystemSupportTests", dependencies: ["SystemSupport", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "RpmemProtocolTests", dependencies: ["RpmemProtocol", "TestSupport"], swiftSettings: strict),

@@ -8,4 +8,16 @@
 #endif
 #include <libpmem.h>
 #include <libpmem2.h>
+#include <stdint.h>
+
+/// Dirties the page of one byte without changing it, whoever else writes to it meanwhile. In assembly where the compiler
+/// would make a load of an operation that changes nothing.
+static inline void rpmem_dirty_page(void *byte) {
+#if defined(__x86_64__)
+    __asm__ volatile("lock; orb $0, %0" : "+m"(*(volatile uint8_t *)byte) : : "cc");
+#else
+    (void)__atomic_fetch_or((volatile uint8_t *)byte, 0, __ATOMIC_RELAXED);
+#endif
+}
+
 #endif

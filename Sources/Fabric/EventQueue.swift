@@ -79,7 +79,9 @@ package final class EventQueue {
         var entry = fi_eq_err_entry()
         let result = fi_eq_readerr(pointer, &entry, 0)
         guard result > 0 else { return nil }
-        let words = fi_eq_strerror(pointer, entry.prov_errno, entry.err_data, nil, 0).map { String(cString: $0) }
+        var words = fi_eq_strerror(pointer, entry.prov_errno, entry.err_data, nil, 0).map { String(cString: $0) }
+        // The verbs provider takes the connection manager's reasons for errnos.
+        if words?.hasPrefix("Unknown error") == true { words = nil }
         return .failed(
             entry.fid.map { ObjectIdentity($0) },
             FabricError("connection", code: entry.err, detail: words))

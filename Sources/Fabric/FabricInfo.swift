@@ -53,6 +53,11 @@ package final class FabricInfo {
         pointer.pointee.fabric_attr.pointee.prov_name.map { String(cString: $0) } ?? ""
     }
 
+    /// The provider's name for the device behind the address: with verbs libibverbs' own, such as `rxe0`.
+    package var deviceName: String {
+        pointer.pointee.domain_attr.pointee.name.map { String(cString: $0) } ?? ""
+    }
+
     /// The most lanes the provider's domain has queues for.
     package var laneLimit: Int {
         let domain = pointer.pointee.domain_attr.pointee

@@ -33,7 +33,10 @@ package struct FabricLibrary: Sendable {
 
     /// Loads the library and its providers on a thread that nobody waits for; whoever needs the library next waits
     /// for the load to end.
-    package static func beginLoading() {
+    ///
+    /// - Parameter settingUpProviders: False leaves that to the first query, for which the environment may still change; see
+    ///   ``ProviderEnvironment``.
+    package static func beginLoading(settingUpProviders: Bool) {
         var thread = pthread_t()
         var attributes = pthread_attr_t()
         pthread_attr_init(&attributes)
@@ -41,10 +44,10 @@ package struct FabricLibrary: Sendable {
         // A failure to start the thread only costs time later.
         _ = pthread_create(
             &thread, &attributes,
-            { _ in
-                if let library = try? FabricLibrary.shared() { library.wakeProviders() }
+            { setsUp in
+                if let library = try? FabricLibrary.shared(), setsUp != nil { library.wakeProviders() }
                 return nil
-            }, nil)
+            }, settingUpProviders ? UnsafeMutableRawPointer(bitPattern: 1) : nil)
         pthread_attr_destroy(&attributes)
     }
 

@@ -50,6 +50,9 @@ package struct Persister: Sendable {
     @inlinable
     package var isPersistentMemory: Bool { kind != .msync }
 
+    /// Whether stores are durable without leaving the CPU caches (eADR).
+    package var cachesPersist: Bool { kind == .drainOnly }
+
     /// Flushes the range's cache lines; durable only after ``drain()``. Nothing on eADR and on ordinary files.
     @inlinable
     package func flush(_ address: UnsafeRawPointer, _ length: Int) {
@@ -60,6 +63,21 @@ package struct Persister: Sendable {
     @inlinable
     package func drain() {
         if kind != .msync { pmem_drain() }
+    }
+
+    /// Has ``synchronize(_:_:)`` write the range although no CPU stored to it: what a device wrote by DMA leaves the
+    /// pages of an ordinary file clean, and msync(2) passes over clean pages. To be called after the device is done.
+    /// Changes no byte; nothing on persistent memory.
+    @inlinable
+    package func noteDeviceWrites(_ address: UnsafeMutableRawPointer, _ length: Int) {
+        guard kind == .msync, length > 0 else { return }
+        let end = UInt(bitPattern: address) &+ UInt(length)
+        // A byte of the range in each of its pages.
+        var byte = UInt(bitPattern: address)
+        while byte < end {
+            rpmem_dirty_page(UnsafeMutableRawPointer(bitPattern: byte))
+            byte = (byte & ~UInt(4095)) &+ 4096
+        }
     }
 
     /// msync(MS_SYNC) of the pages that the range touches.

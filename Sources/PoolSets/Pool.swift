@@ -84,6 +84,9 @@ package final class Pool: Sendable {
     }
     package var isPersistentMemory: Bool { persister.isPersistentMemory }
 
+    /// Whether the pool lies on a DAX file system, whose pages the kernel does not pin for long.
+    package var isOnDAXFileSystem: Bool { isMapSync && !parts.contains(where: \.isDeviceDAX) }
+
     /// As the headers have them; ``PoolAttributes/none`` without headers.
     package var attributes: PoolAttributes { state.withLock { $0.attributes } }
 

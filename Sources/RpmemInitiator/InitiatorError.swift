@@ -25,6 +25,8 @@ public enum InitiatorError: Error, Sendable {
     case timedOut(waitingFor: String, after: Duration)
     /// libfabric refused a step.
     case fabric(step: String, FabricError)
+    /// The provider cannot be given the pool's memory, which has so many bytes.
+    case notRegistered(FabricError, bytes: Int)
     /// The target's provider reported that an operation failed, though the connection stands.
     case operationFailed(FabricError)
     /// Another thread uses the lane: each belongs to one thread at a time.
@@ -48,7 +50,7 @@ public enum InitiatorError: Error, Sendable {
         case .refused(_, let status, _): status.initiatorErrno
         case .timedOut: ETIMEDOUT
         // Codes from 256 on are libfabric's own.
-        case .fabric(_, let error): error.code > 0 && error.code < 256 ? error.code : EIO
+        case .fabric(_, let error), .notRegistered(let error, _): error.code > 0 && error.code < 256 ? error.code : EIO
         case .operationFailed: EREMOTEIO
         case .laneInUse: EBUSY
         case .closed: EBADF
@@ -99,6 +101,10 @@ extension InitiatorError: CustomStringConvertible {
         case .lost(let reason, _): "connection to the target lost: \(reason)"
         case .timedOut(let what, let duration): "no \(what) within \(duration.seconds) s"
         case .fabric(let step, let error): "\(step): \(error)"
+        case .notRegistered(let error, let bytes):
+            error.code == ENOMEM
+                ? "the pool's memory here cannot be pinned: \(error): \(LockedMemory.advice(for: bytes))"
+                : "the pool's memory here cannot be registered: \(error)"
         case .operationFailed(let error): "the target's side refused an operation: \(error)"
         case .laneInUse(let lane): "lane \(lane) is in use by another thread: use one lane per thread"
         case .closed: "the pool is closed"

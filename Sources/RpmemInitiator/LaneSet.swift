@@ -51,6 +51,8 @@ final class LaneSet: @unchecked Sendable {
         let requestSize = (PersistRequestHeader.byteCount + inlineCapacity + 63) & ~63
         let stride = requestSize + 128
 
+        // The pool here is pinned as well.
+        if parameters.provider == .verbs { LockedMemory.raiseLimit() }
         let info: FabricInfo
         let domain: FabricDomain
         let events: EventQueue
@@ -96,7 +98,7 @@ final class LaneSet: @unchecked Sendable {
         } catch {
             endpoints = []
             buffers.deallocate()
-            throw .fabric(step: "registering the pool's memory (for verbs, the limit of locked memory counts)", error)
+            throw .notRegistered(error, bytes: parameters.memory.count)
         }
 
         plane = .allocate(capacity: 1)
@@ -284,7 +286,15 @@ final class LaneSet: @unchecked Sendable {
     private static func notConnected(
         _ step: String, _ error: FabricError, _ control: ControlConnection
     ) -> InitiatorError {
-        guard let loss = control.findLossSoon() else { return .fabric(step: step, error) }
+        guard let loss = control.findLossSoon() else {
+            return switch error.code {
+            case ENODEV, ENETUNREACH, EHOSTUNREACH:
+                .fabric(step: "\(step) (is that an address of the network that both RDMA devices are on?)", error)
+            case ECONNREFUSED:
+                .fabric(step: "\(step) (the target's log says why; see in-band-peer in rpmemd.conf(5))", error)
+            default: .fabric(step: step, error)
+            }
+        }
         return .lost(reason: "\(loss) (\(step))", words: control.lastWords())
     }
 

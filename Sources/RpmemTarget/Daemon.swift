@@ -49,9 +49,8 @@ private func serve(_ overrides: CommandLineOverrides) -> Int32 {
         let signals = try SignalQueue([SIGTERM, SIGINT, SIGHUP])
         raiseResourceLimits()
         reportFileErrors()
-        // Takes a third of a second, nearly all of it asleep; meanwhile the session gets on.
-        FabricLibrary.beginLoading()
         let settings = try Settings.load(overrides)
+        beginLoadingFabric(settings)
         let log = SessionLog.open(settings, peer: peer)
         log.info("session started, rpmemd \(daemonVersion)")
         do throws(PoolError) {
@@ -78,6 +77,22 @@ private func serve(_ overrides: CommandLineOverrides) -> Int32 {
         sendInitialStatus(.failed(errno: EIO))
     }
     return 1
+}
+
+/// Loads libfabric, which takes a third of a second, nearly all of it asleep; meanwhile the session gets on.
+private func beginLoadingFabric(_ settings: Settings) {
+    ProviderEnvironment.prepareTarget()
+    switch settings.verbsODP.value {
+    case .auto:
+        // What becomes of it is known with the pool.
+        FabricLibrary.beginLoading(settingUpProviders: false)
+    case .no where settings.verbsODP.origin == .default:
+        // Then the environment decides, as it does for PMDK's daemon.
+        FabricLibrary.beginLoading(settingUpProviders: true)
+    case .yes, .no:
+        ProviderEnvironment.setOnDemandPaging(settings.verbsODP.value == .yes)
+        FabricLibrary.beginLoading(settingUpProviders: true)
+    }
 }
 
 /// `rpmemd --remove`: run over ssh by `rpmem_remove`, which takes the exit status for an errno.

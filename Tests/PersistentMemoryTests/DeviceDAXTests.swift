@@ -57,6 +57,24 @@ struct DeviceDAXTests {
         }
     }
 
+    @Test(arguments: ["cpu_cache", "memory_controller"]) func cachesPersistWhereTheirDomainSaysSo(domain: String) async
+    {
+        await #expect(processExitsWith: .success) { [domain] in
+            let failure = FakeDeviceDAX.install(size: 16 << 20, alignment: 2 << 20, persistenceDomain: domain)
+            try #require(failure == nil)
+            let file = try Descriptor.open(FakeDeviceDAX.devicePath, O_RDWR)
+            let device = try DeviceDAX(descriptor: file.number, path: FakeDeviceDAX.devicePath)
+            let mapping = try Mapping([
+                Segment(
+                    descriptor: file.number, offset: 0, length: 16 << 20, device: device,
+                    path: FakeDeviceDAX.devicePath)
+            ])
+            #expect(mapping.persister.isPersistentMemory)
+            #expect(mapping.persister.cachesPersist == (domain == "cpu_cache"))
+            try mapping.close()
+        }
+    }
+
     @Test func withoutFlushHintsADrainIsAll() async {
         await #expect(processExitsWith: .success) {
             try #require(FakeDeviceDAX.install(size: 16 << 20, alignment: 4096, deepFlush: "0\n") == nil)

@@ -35,6 +35,7 @@ import Testing
     func yesOrNoOptionsAreYesWithoutValue(key: SettingKey) throws {
         #expect(try parse("--\(key.name)") == serve(.init(key, "yes")))
         #expect(try parse("--\(key.name)", "no") == serve(.init(key, "no")))
+        #expect(try parse("--persist-apm", "auto") == serve(.init(.persistAPM, "auto")))
         #expect(try parse("--\(key.name)", "yes", "-t2") == serve(.init(key, "yes"), .init(.threads, "2")))
         #expect(try parse("--\(key.name)", "-t", "2") == serve(.init(key, "yes"), .init(.threads, "2")))
         #expect(failure("--\(key.name)", "maybe") != nil)
@@ -68,6 +69,7 @@ import Testing
         #expect(try parse("--c", "/c") == .serve(.init(configurationFile: "/c")))
         #expect(try parse("--h") == .help)
         #expect(try parse("--v") == .version)
+        #expect(try parse("--ve") == .version)
         #expect(try parse("--log-l", "info") == serve(.init(.logLevel, "info")))
         #expect(try parse("--persist-a") == serve(.init(.persistAPM, "yes")))
         #expect(try parse("--u") == serve(.init(.useSyslog, "yes")))

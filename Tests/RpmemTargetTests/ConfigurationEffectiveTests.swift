@@ -49,10 +49,12 @@ import Testing
         let samples: [SettingKey: [String]] = [
             .poolsetDirectory: ["/", "/srv/pmem sets", "$HOME/x", "/a=b"], .partMode: ["600", "0660", "777"],
             .logFile: ["/l", "log", "/dev/stderr"], .useSyslog: ["yes", "no"],
-            .logLevel: LogLevel.allCases.map(\.rawValue), .persistAPM: ["yes", "no"], .persistGeneral: ["yes", "no"],
+            .logLevel: LogLevel.allCases.map(\.rawValue), .persistAPM: ["yes", "no", "auto"],
+            .persistGeneral: ["yes", "no"],
             .inBandAddress: ["session", "127.0.0.1", "::1"], .portRange: ["any", "1", "7000-7009"],
             .inBandPeer: ["ssh", "any"], .maxLanes: ["unlimited", "1", "16"], .laneTimeout: ["1", "3600"],
-            .peerTimeout: ["1", "3600"], .threads: ["0", "8"], .pollTime: ["0", "50"],
+            .verbsODP: OnDemandPaging.allCases.map(\.rawValue), .peerTimeout: ["1", "3600"], .threads: ["0", "8"],
+            .pollTime: ["0", "50"],
         ]
         #expect(samples.count == SettingKey.allCases.count)
         var generator = ConfigurationTestGenerator(seed: 7)

@@ -158,7 +158,8 @@ final class ConfigurationTestDirectory {
     @Test func aMalformedValueNamesFileLineAndKey() throws {
         try directory.write("# comment\npersist-apm = maybe\n", to: directory.userFile)
         #expect(
-            failure()?.description == "\(directory.userFile):2: persist-apm: 'maybe' is not known; write yes or no")
+            failure()?.description
+                == "\(directory.userFile):2: persist-apm: 'maybe' is not known; write yes, no or auto")
     }
 
     @Test func everyProblemIsReported() throws {

@@ -115,9 +115,9 @@ import Testing
         #expect(refusal(key, "Yes") == "'Yes' is neither yes nor no; write yes or no")
     }
 
-    @Test func applianceIsYesOrNo() throws {
-        #expect(try settings(.persistAPM, "yes").persistAPM.value == .yes)
-        #expect(refusal(.persistAPM, "1") == "'1' is not known; write yes or no")
+    @Test(arguments: [SettingKey.persistAPM, .verbsODP]) func someAreLeftToTheDaemon(key: SettingKey) throws {
+        for word in ["yes", "no", "auto"] { #expect(try settings(key, word).text(of: key) == word) }
+        #expect(refusal(key, "1") == "'1' is not known; write yes, no or auto")
     }
 
     @Test func levelsAreThoseOfTheTable() throws {

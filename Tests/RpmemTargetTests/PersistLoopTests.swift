@@ -224,6 +224,7 @@ import Testing
         #expect(Self.isStopped(pool.serve(fabric)))
         #expect(fabric.answers.map(\.lane) == [1])
         #expect(fabric.lanes[0].progress == .closed)
+        #expect(fabric.endedLanes == [0])
     }
 
     /// The receive is used up, and its peer would wait for an answer for ever.

@@ -36,6 +36,9 @@ final class ScriptedFabric {
     private let queueOperations = UnsafeMutablePointer<fi_ops_cq>.allocate(capacity: 1)
     private let endpoints: UnsafeMutablePointer<fid_ep>
     private let messageOperations = UnsafeMutablePointer<fi_ops_msg>.allocate(capacity: 1)
+    /// What the loop says of each lane.
+    let ended: UnsafeMutablePointer<Atomic<Bool>>
+    var endedLanes: [Int] { (0..<laneCount).filter { ended[$0].load(ordering: .relaxed) } }
     private let stop = UnsafeMutablePointer<Atomic<Bool>>.allocate(capacity: 1)
     private var pendingError: (lane: Int?, code: Int32)?
 
@@ -46,6 +49,8 @@ final class ScriptedFabric {
         buffers = .allocate(byteCount: count * (requestCapacity + 64), alignment: 64)
         lanes = .allocate(capacity: count)
         endpoints = .allocate(capacity: count)
+        ended = .allocate(capacity: count)
+        for lane in 0..<count { (ended + lane).initialize(to: Atomic(false)) }
         stop.initialize(to: Atomic(false))
         queueOperations.initialize(to: fi_ops_cq())
         messageOperations.initialize(to: fi_ops_msg())
@@ -83,6 +88,8 @@ final class ScriptedFabric {
         buffers.deallocate()
         lanes.deallocate()
         endpoints.deallocate()
+        ended.deinitialize(count: laneCount)
+        ended.deallocate()
         queue.deallocate()
         queueOperations.deallocate()
         messageOperations.deallocate()
@@ -92,12 +99,13 @@ final class ScriptedFabric {
 
     /// Serves the script on this thread; the loop is told to stop at its end.
     func serve(
-        _ persister: Persister, base: UInt64, size: UInt64, injects: Bool = true, pollNanoseconds: UInt64 = 0
+        _ persister: Persister, base: UInt64, size: UInt64, injects: Bool = true, pollNanoseconds: UInt64 = 0,
+        writesByDevice: Bool = false
     ) -> WorkerEnd {
         let context = PersistContext(
             regionBase: base, regionSize: size, persister: persister, lanes: lanes, laneCount: laneCount,
             requestCapacity: requestCapacity, messageDescriptor: nil, pollNanoseconds: pollNanoseconds,
-            injects: injects)
+            injects: injects, writesByDevice: writesByDevice, ended: ended, endSignal: -1)
         var loop = PersistLoop(context, queue: queue, stop: stop)
         return loop.run()
     }

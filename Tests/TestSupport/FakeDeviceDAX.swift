@@ -19,10 +19,12 @@ package enum FakeDeviceDAX {
     ///   - size: Bytes of the device.
     ///   - alignment: Bytes; 0 leaves the attribute to the region, as kernels before 5.10 do.
     ///   - deepFlush: Contents of the region's `deep_flush`; nil leaves it out.
+    ///   - persistenceDomain: What the region says is flushed at power loss; `cpu_cache` is eADR.
     ///   - hasRegion: Whether there is a bus with a region, or the device stands alone.
     /// - Returns: What failed; nil when all is in place.
     package static func install(
-        size: Int, alignment: Int, deepFlush: String? = "1\n", hasRegion: Bool = true
+        size: Int, alignment: Int, deepFlush: String? = "1\n", hasRegion: Bool = true,
+        persistenceDomain: String = "memory_controller"
     ) -> String? {
         if let failure = PrivateMounts.enter() { return failure }
         if let failure = PrivateMounts.mountTmpfs(at: "/sys") { return failure }
@@ -52,7 +54,7 @@ package enum FakeDeviceDAX {
         for (name, text) in [
             ("size", "\(size)\n"), ("mappings", "0\n"), ("read_only", "0\n"), ("modalias", "nd:t2\n"),
             ("numa_node", "0\n"), ("nstype", "5\n"), ("set_cookie", "0x1\n"),
-            ("persistence_domain", "memory_controller\n"),
+            ("persistence_domain", "\(persistenceDomain)\n"),
         ] { file("\(region)/\(name)", text) }
         if let deepFlush { file(deepFlushPath, deepFlush) }
         directory("/sys/bus/nd/devices")

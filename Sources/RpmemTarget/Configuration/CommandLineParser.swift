@@ -74,7 +74,7 @@ private struct CommandLineParser {
 
     private func impliedValue(of key: SettingKey, step: rpmem_option_step, vector: ArgumentVector) -> String {
         guard key.argument == .yesOrNo, step.next < vector.count,
-            case let next = vector[Int(step.next)], next == "yes" || next == "no"
+            case let next = vector[Int(step.next)], key.valueSyntax.split(separator: "|").contains(Substring(next))
         else { return "yes" }
         rpmem_take_next_argument()
         return next
@@ -176,7 +176,9 @@ private final class LongOptions {
 
     init() {
         let all = OptionMeaning.all
-        entries = .allocate(capacity: all.count + 2)
+        // Abbreviations that 1.12.1 took, and that options of ours must not make ambiguous: `--check-config`, `--verbs-odp`.
+        let abbreviations: [(String, CommandOption)] = [("c", .config), ("v", .version), ("ve", .version)]
+        entries = .allocate(capacity: all.count + abbreviations.count + 1)
         for (index, meaning) in all.enumerated() {
             entries.initializeElement(
                 at: index,
@@ -184,12 +186,15 @@ private final class LongOptions {
                     name: strdup(meaning.name), has_arg: meaning.argumentRule, flag: nil,
                     val: Self.firstCode + Int32(index)))
         }
-        // 1.12.1 took `--c` for `--config`; `--check-config` must not make it ambiguous.
-        let config = Int32(all.firstIndex(of: .command(.config)) ?? 0)
-        entries.initializeElement(
-            at: all.count,
-            to: option(name: strdup("c"), has_arg: required_argument, flag: nil, val: Self.firstCode + config))
-        entries.initializeElement(at: all.count + 1, to: option())
+        for (index, (text, meant)) in abbreviations.enumerated() {
+            let meaning = OptionMeaning.command(meant)
+            entries.initializeElement(
+                at: all.count + index,
+                to: option(
+                    name: strdup(text), has_arg: meaning.argumentRule, flag: nil,
+                    val: Self.firstCode + Int32(all.firstIndex(of: meaning) ?? 0)))
+        }
+        entries.initializeElement(at: all.count + abbreviations.count, to: option())
         // The colon in front asks for ':' rather than '?' when an argument is missing.
         letters = strdup(":" + all.map(\.letterRule).joined())
     }

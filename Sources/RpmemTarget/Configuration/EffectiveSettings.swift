@@ -34,6 +34,7 @@ extension Settings {
         case .portRange: portRange.value.map { "\($0.lowerBound)-\($0.upperBound)" } ?? "any"
         case .inBandPeer: inBandPeer.value.rawValue
         case .maxLanes: maxLanes.value.map(String.init) ?? "unlimited"
+        case .verbsODP: verbsODP.value.rawValue
         case .laneTimeout: String(laneTimeout.value)
         case .peerTimeout: String(peerTimeout.value)
         case .threads: String(threads.value)
@@ -55,6 +56,7 @@ extension Settings {
         case .portRange: portRange.origin
         case .inBandPeer: inBandPeer.origin
         case .maxLanes: maxLanes.origin
+        case .verbsODP: verbsODP.origin
         case .laneTimeout: laneTimeout.origin
         case .peerTimeout: peerTimeout.origin
         case .threads: threads.origin

@@ -48,6 +48,8 @@ extension Settings {
                 text == "unlimited"
                     ? nil
                     : try parseNumber(text, in: 1...UInt32.max, "a number of lanes", or: "unlimited"), from: origin)
+        case .verbsODP:
+            verbsODP = Setting(try parseWord(text), from: origin)
         case .laneTimeout:
             laneTimeout = Setting(try parseNumber(text, in: 1...3600, "a number of seconds"), from: origin)
         case .peerTimeout:

@@ -16,6 +16,7 @@ package enum SettingKey: String, CaseIterable, Hashable, Sendable {
     case portRange = "port-range"
     case inBandPeer = "in-band-peer"
     case maxLanes = "max-lanes"
+    case verbsODP = "verbs-odp"
     case laneTimeout = "lane-timeout"
     case peerTimeout = "peer-timeout"
 
@@ -56,7 +57,7 @@ package enum SettingKey: String, CaseIterable, Hashable, Sendable {
         case .poolsetDirectory, .partMode: .pools
         case .logFile, .useSyslog, .logLevel: .log
         case .persistAPM, .persistGeneral: .persistency
-        case .inBandAddress, .portRange, .inBandPeer, .maxLanes, .laneTimeout, .peerTimeout: .inBand
+        case .inBandAddress, .portRange, .inBandPeer, .maxLanes, .verbsODP, .laneTimeout, .peerTimeout: .inBand
         case .threads, .pollTime: .work
         }
     }
@@ -67,7 +68,9 @@ package enum SettingKey: String, CaseIterable, Hashable, Sendable {
         case .poolsetDirectory: "DIRECTORY"
         case .partMode: "MODE"
         case .logFile: "FILE"
-        case .useSyslog, .persistAPM, .persistGeneral: "yes|no"
+        case .useSyslog, .persistGeneral: "yes|no"
+        case .persistAPM: AppliancePersistency.allCases.map(\.rawValue).joined(separator: "|")
+        case .verbsODP: OnDemandPaging.allCases.map(\.rawValue).joined(separator: "|")
         case .logLevel: LogLevel.allCases.map(\.rawValue).joined(separator: "|")
         case .inBandAddress: "ADDRESS|session"
         case .portRange: "FIRST-LAST|any"
@@ -87,7 +90,7 @@ package enum SettingKey: String, CaseIterable, Hashable, Sendable {
         case .logFile: "/var/log/rpmemd.log"
         case .useSyslog: "yes"
         case .logLevel: "err"
-        case .persistAPM: "no"
+        case .persistAPM, .verbsODP: "no"
         case .persistGeneral: "yes"
         case .inBandAddress: "session"
         case .portRange: "any"
@@ -113,6 +116,7 @@ package enum SettingKey: String, CaseIterable, Hashable, Sendable {
         case .portRange: "ports to listen on for lanes, or a single one"
         case .inBandPeer: "who may connect lanes: the ssh client's address, or any"
         case .maxLanes: "most lanes granted to a session"
+        case .verbsODP: "on-demand paging by the RDMA device, for pools on DAX file systems"
         case .laneTimeout: "how long the initiator has to connect its lanes"
         case .peerTimeout: "how long the initiator's machine may be unreachable; not with verbs"
         case .threads: "worker threads of a session; 0: by the number of CPUs"

@@ -26,6 +26,8 @@ package struct Settings: Sendable, Equatable {
     package internal(set) var inBandPeer: Setting<InBandPeer>
     /// At least 1; nil: as many as the provider can.
     package internal(set) var maxLanes: Setting<UInt32?>
+    /// Whether the RDMA device pages the pool in by itself instead of having it pinned.
+    package internal(set) var verbsODP: Setting<OnDemandPaging>
     /// Seconds that the initiator has to connect its lanes, 1...3600.
     package internal(set) var laneTimeout: Setting<Int>
     /// Seconds that the initiator's machine may leave a lane without a sign of life, 1...3600; of no effect with verbs.
@@ -63,6 +65,7 @@ package struct Settings: Sendable, Equatable {
         portRange = Setting(nil)
         inBandPeer = Setting(.ssh)
         maxLanes = Setting(nil)
+        verbsODP = Setting(.no)
         laneTimeout = Setting(30)
         peerTimeout = Setting(30)
         threads = Setting(0)

@@ -41,6 +41,8 @@ package struct InBandOffer {
     package var workers: Int
     /// How long a worker polls before it blocks, in microseconds.
     package var pollMicroseconds: UInt32
+    /// Whether an RDMA device that has to pin the pool is refused.
+    package var requiresOnDemandPaging: Bool
     /// Seconds that the peer's machine may be unreachable, at least 1; see ``limitSilence(of:seconds:)``.
     package var peerTimeout: Int
 
@@ -48,7 +50,7 @@ package struct InBandOffer {
         provider: Provider, address: NetworkAddress, ports: ClosedRange<UInt16>?, requestedLanes: UInt32,
         laneLimit: Int?, inlineCapacity: Int, region: UnsafeMutableRawBufferPointer, method: PersistMethod,
         persister: Persister, peerRule: InBandPeerRule, workers: Int, pollMicroseconds: UInt32,
-        peerTimeout: Int
+        requiresOnDemandPaging: Bool, peerTimeout: Int
     ) {
         self.provider = provider
         self.address = address
@@ -62,6 +64,7 @@ package struct InBandOffer {
         self.peerRule = peerRule
         self.workers = workers
         self.pollMicroseconds = pollMicroseconds
+        self.requiresOnDemandPaging = requiresOnDemandPaging
         self.peerTimeout = peerTimeout
     }
 }
@@ -77,6 +80,8 @@ package final class InBandServer {
         case laneRefused(from: NetworkAddress?, reason: String)
         case laneConnected(Int)
         case laneClosed(Int)
+        /// A lane broke: an operation on it failed, or was given up with the lane. Precedes or replaces ``laneClosed(_:)``.
+        case laneBroken(Int)
         /// A lane could not be brought up.
         case laneFailed(Int?, FabricError)
     }
@@ -85,13 +90,14 @@ package final class InBandServer {
     package let attributes: InBandAttributes
     /// Readable when there may be an event.
     package var eventDescriptor: Int32 { events.descriptor }
-    /// Signalled when a worker stopped for a reason of its own; see ``workerEnd``.
+    /// Signalled when a worker stopped for a reason of its own, see ``workerEnd``, and when a lane broke.
     package let workerStopped: WakeUp
 
     private let peerRule: InBandPeerRule
     private let domain: FabricDomain
     private let events: EventQueue
-    private let region: MemoryRegion
+    /// nil once the lanes are down.
+    private var region: MemoryRegion?
     private let block: LaneBlock
     private var workers: [PersistWorker] = []
     private let completionQueues: [CompletionQueue]
@@ -119,11 +125,14 @@ package final class InBandServer {
         let info = try FabricInfo.query(
             provider: offer.provider.name, node: "\(offer.address)", service: nil, listening: true)
         let laneCount = min(
-            Int(offer.requestedLanes), offer.laneLimit ?? .max, info.laneLimit, Self.descriptorLimit(),
+            Int(offer.requestedLanes), offer.laneLimit ?? .max, info.laneLimit,
+            // With verbs a lane has no descriptor of its own.
+            offer.provider == .verbs ? .max : Self.descriptorLimit(),
             LaneBlock.laneLimit(inlineCapacity: offer.inlineCapacity))
         domain = try FabricDomain(info)
         events = try EventQueue(in: domain)
-        region = try MemoryRegion(offer.region, for: .remote, in: domain)
+        let region = try Self.register(offer, in: domain, of: info)
+        self.region = region
         block = try LaneBlock(count: laneCount, inlineCapacity: offer.inlineCapacity, in: domain)
         let workerCount = max(1, min(offer.workers, laneCount))
         var queues: [CompletionQueue] = []
@@ -143,7 +152,8 @@ package final class InBandServer {
             requestCapacity: block.requestCapacity, messageDescriptor: block.descriptor,
             // The sockets provider has a thread of its own move the data; polling takes the CPU from it.
             pollNanoseconds: offer.provider == .sockets ? 0 : UInt64(offer.pollMicroseconds) * 1000,
-            injects: info.injectSize >= PersistResponse.byteCount)
+            injects: info.injectSize >= PersistResponse.byteCount, writesByDevice: offer.provider == .verbs,
+            ended: block.ended, endSignal: workerStopped.descriptor.number)
         let passive = try Self.listen(offer, events: events, domain: domain, info: info)
         self.passive = passive
         (listeners, filterFailure) = Self.keepStrangersOut(of: passive, offer)
@@ -178,7 +188,7 @@ package final class InBandServer {
 
     /// Acts on the next in-band event; nil when there is none. Never waits.
     package func handleNextEvent() -> Event? {
-        guard let event = events.next() else { return nil }
+        guard let event = events.next() else { return takeBrokenLane() }
         switch event {
         case .connectionRequest(let request): return take(request)
         case .connected(let identity):
@@ -198,6 +208,15 @@ package final class InBandServer {
             if identity != nil, lane == nil { return .laneRefused(from: nil, reason: "\(error)") }
             return .laneFailed(lane, error)
         }
+    }
+
+    private func takeBrokenLane() -> Event? {
+        workerStopped.clear()
+        for lane in connected where block.ended[lane].load(ordering: .acquiring) {
+            connected.remove(lane)
+            return .laneBroken(lane)
+        }
+        return nil
     }
 
     /// Refuses lanes from now on.
@@ -237,6 +256,8 @@ package final class InBandServer {
         workers = []
         endpoints = []
         connected = []
+        // Before the pool is unmapped, which its pinned pages would outlive.
+        region = nil
     }
 
     private func isListenerClosed(within milliseconds: UInt64) -> Bool {
@@ -296,6 +317,27 @@ package final class InBandServer {
             } catch {
                 throw FabricError(error.call, code: error.errno.rawValue)
             }
+        }
+    }
+
+    private static func register(
+        _ offer: InBandOffer, in domain: FabricDomain, of info: FabricInfo
+    ) throws(FabricError) -> MemoryRegion {
+        guard offer.provider == .verbs else { return try MemoryRegion(offer.region, for: .remote, in: domain) }
+        if offer.requiresOnDemandPaging, RDMADevice.pagesOnDemand(info.deviceName) != true {
+            throw FabricError("on-demand paging", code: Int32(FI_EOPNOTSUPP), detail: "device \(info.deviceName)")
+        }
+        do throws(FabricError) { return try MemoryRegion(offer.region, for: .remote, in: domain) } catch {
+            // Too little memory, or a limit: no matter of the device.
+            if error.code == ENOMEM { throw error }
+            let ability =
+                switch RDMADevice.pagesOnDemand(info.deviceName) {
+                case true?: "has on-demand paging"
+                case false?: "has no on-demand paging"
+                case nil: "may have on-demand paging"
+                }
+            throw FabricError(
+                error.operation, code: error.code, detail: "\(info.deviceName) \(ability)")
         }
     }
 

@@ -2,6 +2,7 @@ import CFabric
 import Fabric
 import Glibc
 import RpmemProtocol
+import Synchronization
 import SystemSupport
 
 /// What the data plane keeps of one lane. Lies in a ``LaneBlock``, so it never moves while the fabric may touch it.
@@ -45,6 +46,9 @@ enum LaneProgress: UInt8 {
 final class LaneBlock {
     let lanes: UnsafeMutablePointer<Lane>
     let count: Int
+    /// Set by a worker for a lane that has ended. With verbs nothing else tells of a lane whose peer does not answer
+    /// any more: no event comes, and an answer that could not be delivered is not reported.
+    let ended: UnsafeMutablePointer<Atomic<Bool>>
     /// Bytes that a lane receives a request into: header and inline data.
     let requestCapacity: Int
     private let memory: UnsafeMutableRawBufferPointer
@@ -84,6 +88,8 @@ final class LaneBlock {
         let strides = Strides(inlineCapacity: inlineCapacity)
         memory = .allocate(byteCount: count * strides.lane, alignment: 4096)
         lanes = .allocate(capacity: count)
+        ended = .allocate(capacity: count)
+        for index in 0..<count { (ended + index).initialize(to: Atomic(false)) }
         for index in 0..<count {
             let start = memory.baseAddress! + index * strides.lane
             (lanes + index).initialize(to: Lane(request: start, answer: start + strides.request))
@@ -94,6 +100,8 @@ final class LaneBlock {
             self.region = region
         } catch {
             lanes.deallocate()
+            ended.deinitialize(count: count)
+            ended.deallocate()
             memory.deallocate()
             descriptor = nil
             throw error
@@ -103,6 +111,8 @@ final class LaneBlock {
     deinit {
         region = nil
         lanes.deallocate()
+        ended.deinitialize(count: count)
+        ended.deallocate()
         memory.deallocate()
     }
 }

@@ -52,6 +52,12 @@ struct PersistContext {
     let pollNanoseconds: UInt64
     /// Whether answers fit the provider's inject size.
     let injects: Bool
+    /// Whether WRITEs are put in place by a device instead of a CPU; see ``Persister/noteDeviceWrites(_:_:)``.
+    let writesByDevice: Bool
+    /// One for each lane, set when it has ended; see ``LaneBlock/ended``.
+    let ended: UnsafeMutablePointer<Atomic<Bool>>
+    /// Signalled then.
+    let endSignal: Int32
 }
 
 /// Serves the persist requests that arrive on one completion queue, until told to stop.
@@ -205,6 +211,7 @@ struct PersistLoop: ~Copyable {
         // In range, so it is an address of the pool.
         let address = UnsafeMutableRawPointer(bitPattern: UInt(header.address)).unsafelyUnwrapped
         let length = Int(truncatingIfNeeded: header.size)
+        if context.writesByDevice, header.mode != .inline { context.persister.noteDeviceWrites(address, length) }
         switch header.mode {
         case .deep:
             let errno = context.persister.deepPersist(address, length)
@@ -330,6 +337,8 @@ struct PersistLoop: ~Copyable {
         }
         let lane = Int(address - first) / MemoryLayout<Lane>.stride
         context.lanes[lane].progress = .closed
+        context.ended[lane].store(true, ordering: .releasing)
+        WakeUp.signal(context.endSignal)
         // The lane itself would go on, but without a receive: its peer would wait for ever.
         if error.code == FI_ETRUNC || error.code == FI_EMSGSIZE { return .oversizedRequest(lane: lane) }
         return nil

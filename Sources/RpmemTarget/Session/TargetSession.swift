@@ -32,6 +32,8 @@ package final class TargetSession {
         let created: Bool
         /// When a lane must have connected, or, once all lanes are closed, when CLOSE must have come.
         var laneDeadline: Deadline?
+        /// When CLOSE must have come, since a lane is of no use any more.
+        var closeDeadline: Deadline?
     }
 
     /// How the session came to its end.
@@ -91,7 +93,7 @@ package final class TargetSession {
             if case .open(let open) = state {
                 set[2].fd = open.lanes.workerStopped.descriptor.number
                 set[3].fd = open.lanes.eventDescriptor
-                deadline = open.laneDeadline
+                deadline = [open.laneDeadline, open.closeDeadline].compactMap(\.self).min()
                 // An event that is there already does not make the descriptor readable with every provider.
                 if !open.lanes.isWorthWaiting() { continue }
             }
@@ -160,10 +162,6 @@ package final class TargetSession {
     /// Acts on what the lanes and their workers report, and on the time they have.
     private func handleLanes() -> End? {
         guard case .open(var open) = state else { return nil }
-        if let end = open.lanes.workerEnd {
-            log.error(Self.words(for: end, in: open.pool))
-            return .failed
-        }
         while let event = open.lanes.handleNextEvent() {
             switch event {
             case .laneAccepted(let lane, let peer):
@@ -181,10 +179,20 @@ package final class TargetSession {
             case .laneClosed(let lane):
                 log.debug("lane \(lane): closed by the initiator")
                 if open.lanes.connectedLanes == 0 { open.laneDeadline = laneDeadline() }
+            case .laneBroken(let lane):
+                // An initiator that hangs up may show like this, too: then CLOSE comes.
+                log.debug("lane \(lane): ended with an operation under way")
+                if open.lanes.connectedLanes == 0 { open.laneDeadline = laneDeadline() }
+                if open.closeDeadline == nil { open.closeDeadline = laneDeadline() }
             case .laneFailed(let lane, let error):
                 log.error("\(lane.map { "lane \($0)" } ?? "a lane"): cannot be connected: \(error)")
                 return .failed
             }
+        }
+        // After the events: to take them clears the signal that tells of this.
+        if let end = open.lanes.workerEnd {
+            log.error(Self.words(for: end, in: open.pool))
+            return .failed
         }
         if let deadline = open.laneDeadline, deadline.hasPassed {
             let seconds = settings.laneTimeout.value
@@ -202,6 +210,11 @@ package final class TargetSession {
                 log.error("no lane was connected in \(seconds) s: \(reasonForNoLanes(open.lanes))")
                 return .failed
             }
+        }
+        if let deadline = open.closeDeadline, deadline.hasPassed {
+            log.error(
+                "a lane broke, and no CLOSE came in \(settings.laneTimeout.value) s: the initiator counts as gone")
+            return .failed
         }
         state = .open(open)
         return nil
@@ -271,11 +284,16 @@ package final class TargetSession {
             throw Refusal(error)
         }
         do throws(FabricError) {
+            if request.provider == .verbs, settings.verbsODP.value == .auto {
+                // The thread that loads the library reads the environment, too: it is done when this returns.
+                _ = try FabricLibrary.shared()
+                ProviderEnvironment.setOnDemandPaging(pool.isOnDAXFileSystem)
+            }
             let lanes = try InBandServer(offer(request, pool: pool, size: size))
             return OpenPool(
                 pool: pool, lanes: lanes, created: attributes != nil, laneDeadline: laneDeadline())
         } catch {
-            let refusal = Refusal(error, provider: request.provider)
+            let refusal = Refusal(error, provider: request.provider, poolSize: size)
             closePool(pool, attributes == nil ? .keep : .takeBack)
             throw refusal
         }
@@ -296,7 +314,8 @@ package final class TargetSession {
             region: UnsafeMutableRawBufferPointer(start: pool.base, count: size), method: method,
             persister: pool.persister, peerRule: peerRule,
             workers: settings.threads.value > 0 ? settings.threads.value : Self.processorCount(),
-            pollMicroseconds: UInt32(settings.pollTime.value), peerTimeout: settings.peerTimeout.value)
+            pollMicroseconds: UInt32(settings.pollTime.value),
+            requiresOnDemandPaging: settings.verbsODP.value == .yes, peerTimeout: settings.peerTimeout.value)
     }
 
     /// The initiator's machine, as far as is known: a session by hand is this machine's own.
@@ -304,20 +323,17 @@ package final class TargetSession {
 
     /// APM where it is asked for and safe, with the log lines that scripts look for.
     private func chooseMethod(_ pool: Pool) -> PersistMethod {
-        var method = PersistMethod.gpspm
-        if case .yes = settings.persistAPM.value {
-            if pool.isPersistentMemory {
-                method = .apm
-            } else {
-                log.warning(
-                    "persist-apm is set, but the pool is not on persistent memory as a whole (Device DAX or MAP_SYNC on "
-                        + "every part): GPSPM is used")
-            }
+        let choice = PersistMethodChoice(
+            settings.persistAPM.value, isPersistentMemory: pool.isPersistentMemory,
+            cachesPersist: pool.persister.cachesPersist)
+        if let remark = choice.remark {
+            // Who leaves it to the daemon asked for nothing that is now missing.
+            if settings.persistAPM.value == .auto { log.notice(remark) } else { log.warning(remark) }
         }
         log.logPersistPolicy(
-            method: method,
-            flush: method == .apm ? .none : pool.persister.kind == .msync ? .pmemMsync : .pmemPersist)
-        return method
+            method: choice.method,
+            flush: choice.method == .apm ? .none : pool.persister.kind == .msync ? .pmemMsync : .pmemPersist)
+        return choice.method
     }
 
     private func setAttributes(_ attributes: PoolAttributes, of open: OpenPool) throws(SystemCallError) -> End? {

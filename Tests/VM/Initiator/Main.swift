@@ -27,6 +27,7 @@ import RpmemProtocol
     @Option(help: "Compat features of a pool to create; 1 checks bad blocks.") var compat: UInt32 = 0
     @Option(help: "Incompat features of a pool to create; 1 SINGLEHDR, 2 CKSUM_2K, 4 the shutdown state.")
     var incompat: UInt32 = 6
+    @Flag(help: "Wait for a line of input before writing.") var prompted = false
     @Flag(help: "Keep the pool open after `connected` was printed, until standard input ends.") var hold = false
 
     func run() throws {
@@ -45,6 +46,7 @@ import RpmemProtocol
         do throws(InitiatorError) {
             let pool = try open(memory, options)
             say("connected: \(pool.lanes) lanes over \(pool.provider.name), \(pool.persistMethod)")
+            if prompted { while ![EOF, 10].contains(getchar()) {} }
             try write(to: pool, memory)
             try read(from: pool, memory)
             if hold { while getchar() != EOF {} }

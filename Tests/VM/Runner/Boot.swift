@@ -4,6 +4,10 @@ struct Boot {
     var name: String
     /// One of each for `/dev/dax0.0` or `/dev/pmem0` and so on, in this order. Their contents outlast a pulled plug.
     var nvdimms: [NVDIMM] = []
+    /// Disks in MiB, `/dev/vdc` and so on. Their contents outlast a pulled plug too.
+    var disks: [Int] = []
+    /// A second machine, linked with this one, that stays on when this one's plug is pulled.
+    var companion: Companion?
     /// What the platform's firmware says is flushed at power loss; nil says nothing.
     var persistenceDomain: PersistenceDomain?
     /// Of the guest, in MiB.
@@ -21,6 +25,13 @@ struct Boot {
     /// A module of memory that keeps its contents, in MiB: at least 128 and a multiple of it.
     struct NVDIMM {
         var size = 1024
+    }
+
+    struct Companion {
+        /// Its first program, in `Tests/VM/guest`; it finds the boot's kernel arguments on its own command line.
+        var program: String
+        /// In MiB.
+        var memory = 768
     }
 
     enum PersistenceDomain: String {

@@ -9,6 +9,9 @@ final class BootRun {
     private let workplace: Workplace
     private let directory: String
     private let console: LogFile
+    private let seed: UInt32
+    private let link: Link?
+    private let companion: CompanionMachine?
     private var waiting: [Case]
     private var current: Running?
     private var results: [CaseResult] = []
@@ -23,14 +26,26 @@ final class BootRun {
         var stage = 0
     }
 
-    /// - Parameter cases: Those of the boot's that are wanted.
-    init(_ boot: Boot, cases: [Case], images: Images, workplace: Workplace) throws {
+    /// - Parameters:
+    ///   - cases: Those of the boot's that are wanted.
+    ///   - seed: For what cases leave to chance.
+    init(_ boot: Boot, cases: [Case], seed: UInt32, images: Images, workplace: Workplace) throws {
         self.boot = boot
+        self.seed = seed
         self.images = images
         self.workplace = workplace
         waiting = cases
         directory = try workplace.makeMachineDirectory(boot.name)
         console = try LogFile(workplace.consoleLog(of: boot.name))
+        guard let companion = boot.companion else {
+            (link, self.companion) = (nil, nil)
+            return
+        }
+        let link = try Link()
+        self.link = link
+        self.companion = try CompanionMachine(
+            companion, of: boot, seed: seed, link: link, images: images, directory: directory,
+            console: workplace.consoleLog(of: "\(boot.name).companion"))
     }
 
     deinit { TemporaryDirectory.remove(directory) }
@@ -43,7 +58,7 @@ final class BootRun {
                 break
             }
         }
-        if let alarm {
+        if let alarm = try alarm ?? companion?.alarm() {
             // Which case it was cannot be told: the console runs beside the report.
             for index in results.indices {
                 results[index].outcome = .failed("the guest's kernel says: \(alarm)")
@@ -62,7 +77,8 @@ final class BootRun {
         let stage = current?.stage ?? 0
         try console.write("== \(boot.name): switched on, stage \(stage)")
         let guest = try Guest(
-            boot, cases: (current.map { [$0.it] } ?? []) + waiting, stage: stage, images: images, directory: directory)
+            boot, cases: (current.map { [$0.it] } ?? []) + waiting, stage: stage, seed: seed, link: link,
+            images: images, directory: directory)
         var deadline = Deadline.after(milliseconds: UInt64(boot.startLimit) * 1000)
         var phase = "it did not start in \(boot.startLimit) s"
         var plug: Deadline?

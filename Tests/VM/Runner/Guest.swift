@@ -30,8 +30,12 @@ final class Guest {
     /// - Parameters:
     ///   - cases: What `run-cases` finds on the kernel's command line, in order.
     ///   - stage: How often the plug was pulled in the first case before.
-    ///   - directory: Where the NVDIMMs' contents and the pipes are; made by the caller.
-    init(_ boot: Boot, cases: [Case], stage: Int, images: Images, directory: String) throws {
+    ///   - seed: For what cases leave to chance.
+    ///   - link: To the companion.
+    ///   - directory: Where the NVDIMMs' and disks' contents and the pipes are; made by the caller.
+    init(
+        _ boot: Boot, cases: [Case], stage: Int, seed: UInt32, link: Link?, images: Images, directory: String
+    ) throws {
         for pipe in ["report.in", "report.out", "monitor.in", "monitor.out"] {
             let path = "\(directory)/\(pipe)"
             unlink(path)
@@ -43,23 +47,25 @@ final class Guest {
         monitorAnswers = try Descriptor.open("\(directory)/monitor.out", O_RDWR | O_NONBLOCK)
         process = try ChildProcess(
             ["/usr/bin/setpriv", "--pdeathsig", "KILL", "/usr/bin/qemu-system-x86_64"]
-                + Self.arguments(boot, cases: cases, stage: stage, images: images, directory: directory),
+                + Self.arguments(
+                    boot, cases: cases, stage: stage, seed: seed, link: link, images: images, directory: directory),
             environment: ["PATH": "/usr/bin:/bin", "TMPDIR": directory])
         process.closeInput()
     }
 
     private static func arguments(
-        _ boot: Boot, cases: [Case], stage: Int, images: Images, directory: String
+        _ boot: Boot, cases: [Case], stage: Int, seed: UInt32, link: Link?, images: Images, directory: String
     ) throws -> [String] {
         var machine = "q35"
         if !boot.nvdimms.isEmpty { machine += ",nvdimm=on" }
         if let domain = boot.persistenceDomain { machine += ",nvdimm-persistence=\(domain.rawValue)" }
         let names = cases.map { "\($0.name):\($0.limit)" }.joined(separator: ",")
         // Warnings and all that is worse, but not the start's chatter, which is slow on a serial line.
-        var kernel = "console=ttyS0 quiet loglevel=5 panic=-1 vm.cases=\(names) vm.stage=\(stage)"
+        var kernel = "console=ttyS0 quiet loglevel=5 panic=-1 vm.cases=\(names) vm.stage=\(stage) vm.seed=\(seed)"
         // A virtual processor that got no time looks stuck to them.
         kernel += " nowatchdog rcupdate.rcu_cpu_stall_suppress=1"
-        kernel += " vm.init=" + (boot.runsSystemd ? "/sbin/init" : "/vm/run-cases")
+        kernel +=
+            boot.runsSystemd ? " vm.init=/sbin/init systemd.wants=vm-cases.service" : " vm.init=/vm/run-cases"
         for argument in boot.kernelArguments { kernel += " " + argument }
         var arguments = [
             "-M", machine, "-accel", "tcg,thread=multi", "-cpu", "max,vendor=GenuineIntel", "-smp", "2",
@@ -74,17 +80,26 @@ final class Guest {
         ]
         for (index, nvdimm) in boot.nvdimms.enumerated() {
             let path = "\(directory)/nvdimm\(index)"
-            let file = try Descriptor.open(path, O_RDWR | O_CREAT, mode: 0o600)
-            if ftruncate(file.number, off_t(nvdimm.size) << 20) != 0 {
-                throw SystemCallError.last("ftruncate", on: path)
-            }
+            try makeFile(path, megabytes: nvdimm.size)
             arguments += [
                 "-object",
                 "memory-backend-file,id=memory\(index),share=on,mem-path=\(path),size=\(nvdimm.size)M,align=128M",
                 "-device", "nvdimm,id=nvdimm\(index),memdev=memory\(index),label-size=2M",
             ]
         }
+        for (index, size) in boot.disks.enumerated() {
+            let path = "\(directory)/disk\(index)"
+            try makeFile(path, megabytes: size)
+            arguments += ["-drive", "file=\(path),if=virtio,format=raw"]
+        }
+        if let link { arguments += link.arguments(.boot) }
         return arguments + boot.machineArguments
+    }
+
+    /// Leaves what is there.
+    private static func makeFile(_ path: String, megabytes: Int) throws {
+        let file = try Descriptor.open(path, O_RDWR | O_CREAT, mode: 0o600)
+        if ftruncate(file.number, off_t(megabytes) << 20) != 0 { throw SystemCallError.last("ftruncate", on: path) }
     }
 
     /// Waits for what the guest says next; nil when the deadline passed.

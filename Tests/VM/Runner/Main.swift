@@ -18,6 +18,9 @@ import TestSupport
     @Option(help: "Where logs, images and the machines' memory go.")
     var workplace: String
 
+    @Option(help: "What cases leave to chance, as an earlier run printed it.")
+    var seed = UInt32.random(in: 0..<(1 << 31))
+
     @Argument(help: "Test programs for the guests.")
     var programs: [String] = []
 
@@ -27,6 +30,7 @@ import TestSupport
             .filter { !$0.1.isEmpty }
         if wanted.isEmpty { throw ValidationError("no case's name contains '\(filter)'") }
         let workplace = try Workplace(workplace)
+        print("vm: seed \(seed)")
         let results = runAll(wanted, workplace)
         ResultTable.show(
             results, total: Double(monotonicNanoseconds() - began) / 1e9, log: { workplace.log(of: $0) })
@@ -61,7 +65,7 @@ import TestSupport
             print("vm: booting \(boot.name) for \(runnable.count) \(runnable.count == 1 ? "case" : "cases")")
             fflush(nil)
             do {
-                results += try BootRun(boot, cases: runnable, images: images, workplace: workplace).run()
+                results += try BootRun(boot, cases: runnable, seed: seed, images: images, workplace: workplace).run()
             } catch {
                 results += runnable.map { CaseResult(name: $0.name, boot: boot.name, outcome: .failed("\(error)")) }
             }

@@ -25,4 +25,31 @@ let table: [Boot] = [
         cases: [
             Case("memmap-emulation")
         ]),
+    // RDMA in software, both ends on the same machine, and caches that are persistent.
+    Boot(
+        name: "rdma", nvdimms: [.init(size: 1536), .init(size: 512)], persistenceDomain: .processorCache, memory: 4096,
+        cases: [
+            Case("rdma-gpspm", limit: 300),
+            Case("rdma-apm", limit: 300),
+            Case("rdma-large", limit: 300),
+            Case("rdma-memory-limit", limit: 300),
+            Case("rdma-address", limit: 300),
+            Case("rdma-paging", limit: 300),
+            Case("rdma-write-back", limit: 300),
+            Case("rdma-latency", limit: 300),
+            Case("rdma-silence", limit: 300),
+        ]),
+    Boot(
+        name: "systemd", nvdimms: [.init(size: 256), .init(size: 256)],
+        // It fails on emulated NVDIMMs, and is none of ours.
+        kernelArguments: ["systemd.mask=ndctl-monitor.service"], runsSystemd: true,
+        cases: [
+            Case("systemd-session", limit: 240),
+            Case("systemd-socket", limit: 240),
+        ]),
+    // Two Device DAX and a file system with dax, and a disk whose writes wait in the guest's memory.
+    Boot(
+        name: "power-loss", nvdimms: [.init(size: 256), .init(size: 256), .init(size: 256)], disks: [128],
+        companion: .init(program: "power-loss-initiator"), memory: 1024, kernelArguments: ["vm.bare", "vm.losses=20"],
+        cases: [Case("power-loss", limit: 180)]),
 ]

@@ -1,0 +1,35 @@
+import RpmemProtocol
+
+/// The persistency method of a session, and why it is not the one that the settings speak of.
+struct PersistMethodChoice: Hashable, Sendable {
+    let method: PersistMethod
+    /// A line for the log; nil when there is nothing to wonder at.
+    let remark: String?
+
+    /// - Parameters:
+    ///   - isPersistentMemory: Every part of the pool is Device DAX or mapped with MAP_SYNC.
+    ///   - cachesPersist: The CPU caches are in the persistence domain of every region (eADR).
+    init(_ setting: AppliancePersistency, isPersistentMemory: Bool, cachesPersist: Bool) {
+        switch (setting, isPersistentMemory, cachesPersist) {
+        case (.no, _, _):
+            self.init(.gpspm, nil)
+        case (.yes, true, _), (.auto, true, true):
+            self.init(.apm, nil)
+        case (.yes, false, _), (.auto, false, _):
+            self.init(
+                .gpspm,
+                "persist-apm is set, but the pool is not on persistent memory as a whole (Device DAX or MAP_SYNC on every "
+                    + "part): GPSPM is used")
+        case (.auto, true, false):
+            self.init(
+                .gpspm,
+                "persist-apm = auto: the CPU caches are not in the persistence domain of every region (no eADR: see "
+                    + "/sys/bus/nd/devices/region*/persistence_domain): GPSPM is used")
+        }
+    }
+
+    private init(_ method: PersistMethod, _ remark: String?) {
+        self.method = method
+        self.remark = remark
+    }
+}

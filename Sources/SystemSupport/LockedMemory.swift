@@ -1,0 +1,28 @@
+import Glibc
+
+/// The limit on locked memory (`ulimit -l`), which counts what RDMA pins as well.
+package enum LockedMemory {
+    /// Bytes that this process may lock; nil without limit. Processes with CAP_IPC_LOCK are not bound by it.
+    package static var limit: UInt64? {
+        var limit = rlimit()
+        guard getrlimit(resource, &limit) == 0, limit.rlim_cur != rlim_t.max else { return nil }
+        return UInt64(limit.rlim_cur)
+    }
+
+    /// Raises this process's soft limit to the hard one. As far as the administrator allows, that is.
+    package static func raiseLimit() {
+        var limit = rlimit()
+        guard getrlimit(resource, &limit) == 0, limit.rlim_cur < limit.rlim_max else { return }
+        limit.rlim_cur = limit.rlim_max
+        _ = setrlimit(resource, &limit)
+    }
+
+    /// What to do when `bytes` could not be locked, for messages.
+    package static func advice(for bytes: Int) -> String {
+        guard let limit else { return "the pool has \(bytes) bytes; is there so much memory?" }
+        return "the pool has \(bytes) bytes, and this process may lock \(limit): raise `ulimit -l`, see memlock in "
+            + "limits.conf(5)"
+    }
+
+    private static let resource = __rlimit_resource_t(__RLIMIT_MEMLOCK.rawValue)
+}

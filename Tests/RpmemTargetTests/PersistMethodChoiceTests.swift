@@ -1,0 +1,35 @@
+import RpmemProtocol
+import Testing
+
+@testable import RpmemTarget
+
+@Suite struct PersistMethodChoiceTests {
+    private func choice(_ setting: AppliancePersistency, _ isPersistentMemory: Bool, _ cachesPersist: Bool)
+        -> PersistMethodChoice
+    {
+        PersistMethodChoice(setting, isPersistentMemory: isPersistentMemory, cachesPersist: cachesPersist)
+    }
+
+    @Test(arguments: [false, true], [false, true])
+    func noIsTheGeneralMethodWithoutAWord(isPersistentMemory: Bool, cachesPersist: Bool) {
+        let choice = choice(.no, isPersistentMemory, cachesPersist)
+        #expect(choice.method == .gpspm)
+        #expect(choice.remark == nil)
+    }
+
+    @Test(arguments: [false, true]) func yesNeedsPersistentMemoryOnly(cachesPersist: Bool) {
+        #expect(choice(.yes, true, cachesPersist).method == .apm)
+        #expect(choice(.yes, true, cachesPersist).remark == nil)
+        #expect(choice(.yes, false, cachesPersist).method == .gpspm)
+        #expect(choice(.yes, false, cachesPersist).remark?.contains("not on persistent memory") == true)
+    }
+
+    @Test func autoNeedsPersistentCachesToo() {
+        #expect(choice(.auto, true, true).method == .apm)
+        #expect(choice(.auto, true, true).remark == nil)
+        #expect(choice(.auto, true, false).method == .gpspm)
+        #expect(choice(.auto, true, false).remark?.contains("eADR") == true)
+        #expect(choice(.auto, false, true).method == .gpspm)
+        #expect(choice(.auto, false, true).remark?.contains("not on persistent memory") == true)
+    }
+}

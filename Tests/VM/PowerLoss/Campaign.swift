@@ -1,0 +1,172 @@
+import Glibc
+import RpmemInitiator
+import RpmemProtocol
+import SystemSupport
+import TestSupport
+
+/// All rounds with one target: each ends when its plug is pulled.
+final class Campaign {
+    private let target: Target
+    private let seed: UInt64
+    private let users: [PoolUser]
+    private var report: [String] = []
+    private var records = [Int](repeating: 0, count: Medium.allCases.count)
+
+    /// How long a call may take beyond its time-out: guests share CPUs with all else on the machine.
+    private static let slack: Duration = .seconds(3)
+    /// The time-out for each answer in all rounds but the first, which keeps what users get.
+    private static let shortPatience: Duration = .seconds(3)
+    /// So many rounds apart, the plug is pulled while pools are being opened.
+    private static let openingEvery = 5
+
+    init(target: Target, seed: UInt64) throws {
+        self.target = target
+        self.seed = seed
+        let address = try target.target
+        users = Medium.allCases.map { PoolUser($0, target: address) }
+    }
+
+    /// A pool's session in a round.
+    private struct Session: Sendable {
+        let user: PoolUser
+        let plan: SessionPlan
+        let pool: InitiatorPool
+        let counts: SlotHistory.Counts
+        let faults: [String]
+    }
+
+    /// Opens pools, compares them with what was acknowledged, and writes until no lane is left.
+    func writeUntilCutOff(_ round: Int) throws {
+        let patience: Duration? = round == 0 ? nil : Self.shortPatience
+        let isCutOffEarly = round % Self.openingEvery == Self.openingEvery - 1
+        try target.awaitStart()
+        if isCutOffEarly { try tell("opening", round) }
+        let sessions = try open(
+            SessionPlan.sessions(round: round), round, patience, toleratingFailures: isCutOffEarly)
+        let writers = Threads<[LaneOutcome]>()
+        for session in sessions {
+            let seed = seed &+ UInt64(round) << 16 &+ UInt64(session.plan.medium.rawValue) << 8
+            try writers.start("write-\(session.plan.medium.rawValue)") {
+                try session.user.write(session.pool, session.plan, seed: seed, limit: .max)
+            }
+        }
+        if !isCutOffEarly { try tell("writing", round) }
+        let outcomes = try writers.join()
+        try note(round, sessions, outcomes, patience ?? InitiatorOptions().operationTimeout)
+        try close(sessions)
+    }
+
+    /// After the last power loss: all is there, can be written to and closed, and lies where the target says.
+    func finish(round: Int) throws {
+        try target.awaitStart()
+        for isLast in [false, true] {
+            let sessions = try open(SessionPlan.all(round: round), round, nil, toleratingFailures: false)
+            for session in sessions {
+                if isLast {
+                    try session.user.copy(session.pool, to: "/tmp/\(session.plan.medium)")
+                } else {
+                    let outcomes = try session.user.write(session.pool, session.plan, seed: seed, limit: 20)
+                    if let failure = outcomes.compactMap(\.failure).first { throw failure }
+                }
+                try session.pool.close()
+            }
+        }
+        for medium in Medium.allCases {
+            try target.compare(medium, with: "/tmp/\(medium)")
+            if records[medium.rawValue] == 0 { throw TestSupportError("\(medium): nothing was ever written") }
+            report.append("\(medium): \(records[medium.rawValue]) records; the target itself reads the same bytes")
+        }
+        try tell("done", round)
+    }
+
+    // MARK: Steps
+
+    private func open(
+        _ plans: [SessionPlan], _ round: Int, _ patience: Duration?, toleratingFailures: Bool
+    ) throws -> [Session] {
+        let start = monotonicNanoseconds()
+        let openers = Threads<Result<Session, InitiatorError>>()
+        for plan in plans {
+            let user = users[plan.medium.rawValue]
+            try openers.start("open-\(plan.medium.rawValue)") {
+                do throws(InitiatorError) {
+                    let pool = try user.open(plan, patience: patience)
+                    let found = try user.verify(pool)
+                    return .success(
+                        Session(user: user, plan: plan, pool: pool, counts: found.counts, faults: found.faults))
+                } catch { return .failure(error) }
+            }
+        }
+        let results = try openers.join()
+        var sessions: [Session] = []
+        var counts = SlotHistory.Counts()
+        for (plan, result) in zip(plans, results) {
+            switch result {
+            case .success(let session):
+                sessions.append(session)
+                counts += session.counts
+            case .failure(let error):
+                if !toleratingFailures { throw TestSupportError("\(plan.description): \(error)") }
+                report.append("  cut off while opened: \(plan.description): \(error)")
+            }
+        }
+        report.append(
+            "round \(round): \(sessions.count) pools opened in \(seconds(monotonicNanoseconds() - start)) s; "
+                + "\(counts.kept) records kept, \(counts.newer) newer, \(counts.torn) torn, \(counts.free) free")
+        if let fault = sessions.flatMap(\.faults).first { throw TestSupportError("round \(round): \(fault)") }
+        for session in sessions where session.pool.persistMethod != session.plan.method {
+            throw TestSupportError("round \(round): \(session.plan.description): the target has another method")
+        }
+        return sessions
+    }
+
+    /// Keeps what writing came to for the next report, and sees that no call took too long.
+    private func note(
+        _ round: Int, _ sessions: [Session], _ outcomes: [[LaneOutcome]], _ patience: Duration
+    ) throws {
+        let limit = UInt64((patience + Self.slack) / .nanoseconds(1))
+        for (session, lanes) in zip(sessions, outcomes) {
+            let count = lanes.map(\.records).reduce(0, +)
+            records[session.plan.medium.rawValue] += count
+            let longest = lanes.map(\.longestCall).max() ?? 0
+            report.append(
+                "  \(session.plan.description): \(count) records, cut off in calls of at most \(seconds(longest)) s: "
+                    + "\(lanes.first?.failure.map { "\($0)" } ?? "")")
+            if longest > limit {
+                throw TestSupportError(
+                    "round \(round): \(session.plan.description): a call took \(seconds(longest)) s, "
+                        + "with a time-out of \(patience)")
+            }
+        }
+    }
+
+    private func close(_ sessions: [Session]) throws {
+        let closers = Threads<UInt64>()
+        for session in sessions {
+            try closers.start("close-\(session.plan.medium.rawValue)") {
+                let start = monotonicNanoseconds()
+                // It throws what made the pool fail.
+                try? session.pool.close()
+                return monotonicNanoseconds() - start
+            }
+        }
+        // One second for ssh to end by itself, one after it was told to.
+        let limit = UInt64((.seconds(2) + Self.slack) / .nanoseconds(1))
+        let times = try closers.join()
+        report.append("  closed within \(seconds(times.max() ?? 0)) s")
+        for (session, time) in zip(sessions, times) where time > limit {
+            throw TestSupportError(
+                "\(session.plan.description): closing it took \(seconds(time)) s, with its target gone")
+        }
+    }
+
+    private func tell(_ word: String, _ round: Int) throws {
+        try target.tell(([word] + report).joined(separator: "\n"))
+        report = []
+    }
+
+    private func seconds(_ nanoseconds: UInt64) -> String {
+        let hundredths = nanoseconds / 10_000_000
+        return "\(hundredths / 100).\(hundredths / 10 % 10)\(hundredths % 10)"
+    }
+}

@@ -1,0 +1,103 @@
+import Glibc
+import RpmemInitiator
+import SystemSupport
+import TestSupport
+
+/// What a lane did until it was cut off.
+struct LaneOutcome: Sendable {
+    /// Of the lane's slots.
+    var histories: [SlotHistory]
+    /// Records that were acknowledged.
+    var records = 0
+    /// The longest call, in nanoseconds, the failed one included.
+    var longestCall: UInt64 = 0
+    /// When the last call failed, on the monotonic clock.
+    var failedAt: UInt64 = 0
+    /// nil when it was told to stop.
+    var failure: InitiatorError?
+}
+
+/// Writes to a lane's slots in all the ways there are, and keeps their histories.
+struct LaneWriter {
+    let pool: InitiatorPool
+    let lane: Int
+    /// Whether ``InitiatorPool/Mode/atomic`` is what it says.
+    let isAtomic: Bool
+    /// The pool's memory here.
+    nonisolated(unsafe) let memory: UnsafeMutableRawPointer
+
+    /// Writes until a call fails, or `limit` records are acknowledged.
+    func run(_ histories: [SlotHistory], seed: UInt64, limit: Int) -> LaneOutcome {
+        var generator = SeededGenerator(seed: seed)
+        var outcome = LaneOutcome(histories: histories)
+        do throws(InitiatorError) {
+            while outcome.records < limit {
+                let mode: InitiatorPool.Mode = generator.next() % 2 == 0 ? .atomic : .relaxed
+                let first = Int(generator.next() % UInt64(histories.count))
+                switch generator.next() % 6 {
+                case 0: try deepPersist(first, &outcome)
+                case 1, 2: try persist(first, mode, &outcome)
+                default:
+                    let count = min(2 + Int(generator.next() % 5), histories.count)
+                    try flushAndDrain((0..<count).map { (first + $0) % histories.count }, mode, &outcome)
+                }
+            }
+        } catch {
+            outcome.failedAt = monotonicNanoseconds()
+            outcome.failure = error
+        }
+        return outcome
+    }
+
+    private func deepPersist(_ index: Int, _ outcome: inout LaneOutcome) throws(InitiatorError) {
+        let slot = put(index, isAtomic: false, &outcome)
+        try timed(&outcome) { () throws(InitiatorError) in
+            try pool.deepPersist(offset: Slot.offset(slot), length: Slot.length(slot), lane: lane)
+        }
+        acknowledge([index], &outcome)
+    }
+
+    private func persist(
+        _ index: Int, _ mode: InitiatorPool.Mode, _ outcome: inout LaneOutcome
+    ) throws(InitiatorError) {
+        let slot = put(index, isAtomic: mode == .atomic && isAtomic, &outcome)
+        try timed(&outcome) { () throws(InitiatorError) in
+            try pool.persist(offset: Slot.offset(slot), length: Slot.length(slot), lane: lane, mode: mode)
+        }
+        acknowledge([index], &outcome)
+    }
+
+    private func flushAndDrain(
+        _ indices: [Int], _ mode: InitiatorPool.Mode, _ outcome: inout LaneOutcome
+    ) throws(InitiatorError) {
+        for index in indices {
+            let slot = put(index, isAtomic: mode == .atomic && isAtomic, &outcome)
+            try timed(&outcome) { () throws(InitiatorError) in
+                try pool.flush(offset: Slot.offset(slot), length: Slot.length(slot), lane: lane, mode: mode)
+            }
+        }
+        try timed(&outcome) { () throws(InitiatorError) in try pool.drain(lane: lane) }
+        acknowledge(indices, &outcome)
+    }
+
+    /// Makes the slot's next record, here; which slot that is, is the result.
+    private func put(_ index: Int, isAtomic: Bool, _ outcome: inout LaneOutcome) -> Int {
+        let slot = outcome.histories[index].slot
+        let bytes = outcome.histories[index].begin(isAtomic: isAtomic)
+        (memory + Slot.offset(slot)).copyMemory(from: bytes, byteCount: bytes.count)
+        return slot
+    }
+
+    private func acknowledge(_ indices: [Int], _ outcome: inout LaneOutcome) {
+        for index in indices { outcome.histories[index].acknowledge() }
+        outcome.records += indices.count
+    }
+
+    private func timed(
+        _ outcome: inout LaneOutcome, _ call: () throws(InitiatorError) -> Void
+    ) throws(InitiatorError) {
+        let start = monotonicNanoseconds()
+        defer { outcome.longestCall = max(outcome.longestCall, monotonicNanoseconds() - start) }
+        try call()
+    }
+}

@@ -1,0 +1,31 @@
+import Glibc
+import RpmemInitiator
+import SystemSupport
+import TestSupport
+
+/// The initiator of the power loss case, on a machine that stays on: replicates to several pools of a target until its
+/// plug is pulled, waits until it is back, and compares what it finds there with what was acknowledged.
+///
+/// usage: power-loss-initiator ADDRESS LOSSES SEED
+@main struct PowerLossInitiator {
+    static func main() {
+        let arguments = CommandLine.arguments
+        guard arguments.count == 4, let losses = Int(arguments[2]), let seed = UInt64(arguments[3]) else {
+            print("usage: power-loss-initiator ADDRESS LOSSES SEED")
+            exit(2)
+        }
+        let target = Target(address: arguments[1])
+        do {
+            let campaign = try Campaign(target: target, seed: seed)
+            for round in 0..<losses { try campaign.writeUntilCutOff(round) }
+            try campaign.finish(round: losses)
+        } catch {
+            // The target may be off: then whoever waits for it gives up by itself.
+            do {
+                try target.awaitStart()
+                try target.tell("failed\n\(error)")
+            } catch let second { print("\(error); \(second)") }
+            exit(1)
+        }
+    }
+}

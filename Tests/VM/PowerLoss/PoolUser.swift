@@ -1,0 +1,97 @@
+import Glibc
+import RpmemInitiator
+import RpmemProtocol
+import SystemSupport
+import TestSupport
+
+/// One pool's user through all rounds.
+final class PoolUser: @unchecked Sendable {
+    // One thread at a time.
+    let medium: Medium
+    private let target: TargetAddress
+    private let memory: UnsafeMutableRawBufferPointer
+    private var histories: [SlotHistory]
+    private var isCreated = false
+
+    init(_ medium: Medium, target: TargetAddress) {
+        self.medium = medium
+        self.target = target
+        memory = .allocate(byteCount: Slot.poolSize, alignment: 4096)
+        memory.initializeMemory(as: UInt8.self, repeating: 0)
+        histories = (0..<Slot.count).map { SlotHistory(slot: $0, pool: medium.rawValue) }
+    }
+
+    /// Opens the pool, or creates it the first time.
+    ///
+    /// - Parameter patience: For each answer of the target; nil leaves it at what users get.
+    func open(_ plan: SessionPlan, patience: Duration?) throws(InitiatorError) -> InitiatorPool {
+        var options = InitiatorOptions()
+        options.providers = [plan.provider]
+        options.commands = CommandRotation("rpmemd --persist-apm=\(plan.asksForAPM ? "yes" : "no")")
+        options.exitTimeout = .seconds(1)
+        if let patience {
+            options.operationTimeout = patience
+            // ssh is slow in a guest that has just started.
+            options.connectTimeout = .seconds(20)
+            options.openTimeout = .seconds(20)
+            options.laneTimeout = .seconds(20)
+        }
+        if isCreated {
+            return try InitiatorPool.open(
+                target: target, poolSet: medium.poolSet, memory: memory, lanes: plan.lanes, options: options)
+        }
+        let pool = try InitiatorPool.create(
+            target: target, poolSet: medium.poolSet, memory: memory, lanes: plan.lanes,
+            attributes: PoolAttributes(signature: SIMD8("POWERCUT".utf8), major: 1, incompatFeatures: 6),
+            options: options)
+        isCreated = true
+        return pool
+    }
+
+    /// Reads all slots back.
+    ///
+    /// - Returns: What came of it, and what is wrong.
+    func verify(_ pool: InitiatorPool) throws(InitiatorError) -> (counts: SlotHistory.Counts, faults: [String]) {
+        var counts = SlotHistory.Counts()
+        var faults: [String] = []
+        for slot in 0..<Slot.count {
+            var found = [UInt8](repeating: 0, count: Slot.length(slot))
+            // Not in the closure: it must not throw an error of no type.
+            let failure = found.withUnsafeMutableBytes { bytes -> InitiatorError? in
+                do throws(InitiatorError) {
+                    try pool.read(into: bytes, offset: Slot.offset(slot), lane: 0)
+                    return nil
+                } catch { return error }
+            }
+            if let failure { throw failure }
+            if let fault = histories[slot].settle(found, &counts) { faults.append("\(medium), \(fault)") }
+        }
+        return (counts, faults)
+    }
+
+    /// Writes on all lanes at once.
+    ///
+    /// - Parameter limit: Records of each lane.
+    /// - Returns: A lane's outcome each.
+    func write(_ pool: InitiatorPool, _ plan: SessionPlan, seed: UInt64, limit: Int) throws -> [LaneOutcome] {
+        let threads = Threads<LaneOutcome>()
+        for lane in 0..<pool.lanes {
+            let writer = LaneWriter(pool: pool, lane: lane, isAtomic: plan.isAtomic, memory: memory.baseAddress!)
+            let mine = stride(from: lane, to: Slot.count, by: pool.lanes).map { histories[$0] }
+            try threads.start("lane-\(medium.rawValue)-\(lane)") {
+                writer.run(mine, seed: seed &+ UInt64(lane) << 32, limit: limit)
+            }
+        }
+        let outcomes = try threads.join()
+        for outcome in outcomes { for history in outcome.histories { histories[history.slot] = history } }
+        return outcomes
+    }
+
+    /// Writes the pool as the target has it to a file here, header page excluded.
+    func copy(_ pool: InitiatorPool, to path: String) throws {
+        var bytes = [UInt8](repeating: 0, count: Slot.poolSize - InitiatorPool.headerSize)
+        try bytes.withUnsafeMutableBytes { try pool.read(into: $0, offset: InitiatorPool.headerSize, lane: 0) }
+        let file = try Descriptor.open(path, O_WRONLY | O_CREAT | O_TRUNC, mode: 0o600)
+        try writeAll(bytes, to: file.number)
+    }
+}

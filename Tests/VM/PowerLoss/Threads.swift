@@ -1,0 +1,31 @@
+import TestSupport
+
+/// Threads that are started one by one and joined together: one alone cannot be in an array.
+final class Threads<Value: Sendable> {
+    private var last: Link?
+
+    private final class Link {
+        var thread: Running<Value>?
+        let before: Link?
+
+        init(_ thread: consuming Running<Value>, before: Link?) {
+            self.thread = consume thread
+            self.before = before
+        }
+    }
+
+    /// - Parameter name: Shown by ps and gdb.
+    func start(_ name: String, _ body: @escaping @Sendable () throws -> Value) throws {
+        last = Link(try Running(name, body), before: last)
+    }
+
+    /// What they came back with, in the order they were started; throws what one of them threw.
+    func join() throws -> [Value] {
+        var values: [Value] = []
+        while let link = last {
+            last = link.before
+            if let thread = link.thread.take() { values.append(try thread.value()) }
+        }
+        return values.reversed()
+    }
+}

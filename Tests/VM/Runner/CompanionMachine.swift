@@ -1,0 +1,43 @@
+import Glibc
+import SystemSupport
+import TestSupport
+
+/// A QEMU process with a boot's second machine: on until its owner lets go of it.
+final class CompanionMachine {
+    private let process: ChildProcess
+    private let console: String
+
+    /// Switches it on.
+    ///
+    /// - Parameters:
+    ///   - directory: For QEMU's own files.
+    ///   - console: The log that its console is written to.
+    init(
+        _ companion: Boot.Companion, of boot: Boot, seed: UInt32, link: Link, images: Images, directory: String,
+        console: String
+    ) throws {
+        self.console = console
+        var kernel = "console=ttyS0 quiet loglevel=5 panic=-1 vm.init=/vm/\(companion.program) vm.seed=\(seed)"
+        for argument in boot.kernelArguments { kernel += " " + argument }
+        process = try ChildProcess(
+            [
+                "/usr/bin/setpriv", "--pdeathsig", "KILL", "/usr/bin/qemu-system-x86_64",
+                "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max,vendor=GenuineIntel", "-smp", "1",
+                "-m", "\(companion.memory)M", "-no-reboot", "-display", "none", "-nic", "none",
+                // Not a pipe: nobody reads it meanwhile.
+                "-serial", "file:\(console)",
+                "-kernel", images.kernel, "-initrd", images.initrd, "-append", kernel,
+                "-drive", "file=\(images.root),if=virtio,format=raw,readonly=on",
+                "-drive", "file=\(images.project),if=virtio,format=raw,readonly=on",
+                "-device", "virtio-rng-pci",
+            ] + link.arguments(.companion),
+            environment: ["PATH": "/usr/bin:/bin", "TMPDIR": directory])
+        process.closeInput()
+    }
+
+    /// The first line of its console that tells of a broken kernel.
+    func alarm() throws -> String? {
+        let text = String(decoding: try readFile(Descriptor.open(console, O_RDONLY), limit: 64 << 20), as: UTF8.self)
+        return text.split(separator: "\n").map(String.init).first(where: ConsoleLog.isAlarming)
+    }
+}

@@ -1,0 +1,27 @@
+# On an ordinary file an answer means that the data is on the disk, although it was the device that wrote it to memory,
+# behind the back of the kernel's accounts of what is to be written.
+soft_roce
+disk=$(namespace 1 fsdax blockdev)
+# Small, since all of it is searched.
+mkfs.ext4 -q -F -b 4096 "$disk" 48M
+mkdir -p /mnt/disk
+mount "$disk" /mnt/disk
+install -d -o "$user" /mnt/disk/parts
+pool_set a.set "8M /mnt/disk/parts/part"
+
+action=create
+for mode in relaxed deep; do
+    # One persist for each word, all on one page: once the first is on the disk, the page counts as written.
+    printf '%-16s' first-$mode second-$mode third-$mode >"$WORK/data"
+    rm -f "$WORK/input"
+    mkfifo "$WORK/input"
+    initiate $action a.set --mode $mode --chunk 16 --data "$WORK/data" --at 8000 --hold <"$WORK/input" >"$WORK/said" 2>&1 &
+    exec 8>"$WORK/input"
+    within 60 grep -q ^wrote "$WORK/said"
+    dd if="$disk" of="$WORK/disk" bs=1M count=48 iflag=direct status=none
+    found=$(grep -aoE "(first|second|third)-$mode" "$WORK/disk" | sort -u | tr '\n' ' ')
+    equal "what is on the disk when all was answered" "$found" "first-$mode second-$mode third-$mode "
+    exec 8>&-
+    within 30 grep -q ^closed "$WORK/said"
+    action=open
+done

@@ -1,0 +1,52 @@
+# A session without ssh: rpmemd.socket starts rpmemd@.service, which has all it needs for Device DAX, a deep persist and
+# verbs, and nothing else.
+device=$(device_dax 1)
+printf 'PMEMPOOLSET\nAUTO %s\n' "$device" >"$WORK/a.set"
+systemctl enable --now rpmemd.socket
+equal "the socket" "$(systemctl is-active rpmemd.socket)" active
+contains "where it listens" "$(ss -Hltn sport = 7636)" 127.0.0.1:7636
+install -D -o rpmem -g rpmem -m 0644 "$WORK/a.set" /var/lib/rpmem/a.set
+mkdir -p /etc/rpmemd
+cp /etc/rpmemd/rpmemd.conf "$WORK/"
+soft_roce
+printf '%s\n' 'log-level = notice' 'in-band-address = 10.77.0.1' 'in-band-peer = any' >/etc/rpmemd/rpmemd.conf
+
+# What README has for RPMEM_SSH.
+printf '%s\n' '#!/bin/sh' 'exec nc -N 127.0.0.1 7636' >"$WORK/no-ssh"
+chmod 755 "$WORK/no-ssh"
+# without_ssh ACTION SET [OPTION...]
+without_ssh() {
+    local action=$1 set=$2
+    shift 2
+    as_user env RPMEM_SSH="$WORK/no-ssh" /vm/bin/vm-initiator "$action" 10.77.0.1 "$set" "$@" ||
+        fail "$(journalctl -o cat -u 'rpmemd@*')"
+}
+head -c 3M /dev/urandom >"$WORK/data"
+chmod 644 "$WORK/data"
+# The initiator's own limit; the unit has its own.
+ulimit -l unlimited
+without_ssh create a.set --provider verbs \
+    --data "$WORK/data" --mode deep --at 4096
+without_ssh open a.set --provider tcp --lanes 4 \
+    --data "$WORK/data" --mode deep --at 4198400
+daxio --input "$device" --output "$WORK/found" --len 8M
+cmp -n 3M -i 0:4096 "$WORK/data" "$WORK/found"
+cmp -n 3M -i 0:4198400 "$WORK/data" "$WORK/found"
+
+# The hardening is in effect: a deep persist has got through it, and this has not.
+cat >"$WORK/b.set" <<END
+PMEMPOOLSET
+8M /home/tester/part
+END
+install -o rpmem -g rpmem -m 0644 "$WORK/b.set" /var/lib/rpmem/b.set
+refused as_user env RPMEM_SSH="$WORK/no-ssh" /vm/bin/vm-initiator create 10.77.0.1 b.set --provider sockets
+echo "ok: refused: $output"
+[ ! -e /home/tester/part ] || fail "a part was made in a home directory"
+
+journalctl --sync
+log=$(journalctl -o cat -u 'rpmemd@*')
+contains "the journal" "$log" "persist method: General Purpose" "persist flush: pmem_persist" /home/tester/part
+within 5 sh -c '! systemctl --quiet is-active "rpmemd@*"'
+equal "failed units" "$(systemctl list-units --failed --plain --no-legend 'rpmemd*')" ""
+cp "$WORK/rpmemd.conf" /etc/rpmemd/
+systemctl disable --now rpmemd.socket
