@@ -4,8 +4,8 @@ import Glibc
 /// Has the kernel drop what reaches a listening TCP socket from other machines than one: not even a connection comes
 /// about, so no library that accepts there reads a byte of theirs.
 ///
-/// A classic socket filter (socket(7), SO_ATTACH_FILTER), which needs no privilege. Connections that are accepted
-/// inherit it. Where packets are dropped, whoever sends them sees no answer, as behind a firewall.
+/// A classic socket filter (socket(7), SO_ATTACH_FILTER), which on TCP sockets takes CAP_NET_ADMIN. Connections that are
+/// accepted inherit it. Where packets are dropped, whoever sends them sees no answer, as behind a firewall.
 package struct SourceFilter {
     private let program: [sock_filter]
 

