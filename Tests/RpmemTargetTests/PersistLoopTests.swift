@@ -41,6 +41,27 @@ import Testing
         func serve(_ fabric: ScriptedFabric, size: Int = size, injects: Bool = true) -> WorkerEnd {
             fabric.serve(mapping.persister, base: base, size: UInt64(size), injects: injects)
         }
+
+        /// Serves as if the region reached from the pool to the hole.
+        func serve(_ fabric: ScriptedFabric, including hole: Hole) -> WorkerEnd {
+            let start = min(base, hole.address)
+            let end = max(base + UInt64(Self.size), hole.address + 4096)
+            return fabric.serve(mapping.persister, base: start, size: end - start)
+        }
+    }
+
+    /// An address where nothing is mapped, so that msync fails there: in the middle of what the kernel just had to spare.
+    private struct Hole {
+        let address: UInt64
+
+        init() throws {
+            let size = 1 << 30
+            guard let start = mmap(nil, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0),
+                start != MAP_FAILED
+            else { throw TestSupportError("mmap failed") }
+            munmap(start, size)
+            address = UInt64(UInt(bitPattern: start)) + UInt64(size / 2)
+        }
     }
 
     private static func isStopped(_ end: WorkerEnd) -> Bool {
@@ -53,7 +74,7 @@ import Testing
         let pool = try TemporaryPool()
         let fabric = ScriptedFabric(
             lanes: 2, [.requests([(1, persistRequest(mode, lane: 1, address: pool.base + 4096, size: 100))])])
-        fabric.onAnswer = { #expect(fabric.receives == 1) }
+        fabric.onAnswer = { [unowned fabric] in #expect(fabric.receives == 1) }
         #expect(Self.isStopped(pool.serve(fabric)))
         #expect(fabric.answers.map(\.lane) == [1])
         #expect(fabric.answers.map(\.onEndpoint) == [1])
@@ -144,17 +165,16 @@ import Testing
 
     @Test func failedSyncIsNeverAnswered() throws {
         let pool = try TemporaryPool()
-        // The loop believes the region to be larger than what is mapped, so that msync fails.
-        let hole = pool.base + UInt64(TemporaryPool.size) + (1 << 30)
+        let hole = try Hole()
         let fabric = ScriptedFabric(
             lanes: 2,
             [
                 .requests([
                     (0, persistRequest(.write, address: pool.base, size: 1)),
-                    (1, persistRequest(.write, lane: 1, address: hole, size: 1)),
+                    (1, persistRequest(.write, lane: 1, address: hole.address, size: 1)),
                 ])
             ])
-        guard case .persistFailed(_, errno: ENOMEM) = pool.serve(fabric, size: 4 << 30) else {
+        guard case .persistFailed(_, errno: ENOMEM) = pool.serve(fabric, including: hole) else {
             Issue.record("not failed")
             return
         }
@@ -163,10 +183,10 @@ import Testing
 
     @Test func failedDeepPersistIsNeverAnswered() throws {
         let pool = try TemporaryPool()
-        let hole = pool.base + UInt64(TemporaryPool.size) + (1 << 30)
+        let hole = try Hole()
         let fabric = ScriptedFabric(
-            lanes: 1, [.requests([(0, persistRequest(.deep, address: hole, size: 1))])])
-        guard case .persistFailed(lane: 0, errno: ENOMEM) = pool.serve(fabric, size: 4 << 30) else {
+            lanes: 1, [.requests([(0, persistRequest(.deep, address: hole.address, size: 1))])])
+        guard case .persistFailed(lane: 0, errno: ENOMEM) = pool.serve(fabric, including: hole) else {
             Issue.record("not failed")
             return
         }
@@ -194,7 +214,7 @@ import Testing
             lanes: 1,
             [.requests([(0, persistRequest(.write, address: pool.base, size: 1))]), .result(Self.tryAgain)])
         fabric.receiveResults = [Self.tryAgain]
-        fabric.onAnswer = { #expect(fabric.receives == 1) }
+        fabric.onAnswer = { [unowned fabric] in #expect(fabric.receives == 1) }
         #expect(Self.isStopped(pool.serve(fabric)))
         #expect(fabric.answers.count == 1)
     }
