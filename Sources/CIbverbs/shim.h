@@ -6,8 +6,6 @@
 #error "libibverbs' headers are missing: apt-get install libibverbs-dev"
 #endif
 
-// As CLinux has it: both see the same <sys/select.h>.
-#define _GNU_SOURCE 1
 #include <infiniband/verbs.h>
 
 /// Whether the device pages memory in by itself for what a pool is used for: messages, WRITEs and READs of reliable

@@ -21,10 +21,10 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <linux/filter.h>
+#include <linux/fs.h>
 #include <linux/openat2.h>
 #include <linux/sock_diag.h>
 
@@ -56,8 +56,9 @@ static inline int rpmem_fallocate(int fd, int mode, int64_t offset, int64_t leng
 
 /// pwrite(2) that makes these bytes durable, and no others of the file (RWF_DSYNC): bytes written, or -1 with errno.
 static inline ssize_t rpmem_pwrite_durably(int fd, const void *bytes, size_t count, int64_t offset) {
-    struct iovec vector = {.iov_base = (void *)bytes, .iov_len = count};
-    return pwritev2(fd, &vector, 1, offset, RWF_DSYNC);
+    // An iovec(3type): <sys/uio.h> would bring an fd_set that is not the Glibc module's.
+    const struct { const void *base; size_t length; } vector = {bytes, count};
+    return syscall(SYS_pwritev2, fd, &vector, 1L, (long)offset, 0L, RWF_DSYNC);
 }
 
 /// Whence values of lseek(2) for sparse files.

@@ -4,10 +4,10 @@ device=$(device_dax 0)
 pool_set a.set "AUTO $device"
 initiate create a.set --compat 1 --provider sockets
 start=$(cat "/sys/bus/dax/devices/${device##*/}/resource")
-printf -v address '0x%x' $((start + (16 << 20)))
+printf -v poisoned '0x%x' $((start + (16 << 20)))
 region=/sys/bus/nd/devices/$(region_of 0)
 # Uncorrected, valid address, action optional, of the memory controller.
-monitor "mce -b 0 9 0xbd000000000000c0 0x5 $address 0x8c"
+monitor "mce -b 0 9 0xbd000000000000c0 0x5 $poisoned 0x8c"
 sleep 2
 cat "$region/badblocks" || true
 dmesg | tail -20
