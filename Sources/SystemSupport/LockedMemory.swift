@@ -9,13 +9,8 @@ package enum LockedMemory {
         return UInt64(limit.rlim_cur)
     }
 
-    /// Raises this process's soft limit to the hard one. As far as the administrator allows, that is.
-    package static func raiseLimit() {
-        var limit = rlimit()
-        guard getrlimit(resource, &limit) == 0, limit.rlim_cur < limit.rlim_max else { return }
-        limit.rlim_cur = limit.rlim_max
-        _ = setrlimit(resource, &limit)
-    }
+    /// See ``raiseSoftLimit(of:)``.
+    package static func raiseLimit() { raiseSoftLimit(of: resource) }
 
     /// What to do when `bytes` could not be locked, for messages.
     package static func advice(for bytes: Int) -> String {

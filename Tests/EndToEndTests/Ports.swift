@@ -1,5 +1,6 @@
 import Glibc
 import SystemSupport
+import TestSupport
 
 /// A port on the loopback interface that the tests listen on for as long as this lives.
 final class TakenPort {
@@ -46,23 +47,11 @@ func knock(
     let number = socket(family, Int32(SOCK_STREAM.rawValue) | flags, 0)
     guard number >= 0 else { throw .last("socket") }
     let descriptor = Descriptor(owning: number)
-    if let source, withAddress(source, 0, { bind(number, $0, $1) }) != 0 { throw .last("bind", on: source) }
-    if withAddress(machine, port, { connect(number, $0, $1) }) != 0, errno != EINPROGRESS {
+    if let source, withNumericAddress(source, 0, { bind(number, $0, $1) }) != 0 { throw .last("bind", on: source) }
+    if withNumericAddress(machine, port, { connect(number, $0, $1) }) != 0, errno != EINPROGRESS {
         throw .last("connect", on: machine)
     }
     return descriptor
-}
-
-private func withAddress(
-    _ text: String, _ port: UInt16, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Int32
-) -> Int32 {
-    var hints = addrinfo()
-    hints.ai_flags = AI_NUMERICHOST
-    hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
-    var found: UnsafeMutablePointer<addrinfo>?
-    guard getaddrinfo(text, "\(port)", &hints, &found) == 0, let found else { return -1 }
-    defer { freeaddrinfo(found) }
-    return body(found.pointee.ai_addr, found.pointee.ai_addrlen)
 }
 
 private func loopbackAddress(_ port: UInt16) -> sockaddr_in {

@@ -81,7 +81,7 @@ private final class Listener {
         guard number >= 0 else { throw SystemCallError.last("socket") }
         descriptor = Descriptor(owning: number)
         self.address = address
-        guard withAddress(address, port, { bind(number, $0, $1) == 0 && listen(number, 16) == 0 }) else {
+        guard withNumericAddress(address, port, { bind(number, $0, $1) == 0 && listen(number, 16) == 0 }) else {
             throw SystemCallError.last("listen", on: address)
         }
         var storage = sockaddr_storage()
@@ -100,27 +100,15 @@ private final class Listener {
             Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         guard number >= 0 else { return false }
         let descriptor = Descriptor(owning: number)
-        guard withAddress(source, 0, { bind(number, $0, $1) == 0 }) else {
+        guard withNumericAddress(source, 0, { bind(number, $0, $1) == 0 }) else {
             Issue.record("bind to \(source): \(String(cString: strerror(errno)))")
             return false
         }
-        let result = withAddress(destination ?? address, port) { connect(number, $0, $1) }
+        let result = withNumericAddress(destination ?? address, port) { connect(number, $0, $1) }
         if result == 0 { return true }
         guard errno == EINPROGRESS else { return false }
         var set = [pollfd(fd: descriptor.number, events: Int16(POLLOUT), revents: 0)]
         return ((try? waitForEvents(&set, until: .after(milliseconds: 200))) ?? 0) > 0
             && Int32(set[0].revents) & POLLERR == 0
     }
-}
-
-private func withAddress<Result>(
-    _ text: String, _ port: UInt16, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Result
-) -> Result {
-    var hints = addrinfo()
-    hints.ai_flags = AI_NUMERICHOST
-    hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
-    var found: UnsafeMutablePointer<addrinfo>?
-    precondition(getaddrinfo(text, "\(port)", &hints, &found) == 0)
-    defer { freeaddrinfo(found) }
-    return body(found!.pointee.ai_addr, found!.pointee.ai_addrlen)
 }
