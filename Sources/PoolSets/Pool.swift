@@ -6,7 +6,7 @@ import SystemSupport
 
 /// An open pool: mapped, its parts locked.
 ///
-/// End it with ``close()``, ``abandonCreated()`` or ``remove()``. Without, `deinit` unmaps and unlocks and claims
+/// End it with ``close()``, ``leaveDirty()``, ``abandonCreated()`` or ``remove()``. Without, `deinit` unmaps and unlocks and claims
 /// nothing: the shutdown state stays dirty, as after a crash, since nobody looked whether all stores reached the medium.
 /// A pool that was created stays.
 package final class Pool: Sendable {
@@ -73,7 +73,6 @@ package final class Pool: Sendable {
         state = Mutex(State(made: made, attributes: attributes))
     }
 
-    /// Whether flushes make stores durable; otherwise msync does.
     /// Why deep persists of the pool will fail, and what to do; nil when they can be done.
     package var deepPersistObstacle: String? {
         mapping.deviceWithDeniedFlush.map { device in
@@ -82,6 +81,8 @@ package final class Pool: Sendable {
                 + "the udev rule 60-rpmem.rules lets group rpmem write it"
         }
     }
+
+    /// Whether flushes make stores durable; otherwise msync does.
     package var isPersistentMemory: Bool { persister.isPersistentMemory }
 
     /// Whether the pool lies on a DAX file system, whose pages the kernel does not pin for long.
@@ -159,6 +160,13 @@ package final class Pool: Sendable {
             }
         }
         if let failure { throw failure }
+    }
+
+    /// Unmaps and unlocks, and leaves the shutdown state dirty, as after a crash: for a pool of which something could not
+    /// be made durable. Later calls do nothing.
+    package func leaveDirty() {
+        // Nothing is removed, so nothing can be left over.
+        try? end { _ in [] }
     }
 
     /// Ends a pool that this session created as if it had never been: new parts are removed, empty parts that were

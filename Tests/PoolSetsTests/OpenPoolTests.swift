@@ -54,6 +54,20 @@ import Testing
         #expect(closed.shutdownState == ShutdownState(.init(), isDirty: false))
     }
 
+    /// As after a persist that failed: closed in order, but not cleanly.
+    @Test func whatCouldNotBeMadeDurableStaysDirty() throws {
+        try makePool()
+        let pool = try open()
+        pool.leaveDirty()
+        let left = try #require(PoolHeader(bytes: fixture.read(fixture.part("p0"))))
+        #expect(left.shutdownState == ShutdownState(.init(), isDirty: true))
+        // It is ended: nothing clears the state any more, and nobody is kept out.
+        try pool.close()
+        let later = try #require(PoolHeader(bytes: fixture.read(fixture.part("p0"))))
+        #expect(later.shutdownState.isDirty)
+        try open().close()
+    }
+
     @Test func anInitiatorsHeaderDamageIsNotSealed() throws {
         try makePool()
         let pool = try open()

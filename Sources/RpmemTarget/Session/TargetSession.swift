@@ -360,7 +360,6 @@ package final class TargetSession {
         }
         // The answer says that the pool is closed, so it comes last.
         let clean = release(removing: flags.contains(.remove))
-        state = .ended
         try answer(clean ? .close : .refused(.close, .fatal))
         return clean ? .closed : .failed
     }
@@ -373,6 +372,12 @@ package final class TargetSession {
         guard case .open(let open) = state else { return true }
         state = .ended
         open.lanes.shutDown()
+        // Only now nothing more can fail.
+        if case .persistFailed? = open.lanes.workerEnd {
+            log.error("a range of the pool could not be made durable: the pool stays marked as not cleanly closed")
+            closePool(open.pool, .keepDirty)
+            return false
+        }
         let unused = open.created && open.lanes.lanesEverConnected == 0
         if unused { log.notice("no lane ever was connected: the pool that this session created is removed again") }
         if removing, !open.created {
@@ -384,6 +389,8 @@ package final class TargetSession {
     /// What becomes of a pool's files.
     private enum Disposal {
         case keep
+        /// Something could not be made durable, which its shutdown state is to tell.
+        case keepDirty
         /// The directory is to be as it was before CREATE.
         case takeBack
         case remove
@@ -394,6 +401,7 @@ package final class TargetSession {
         do throws(PoolError) {
             switch disposal {
             case .keep: try pool.close()
+            case .keepDirty: pool.leaveDirty()
             case .takeBack: try pool.abandonCreated()
             case .remove: try pool.remove()
             }

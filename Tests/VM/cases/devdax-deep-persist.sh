@@ -27,5 +27,7 @@ chgrp root "$WORK/hints"
 refused initiate open a.set --data "$WORK/data" --mode deep --provider sockets
 contains "without the right to flush" "$(grep -E 'warn:|err:' /home/tester/rpmemd.log)" \
     "$device: this process may not write $flush, so deep persists will fail" \
-    "could not be made durable: Permission denied"
+    "could not be made durable: Permission denied" "the pool stays marked as not cleanly closed"
+header "$device"
+equal "the dirty mark after a persist that failed" "$(bytes "$WORK/header" 4040 1)" 01
 umount "$(realpath "$flush")"
