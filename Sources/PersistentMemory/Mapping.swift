@@ -97,7 +97,8 @@ package final class Mapping: Sendable {
         self.parts = parts
         self.partCount = segments.count
         self.devices = segments.compactMap(\.device)
-        self.persister = Persister(kind: evidence.kind, parts: parts, partCount: segments.count)
+        self.persister = Persister(
+            kind: evidence.kind, isByWord: evidence.isByWord, parts: parts, partCount: segments.count)
     }
 
     /// Unmaps. On persistent memory all that was flushed reaches the medium first.

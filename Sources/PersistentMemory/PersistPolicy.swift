@@ -39,6 +39,9 @@ struct PersistEvidence {
         return forced ? libpmemAnswer : mapSync || libpmemAnswer
     }
 
+    /// Persistent memory by ``forced`` alone, that is, in truth the page cache of an ordinary file.
+    var isByWord: Bool { isPersistentMemory && !deviceDAX && !mapSync }
+
     var kind: PersistKind {
         guard isPersistentMemory else { return .msync }
         return autoFlush ? .drainOnly : .flushAndDrain

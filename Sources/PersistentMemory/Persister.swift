@@ -30,12 +30,16 @@ struct MappedPart {
 package struct Persister: Sendable {
     /// Chosen when the pool was mapped.
     package let kind: PersistKind
+    /// Whether the ranges are persistent memory by the word of `PMEM_IS_PMEM_FORCE` alone: then they are the page cache,
+    /// where a store in the CPU's caches is no less safe than a flushed one.
+    package let isByWord: Bool
     // Memory that the mapping owns and never changes, so that threads may share it.
     private nonisolated(unsafe) let parts: UnsafePointer<MappedPart>
     private let partCount: Int
 
-    init(kind: PersistKind, parts: UnsafePointer<MappedPart>, partCount: Int) {
+    init(kind: PersistKind, isByWord: Bool = false, parts: UnsafePointer<MappedPart>, partCount: Int) {
         self.kind = kind
+        self.isByWord = isByWord
         self.parts = parts
         self.partCount = partCount
     }

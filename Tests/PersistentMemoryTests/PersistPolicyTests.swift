@@ -36,6 +36,18 @@ import Testing
         #expect(kind(deviceDAX: true, forced: true, libpmem: false) == .flushAndDrain)
     }
 
+    @Test func theUsersWordIsTold() {
+        func isByWord(deviceDAX: Bool = false, mapSync: Bool = false, libpmem: Bool) -> Bool {
+            PersistEvidence(
+                deviceDAX: deviceDAX, mapSync: mapSync, forced: true, libpmemAnswer: libpmem, autoFlush: false
+            ).isByWord
+        }
+        #expect(isByWord(libpmem: true))
+        #expect(!isByWord(libpmem: false))
+        #expect(!isByWord(deviceDAX: true, libpmem: true))
+        #expect(!isByWord(mapSync: true, libpmem: true))
+    }
+
     @Test func theLogsWords() {
         #expect(PersistKind.flushAndDrain.policyName == "pmem_persist")
         #expect(PersistKind.drainOnly.policyName == "pmem_persist")

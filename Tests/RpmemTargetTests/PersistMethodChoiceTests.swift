@@ -4,10 +4,13 @@ import Testing
 @testable import RpmemTarget
 
 @Suite struct PersistMethodChoiceTests {
-    private func choice(_ setting: AppliancePersistency, _ isPersistentMemory: Bool, _ cachesPersist: Bool)
-        -> PersistMethodChoice
-    {
-        PersistMethodChoice(setting, isPersistentMemory: isPersistentMemory, cachesPersist: cachesPersist)
+    private func choice(
+        _ setting: AppliancePersistency, _ isPersistentMemory: Bool, _ cachesPersist: Bool,
+        softwareProvider: String? = nil
+    ) -> PersistMethodChoice {
+        PersistMethodChoice(
+            setting, isPersistentMemory: isPersistentMemory, cachesPersist: cachesPersist,
+            softwareProvider: softwareProvider)
     }
 
     @Test(arguments: [false, true], [false, true])
@@ -22,6 +25,19 @@ import Testing
         #expect(choice(.yes, true, cachesPersist).remark == nil)
         #expect(choice(.yes, false, cachesPersist).method == .gpspm)
         #expect(choice(.yes, false, cachesPersist).remark?.contains("not on persistent memory") == true)
+    }
+
+    /// A READ finds what the CPU wrote in its caches, where the power takes it away.
+    @Test func softwareProvidersNeedPersistentCaches() {
+        let refused = choice(.yes, true, false, softwareProvider: "tcp")
+        #expect(refused.method == .gpspm)
+        #expect(refused.remark?.contains("over tcp it is the CPU of this machine that writes") == true)
+        for setting in [AppliancePersistency.yes, .auto] {
+            #expect(choice(setting, true, true, softwareProvider: "tcp").method == .apm)
+            #expect(choice(setting, true, true, softwareProvider: "tcp").remark == nil)
+        }
+        #expect(choice(.yes, false, true, softwareProvider: "tcp").remark?.contains("not on persistent memory") == true)
+        #expect(choice(.no, true, false, softwareProvider: "tcp").remark == nil)
     }
 
     @Test func autoNeedsPersistentCachesToo() {

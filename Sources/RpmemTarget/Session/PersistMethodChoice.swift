@@ -9,12 +9,26 @@ struct PersistMethodChoice: Hashable, Sendable {
     /// - Parameters:
     ///   - isPersistentMemory: Every part of the pool is Device DAX or mapped with MAP_SYNC.
     ///   - cachesPersist: The CPU caches are in the persistence domain of every region (eADR).
-    init(_ setting: AppliancePersistency, isPersistentMemory: Bool, cachesPersist: Bool) {
+    ///   - softwareProvider: The provider's name, where WRITEs are stores of this machine's CPU and an initiator's READ
+    ///     behind them finds them in its caches, so that it proves nothing; nil where a device puts them in place.
+    init(
+        _ setting: AppliancePersistency, isPersistentMemory: Bool, cachesPersist: Bool, softwareProvider: String?
+    ) {
         switch (setting, isPersistentMemory, cachesPersist) {
         case (.no, _, _):
             self.init(.gpspm, nil)
-        case (.yes, true, _), (.auto, true, true):
+        case (.yes, true, true), (.auto, true, true):
             self.init(.apm, nil)
+        case (.yes, true, false):
+            guard let softwareProvider else {
+                self.init(.apm, nil)
+                return
+            }
+            self.init(
+                .gpspm,
+                "persist-apm is set, but over \(softwareProvider) it is the CPU of this machine that writes, through caches "
+                    + "that are not in the persistence domain of every region (no eADR): GPSPM is used; the appliance "
+                    + "method needs verbs there")
         case (.yes, false, _), (.auto, false, _):
             self.init(
                 .gpspm,

@@ -301,7 +301,7 @@ package final class TargetSession {
     }
 
     private func offer(_ request: PoolRequest, pool: Pool, size: Int) -> InBandOffer {
-        let method = chooseMethod(pool)
+        let method = chooseMethod(pool, request.provider)
         let peerRule: InBandPeerRule =
             switch settings.inBandPeer.value {
             case .any: .any
@@ -323,10 +323,11 @@ package final class TargetSession {
     private var peer: NetworkAddress { environment.peer ?? Self.loopback }
 
     /// APM where it is asked for and safe, with the log lines that scripts look for.
-    private func chooseMethod(_ pool: Pool) -> PersistMethod {
+    private func chooseMethod(_ pool: Pool, _ provider: Provider) -> PersistMethod {
         let choice = PersistMethodChoice(
             settings.persistAPM.value, isPersistentMemory: pool.isPersistentMemory,
-            cachesPersist: pool.persister.cachesPersist)
+            cachesPersist: pool.persister.cachesPersist,
+            softwareProvider: provider == .verbs || pool.persister.isByWord ? nil : provider.name)
         if let remark = choice.remark {
             // Who leaves it to the daemon asked for nothing that is now missing.
             if settings.persistAPM.value == .auto { log.notice(remark) } else { log.warning(remark) }

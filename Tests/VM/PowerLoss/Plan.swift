@@ -32,7 +32,8 @@ enum Medium: Int, CaseIterable {
 struct SessionPlan {
     let medium: Medium
     let provider: Provider
-    /// Whether the target is told to use the Appliance Persistency Method, which it does on persistent memory.
+    /// Whether the target is told to use the Appliance Persistency Method, which it does on persistent memory, and with
+    /// caches that are not, over verbs.
     let asksForAPM: Bool
     let lanes: Int
 
@@ -56,7 +57,7 @@ struct SessionPlan {
             lanes: 1 + turn % 4)
     }
 
-    var method: PersistMethod { asksForAPM && medium.isPersistentMemory ? .apm : .gpspm }
+    var method: PersistMethod { asksForAPM && medium.isPersistentMemory && provider == .verbs ? .apm : .gpspm }
 
     /// Whether ``InitiatorPool/Mode/atomic`` is what it says with this provider.
     var isAtomic: Bool { provider != .sockets }

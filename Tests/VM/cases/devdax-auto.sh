@@ -14,3 +14,13 @@ initiate create a.set --size "$size" --data "$WORK/data" --at 4096 --provider so
 daxio --input "$device" --output "$WORK/found" --len 5M
 cmp -n 4M -i 0:4096 "$WORK/data" "$WORK/found"
 equal "the header's signature" "$(head -c 8 "$WORK/found")" VMREPLIC
+
+# The caches here are lost with the power (no eADR), and over sockets and tcp it is the CPU that writes through them: a READ
+# would prove nothing, so the appliance method is not given.
+equal "what is flushed at power loss" "$(cat "/sys/bus/nd/devices/$(region_of 0)/persistence_domain")" memory_controller
+settings "persist-apm = yes"
+for provider in sockets tcp; do
+    initiate open a.set --data "$WORK/data" --provider "$provider" >"$WORK/said"
+    contains "the initiator" "$(cat "$WORK/said")" "over $provider, gpspm"
+    contains "the log" "$(daemon_log)" "over $provider it is the CPU of this machine that writes" "GPSPM is used"
+done

@@ -36,6 +36,14 @@ for mode in atomic deep; do
     cmp -n 300000 -i 0:4196 "$WORK/data" "$WORK/found"
 done
 
+# With persistent caches it is given where the CPU writes, too.
+for provider in sockets tcp; do
+    initiate open a.set --data "$WORK/data" --at 4196 --provider "$provider" >"$WORK/said"
+    contains "over $provider" "$(cat "$WORK/said")" "over $provider, apm"
+    daxio --input "$device" --output "$WORK/found" --len 1M >/dev/null 2>&1
+    cmp -n 300000 -i 0:4196 "$WORK/data" "$WORK/found"
+done
+
 # A pool on an ordinary file is none for it.
 pool_set file.set "16M /home/$user/file.part"
 initiate create file.set --data "$WORK/data" >"$WORK/said"
