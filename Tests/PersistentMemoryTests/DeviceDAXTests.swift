@@ -41,13 +41,7 @@ struct DeviceDAXTests {
     @Test func aMappedDeviceIsPersistentMemoryAndDeepFlushed() async {
         await #expect(processExitsWith: .success) {
             try #require(FakeDeviceDAX.install(size: 16 << 20, alignment: 2 << 20, deepFlush: "9\n") == nil)
-            let file = try Descriptor.open(FakeDeviceDAX.devicePath, O_RDWR)
-            let device = try DeviceDAX(descriptor: file.number, path: FakeDeviceDAX.devicePath)
-            let mapping = try Mapping([
-                Segment(
-                    descriptor: file.number, offset: 0, length: 16 << 20, device: device,
-                    path: FakeDeviceDAX.devicePath)
-            ])
+            let mapping = try Self.mapDevice()
             #expect(mapping.persister.isPersistentMemory)
             #expect(mapping.persister.policyName == "pmem_persist")
             mapping.base.storeBytes(of: 1, as: UInt8.self)
@@ -57,18 +51,22 @@ struct DeviceDAXTests {
         }
     }
 
+    /// The whole of a device of 16 MiB.
+    private static func mapDevice() throws -> Mapping {
+        let file = try Descriptor.open(FakeDeviceDAX.devicePath, O_RDWR)
+        let device = try DeviceDAX(descriptor: file.number, path: FakeDeviceDAX.devicePath)
+        return try Mapping([
+            Segment(
+                descriptor: file.number, offset: 0, length: 16 << 20, device: device, path: FakeDeviceDAX.devicePath)
+        ])
+    }
+
     @Test(arguments: ["cpu_cache", "memory_controller"]) func cachesPersistWhereTheirDomainSaysSo(domain: String) async
     {
         await #expect(processExitsWith: .success) { [domain] in
             let failure = FakeDeviceDAX.install(size: 16 << 20, alignment: 2 << 20, persistenceDomain: domain)
             try #require(failure == nil)
-            let file = try Descriptor.open(FakeDeviceDAX.devicePath, O_RDWR)
-            let device = try DeviceDAX(descriptor: file.number, path: FakeDeviceDAX.devicePath)
-            let mapping = try Mapping([
-                Segment(
-                    descriptor: file.number, offset: 0, length: 16 << 20, device: device,
-                    path: FakeDeviceDAX.devicePath)
-            ])
+            let mapping = try Self.mapDevice()
             #expect(mapping.persister.isPersistentMemory)
             #expect(mapping.persister.cachesPersist == (domain == "cpu_cache"))
             try mapping.close()

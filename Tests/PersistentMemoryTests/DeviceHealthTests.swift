@@ -33,3 +33,30 @@ import Testing
         #expect(throws: PersistentMemoryError.self) { try DeviceHealth.libpmem2.deviceID(-1, "closed") }
     }
 }
+
+@Suite(.enabled(if: PrivateMounts.skipReason == nil, "needs root for a mount namespace"))
+struct BadBlocksOfDevicesTests {
+    /// Whoever may not know where in its region a Device DAX lies can still know that the region has no bad block.
+    @Test(arguments: [nil, "", "\n"]) func aRegionWithoutBadBlocksHasNoneInTheDevice(badBlocks: String?) async {
+        await #expect(processExitsWith: .success) { [badBlocks] in
+            let file = try Self.deviceOfUnknownPlace(badBlocks: badBlocks)
+            #expect(try DeviceHealth.libpmem2.badBlocks(file.number, "dax") == [])
+        }
+    }
+
+    @Test func aRegionWithBadBlocksMayHaveThemInTheDevice() async {
+        await #expect(processExitsWith: .success) {
+            let file = try Self.deviceOfUnknownPlace(badBlocks: "8 2\n4096 1\n")
+            #expect(throws: PersistentMemoryError.badBlocksSomewhere(path: "dax", region: "region0")) {
+                try DeviceHealth.libpmem2.badBlocks(file.number, "dax")
+            }
+        }
+    }
+
+    private static func deviceOfUnknownPlace(badBlocks: String?) throws -> Descriptor {
+        let failure = FakeDeviceDAX.install(
+            size: 16 << 20, alignment: 2 << 20, isPlaceKnown: false, badBlocks: badBlocks)
+        try #require(failure == nil)
+        return try Descriptor.open(FakeDeviceDAX.devicePath, O_RDWR)
+    }
+}

@@ -20,11 +20,13 @@ package enum FakeDeviceDAX {
     ///   - alignment: Bytes; 0 leaves the attribute to the region, as kernels before 5.10 do.
     ///   - deepFlush: Contents of the region's `deep_flush`; nil leaves it out.
     ///   - persistenceDomain: What the region says is flushed at power loss; `cpu_cache` is eADR.
+    ///   - isPlaceKnown: Whether the device's place in the region can be read, which ordinary users may not.
+    ///   - badBlocks: Contents of the region's `badblocks`; nil leaves it out.
     ///   - hasRegion: Whether there is a bus with a region, or the device stands alone.
     /// - Returns: What failed; nil when all is in place.
     package static func install(
         size: Int, alignment: Int, deepFlush: String? = "1\n", hasRegion: Bool = true,
-        persistenceDomain: String = "memory_controller"
+        persistenceDomain: String = "memory_controller", isPlaceKnown: Bool = true, badBlocks: String? = nil
     ) -> String? {
         if let failure = PrivateMounts.enter() { return failure }
         if let failure = PrivateMounts.mountTmpfs(at: "/sys") { return failure }
@@ -48,15 +50,16 @@ package enum FakeDeviceDAX {
 
         for (name, text) in [
             ("modalias", "nd:t9\n"), ("uuid", "00000000-0000-0000-0000-000000000001\n"), ("mode", "pmem\n"),
-            ("align", "2097152\n"), ("resource", "0x100000000\n"), ("size", "\(size)\n"),
-            ("supported_alignments", "4096 2097152\n"),
+            ("align", "2097152\n"), ("size", "\(size)\n"), ("supported_alignments", "4096 2097152\n"),
         ] { file("\(dax)/\(name)", text) }
+        if isPlaceKnown { file("\(dax)/resource", "0x100000000\n") }
         for (name, text) in [
             ("size", "\(size)\n"), ("mappings", "0\n"), ("read_only", "0\n"), ("modalias", "nd:t2\n"),
             ("numa_node", "0\n"), ("nstype", "5\n"), ("set_cookie", "0x1\n"),
             ("persistence_domain", "\(persistenceDomain)\n"),
         ] { file("\(region)/\(name)", text) }
         if let deepFlush { file(deepFlushPath, deepFlush) }
+        if let badBlocks { file("\(region)/badblocks", badBlocks) }
         directory("/sys/bus/nd/devices")
         symlink(region, "/sys/bus/nd/devices/region0")
         file("\(bus)/commands", "ars_cap ars_start ars_status\n")
