@@ -3,6 +3,14 @@ import Glibc
 
 /// What libibverbs knows of an RDMA device that libfabric does not tell.
 package enum RDMADevice {
+    /// Whether it is the CPU that moves the data of the device with this name, such as `rxe0` (soft-RoCE) or siw's: the
+    /// kernel has them below no bus.
+    package static func isSoftware(_ name: String) -> Bool {
+        guard let path = realpath("/sys/class/infiniband/\(name)", nil) else { return false }
+        defer { free(path) }
+        return String(cString: path).hasPrefix("/sys/devices/virtual/")
+    }
+
     /// Whether the device with this name, such as `mlx5_0` or `rxe0`, registers memory without pinning it (on-demand
     /// paging); nil when there is no such device, or no libibverbs.
     package static func pagesOnDemand(_ name: String) -> Bool? {

@@ -193,6 +193,45 @@ import Testing
         #expect(fabric.answers.isEmpty)
     }
 
+    @Test func signOfLifeIsNotedAndNoRequest() throws {
+        let pool = try TemporaryPool()
+        let request = persistRequest(.write, address: pool.base, size: 1)
+        let fabric = ScriptedFabric(lanes: 1, [.signOfLife(code: nil), .requests([(0, request)])])
+        guard case .stopped = pool.serve(fabric) else {
+            Issue.record("not served")
+            return
+        }
+        #expect(!fabric.probe.isAwaited)
+        #expect(fabric.answers.count == 1 && fabric.endedLanes.isEmpty)
+    }
+
+    @Test func peerThatAcknowledgesNothingEndsTheSession() throws {
+        let pool = try TemporaryPool()
+        let fabric = ScriptedFabric(lanes: 1, [.signOfLife(code: EIO)])
+        guard case .peerUnreachable(let error) = pool.serve(fabric) else {
+            Issue.record("not noticed")
+            return
+        }
+        #expect(error.code == EIO)
+    }
+
+    /// The initiator hung up: CLOSE is on its way.
+    @Test func signOfLifeThatEndsWithItsLaneEndsNothingElse() throws {
+        let pool = try TemporaryPool()
+        let fabric = ScriptedFabric(
+            lanes: 2,
+            [
+                .signOfLife(code: Int32(FI_ECANCELED)), .failedOperation(lane: 0, code: Int32(FI_ECANCELED)),
+                .requests([(1, persistRequest(.write, lane: 1, address: pool.base, size: 1))]),
+            ])
+        guard case .stopped = pool.serve(fabric) else {
+            Issue.record("not served")
+            return
+        }
+        #expect(!fabric.probe.isAwaited)
+        #expect(fabric.endedLanes == [0] && fabric.answers.count == 1)
+    }
+
     @Test func answerWithoutRoomIsRepeatedUntilItIsSentOnce() throws {
         let pool = try TemporaryPool()
         let fabric = ScriptedFabric(

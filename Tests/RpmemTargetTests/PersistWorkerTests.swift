@@ -23,7 +23,8 @@ import Testing
             context: PersistContext(
                 regionBase: UInt64(UInt(bitPattern: mapping.base)), regionSize: 4096, persister: mapping.persister,
                 lanes: fabric.lanes, laneCount: 1, requestCapacity: fabric.requestCapacity, messageDescriptor: nil,
-                pollNanoseconds: 0, injects: true, writesByDevice: false, ended: fabric.ended, endSignal: -1)
+                pollNanoseconds: 0, injects: true, writesByDevice: false, ended: fabric.ended, endSignal: -1,
+                signOfLife: nil)
         ) { _ in Issue.record("it was told to stop, and says that it did so by itself") }
         // Asleep by now, most likely; ending it works whether or not.
         usleep(5000)

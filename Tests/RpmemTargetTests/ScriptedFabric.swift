@@ -17,6 +17,8 @@ final class ScriptedFabric {
         case result(Int)
         /// FI_EAVAIL, and this error behind it, about a lane or about nothing known.
         case failedOperation(lane: Int?, code: Int32)
+        /// The peer acknowledged what ``signOfLife`` asked for; nil, or this error behind an FI_EAVAIL.
+        case signOfLife(code: Int32?)
     }
 
     var steps: [Step]
@@ -39,8 +41,10 @@ final class ScriptedFabric {
     /// What the loop says of each lane.
     let ended: UnsafeMutablePointer<Atomic<Bool>>
     var endedLanes: [Int] { (0..<laneCount).filter { ended[$0].load(ordering: .relaxed) } }
+    /// Asked for from the start.
+    let probe = PeerProbe(timeout: 1)
     private let stop = UnsafeMutablePointer<Atomic<Bool>>.allocate(capacity: 1)
-    private var pendingError: (lane: Int?, code: Int32)?
+    private var pendingError: (context: UnsafeMutableRawPointer?, code: Int32)?
 
     init(lanes count: Int, inlineCapacity: Int = 64, _ steps: [Step]) {
         self.steps = steps
@@ -52,6 +56,7 @@ final class ScriptedFabric {
         ended = .allocate(capacity: count)
         for lane in 0..<count { (ended + lane).initialize(to: Atomic(false)) }
         stop.initialize(to: Atomic(false))
+        probe.signOfLife.pointee.isAwaited.store(true, ordering: .relaxed)
         queueOperations.initialize(to: fi_ops_cq())
         messageOperations.initialize(to: fi_ops_msg())
         queue.initialize(to: fid_cq())
@@ -105,7 +110,7 @@ final class ScriptedFabric {
         let context = PersistContext(
             regionBase: base, regionSize: size, persister: persister, lanes: lanes, laneCount: laneCount,
             requestCapacity: requestCapacity, messageDescriptor: nil, pollNanoseconds: pollNanoseconds,
-            injects: injects, writesByDevice: writesByDevice, ended: ended, endSignal: -1)
+            injects: injects, writesByDevice: writesByDevice, ended: ended, endSignal: -1, signOfLife: probe.signOfLife)
         var loop = PersistLoop(context, queue: queue, stop: stop)
         return loop.run()
     }
@@ -126,8 +131,16 @@ final class ScriptedFabric {
         switch steps.removeFirst() {
         case .result(let result): return result
         case .failedOperation(let lane, let code):
-            pendingError = (lane, code)
+            pendingError = (lane.map { UnsafeMutableRawPointer(lanes + $0) }, code)
             return -Int(FI_EAVAIL)
+        case .signOfLife(let code?):
+            pendingError = (UnsafeMutableRawPointer(probe.signOfLife), code)
+            return -Int(FI_EAVAIL)
+        case .signOfLife(nil):
+            let entry = buffer.assumingMemoryBound(to: fi_cq_msg_entry.self)
+            entry.pointee.op_context = UnsafeMutableRawPointer(probe.signOfLife)
+            entry.pointee.flags = UInt64(FI_RMA | FI_WRITE)
+            return 1
         case .requests(let requests):
             precondition(requests.count <= count)
             let entries = buffer.assumingMemoryBound(to: fi_cq_msg_entry.self)
@@ -146,7 +159,7 @@ final class ScriptedFabric {
         guard let error = pendingError else { return -Int(FI_EAGAIN) }
         pendingError = nil
         entry.pointee.err = error.code
-        entry.pointee.op_context = error.lane.map { UnsafeMutableRawPointer(lanes + $0) }
+        entry.pointee.op_context = error.context
         return 1
     }
 

@@ -118,7 +118,7 @@ package enum SettingKey: String, CaseIterable, Hashable, Sendable {
         case .maxLanes: "most lanes granted to a session"
         case .verbsODP: "on-demand paging by the RDMA device, for pools on DAX file systems"
         case .laneTimeout: "how long the initiator has to connect its lanes"
-        case .peerTimeout: "how long the initiator's machine may be unreachable; not with verbs"
+        case .peerTimeout: "how long the initiator's machine may be unreachable"
         case .threads: "worker threads of a session; 0: by the number of CPUs"
         case .pollTime: "how long a worker spins before it blocks; 0: not at all"
         }

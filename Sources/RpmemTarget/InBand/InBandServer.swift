@@ -43,7 +43,8 @@ package struct InBandOffer {
     package var pollMicroseconds: UInt32
     /// Whether an RDMA device that has to pin the pool is refused.
     package var requiresOnDemandPaging: Bool
-    /// Seconds that the peer's machine may be unreachable, at least 1; see ``limitSilence(of:seconds:)``.
+    /// Seconds that the peer's machine may be unreachable, at least 1; see ``limitSilence(of:seconds:)`` and
+    /// ``PeerProbe``.
     package var peerTimeout: Int
 
     package init(
@@ -93,6 +94,9 @@ package final class InBandServer {
     /// Signalled when a worker stopped for a reason of its own, see ``workerEnd``, and when a lane broke.
     package let workerStopped: WakeUp
 
+    /// The RDMA device that lanes come in at; nil with other providers.
+    package let rdmaDevice: String?
+
     private let peerRule: InBandPeerRule
     private let domain: FabricDomain
     private let events: EventQueue
@@ -102,6 +106,8 @@ package final class InBandServer {
     private var workers: [PersistWorker] = []
     private let completionQueues: [CompletionQueue]
     private let context: PersistContext
+    /// nil where the kernel watches over the peer.
+    private let probe: PeerProbe?
     private let firstEnd = FirstWorkerEnd()
 
     private var passive: PassiveEndpoint?
@@ -146,6 +152,8 @@ package final class InBandServer {
         }
         provider = offer.provider
         peerRule = offer.peerRule
+        rdmaDevice = offer.provider == .verbs ? info.deviceName : nil
+        probe = offer.provider == .verbs ? PeerProbe(timeout: offer.peerTimeout) : nil
         context = PersistContext(
             regionBase: UInt64(UInt(bitPattern: offer.region.baseAddress)), regionSize: UInt64(offer.region.count),
             persister: offer.persister, lanes: block.lanes, laneCount: laneCount,
@@ -153,7 +161,7 @@ package final class InBandServer {
             // The sockets provider has a thread of its own move the data; polling takes the CPU from it.
             pollNanoseconds: offer.provider == .sockets ? 0 : UInt64(offer.pollMicroseconds) * 1000,
             injects: info.injectSize >= PersistResponse.byteCount, writesByDevice: offer.provider == .verbs,
-            ended: block.ended, endSignal: workerStopped.descriptor.number)
+            ended: block.ended, endSignal: workerStopped.descriptor.number, signOfLife: probe?.signOfLife)
         let passive = try Self.listen(offer, events: events, domain: domain, info: info)
         self.passive = passive
         (listeners, filterFailure) = Self.keepStrangersOut(of: passive, offer)
@@ -217,6 +225,20 @@ package final class InBandServer {
             return .laneBroken(lane)
         }
         return nil
+    }
+
+    /// When ``silentLane()`` is to be asked again, if nothing happens before; nil for never.
+    package var peerDeadline: Deadline? { probe?.deadline }
+
+    /// Sees to it that a peer whose machine is gone is noticed, where that takes more than the kernel.
+    ///
+    /// - Returns: A lane whose peer has been silent for as long as the offer allows; nil when there is none.
+    package func silentLane() -> Int? {
+        probe?.check(connected, now: monotonicNanoseconds()) { lane in
+            guard let signOfLife = context.signOfLife else { return false }
+            return endpoints[lane].writeNothing(
+                from: block.lanes[lane].answer, descriptor: block.descriptor, context: signOfLife) == 0
+        }
     }
 
     /// Refuses lanes from now on.

@@ -18,6 +18,8 @@ package enum WorkerEnd: Sendable {
     case oversizedRequest(lane: Int)
     /// A range could not be made durable: nothing that was asked for in that batch is answered.
     case persistFailed(lane: Int, errno: Int32)
+    /// The other machine acknowledges nothing any more.
+    case peerUnreachable(FabricError)
     /// The fabric failed.
     case fabricFailed(FabricError)
 }
@@ -34,6 +36,8 @@ private enum Interruption {
     case queueFailed(code: Int32)
     /// The provider had no room for an answer for too long.
     case noRoom
+    /// The reason is in the loop's `failure`.
+    case peerUnreachable
     /// The reason is in the loop's `failure`.
     case operationFailed
 }
@@ -58,6 +62,8 @@ struct PersistContext {
     let ended: UnsafeMutablePointer<Atomic<Bool>>
     /// Signalled then.
     let endSignal: Int32
+    /// Where an answer to a ``PeerProbe`` is noted, if there is one.
+    let signOfLife: UnsafeMutablePointer<SignOfLife>?
 }
 
 /// Serves the persist requests that arrive on one completion queue, until told to stop.
@@ -78,7 +84,7 @@ struct PersistLoop: ~Copyable {
     private let ranges: UnsafeMutablePointer<DirtyRange>
     private var rangeCount = 0
     private var mustDrain = false
-    /// The reason for an interruption by ``Interruption/operationFailed``.
+    /// The reason for an interruption by ``Interruption/operationFailed`` or ``Interruption/peerUnreachable``.
     private var failure: FabricError?
 
     /// libfabric's negated codes, as its data path returns them.
@@ -89,6 +95,7 @@ struct PersistLoop: ~Copyable {
     /// Ranges closer than this are synced as one: finding nothing to write between them costs nanoseconds, a second
     /// journal commit milliseconds.
     private static let mergeGap = 64 << 20
+    private static var unknownFailure: FabricError { FabricError("fi_cq_readerr", code: Int32(FI_EIO)) }
     /// How long a provider may have no room for a receive or an answer before the lane counts as broken.
     private static let roomNanoseconds: UInt64 = 10_000_000_000
 
@@ -131,8 +138,8 @@ struct PersistLoop: ~Copyable {
         case .queueFailed(let code): .fabricFailed(FabricError("fi_cq_read", code: code))
         case .noRoom:
             .fabricFailed(FabricError("fi_inject", code: Int32(FI_EAGAIN), detail: "no room for an answer in 10 s"))
-        case .operationFailed:
-            .fabricFailed(failure ?? FabricError("fi_cq_readerr", code: Int32(FI_EIO)))
+        case .peerUnreachable: .peerUnreachable(failure ?? Self.unknownFailure)
+        case .operationFailed: .fabricFailed(failure ?? Self.unknownFailure)
         }
     }
 
@@ -188,7 +195,12 @@ struct PersistLoop: ~Copyable {
     /// Checks one request and starts to persist its range; a violation ends the session.
     private mutating func carryOut(_ completion: fi_cq_msg_entry) -> Interruption? {
         // Answers that could not be injected complete too; only receives carry requests.
-        guard completion.flags & UInt64(FI_RECV) != 0, let opaque = completion.op_context else { return nil }
+        guard completion.flags & UInt64(FI_RECV) != 0, let opaque = completion.op_context else {
+            if let signOfLife = context.signOfLife, completion.op_context == UnsafeMutableRawPointer(signOfLife) {
+                signOfLife.pointee.isAwaited.store(false, ordering: .releasing)
+            }
+            return nil
+        }
         let lane = opaque.assumingMemoryBound(to: Lane.self)
         guard case .waiting = lane.pointee.progress else {
             return .overlappingRequest(lane: lane - context.lanes)
@@ -328,6 +340,13 @@ struct PersistLoop: ~Copyable {
     @inline(never)
     private mutating func closeFailedLane() -> Interruption? {
         guard let (error, opaque) = CompletionQueue.readError(queue) else { return nil }
+        if let signOfLife = context.signOfLife, opaque == UnsafeMutableRawPointer(signOfLife) {
+            signOfLife.pointee.isAwaited.store(false, ordering: .releasing)
+            // Given up with its lane, whose receive tells the same.
+            if error.code == FI_ECANCELED { return nil }
+            failure = error
+            return .peerUnreachable
+        }
         let address = UInt(bitPattern: opaque)
         let first = UInt(bitPattern: context.lanes)
         let end = UInt(bitPattern: context.lanes + context.laneCount)

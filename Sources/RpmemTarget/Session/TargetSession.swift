@@ -93,7 +93,7 @@ package final class TargetSession {
             if case .open(let open) = state {
                 set[2].fd = open.lanes.workerStopped.descriptor.number
                 set[3].fd = open.lanes.eventDescriptor
-                deadline = [open.laneDeadline, open.closeDeadline].compactMap(\.self).min()
+                deadline = [open.laneDeadline, open.closeDeadline, open.lanes.peerDeadline].compactMap(\.self).min()
                 // An event that is there already does not make the descriptor readable with every provider.
                 if !open.lanes.isWorthWaiting() { continue }
             }
@@ -216,6 +216,12 @@ package final class TargetSession {
                 "a lane broke, and no CLOSE came in \(settings.laneTimeout.value) s: the initiator counts as gone")
             return .failed
         }
+        if let lane = open.lanes.silentLane() {
+            log.error(
+                "lane \(lane): the initiator's machine has not been heard of for \(settings.peerTimeout.value) s: it "
+                    + "counts as gone (peer-timeout)")
+            return .failed
+        }
         state = .open(open)
         return nil
     }
@@ -247,6 +253,13 @@ package final class TargetSession {
         state = .open(opened)
         if let obstacle = opened.pool.deepPersistObstacle { log.warning("\(obstacle)") }
         let lanes = opened.lanes.attributes
+        if lanes.method == .apm, !opened.pool.persister.cachesPersist, let device = opened.lanes.rdmaDevice,
+            RDMADevice.isSoftware(device)
+        {
+            log.warning(
+                "persist-apm: \(device) is an RDMA device in software: it is the CPU of this machine that writes, through "
+                    + "caches that are lost with the power (no eADR), and with them what was acknowledged")
+        }
         log.info("listening on port \(lanes.port), \(lanes.laneCount) lanes granted")
         if let failure = opened.lanes.filterFailure {
             // Nothing to worry ordinary users with, who cannot have it otherwise.
@@ -457,6 +470,7 @@ package final class TargetSession {
         case .persistFailed(let lane, let errno):
             "lane \(lane): a range of the pool could not be made durable: \(String(cString: strerror(errno))); it is not "
                 + "acknowledged, and the session ends. Check the pool's file system or device"
+        case .peerUnreachable(let error): "the initiator's machine cannot be reached any more: \(error)"
         case .fabricFailed(let error): "in-band connection: \(error)"
         }
     }

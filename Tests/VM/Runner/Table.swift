@@ -47,6 +47,12 @@ let table: [Boot] = [
             Case("systemd-session", limit: 240),
             Case("systemd-socket", limit: 240),
         ]),
+    // An initiator on another machine, and a network between them that is cut.
+    Boot(
+        name: "link", nvdimms: [.init(size: 256)], companion: .init(program: "link-initiator"), memory: 1024,
+        // Both machines call their network eth0, with udev as without.
+        kernelArguments: ["net.ifnames=0"],
+        cases: [Case("rdma-link-down", limit: 400)]),
     // Two Device DAX and a file system with dax, and a disk whose writes wait in the guest's memory.
     Boot(
         name: "power-loss", nvdimms: [.init(size: 256), .init(size: 256), .init(size: 256)], disks: [128],

@@ -3,7 +3,8 @@
 soft_roce
 device=$(device_dax 0)
 pool_set a.set "AUTO $device"
-settings "persist-apm = auto"
+# No sign of life is asked for meanwhile.
+settings "persist-apm = auto" "peer-timeout = 600"
 head -c 640000 /dev/urandom >"$WORK/data"
 
 mkfifo "$WORK/input"

@@ -1,0 +1,76 @@
+import Testing
+
+@testable import RpmemTarget
+
+/// What is asked of an initiator's device, and when; the times are the tests' own.
+@Suite struct PeerProbeTests {
+    private let probe = PeerProbe(timeout: 10)
+    private static let second: UInt64 = 1_000_000_000
+
+    /// - Returns: The lane that is silent, and the lane that was asked.
+    private func check(
+        _ connected: Set<Int>, at seconds: UInt64, asks: Bool = true
+    ) -> (silent: Int?, asked: Int?) {
+        var asked: Int?
+        let silent = probe.check(connected, now: seconds * Self.second) {
+            asked = $0
+            return asks
+        }
+        return (silent, asked)
+    }
+
+    private func answer() { probe.signOfLife.pointee.isAwaited.store(false, ordering: .releasing) }
+
+    @Test func nothingIsDueWithoutLanes() {
+        #expect(check([], at: 100) == (nil, nil))
+        #expect(probe.deadline == nil)
+    }
+
+    @Test func halfTheTimeAfterTheFirstLaneItAsks() {
+        #expect(check([3, 1], at: 100) == (nil, nil))
+        #expect(probe.deadline?.nanoseconds == 105 * Self.second)
+        #expect(check([3, 1], at: 104) == (nil, nil))
+        #expect(!probe.isAwaited)
+        #expect(check([3, 1], at: 105) == (nil, 1))
+        #expect(probe.isAwaited)
+    }
+
+    @Test func anAnswerIsFollowedByTheNextQuestion() {
+        _ = check([0], at: 100)
+        for round in 1...3 {
+            #expect(check([0], at: 100 + UInt64(round) * 5) == (nil, 0))
+            answer()
+        }
+    }
+
+    @Test func noAnswerInTimeIsSilence() {
+        _ = check([0], at: 100)
+        #expect(check([0], at: 105) == (nil, 0))
+        #expect(check([0], at: 109) == (nil, nil))
+        #expect(check([0], at: 110) == (0, nil))
+    }
+
+    /// Its operation is given up with it, which is no answer and no silence.
+    @Test func aLaneThatIsOverIsNotSilent() {
+        _ = check([0, 1], at: 100)
+        #expect(check([0, 1], at: 105) == (nil, 0))
+        #expect(check([1], at: 110) == (nil, nil))
+        answer()
+        #expect(check([1], at: 115) == (nil, 1))
+    }
+
+    @Test func aQuestionWithoutRoomIsAskedAgain() {
+        _ = check([0], at: 100)
+        #expect(check([0], at: 105, asks: false) == (nil, 0))
+        #expect(!probe.isAwaited)
+        #expect(check([0], at: 110) == (nil, 0))
+    }
+
+    @Test func lanesThatComeBackAreAskedAfterTheSameTime() {
+        _ = check([0], at: 100)
+        _ = check([], at: 101)
+        #expect(probe.deadline == nil)
+        #expect(check([1], at: 200) == (nil, nil))
+        #expect(probe.deadline?.nanoseconds == 205 * Self.second)
+    }
+}
