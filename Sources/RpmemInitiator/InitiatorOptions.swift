@@ -44,6 +44,7 @@ public struct InitiatorOptions: Sendable {
     /// | `RPMEM_MAX_NLANES` | lanes at most | no limit |
     /// | `RPMEM_WORK_QUEUE_SIZE` | operations under way per lane | 50 |
     /// | `RPMEM_TIMEOUT` | seconds for each answer while a pool is open; this project's extension | 30 |
+    /// | `RPMEM_POLL_TIME` | microseconds that a lane polls before it blocks; this project's extension | 50 |
     ///
     /// Values that make no sense are left out, as `librpmem` does; ``warnings`` names them.
     public init(environment: [String: String]) {
@@ -54,11 +55,17 @@ public struct InitiatorOptions: Sendable {
             warnings.append("\(name)=\(text) is ignored: 0 or 1 is needed")
             return false
         }
-        func count(_ name: String, default fallback: Int, _ warnings: inout [String]) -> Int {
+        func number(
+            _ name: String, in range: ClosedRange<Int>, _ rule: String, default fallback: Int,
+            _ warnings: inout [String]
+        ) -> Int {
             guard let text = environment[name], !text.isEmpty else { return fallback }
-            if let number = Int(text), number > 0 { return number }
-            warnings.append("\(name)=\(text) is ignored: a positive number is needed")
+            if let number = Int(text), range.contains(number) { return number }
+            warnings.append("\(name)=\(text) is ignored: \(rule) is needed")
             return fallback
+        }
+        func count(_ name: String, default fallback: Int, _ warnings: inout [String]) -> Int {
+            number(name, in: 1...Int.max, "a positive number", default: fallback, &warnings)
         }
         providers = []
         if flag("RPMEM_ENABLE_VERBS", default: true, &warnings) { providers.append(.verbs) }
@@ -70,6 +77,11 @@ public struct InitiatorOptions: Sendable {
         operationTimeout = .seconds(seconds)
         // Whoever does not want to wait for an answer does not want to wait for ssh either.
         exitTimeout = min(exitTimeout, operationTimeout)
+        // The same bound as the daemon's poll-time has.
+        pollTime = .microseconds(
+            number(
+                "RPMEM_POLL_TIME", in: 0...1_000_000, "a number of microseconds up to 1000000", default: 50,
+                &warnings))
         if let text = environment["RPMEM_SSH"], !text.isEmpty { ssh = text }
         if let text = environment["RPMEM_CMD"], !text.isEmpty { commands = CommandRotation(text) }
     }
@@ -78,7 +90,7 @@ public struct InitiatorOptions: Sendable {
     public static func processEnvironment() -> InitiatorOptions {
         let names = [
             "RPMEM_SSH", "RPMEM_CMD", "RPMEM_ENABLE_VERBS", "RPMEM_ENABLE_SOCKETS", "RPMEM_ENABLE_TCP",
-            "RPMEM_MAX_NLANES", "RPMEM_WORK_QUEUE_SIZE", "RPMEM_TIMEOUT",
+            "RPMEM_MAX_NLANES", "RPMEM_WORK_QUEUE_SIZE", "RPMEM_TIMEOUT", "RPMEM_POLL_TIME",
         ]
         var environment: [String: String] = [:]
         for name in names {

@@ -26,22 +26,23 @@ final class Floor {
     ///   - provider: That of the pool.
     ///   - bytes: Of the longest message.
     init(_ target: TargetAddress, _ options: InitiatorOptions, provider: Provider, bytes: Int) throws {
+        let poll = Int(options.pollTime / .microseconds(1))
         do {
             let server = try RemoteCommand(
                 getenv("RPMEMCTL_CMD").map { String(cString: $0) } ?? "rpmemctl",
-                ["floor-server", "--provider", provider.name, "--bytes", "\(bytes)"], on: target,
+                ["floor-server", "--provider", provider.name, "--bytes", "\(bytes)", "--poll", "\(poll)"], on: target,
                 forceIPv4: provider == .sockets, options: options)
             let line = try server.readLine(within: options.connectTimeout)
             guard line.hasPrefix("port "), let port = UInt16(line.dropFirst(5)) else {
                 throw ToolError("it said: \(line)")
             }
-            side = try Self.connect(provider, node: target.host, port: port, bytes: bytes)
+            side = try Self.connect(provider, node: target.host, port: port, bytes: bytes, poll: poll)
             self.server = server
             answerer = nil
             path = .target
         } catch {
-            let local = try LocalAnswerer(provider, bytes: bytes)
-            side = try Self.connect(provider, node: local.node, port: local.port, bytes: bytes)
+            let local = try LocalAnswerer(provider, bytes: bytes, poll: poll)
+            side = try Self.connect(provider, node: local.node, port: local.port, bytes: bytes, poll: poll)
             server = nil
             answerer = local
             path = .loopback("\(error)")
@@ -77,11 +78,13 @@ final class Floor {
         answerer?.join()
     }
 
-    private static func connect(_ provider: Provider, node: String, port: UInt16, bytes: Int) throws -> PingPongSide {
+    private static func connect(
+        _ provider: Provider, node: String, port: UInt16, bytes: Int, poll: Int
+    ) throws -> PingPongSide {
         let info = try FabricInfo.query(provider: provider.name, node: node, service: "\(port)", listening: false)
         let domain = try FabricDomain(info)
         let events = try EventQueue(in: domain)
-        let side = try PingPongSide(provider, info, domain, events, bytes: bytes)
+        let side = try PingPongSide(provider, info, domain, events, bytes: bytes, poll: poll)
         try side.endpoint.connect(to: info)
         switch try events.wait(until: .after(milliseconds: 10_000)) {
         case .connected?: return side
@@ -97,13 +100,13 @@ private final class LocalAnswerer {
     let port: UInt16
     private let crew = Crew()
 
-    init(_ provider: Provider, bytes: Int) throws {
+    init(_ provider: Provider, bytes: Int, poll: Int) throws {
         let node = try Self.address(provider)
         let shared = try Listening()
         try crew.start(name: "floor-answer") {
             do {
                 try FloorAnswerer.serve(
-                    provider, node: node, bytes: bytes, allows: { _ in true }
+                    provider, node: node, bytes: bytes, poll: poll, allows: { _ in true }
                 ) { port in
                     shared.state.withLock { $0 = .success(port) }
                     shared.wakeUp.signal()

@@ -11,10 +11,11 @@ enum FloorAnswerer {
     /// - Parameters:
     ///   - node: An address of this machine.
     ///   - bytes: Of the longest message.
+    ///   - poll: Microseconds before it blocks.
     ///   - allows: Decides by the address that the provider knows a peer by.
     ///   - onListening: Called with the port.
     static func serve(
-        _ provider: Provider, node: String, bytes: Int, allows: (NetworkAddress?) -> Bool,
+        _ provider: Provider, node: String, bytes: Int, poll: Int, allows: (NetworkAddress?) -> Bool,
         onListening: (UInt16) throws -> Void
     ) throws {
         let info = try FabricInfo.query(provider: provider.name, node: node, service: nil, listening: true)
@@ -30,7 +31,7 @@ enum FloorAnswerer {
                 passive.reject(request)
                 continue
             }
-            let side = try PingPongSide(provider, request.info, domain, events, bytes: bytes)
+            let side = try PingPongSide(provider, request.info, domain, events, bytes: bytes, poll: poll)
             try side.postReceive()
             try side.endpoint.accept()
             guard case .connected? = try events.wait(until: deadline) else { throw ToolError("not connected") }

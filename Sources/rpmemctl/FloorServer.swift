@@ -13,8 +13,11 @@ struct FloorServer: ParsableCommand {
     @Option var provider: ProviderArgument
     /// Of the longest message.
     @Option var bytes: Int
+    /// Microseconds, as the initiator's lanes have.
+    @Option var poll = 50
 
     func validate() throws {
+        guard (0...1_000_000).contains(poll) else { throw ValidationError("--poll: 0 to 1000000 are possible") }
         guard (1...16 << 20).contains(bytes) else { throw ValidationError("--bytes: 1 to 16777216 are possible") }
     }
 
@@ -25,11 +28,11 @@ struct FloorServer: ParsableCommand {
         let peer = words.first.flatMap { NetworkAddress($0) } ?? loopback
         let node = words.count > 2 ? words[2] : "127.0.0.1"
         let crew = Crew()
-        let (provider, bytes) = (provider.provider, bytes)
+        let (provider, bytes, poll) = (provider.provider, bytes, poll)
         try crew.start(name: "floor-answer") {
             do {
                 try FloorAnswerer.serve(
-                    provider, node: node, bytes: bytes,
+                    provider, node: node, bytes: bytes, poll: poll,
                     allows: { $0 == peer || peer.isLoopback && $0?.isLoopback == true }
                 ) { port in
                     try writeAll(Array("port \(port)\n".utf8), to: STDOUT_FILENO)

@@ -4,8 +4,8 @@ import Glibc
 import RpmemProtocol
 import SystemSupport
 
-/// One end of the floor: an endpoint with a buffer to send from and one to receive into. Both ends wait as rpmem's do:
-/// a short poll, then blocking; only blocking on sockets.
+/// One end of the floor: an endpoint with a buffer to send from and one to receive into. Both ends wait as an initiator's
+/// lanes do: they poll for some time, then block; on sockets they only block.
 final class PingPongSide {
     let endpoint: Endpoint
     private let events: EventQueue
@@ -14,13 +14,17 @@ final class PingPongSide {
     private var region: MemoryRegion?
     private let contexts: UnsafeMutablePointer<fi_context>
     private let bytes: Int
-    private let polls: Bool
+    private let pollNanoseconds: UInt64
 
-    /// - Parameter bytes: Of the longest message.
-    init(_ provider: Provider, _ info: FabricInfo, _ domain: FabricDomain, _ events: EventQueue, bytes: Int) throws {
+    /// - Parameters:
+    ///   - bytes: Of the longest message.
+    ///   - poll: Microseconds.
+    init(
+        _ provider: Provider, _ info: FabricInfo, _ domain: FabricDomain, _ events: EventQueue, bytes: Int, poll: Int
+    ) throws {
         self.bytes = bytes
         self.events = events
-        polls = provider != .sockets
+        pollNanoseconds = provider == .sockets ? 0 : UInt64(poll) * 1000
         completions = try CompletionQueue(in: domain, size: 16)
         endpoint = try Endpoint(info, in: domain, events: events, completions: completions)
         buffers = .allocate(byteCount: 2 * bytes, alignment: 4096)
@@ -58,7 +62,7 @@ final class PingPongSide {
     /// Waits for a message and returns its length; nil when the other end has gone.
     func awaitMessage(until deadline: Deadline) throws -> Int? {
         var entry = fi_cq_msg_entry()
-        let pollEnd = monotonicNanoseconds() &+ (polls ? 50_000 : 0)
+        let pollEnd = monotonicNanoseconds() &+ pollNanoseconds
         while true {
             var result = fi_cq_read(completions.pointer, &entry, 1)
             if result == -Int(FI_EAGAIN), monotonicNanoseconds() >= pollEnd {

@@ -10,6 +10,7 @@ import Testing
         #expect(options.maximumLanes == .max)
         #expect(options.workQueueSize == 50)
         #expect(options.operationTimeout == .seconds(30))
+        #expect(options.pollTime == .microseconds(50))
         #expect(options.ssh == "ssh")
         #expect(options.commands.next() == "rpmemd")
         #expect(options.warnings.isEmpty)
@@ -45,6 +46,20 @@ import Testing
         let options = InitiatorOptions(environment: ["RPMEM_MAX_NLANES": text])
         #expect(options.maximumLanes == .max)
         #expect(options.warnings == ["RPMEM_MAX_NLANES=\(text) is ignored: a positive number is needed"])
+    }
+
+    @Test(arguments: [0, 2000, 1_000_000]) func timeToPollIsTaken(_ microseconds: Int) {
+        let options = InitiatorOptions(environment: ["RPMEM_POLL_TIME": "\(microseconds)"])
+        #expect(options.pollTime == .microseconds(microseconds))
+        #expect(options.warnings.isEmpty)
+    }
+
+    @Test(arguments: ["x", "-1", "1000001", "5 us"]) func timeToPollThatIsNoneIsIgnoredWithAWarning(_ text: String) {
+        let options = InitiatorOptions(environment: ["RPMEM_POLL_TIME": text])
+        #expect(options.pollTime == .microseconds(50))
+        #expect(
+            options.warnings == ["RPMEM_POLL_TIME=\(text) is ignored: a number of microseconds up to 1000000 is needed"]
+        )
     }
 
     @Test func flagsThatAreNoneEnableNothing() {
