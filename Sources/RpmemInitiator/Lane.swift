@@ -20,6 +20,8 @@ struct DataPlane {
     let maximumTransfer: Int
     /// Bytes of data in one request at most.
     let inlineCapacity: Int
+    /// Bytes of a request that is sent without a completion of its own at most.
+    let injectSize: Int
     /// WRITEs of a lane that may be under way.
     let window: Int
     let pollNanoseconds: UInt64
@@ -51,7 +53,7 @@ enum LaneStep {
         switch self {
         case .write: "fi_writemsg"
         case .read: "fi_readmsg"
-        case .send: "fi_sendmsg"
+        case .send: "fi_inject or fi_sendmsg"
         case .receive: "fi_recvmsg"
         case .wait: "fi_cq_sread"
         }
@@ -116,7 +118,10 @@ struct Lane {
     var receiveIsPosted = false
     var hasAnswer = false
     var answerLength = 0
+    /// Never true for a request that was injected.
     var sendIsUnderWay = false
+    /// WRITEs that are known to be over when the next answer arrives.
+    var retiredByAnswer = 0
     var readIsUnderWay = false
     /// WRITEs that are not known to be over.
     var writesUnderWay = 0

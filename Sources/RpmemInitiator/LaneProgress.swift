@@ -49,7 +49,15 @@ extension UnsafeMutablePointer where Pointee == Lane {
     }
 
     /// Sends the first `length` bytes of the request's buffer.
+    ///
+    /// A short request is injected: it has no completion, which would only wake this thread up before the answer does.
     func postSend(_ length: Int) throws(LaneFault) {
+        if length <= pointee.plane.pointee.injectSize {
+            try post(.send) { fi_inject($0.pointee.endpoint, $0.pointee.request, length, 0) }
+            pointee.retiredByAnswer = pointee.writesUnreported
+            pointee.writesUnreported = 0
+            return
+        }
         prepareMessage(pointee.request, length, pointee.sending)
         pointee.sending.pointee.retires = pointee.writesUnreported
         try post(.send) { fi_sendmsg($0.pointee.endpoint, $0.pointee.message, UInt64(FI_COMPLETION)) }
@@ -165,6 +173,8 @@ extension UnsafeMutablePointer where Pointee == Lane {
                 pointee.receiveIsPosted = false
                 pointee.hasAnswer = true
                 pointee.answerLength = pointee.entries[index].len
+                pointee.writesUnderWay &-= pointee.retiredByAnswer
+                pointee.retiredByAnswer = 0
             case .send:
                 pointee.sendIsUnderWay = false
                 pointee.writesUnderWay &-= operation.pointee.retires

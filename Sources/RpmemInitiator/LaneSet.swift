@@ -113,7 +113,7 @@ final class LaneSet: @unchecked Sendable {
                 maximumTransfer: max(1, min(info.maximumMessageSize, 64 << 20)),
                 inlineCapacity: max(
                     1, min(inlineCapacity, info.maximumMessageSize - PersistRequestHeader.byteCount)),
-                window: window,
+                injectSize: info.injectSize, window: window,
                 pollNanoseconds: parameters.provider == .sockets ? 0 : options.pollTime.nanoseconds,
                 timeoutNanoseconds: options.operationTimeout.nanoseconds, failed: failure.flag))
         lanes = .allocate(capacity: count)
