@@ -108,7 +108,7 @@ package final class InBandServer {
     private let context: PersistContext
     /// nil where the kernel watches over the peer.
     private let probe: PeerProbe?
-    private let firstEnd = FirstWorkerEnd()
+    private let ends = WorkerEnds()
 
     private var passive: PassiveEndpoint?
     /// The provider's sockets that ``passive`` listens on, where a filter is attached; closed with it.
@@ -189,7 +189,10 @@ package final class InBandServer {
     }
 
     /// The first reason for which a worker stopped by itself.
-    package var workerEnd: WorkerEnd? { firstEnd.value.withLock { $0 } }
+    package var workerEnd: WorkerEnd? { ends.value.withLock { $0.first } }
+
+    /// Whether a worker could not make a range durable, be it the first that stopped or not. Final after ``shutDown()``.
+    package var hasFailedToPersist: Bool { ends.value.withLock { $0.persistFailed } }
 
     /// Whether ``eventDescriptor`` may be polled now; false when there are events to take.
     package func isWorthWaiting() -> Bool { events.isWorthWaiting() }
@@ -326,13 +329,13 @@ package final class InBandServer {
 
     private func startWorkers() throws(FabricError) {
         guard workers.isEmpty else { return }
-        let ends = firstEnd
+        let ends = ends
         let wakeUp = workerStopped.descriptor.number
         for (number, queue) in completionQueues.enumerated() {
             do throws(SystemCallError) {
                 workers.append(
                     try PersistWorker(number: number, queue: queue.pointer, context: context) { end in
-                        ends.value.withLock { if $0 == nil { $0 = end } }
+                        ends.value.withLock { $0.note(end) }
                         // The descriptor lives until the workers are joined.
                         WakeUp.signal(wakeUp)
                     })
@@ -425,7 +428,17 @@ package final class InBandServer {
     }
 
     /// Where workers leave word; shared with their threads.
-    private final class FirstWorkerEnd: Sendable {
-        let value = Mutex<WorkerEnd?>(nil)
+    private final class WorkerEnds: Sendable {
+        let value = Mutex(Word())
+
+        struct Word {
+            var first: WorkerEnd?
+            var persistFailed = false
+
+            mutating func note(_ end: WorkerEnd) {
+                if first == nil { first = end }
+                if case .persistFailed = end { persistFailed = true }
+            }
+        }
     }
 }

@@ -14,9 +14,9 @@ struct SignOfLife: ~Copyable {
 /// Notices that the initiator's machine is gone where no kernel does it: an RDMA device hears of the other one's end only
 /// while it has something to send to it.
 ///
-/// So while there are lanes a WRITE of no bytes is sent on one of them, two in the time that the peer may be silent. Its device
-/// acknowledges that, however busy or stopped the initiator is, looks at no key, and touches no memory (InfiniBand
-/// Architecture Specification, C9-88; RFC 5040 for iWARP): stock initiators need not know.
+/// So while there are lanes, a WRITE of no bytes is sent on one of them, twice in the time that the peer may be silent.
+/// Its device acknowledges that, however busy or stopped the initiator is, looks at no key, and touches no memory
+/// (InfiniBand Architecture Specification, C9-88; RFC 5040 for iWARP): stock initiators need not know.
 ///
 /// Belongs to the session's thread.
 final class PeerProbe {

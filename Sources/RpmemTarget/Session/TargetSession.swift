@@ -387,7 +387,7 @@ package final class TargetSession {
         state = .ended
         open.lanes.shutDown()
         // Only now nothing more can fail.
-        if case .persistFailed? = open.lanes.workerEnd {
+        if open.lanes.hasFailedToPersist {
             log.error("a range of the pool could not be made durable: the pool stays marked as not cleanly closed")
             closePool(open.pool, .keepDirty)
             return false
