@@ -16,7 +16,7 @@ BUILD_PACKAGES := libfabric-dev libibverbs-dev libpmem-dev libpmem2-dev libndctl
 RUN_PACKAGES := openssh-server openssh-client xxd gcc make
 TEST_PACKAGES := man-db groff iproute2 binutils gcc g++ make pkg-config libpmemobj-dev pmdk-tools
 VM_PROGRAMS := vm-initiator driven-initiator power-loss-initiator rpmem-hello rpmem-fibonacci
-VM_PACKAGES := qemu-system-x86 mmdebstrap busybox-static cpio kmod e2fsprogs util-linux gzip
+VM_PACKAGES := qemu-system-x86 mmdebstrap busybox-static cpio kmod e2fsprogs util-linux xz-utils
 
 all: release
 

@@ -17,12 +17,12 @@ final class CompanionMachine {
         console: String
     ) throws {
         self.console = console
-        var kernel = "console=ttyS0 quiet loglevel=5 panic=-1 vm.init=/vm/\(companion.program) vm.seed=\(seed)"
+        var kernel = "\(Images.kernelArguments) vm.init=/vm/\(companion.program) vm.seed=\(seed)"
         for argument in boot.kernelArguments { kernel += " " + argument }
         process = try ChildProcess(
             [
                 "/usr/bin/setpriv", "--pdeathsig", "KILL", "/usr/bin/qemu-system-x86_64",
-                "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max,vendor=GenuineIntel", "-smp", "1",
+                "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max,vendor=GenuineIntel", "-smp", "2",
                 "-m", "\(companion.memory)M", "-no-reboot", "-display", "none", "-nic", "none",
                 // Not a pipe: nobody reads it meanwhile.
                 "-serial", "file:\(console)",

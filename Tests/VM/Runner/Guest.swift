@@ -60,8 +60,7 @@ final class Guest {
         if !boot.nvdimms.isEmpty { machine += ",nvdimm=on" }
         if let domain = boot.persistenceDomain { machine += ",nvdimm-persistence=\(domain.rawValue)" }
         let names = cases.map { "\($0.name):\($0.limit)" }.joined(separator: ",")
-        // Warnings and all that is worse, but not the start's chatter, which is slow on a serial line.
-        var kernel = "console=ttyS0 quiet loglevel=5 panic=-1 vm.cases=\(names) vm.stage=\(stage) vm.seed=\(seed)"
+        var kernel = "\(Images.kernelArguments) vm.cases=\(names) vm.stage=\(stage) vm.seed=\(seed)"
         // A virtual processor that got no time looks stuck to them.
         kernel += " nowatchdog rcupdate.rcu_cpu_stall_suppress=1"
         kernel +=

@@ -9,6 +9,13 @@ struct Images {
     let root: String
     let project: String
 
+    /// What all guests have on their kernel's command line: of its messages, warnings and all that is worse, but not the
+    /// start's chatter, which is slow on a serial line; and nothing that costs emulated processors much and proves
+    /// nothing here. Mitigations make each system call several times as slow, a fifth level of page tables each look at
+    /// them, and ciphers are tested at each boot.
+    static let kernelArguments =
+        "console=ttyS0 quiet loglevel=5 panic=-1 mitigations=off nokaslr no5lvl cryptomgr.notests"
+
     /// Why there can be none here; nil when it is worth trying.
     static var unavailableReason: String? {
         for program in ["/usr/bin/qemu-system-x86_64", "/usr/bin/mmdebstrap", "/usr/bin/setpriv", "/usr/sbin/mke2fs"]
@@ -26,7 +33,7 @@ struct Images {
     init(sources: String, tree: String, programs: [String], workplace: Workplace) throws {
         print("vm: preparing what the guests boot from")
         let directory = try Self.output(of: ["\(sources)/image"])
-        kernel = "\(directory)/vmlinuz"
+        kernel = "\(directory)/vmlinux"
         initrd = "\(directory)/initrd"
         root = "\(directory)/root.ext4"
         project = "\(workplace.path)/project.ext4"
