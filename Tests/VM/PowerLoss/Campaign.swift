@@ -35,14 +35,21 @@ final class Campaign {
         let faults: [String]
     }
 
+    /// Why a pool is not there to be written to.
+    private struct Failure: Error {
+        /// What was done with it.
+        let stage: String
+        let error: InitiatorError
+    }
+
     /// Opens pools, compares them with what was acknowledged, and writes until no lane is left.
     func writeUntilCutOff(_ round: Int) throws {
         let patience: Duration? = round == 0 ? nil : Self.shortPatience
         let isCutOffEarly = round % Self.openingEvery == Self.openingEvery - 1
+        let plans = SessionPlan.sessions(round: round)
         try target.awaitStart()
-        if isCutOffEarly { try tell("opening", round) }
-        let sessions = try open(
-            SessionPlan.sessions(round: round), round, patience, toleratingFailures: isCutOffEarly)
+        if isCutOffEarly { try tell("opening \(plans.count)") }
+        let sessions = try open(plans, round, patience, isCutOff: isCutOffEarly)
         let writers = Threads<[LaneOutcome]>()
         for session in sessions {
             let seed = seed &+ UInt64(round) << 16 &+ UInt64(session.plan.medium.rawValue) << 8
@@ -50,7 +57,7 @@ final class Campaign {
                 try session.user.write(session.pool, session.plan, seed: seed, limit: .max)
             }
         }
-        if !isCutOffEarly { try tell("writing", round) }
+        if !isCutOffEarly { try tell("writing") }
         let outcomes = try writers.join()
         try note(round, sessions, outcomes, patience ?? InitiatorOptions().operationTimeout)
         try close(sessions)
@@ -60,7 +67,7 @@ final class Campaign {
     func finish(round: Int) throws {
         try target.awaitStart()
         for isLast in [false, true] {
-            let sessions = try open(SessionPlan.all(round: round), round, nil, toleratingFailures: false)
+            let sessions = try open(SessionPlan.all(round: round), round, nil, isCutOff: false)
             for session in sessions {
                 if isLast {
                     try session.user.copy(session.pool, to: "/tmp/\(session.plan.medium)")
@@ -76,25 +83,31 @@ final class Campaign {
             if records[medium.rawValue] == 0 { throw TestSupportError("\(medium): nothing was ever written") }
             report.append("\(medium): \(records[medium.rawValue]) records; the target itself reads the same bytes")
         }
-        try tell("done", round)
+        try tell("done")
     }
 
     // MARK: Steps
 
     private func open(
-        _ plans: [SessionPlan], _ round: Int, _ patience: Duration?, toleratingFailures: Bool
+        _ plans: [SessionPlan], _ round: Int, _ patience: Duration?, isCutOff: Bool
     ) throws -> [Session] {
         let start = monotonicNanoseconds()
-        let openers = Threads<Result<Session, InitiatorError>>()
+        let openers = Threads<Result<Session, Failure>>()
         for plan in plans {
             let user = users[plan.medium.rawValue]
             try openers.start("open-\(plan.medium.rawValue)") {
+                let pool: InitiatorPool
+                do throws(InitiatorError) { pool = try user.open(plan, patience: patience, isCutOff: isCutOff) } catch {
+                    return .failure(Failure(stage: "opened", error: error))
+                }
                 do throws(InitiatorError) {
-                    let pool = try user.open(plan, patience: patience)
                     let found = try user.verify(pool)
                     return .success(
                         Session(user: user, plan: plan, pool: pool, counts: found.counts, faults: found.faults))
-                } catch { return .failure(error) }
+                } catch {
+                    try? pool.close()
+                    return .failure(Failure(stage: "read back", error: error))
+                }
             }
         }
         let results = try openers.join()
@@ -105,13 +118,14 @@ final class Campaign {
             case .success(let session):
                 sessions.append(session)
                 counts += session.counts
-            case .failure(let error):
-                if !toleratingFailures { throw TestSupportError("\(plan.description): \(error)") }
-                report.append("  cut off while opened: \(plan.description): \(error)")
+            case .failure(let failure):
+                if !isCutOff { throw TestSupportError("\(plan.description): \(failure.error)") }
+                report.append("  cut off while \(failure.stage): \(plan.description): \(failure.error)")
             }
         }
         report.append(
-            "round \(round): \(sessions.count) pools opened in \(seconds(monotonicNanoseconds() - start)) s; "
+            "round \(round): \(sessions.count) pools opened in \(seconds(monotonicNanoseconds() - start)) s"
+                + "\(stages(sessions)); "
                 + "\(counts.kept) records kept, \(counts.newer) newer, \(counts.torn) torn, \(counts.free) free")
         if let fault = sessions.flatMap(\.faults).first { throw TestSupportError("round \(round): \(fault)") }
         for session in sessions where session.pool.persistMethod != session.plan.method {
@@ -160,7 +174,16 @@ final class Campaign {
         }
     }
 
-    private func tell(_ word: String, _ round: Int) throws {
+    /// Where the time went: the longest of each stage.
+    private func stages(_ sessions: [Session]) -> String {
+        let times = sessions.map(\.pool.openingTimes)
+        func longest(_ stage: KeyPath<OpeningTimes, Duration>) -> String {
+            seconds(UInt64((times.map { $0[keyPath: stage] }.max() ?? .zero) / .nanoseconds(1)))
+        }
+        return " (ssh \(longest(\.initialStatus)), answer \(longest(\.answer)), lanes \(longest(\.lanes)))"
+    }
+
+    private func tell(_ word: String) throws {
         try target.tell(([word] + report).joined(separator: "\n"))
         report = []
     }

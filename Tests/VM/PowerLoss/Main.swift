@@ -14,17 +14,19 @@ import TestSupport
             print("usage: power-loss-initiator ADDRESS LOSSES SEED")
             exit(2)
         }
-        let target = Target(address: arguments[1])
         do {
-            let campaign = try Campaign(target: target, seed: seed)
-            for round in 0..<losses { try campaign.writeUntilCutOff(round) }
-            try campaign.finish(round: losses)
-        } catch {
-            // The target may be off: then whoever waits for it gives up by itself.
+            let target = try Target(address: arguments[1])
             do {
-                try target.awaitStart()
+                let campaign = try Campaign(target: target, seed: seed)
+                for round in 0..<losses { try campaign.writeUntilCutOff(round) }
+                try campaign.finish(round: losses)
+            } catch {
+                // The target may be off: then whoever waits for it gives up by itself.
                 try target.tell("failed\n\(error)")
-            } catch let second { print("\(error); \(second)") }
+                exit(1)
+            }
+        } catch {
+            print(error)
             exit(1)
         }
     }

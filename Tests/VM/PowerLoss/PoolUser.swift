@@ -23,8 +23,12 @@ final class PoolUser: @unchecked Sendable {
 
     /// Opens the pool, or creates it the first time.
     ///
-    /// - Parameter patience: For each answer of the target; nil leaves it at what users get.
-    func open(_ plan: SessionPlan, patience: Duration?) throws(InitiatorError) -> InitiatorPool {
+    /// - Parameters:
+    ///   - patience: For each answer of the target; nil leaves it at what users get.
+    ///   - isCutOff: Whether the target's plug is pulled meanwhile: then more patience only takes time.
+    func open(
+        _ plan: SessionPlan, patience: Duration?, isCutOff: Bool
+    ) throws(InitiatorError) -> InitiatorPool {
         var options = InitiatorOptions()
         options.providers = [plan.provider]
         options.commands = CommandRotation("rpmemd --persist-apm=\(plan.asksForAPM ? "yes" : "no")")
@@ -33,8 +37,8 @@ final class PoolUser: @unchecked Sendable {
             options.operationTimeout = patience
             // ssh is slow in a guest that has just started.
             options.connectTimeout = .seconds(20)
-            options.openTimeout = .seconds(20)
-            options.laneTimeout = .seconds(20)
+            options.openTimeout = .seconds(isCutOff ? 8 : 20)
+            options.laneTimeout = .seconds(isCutOff ? 8 : 20)
         }
         if isCreated {
             return try InitiatorPool.open(

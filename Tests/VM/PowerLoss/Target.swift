@@ -3,68 +3,74 @@ import RpmemInitiator
 import SystemSupport
 import TestSupport
 
-/// The machine whose plug is pulled, as its initiator reaches it beside the pools.
-struct Target: Sendable {
+/// The machine whose plug is pulled, as its initiator deals with it beside the pools.
+///
+/// Each time that it is up, it connects to this one, and waits there for a report: nobody asks, which emulated CPUs would
+/// take seconds for.
+final class Target {
     /// Numeric.
     let address: String
     var target: TargetAddress { get throws { try TargetAddress("root@\(address)") } }
 
-    /// Waits until sshd greets, for three minutes at most.
-    func awaitStart() throws {
-        let deadline = Deadline.after(milliseconds: 180_000)
-        while !greets() {
-            if deadline.hasPassed { throw TestSupportError("\(address): no sshd for three minutes") }
-            usleep(100_000)
-        }
-    }
+    private let listener: Descriptor
+    private var connection: Descriptor?
 
-    private func greets() -> Bool {
-        guard let place = NetworkAddress(address) else { return false }
-        let number = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
-        if number < 0 { return false }
-        let connection = Descriptor(owning: number)
-        var destination = sockaddr_in()
-        destination.sin_family = sa_family_t(AF_INET)
-        destination.sin_port = UInt16(22).bigEndian
-        guard inet_pton(AF_INET, "\(place)", &destination.sin_addr) == 1 else { return false }
-        _ = withUnsafePointer(to: &destination) { pointer in
+    /// Where `Tests/VM/cases/power-loss.sh` connects to.
+    private static let port: UInt16 = 7000
+
+    init(address: String) throws {
+        self.address = address
+        let number = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        if number < 0 { throw SystemCallError.last("socket") }
+        listener = Descriptor(owning: number)
+        var place = sockaddr_in()
+        place.sin_family = sa_family_t(AF_INET)
+        place.sin_port = Self.port.bigEndian
+        let result = withUnsafePointer(to: &place) { pointer in
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                connect(connection.number, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+                bind(number, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
             }
         }
-        var set = [pollfd(fd: connection.number, events: Int16(POLLIN), revents: 0)]
-        // A machine that is off does not answer at all: its initiator's kernel would go on asking for minutes.
-        guard (try? waitForEvents(&set, until: .after(milliseconds: 1000))) == 1 else { return false }
-        var greeting = [UInt8](repeating: 0, count: 4)
-        return read(connection.number, &greeting, 4) == 4 && greeting == Array("SSH-".utf8)
+        if result != 0 || listen(number, 4) != 0 { throw SystemCallError.last("bind or listen") }
     }
 
-    /// Leaves a report for the machine's own `Tests/VM/cases/power-loss.sh`, whose first word says what is to happen.
+    /// Waits until its sshd is there, for three minutes at most.
+    func awaitStart() throws {
+        var set = [pollfd(fd: listener.number, events: Int16(POLLIN), revents: 0)]
+        guard try waitForEvents(&set, until: .after(milliseconds: 180_000)) == 1 else {
+            throw TestSupportError("\(address): not up for three minutes")
+        }
+        let number = accept(listener.number, nil, nil)
+        if number < 0 { throw SystemCallError.last("accept") }
+        connection = Descriptor(owning: number)
+    }
+
+    /// Gives the machine a report, whose first word says what is to happen: one, each time that it is up.
     func tell(_ report: String) throws {
         print(report)
         fflush(nil)
-        let place = "/run/power-loss/report"
-        try run(ssh + ["cat >\(place).new && mv \(place).new \(place)"], input: report + "\n")
+        if connection == nil { try awaitStart() }
+        guard let connection = connection.take() else { return }
+        try writeAll(Array("\(report)\n".utf8), to: connection.number)
+        shutdown(connection.number, Int32(SHUT_WR))
+        // It hangs up when it has all of it, unless its plug is pulled before: this machine may go off then.
+        var set = [pollfd(fd: connection.number, events: Int16(POLLIN), revents: 0)]
+        _ = try waitForEvents(&set, until: .after(milliseconds: 3000))
     }
 
     /// Compares a file here with what the machine says that a pool holds, without rpmemd's help.
     func compare(_ medium: Medium, with path: String) throws {
         let length = Slot.poolSize - InitiatorPool.headerSize
-        let command = (ssh + ["/vm/power-loss-contents \(medium.poolSet) \(length)"]).joined(separator: " ")
-        try run(["/bin/bash", "-o", "pipefail", "-c", "\(command) | cmp - \(path)"], input: "")
-    }
-
-    private var ssh: [String] { ["/usr/bin/ssh", "-T", "-oBatchMode=yes", "root@\(address)"] }
-
-    private func run(_ arguments: [String], input: String) throws {
-        let process = try ChildProcess(arguments, environment: ["PATH": "/usr/bin:/bin", "HOME": "/root"])
-        try process.send(Array(input.utf8))
+        let ssh = "/usr/bin/ssh -T -oBatchMode=yes root@\(address) /vm/power-loss-contents \(medium.poolSet) \(length)"
+        let process = try ChildProcess(
+            ["/bin/bash", "-o", "pipefail", "-c", "\(ssh) | cmp - \(path)"],
+            environment: ["PATH": "/usr/bin:/bin", "HOME": "/root"])
         process.closeInput()
         let ending = try process.wait(within: 60_000)
         if ending != .exited(0) {
             let output = String(decoding: try process.receive(4096, within: 100), as: UTF8.self)
             let how = ending.map { "\($0)" } ?? "not over after a minute"
-            throw TestSupportError("\(arguments.last ?? ""): \(how): \(output)\(process.errorText)")
+            throw TestSupportError("comparing \(medium): \(how): \(output)\(process.errorText)")
         }
     }
 }
