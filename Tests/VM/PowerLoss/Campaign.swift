@@ -68,23 +68,36 @@ final class Campaign {
         try target.awaitStart()
         for isLast in [false, true] {
             let sessions = try open(SessionPlan.all(round: round), round, nil, isCutOff: false)
+            let seed = seed
+            let start = monotonicNanoseconds()
+            let threads = Threads<Void>()
             for session in sessions {
-                if isLast {
-                    try session.user.copy(session.pool, to: "/tmp/\(session.plan.medium)")
-                } else {
-                    let outcomes = try session.user.write(session.pool, session.plan, seed: seed, limit: 20)
-                    if let failure = outcomes.compactMap(\.failure).first { throw failure }
+                try threads.start("last-\(session.plan.medium.rawValue)") {
+                    if isLast {
+                        try session.user.copy(session.pool, to: Self.copy(of: session.plan.medium))
+                    } else {
+                        let outcomes = try session.user.write(session.pool, session.plan, seed: seed, limit: 20)
+                        if let failure = outcomes.compactMap(\.failure).first { throw failure }
+                    }
+                    try session.pool.close()
                 }
-                try session.pool.close()
             }
+            _ = try threads.join()
+            report.append(
+                "  \(isLast ? "copied" : "written to") and closed in \(seconds(monotonicNanoseconds() - start)) s")
         }
+        let start = monotonicNanoseconds()
+        try target.compare(Medium.allCases.map { ($0, Self.copy(of: $0)) })
+        report.append("  compared in \(seconds(monotonicNanoseconds() - start)) s")
         for medium in Medium.allCases {
-            try target.compare(medium, with: "/tmp/\(medium)")
             if records[medium.rawValue] == 0 { throw TestSupportError("\(medium): nothing was ever written") }
             report.append("\(medium): \(records[medium.rawValue]) records; the target itself reads the same bytes")
         }
         try tell("done")
     }
+
+    /// Where a pool is copied to.
+    private static func copy(of medium: Medium) -> String { "/tmp/\(medium)" }
 
     // MARK: Steps
 

@@ -69,7 +69,7 @@ case $word in
             [[ $line != *"session started"* ]] || begins=$((begins - 1))
         done
         ;;
-    writing) moment=$((RANDOM % 5000)) ;;
+    writing) moment=$((RANDOM % 6000)) ;;
     done)
         equal "the number of power losses" "$STAGE" "$losses"
         exit
