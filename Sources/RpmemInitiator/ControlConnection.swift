@@ -134,9 +134,10 @@ final class ControlConnection: Sendable {
         }
     }
 
-    /// As ``findLoss()``, but waits for it a moment: when a target ends, its lanes may show that first.
+    /// As ``findLoss()``, but waits for it a moment: when a target ends, its lanes may show that first, on a busy machine
+    /// long before. Well within the second in which a lost target has to show.
     func findLossSoon() -> String? {
-        let deadline = Deadline.after(milliseconds: 200)
+        let deadline = Deadline.after(milliseconds: 500)
         while true {
             if let loss = findLoss() { return loss }
             if deadline.hasPassed { return nil }
