@@ -53,6 +53,12 @@ package enum FakeDeviceDAX {
             ("align", "2097152\n"), ("size", "\(size)\n"), ("supported_alignments", "4096 2097152\n"),
         ] { file("\(dax)/\(name)", text) }
         if isPlaceKnown { file("\(dax)/resource", "0x100000000\n") }
+        // What libpmem2 finds a device's region by.
+        for (name, text) in [
+            ("nstype", "4\n"), ("size", "\(size)\n"), ("resource", "0x100000000\n"), ("force_raw", "0\n"),
+            ("numa_node", "0\n"), ("modalias", "nd:t4\n"), ("mode", "dax\n"), ("holder", "dax0.1\n"),
+            ("holder_class", "dax\n"), ("sector_size", "\n"),
+        ] { file("\(region)/namespace0.0/\(name)", text) }
         for (name, text) in [
             ("size", "\(size)\n"), ("mappings", "0\n"), ("read_only", "0\n"), ("modalias", "nd:t2\n"),
             ("numa_node", "0\n"), ("nstype", "5\n"), ("set_cookie", "0x1\n"),
