@@ -14,6 +14,9 @@ final class Campaign {
 
     /// How long a call may take beyond its time-out: guests share CPUs with all else on the machine.
     private static let slack: Duration = .seconds(3)
+    /// How long a lane's first call may take with the sockets provider: libfabric opens a connection for it, and waits for
+    /// that as long as it likes (librpmem(7)).
+    private static let socketsFirstCall: Duration = .seconds(15)
     /// The time-out for each answer in all rounds but the first, which keeps what users get.
     private static let shortPatience: Duration = .seconds(3)
     /// So many rounds apart, the plug is pulled while pools are being opened.
@@ -151,8 +154,9 @@ final class Campaign {
     private func note(
         _ round: Int, _ sessions: [Session], _ outcomes: [[LaneOutcome]], _ patience: Duration
     ) throws {
-        let limit = UInt64((patience + Self.slack) / .nanoseconds(1))
         for (session, lanes) in zip(sessions, outcomes) {
+            let wait = session.plan.provider == .sockets ? max(patience, Self.socketsFirstCall) : patience
+            let limit = UInt64((wait + Self.slack) / .nanoseconds(1))
             let count = lanes.map(\.records).reduce(0, +)
             records[session.plan.medium.rawValue] += count
             let longest = lanes.map(\.longestCall).max() ?? 0
