@@ -237,10 +237,10 @@ package final class InBandServer {
     ///
     /// - Returns: A lane whose peer has been silent for as long as the offer allows; nil when there is none.
     package func silentLane() -> Int? {
-        probe?.check(connected, now: monotonicNanoseconds()) { lane in
-            guard let signOfLife = context.signOfLife else { return false }
-            return endpoints[lane].writeNothing(
-                from: block.lanes[lane].answer, descriptor: block.descriptor, context: signOfLife) == 0
+        guard let probe else { return nil }
+        return probe.check(connected, now: monotonicNanoseconds()) { lane in
+            endpoints[lane].writeNothing(
+                from: block.lanes[lane].answer, descriptor: block.descriptor, context: probe.signOfLife) == 0
         }
     }
 
