@@ -1,5 +1,5 @@
 # `make demo` and `make test` do everything on a fresh Debian 12 with the Swift toolchain, apt packages included.
-.PHONY: all deps test-deps demo demo-programs library test test-vm unit sanitize release hot-path lint format examples install install-library clean
+.PHONY: all deps test-deps demo demo-programs library test test-vm test-storage unit sanitize release hot-path lint format examples install install-library clean
 
 SWIFT ?= swift
 SANITIZER ?= thread address
@@ -14,7 +14,7 @@ RELEASE_FLAGS := -c release --static-swift-stdlib
 
 BUILD_PACKAGES := libfabric-dev libibverbs-dev libpmem-dev libpmem2-dev libndctl-dev libdaxctl-dev libsystemd-dev
 RUN_PACKAGES := openssh-server openssh-client xxd gcc make
-TEST_PACKAGES := man-db groff iproute2 binutils gcc g++ make pkg-config libpmemobj-dev pmdk-tools
+TEST_PACKAGES := man-db e2fsprogs xfsprogs mount util-linux groff iproute2 binutils gcc g++ make pkg-config libpmemobj-dev pmdk-tools
 VM_PROGRAMS := vm-initiator driven-initiator power-loss-initiator rpmem-hello rpmem-fibonacci
 VM_PACKAGES := qemu-system-x86 mmdebstrap busybox-static cpio kmod e2fsprogs util-linux xz-utils
 
@@ -67,6 +67,11 @@ test-vm: release
 	$(SWIFT) build $(RELEASE_FLAGS) --product power-loss-initiator
 	$(SWIFT) build --product vm-tests
 	.build/debug/vm-tests --filter '$(CASE)' $(if $(SEED),--seed $(SEED)) --tree $(VM)/tree --workplace $(VM) $(addprefix $(BUILD)/,$(VM_PROGRAMS))
+
+# The cases of storage that fails, each ROUNDS times.
+ROUNDS ?= 100
+test-storage: test-deps
+	STORAGE_ROUNDS=$(ROUNDS) $(SWIFT) test --disable-xctest --no-parallel --filter 'StorageFailureTests|SyncAliasTests'
 
 unit: deps
 	$(SWIFT) test --disable-xctest --skip EndToEndTests --skip CConsumerTests

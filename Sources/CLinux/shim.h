@@ -61,6 +61,12 @@ static inline ssize_t rpmem_pwrite_durably(int fd, const void *bytes, size_t cou
     return syscall(SYS_pwritev2, fd, &vector, 1L, (long)offset, 0L, RWF_DSYNC);
 }
 
+/// Reports a failed write-back of the file that this open file has not been told of: 0, or -1 with errno. There is no
+/// page at this offset, so that sync_file_range(2) has nothing to write or to wait for.
+static inline int rpmem_report_write_back(int fd) {
+    return sync_file_range(fd, (off64_t)1 << 60, 1, SYNC_FILE_RANGE_WAIT_BEFORE);
+}
+
 /// Whence values of lseek(2) for sparse files.
 static const int rpmem_seek_data = SEEK_DATA;
 static const int rpmem_seek_hole = SEEK_HOLE;

@@ -8,7 +8,7 @@ import SystemSupport
 
 /// A piece of a file or device to map.
 package struct Segment: Sendable {
-    /// Open for reading and writing; borrowed while the mapping is made.
+    /// Open for reading and writing. Borrowed: it must stay open while the mapping, or a ``SyncAlias`` of it, is made.
     package var descriptor: Int32
     /// Bytes from the file's start; a multiple of the page size.
     package var offset: Int64
@@ -47,6 +47,8 @@ package final class Mapping: Sendable {
     private let partCount: Int
     // Own the regions in `parts`.
     private let devices: [DeviceDAX]
+    /// As mapped, in order.
+    let segments: [Segment]
     private let isMapped = Mutex(true)
 
     /// The first Device DAX whose region this process may not flush, so that deep persists of it fail.
@@ -97,6 +99,7 @@ package final class Mapping: Sendable {
         self.parts = parts
         self.partCount = segments.count
         self.devices = segments.compactMap(\.device)
+        self.segments = segments
         self.persister = Persister(
             kind: evidence.kind, isByWord: evidence.isByWord, parts: parts, partCount: segments.count)
     }
@@ -180,7 +183,7 @@ extension MappedPart {
 }
 
 /// A range of addresses set aside; unmapped with all that was mapped over it unless released.
-private final class Reservation {
+final class Reservation {
     let base: UnsafeMutableRawPointer
     private let size: Int
     private var isHeld = true

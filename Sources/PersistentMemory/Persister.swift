@@ -36,19 +36,32 @@ package struct Persister: Sendable {
     // Memory that the mapping owns and never changes, so that threads may share it.
     private nonisolated(unsafe) let parts: UnsafePointer<MappedPart>
     private let partCount: Int
+    /// Bytes from an address of the mapping to the address that msync(2) gets for it: 0, or the way to a ``SyncAlias``.
+    @usableFromInline let aliasOffset: Int
 
-    init(kind: PersistKind, isByWord: Bool = false, parts: UnsafePointer<MappedPart>, partCount: Int) {
+    init(
+        kind: PersistKind, isByWord: Bool = false, parts: UnsafePointer<MappedPart>, partCount: Int,
+        aliasOffset: Int = 0
+    ) {
         self.kind = kind
         self.isByWord = isByWord
         self.parts = parts
         self.partCount = partCount
+        self.aliasOffset = aliasOffset
     }
-
-    /// The same ranges under another policy; for tests on machines without persistent memory.
-    func copy(kind: PersistKind) -> Persister { Persister(kind: kind, parts: parts, partCount: partCount) }
 
     /// The word for the log's `persist flush:` line: `pmem_persist` or `pmem_msync`.
     package var policyName: String { kind.policyName }
+
+    /// The same ranges under another policy; for tests on machines without persistent memory.
+    func copy(kind: PersistKind) -> Persister {
+        Persister(kind: kind, parts: parts, partCount: partCount, aliasOffset: aliasOffset)
+    }
+
+    /// The same ranges, synchronised through a ``SyncAlias`` that lies `offset` bytes behind the mapping.
+    func copy(aliasOffset offset: Int) -> Persister {
+        Persister(kind: kind, isByWord: isByWord, parts: parts, partCount: partCount, aliasOffset: offset)
+    }
 
     /// Whether ``flush(_:_:)`` and ``drain()`` make a range durable; otherwise ``synchronize(_:_:)`` does.
     @inlinable
@@ -86,11 +99,14 @@ package struct Persister: Sendable {
 
     /// msync(MS_SYNC) of the pages that the range touches.
     ///
+    /// Only the persister of a ``SyncAlias`` sees every write-back error; threads that share any other persister take the
+    /// errors from each other.
+    ///
     /// - Returns: 0, or an errno.
     @inlinable
     package func synchronize(_ address: UnsafeRawPointer, _ length: Int) -> Int32 {
         if length == 0 { return 0 }
-        return pmem_msync(address, length) == 0 ? 0 : errno
+        return pmem_msync(address + aliasOffset, length) == 0 ? 0 : errno
     }
 
     /// Makes one range durable, whatever the policy.
@@ -134,7 +150,7 @@ package struct Persister: Sendable {
             let from = Swift.max(start, part.start)
             let to = Swift.min(end, part.start &+ part.length)
             if from >= to { continue }
-            let result = part.deepDrain(from: from, length: to &- from)
+            let result = part.deepDrain(from: from, length: to &- from, aliasOffset: aliasOffset)
             if result != 0 { return result }
         }
         return 0
@@ -143,11 +159,12 @@ package struct Persister: Sendable {
 
 extension MappedPart {
     /// Pushes what was drained in this part on to its medium.
-    fileprivate func deepDrain(from address: UInt, length: UInt) -> Int32 {
+    fileprivate func deepDrain(from address: UInt, length: UInt, aliasOffset: Int) -> Int32 {
         switch kind {
         case .file:
             // One page is enough: the file system flushes the whole device's write queue.
-            return pmem_msync(UnsafeRawPointer(bitPattern: address), Int(Swift.min(length, 4096))) == 0 ? 0 : errno
+            let start = UnsafeRawPointer(bitPattern: address).unsafelyUnwrapped + aliasOffset
+            return pmem_msync(start, Int(Swift.min(length, 4096))) == 0 ? 0 : errno
         case .device:
             guard let region else { return EOPNOTSUPP }
             return -ndctl_region_deep_flush(region)

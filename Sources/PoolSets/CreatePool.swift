@@ -27,6 +27,7 @@ extension PoolStore {
         try checkOptions(of: set, attributes)
 
         let existing = try openParts(of: set) { index throws(PoolError) in try onStep?(.openPart(index)) }
+        let partsWithEarlierErrors = try settleWriteBack(existing.compactMap { $0 })
         try checkEmpty(existing, of: set)
         if attributes.compatFeatures & Feature.checkBadBlocks != 0 { try checkBadBlocks(existing.compactMap { $0 }) }
 
@@ -47,7 +48,7 @@ extension PoolStore {
             let attributes = try publish(made, attributes, geometry)
             return Pool(
                 set: set, store: self, mapping: mapping, geometry: geometry, made: made, attributes: attributes,
-                isCreated: true)
+                isCreated: true, partsWithEarlierErrors: partsWithEarlierErrors)
         } catch {
             _ = made.takeBack()
             throw error

@@ -23,6 +23,7 @@ extension PoolStore {
         // Sizes are not compared yet: what is wrong with the headers is the better thing to hear first.
         let onDevices = parts[0].device != nil
         let geometry = try geometry(of: set, sizes: parts.map(\.size), requestedSize: 0, onDevices: onDevices)
+        let partsWithEarlierErrors = try settleWriteBack(parts)
         var headers: [PoolHeader] = []
         for part in parts.prefix(geometry.headers) { headers.append(try part.readHeader()) }
         try HeaderCheck(set: set, paths: parts.map(\.path)).check(headers)
@@ -40,7 +41,15 @@ extension PoolStore {
         made.parts = parts
         return Pool(
             set: set, store: self, mapping: mapping, geometry: geometry, made: made,
-            attributes: headers.first?.attributes ?? .none, isCreated: false)
+            attributes: headers.first?.attributes ?? .none, isCreated: false,
+            partsWithEarlierErrors: partsWithEarlierErrors)
+    }
+
+    /// - Returns: Paths of the parts with a failed write-back from before; see ``PartFile/settleWriteBack()``.
+    func settleWriteBack(_ parts: [PartFile]) throws(PoolError) -> [String] {
+        var paths: [String] = []
+        for part in parts where try part.settleWriteBack() { paths.append(part.path) }
+        return paths
     }
 
     private func markOpen(_ parts: [PartFile], _ header: PoolHeader) throws(PoolError) {

@@ -50,11 +50,13 @@ package final class Pool: Sendable {
         /// nil when the pool is ended.
         var made: MadeParts?
         var attributes: PoolAttributes
+        /// Set once a part could not be read or written. Nobody knows then what the medium has.
+        var failure: PoolError?
     }
 
     init(
         set: ResolvedSet, store: PoolStore, mapping: Mapping, geometry: PoolGeometry, made: MadeParts,
-        attributes: PoolAttributes, isCreated: Bool
+        attributes: PoolAttributes, isCreated: Bool, partsWithEarlierErrors: [String]
     ) {
         path = set.path
         base = mapping.base
@@ -70,6 +72,7 @@ package final class Pool: Sendable {
         self.set = set
         headers = geometry.headers
         self.isCreated = isCreated
+        self.partsWithEarlierErrors = partsWithEarlierErrors
         state = Mutex(State(made: made, attributes: attributes))
     }
 
@@ -82,11 +85,26 @@ package final class Pool: Sendable {
         }
     }
 
+    /// Makes the persisters of up to `count` threads; see ``SyncAlias``. To be called before a lane can write.
+    ///
+    /// - Returns: At least one.
+    package func makeSyncAliases(_ count: Int) throws(PoolError) -> [SyncAlias] {
+        do throws(PersistentMemoryError) { return try mapping.makeSyncAliases(count) } catch {
+            throw .persistentMemory(error)
+        }
+    }
+
     /// Whether flushes make stores durable; otherwise msync does.
     package var isPersistentMemory: Bool { persister.isPersistentMemory }
 
     /// Whether the pool lies on a DAX file system, whose pages the kernel does not pin for long.
     package var isOnDAXFileSystem: Bool { isMapSync && !parts.contains(where: \.isDeviceDAX) }
+
+    /// Whether a part could not be read or written. Such a pool must not be used on, and ``close()`` leaves it dirty.
+    package var hasFailed: Bool { state.withLock { $0.failure != nil } }
+
+    /// Paths of parts with a write-back error from before the pool was opened; see ``PartFile/settleWriteBack()``.
+    package let partsWithEarlierErrors: [String]
 
     /// As the headers have them; ``PoolAttributes/none`` without headers.
     package var attributes: PoolAttributes { state.withLock { $0.attributes } }
@@ -94,12 +112,18 @@ package final class Pool: Sendable {
     /// Rewrites the attributes in every header, durably. The uuid is the first part's; its neighbours' links follow.
     ///
     /// Refused, and the pool usable as before, without headers, for zero attributes, and for attributes that don't
-    /// fit the set's SINGLEHDR. A failure half-way puts the headers back that were written.
+    /// fit the set's SINGLEHDR. When a header cannot be read or written, the headers that were written are put back as
+    /// far as possible, and the pool has failed: see ``hasFailed``.
     package func setAttributes(_ attributes: PoolAttributes) throws(PoolError) {
         let failure: PoolError? = state.withLock { state in
             do throws(PoolError) {
                 guard let made = state.made else { throw .closed(set: path) }
-                try rewriteHeaders(made.parts, attributes)
+                if let failure = state.failure { throw failure }
+                try checkNew(attributes)
+                do throws(PoolError) { try rewriteHeaders(made.parts, attributes) } catch {
+                    state.failure = error
+                    throw error
+                }
                 state.attributes = attributes
                 return nil
             } catch {
@@ -109,7 +133,7 @@ package final class Pool: Sendable {
         if let failure { throw failure }
     }
 
-    private func rewriteHeaders(_ parts: [PartFile], _ attributes: PoolAttributes) throws(PoolError) {
+    private func checkNew(_ attributes: PoolAttributes) throws(PoolError) {
         guard hasHeaders else {
             throw .badConfiguration(place: "pool set \(path)", reason: "has NOHDRS: there is no place for attributes")
         }
@@ -119,6 +143,9 @@ package final class Pool: Sendable {
         }
         try store.checkSingleHeader(
             of: set, incompatFeatures: attributes.incompatFeatures, origin: "request")
+    }
+
+    private func rewriteHeaders(_ parts: [PartFile], _ attributes: PoolAttributes) throws(PoolError) {
         var before: [PoolHeader] = []
         for part in parts.prefix(headers) { before.append(try part.readHeader()) }
         var written: [Int] = []
@@ -135,8 +162,13 @@ package final class Pool: Sendable {
                 try parts[index].writeHeader(header.bytes)
             }
         } catch {
-            for index in written { try? parts[index].writeHeader(before[index].bytes) }
-            throw error
+            var left: [PoolError.Leftover] = []
+            for index in written {
+                do throws(PoolError) { try parts[index].writeHeader(before[index].bytes) } catch {
+                    left.append(PoolError.Leftover(path: parts[index].path, errno: error.errno))
+                }
+            }
+            throw left.isEmpty ? error : .halfChanged(set: path, cause: "\(error)", errno: error.errno, left: left)
         }
     }
 
@@ -145,14 +177,17 @@ package final class Pool: Sendable {
     /// Whatever was acknowledged is durable already; stores that nobody asked to persist are not waited for, see
     /// ``Mapping/close()``.
     ///
-    /// - Throws: When a medium could not be reached; the shutdown state stays dirty then, and the pool is unmapped and
-    ///   unlocked all the same.
+    /// - Throws: When a part could not be read or written since the pool was opened, be it by the kernel's write-back of
+    ///   stores that nobody asked to persist. The shutdown state stays dirty then, and the pool is unmapped and unlocked
+    ///   all the same.
     package func close() throws(PoolError) {
         let failure: PoolError? = state.withLock { state in
             guard let made = state.made else { return nil }
             state.made = nil
             do throws(PoolError) {
                 do throws(PersistentMemoryError) { try mapping.close() } catch { throw .persistentMemory(error) }
+                if let failure = state.failure { throw failure }
+                for part in made.parts { try part.checkWriteBack() }
                 if let first = made.parts.first, headers > 0 { try first.clearDirty() }
                 return nil
             } catch {
@@ -206,6 +241,10 @@ extension PartFile {
         let state = header.shutdownState
         // An initiator may have written over the page; what is not a state is not made one.
         guard state.isChecksumValid, state.isDirty else { return }
-        try writeShutdownState(ShutdownState(state.counts, isDirty: false))
+        do throws(PoolError) { try writeShutdownState(ShutdownState(state.counts, isDirty: false)) } catch {
+            // The page cache may say clean while the medium says dirty. The next OPEN reads the page cache.
+            try? writeShutdownState(state)
+            throw error
+        }
     }
 }

@@ -28,6 +28,8 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
     case cancelled(set: String)
     /// Some of a pool's files could not be removed.
     case incompleteRemoval(set: String, left: [Leftover])
+    /// SET_ATTR failed, and some of the headers that it had written could not be put back.
+    case halfChanged(set: String, cause: String, errno: Errno, left: [Leftover])
     /// Something else that the kernel refused.
     case system(SystemCallError)
     /// Something else that a persistent memory library refused.
@@ -61,7 +63,8 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
         case .exists: .exists
         case .tooSmall: .badSize
         case .badConfiguration: .badPoolConfiguration
-        case .badBlocks, .noSpace, .cancelled, .incompleteRemoval, .system, .persistentMemory, .closed: .fatal
+        case .badBlocks, .noSpace, .cancelled, .incompleteRemoval, .halfChanged, .system, .persistentMemory, .closed:
+            .fatal
         }
     }
 
@@ -80,6 +83,7 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
         case .noSpace: .noSpace
         case .cancelled: .canceled
         case .incompleteRemoval(_, let left): left.first?.errno ?? .ioError
+        case .halfChanged(_, _, let errno, _): errno
         case .system(let error): error.errno
         case .persistentMemory(let error): error.errno
         case .closed: .badFileDescriptor
@@ -106,12 +110,18 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
                 + "\(free.map { ", \($0) are free" } ?? ""): free some, or make the part\(parts > 1 ? "s" : "") smaller"
         case .cancelled(let set): "pool set \(set): given up: the session ended"
         case .incompleteRemoval(let set, let left):
-            "pool set \(set): not removed: \(left.map(\.description).joined(separator: ", ")); "
-                + "all other files are"
+            "pool set \(set): not removed: \(Self.list(left)); all other files are"
+        case .halfChanged(let set, let cause, _, let left):
+            "pool set \(set): \(cause); the header could not be put back in \(Self.list(left)), and OPEN refuses a pool "
+                + "whose headers differ: mend the storage, then restore this replica with `pmempool sync`"
         case .system(let error): error.description
         case .persistentMemory(let error): error.description
         case .closed(let set): "pool set \(set): the pool is closed"
         }
+    }
+
+    private static func list(_ left: [Leftover]) -> String {
+        left.map(\.description).joined(separator: ", ")
     }
 
     private static func missingText(_ item: Item, _ path: String, _ set: String?) -> String {

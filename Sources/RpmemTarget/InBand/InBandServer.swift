@@ -35,10 +35,9 @@ package struct InBandOffer {
     /// The pool's memory; must stay mapped until the server is shut down.
     package var region: UnsafeMutableRawBufferPointer
     package var method: PersistMethod
-    package var persister: Persister
+    /// One for each thread that may serve requests, at least one. The pool's memory stays mapped for longer.
+    package var syncAliases: [SyncAlias]
     package var peerRule: InBandPeerRule
-    /// Threads that serve requests.
-    package var workers: Int
     /// How long a worker polls before it blocks, in microseconds.
     package var pollMicroseconds: UInt32
     /// Whether an RDMA device that has to pin the pool is refused.
@@ -50,7 +49,7 @@ package struct InBandOffer {
     package init(
         provider: Provider, address: NetworkAddress, ports: ClosedRange<UInt16>?, requestedLanes: UInt32,
         laneLimit: Int?, inlineCapacity: Int, region: UnsafeMutableRawBufferPointer, method: PersistMethod,
-        persister: Persister, peerRule: InBandPeerRule, workers: Int, pollMicroseconds: UInt32,
+        syncAliases: [SyncAlias], peerRule: InBandPeerRule, pollMicroseconds: UInt32,
         requiresOnDemandPaging: Bool, peerTimeout: Int
     ) {
         self.provider = provider
@@ -61,9 +60,8 @@ package struct InBandOffer {
         self.inlineCapacity = inlineCapacity
         self.region = region
         self.method = method
-        self.persister = persister
+        self.syncAliases = syncAliases
         self.peerRule = peerRule
-        self.workers = workers
         self.pollMicroseconds = pollMicroseconds
         self.requiresOnDemandPaging = requiresOnDemandPaging
         self.peerTimeout = peerTimeout
@@ -106,6 +104,8 @@ package final class InBandServer {
     private var workers: [PersistWorker] = []
     private let completionQueues: [CompletionQueue]
     private let context: PersistContext
+    /// One for each worker.
+    private let syncAliases: [SyncAlias]
     /// nil where the kernel watches over the peer.
     private let probe: PeerProbe?
     private let ends = WorkerEnds()
@@ -140,7 +140,7 @@ package final class InBandServer {
         let region = try Self.register(offer, in: domain, of: info)
         self.region = region
         block = try LaneBlock(count: laneCount, inlineCapacity: offer.inlineCapacity, in: domain)
-        let workerCount = max(1, min(offer.workers, laneCount))
+        let workerCount = min(offer.syncAliases.count, laneCount)
         var queues: [CompletionQueue] = []
         for number in 0..<workerCount {
             let lanes = (laneCount - number + workerCount - 1) / workerCount
@@ -152,11 +152,12 @@ package final class InBandServer {
         }
         provider = offer.provider
         peerRule = offer.peerRule
+        syncAliases = offer.syncAliases
         rdmaDevice = offer.provider == .verbs ? info.deviceName : nil
         probe = offer.provider == .verbs ? PeerProbe(timeout: offer.peerTimeout) : nil
         context = PersistContext(
             regionBase: UInt64(UInt(bitPattern: offer.region.baseAddress)), regionSize: UInt64(offer.region.count),
-            persister: offer.persister, lanes: block.lanes, laneCount: laneCount,
+            persister: offer.syncAliases[0].persister, lanes: block.lanes, laneCount: laneCount,
             requestCapacity: block.requestCapacity, messageDescriptor: block.descriptor,
             // The sockets provider has a thread of its own move the data; polling takes the CPU from it.
             pollNanoseconds: offer.provider == .sockets ? 0 : UInt64(offer.pollMicroseconds) * 1000,
@@ -332,6 +333,8 @@ package final class InBandServer {
         let ends = ends
         let wakeUp = workerStopped.descriptor.number
         for (number, queue) in completionQueues.enumerated() {
+            var context = context
+            context.persister = syncAliases[number].persister
             do throws(SystemCallError) {
                 workers.append(
                     try PersistWorker(number: number, queue: queue.pointer, context: context) { end in

@@ -42,12 +42,13 @@ private enum Interruption {
     case operationFailed
 }
 
-/// What all workers of a session share; constant while they run.
+/// What a worker of a session works on; constant while it runs. Workers share all of it but ``persister``.
 struct PersistContext {
     /// The pool, as the peer addresses it.
     let regionBase: UInt64
     let regionSize: UInt64
-    let persister: Persister
+    /// This worker's own, so that it hears of each write-back error itself; see ``SyncAlias``.
+    var persister: Persister
     let lanes: UnsafeMutablePointer<Lane>
     let laneCount: Int
     let requestCapacity: Int

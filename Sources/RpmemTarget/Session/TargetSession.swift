@@ -252,6 +252,11 @@ package final class TargetSession {
         }
         state = .open(opened)
         if let obstacle = opened.pool.deepPersistObstacle { log.warning("\(obstacle)") }
+        for path in opened.pool.partsWithEarlierErrors {
+            log.warning(
+                "\(path): the kernel failed to write back what was written before this session: it is read from the medium "
+                    + "again; check the file system or device")
+        }
         let lanes = opened.lanes.attributes
         if lanes.method == .apm, !opened.pool.persister.cachesPersist, let device = opened.lanes.rdmaDevice,
             RDMADevice.isSoftware(device)
@@ -297,23 +302,39 @@ package final class TargetSession {
         } catch {
             throw Refusal(error)
         }
+        do throws(Refusal) {
+            return OpenPool(
+                pool: pool, lanes: try openLanes(request, of: pool, size: size), created: attributes != nil,
+                laneDeadline: laneDeadline())
+        } catch {
+            closePool(pool, attributes == nil ? .keep : .takeBack)
+            throw error
+        }
+    }
+
+    private func openLanes(_ request: PoolRequest, of pool: Pool, size: Int) throws(Refusal) -> InBandServer {
+        let aliases: [SyncAlias]
+        do throws(PoolError) {
+            aliases = try pool.makeSyncAliases(
+                settings.threads.value > 0 ? settings.threads.value : Self.processorCount())
+        } catch {
+            throw Refusal(error)
+        }
         do throws(FabricError) {
             if request.provider == .verbs, settings.verbsODP.value == .auto {
                 // The thread that loads the library reads the environment, too: it is done when this returns.
                 _ = try FabricLibrary.shared()
                 ProviderEnvironment.setOnDemandPaging(pool.isOnDAXFileSystem)
             }
-            let lanes = try InBandServer(offer(request, pool: pool, size: size))
-            return OpenPool(
-                pool: pool, lanes: lanes, created: attributes != nil, laneDeadline: laneDeadline())
+            return try InBandServer(offer(request, pool: pool, size: size, syncAliases: aliases))
         } catch {
-            let refusal = Refusal(error, provider: request.provider, poolSize: size)
-            closePool(pool, attributes == nil ? .keep : .takeBack)
-            throw refusal
+            throw Refusal(error, provider: request.provider, poolSize: size)
         }
     }
 
-    private func offer(_ request: PoolRequest, pool: Pool, size: Int) -> InBandOffer {
+    private func offer(
+        _ request: PoolRequest, pool: Pool, size: Int, syncAliases: [SyncAlias]
+    ) -> InBandOffer {
         let method = chooseMethod(pool, request.provider)
         let peerRule: InBandPeerRule =
             switch settings.inBandPeer.value {
@@ -326,8 +347,7 @@ package final class TargetSession {
             ports: settings.portRange.value, requestedLanes: request.laneCount,
             laneLimit: settings.maxLanes.value.map(Int.init), inlineCapacity: Int(request.inlineSize),
             region: UnsafeMutableRawBufferPointer(start: pool.base, count: size), method: method,
-            persister: pool.persister, peerRule: peerRule,
-            workers: settings.threads.value > 0 ? settings.threads.value : Self.processorCount(),
+            syncAliases: syncAliases, peerRule: peerRule,
             pollMicroseconds: UInt32(settings.pollTime.value),
             requiresOnDemandPaging: settings.verbsODP.value == .yes, peerTimeout: settings.peerTimeout.value)
     }
@@ -358,7 +378,7 @@ package final class TargetSession {
         } catch {
             log.error("SET_ATTR request: \(error)")
             try answer(.refused(.setAttributes, Refusal(error).status))
-            return nil
+            return open.pool.hasFailed ? .failed : nil
         }
         try answer(.setAttributes)
         return nil
