@@ -10,8 +10,8 @@ package enum PersistKind: UInt8, Sendable {
     /// msync(2): ordinary files.
     case msync
 
-    /// The word for the log's `persist flush:` line; scripts grep for it. `docs/media.md`, section 7.7 (Log lines of the
-    /// persistency policy).
+    /// The word for the log's `persist flush:` line; scripts grep for it. `docs/media.md`, section 7.7 (Log lines of
+    /// the persistency policy).
     package var policyName: String {
         switch self {
         case .flushAndDrain, .drainOnly: "pmem_persist"
