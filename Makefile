@@ -79,8 +79,12 @@ sanitize: test-deps
 hot-path: release
 	Tests/HotPath/check $(BUILD)/rpmemd
 
+# Format; then names of files and sections that do not exist, long files, type names that modules share.
 lint:
 	$(SWIFT) format lint --strict --parallel --recursive Package.swift Sources Tests
+	@command -v python3 >/dev/null || config/install-packages python3
+	Tests/Lint/test
+	Tests/Lint/check
 
 format:
 	$(SWIFT) format format --in-place --parallel --recursive Package.swift Sources Tests

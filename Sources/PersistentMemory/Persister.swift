@@ -117,8 +117,8 @@ package struct Persister: Sendable {
     }
 
     /// Makes the range durable down to the lowest persistence domain (`docs/media.md`, section 7.5 (Persist and deep
-    /// persist)): msync on ordinary files; flush, then the region's deep flush on Device DAX; flush, then msync of a page
-    /// of each part touched on fsdax.
+    /// persist)): msync on ordinary files; flush, then the region's deep flush on Device DAX; flush, then msync of a
+    /// page of each part touched on fsdax.
     ///
     /// - Returns: 0, or an errno: what msync(2) or the region says; EOPNOTSUPP for a Device DAX without a region,
     ///   EACCES when this process may not write the region's `deep_flush`.
