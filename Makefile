@@ -30,7 +30,7 @@ release: demo-programs library
 	$(SWIFT) build $(RELEASE_FLAGS) --product rpmemctl
 	$(SWIFT) build $(RELEASE_FLAGS) --product rpmem-fibonacci
 
-# What the demo shows, and no more: it is what somebody new waits for.
+# Only the programs that the demo runs: a newcomer waits for this build.
 demo-programs: deps
 	$(SWIFT) build $(RELEASE_FLAGS) --product rpmemd
 	$(SWIFT) build $(RELEASE_FLAGS) --product rpmem-hello
@@ -47,15 +47,15 @@ examples: library
 demo: demo-programs examples
 	@demo/run $(CURDIR)/$(BUILD)
 
-# The tests drive the release daemon: it is what gets installed. One at a time: many of them start processes or wait in
-# libfabric, and would only take the CPUs from each other.
+# The tests run the release daemon, because that is the one that gets installed. They run one at a time: many of them
+# start processes or wait in libfabric, and would only take the CPUs from each other.
 test: test-deps examples hot-path
 	RPMEMD_BINARY=$(CURDIR)/$(BUILD)/rpmemd RPMEM_LIBRARY=$(CURDIR)/$(BUILD)/librpmem.so \
 	    $(SWIFT) test --disable-xctest --no-parallel
 	$(MAKE) test-vm
 
 # The daemon on real kernel drivers, in virtual machines: all cases of Tests/VM, or with CASE=TEXT those with TEXT in
-# their name. It is the installed release that runs there.
+# their name. They run the installed release.
 VM := $(CURDIR)/.build/vm
 test-vm: release
 	@config/install-packages $(VM_PACKAGES)
@@ -84,8 +84,12 @@ sanitize: test-deps
 hot-path: release
 	Tests/HotPath/check $(BUILD)/rpmemd
 
+# Format; then names of files and sections that do not exist, long files, type names that modules share.
 lint:
 	$(SWIFT) format lint --strict --parallel --recursive Package.swift Sources Tests
+	@command -v python3 >/dev/null || config/install-packages python3
+	Tests/Lint/test
+	Tests/Lint/check
 
 format:
 	$(SWIFT) format format --in-place --parallel --recursive Package.swift Sources Tests

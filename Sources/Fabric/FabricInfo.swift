@@ -16,7 +16,7 @@ package final class FabricInfo {
     deinit { library.freeInfo(pointer) }
 
     /// Asks libfabric for a provider with the endpoints, ordering and memory registration that rpmem's wire needs
-    /// (`rpmem-protocol.md`, section 3).
+    /// (`docs/protocol.md`, section 3 (Fabric set-up)).
     ///
     /// - Parameters:
     ///   - provider: libfabric's name for it: `verbs`, `sockets`, `tcp`.

@@ -28,7 +28,7 @@ package struct Segment: Sendable {
     }
 }
 
-/// One contiguous range of virtual memory over the parts of a pool (`pool-sets.md`).
+/// One contiguous range of virtual memory over the parts of a pool (`docs/media.md`, section 3 (Mapping)).
 ///
 /// No page is touched: a sparse part of any size maps as fast as a small one. All of it is MADV_DONTFORK: RDMA
 /// registrations mark their own pages so, and Device DAX refuses that at less than the device's alignment.

@@ -10,7 +10,8 @@ package enum PersistKind: UInt8, Sendable {
     /// msync(2): ordinary files.
     case msync
 
-    /// The word for the log's `persist flush:` line; scripts grep for it (`pool-sets.md`).
+    /// The word for the log's `persist flush:` line; scripts grep for it. `docs/media.md`, section 7.7 (Log lines of
+    /// the persistency policy).
     package var policyName: String {
         switch self {
         case .flushAndDrain, .drainOnly: "pmem_persist"
@@ -32,7 +33,7 @@ struct PersistEvidence {
     /// `pmem_has_auto_flush` answers 1.
     var autoFlush: Bool
 
-    /// The rule of `pool-sets.md`: Device DAX, or all MAP_SYNC, or as `pmem_is_pmem` says. With
+    /// The rule of `docs/media.md`, section 3 (Mapping): Device DAX, or all MAP_SYNC, or as `pmem_is_pmem` says. With
     /// `PMEM_IS_PMEM_FORCE` set, libpmem's answer rules over MAP_SYNC; not over Device DAX, where msync(2) fails.
     var isPersistentMemory: Bool {
         if deviceDAX { return true }

@@ -125,15 +125,16 @@ package struct Persister: Sendable {
     ///
     /// Each aligned 8-byte word of the destination that the range covers is stored at once: libpmem copies with stores
     /// of at least eight bytes, where glibc's memcpy promises nothing. This is what an initiator relies on that asks
-    /// for inline persists (`rpmem-protocol.md`, section 4).
+    /// for inline persists (`docs/protocol.md`, section 4.1 (Persist request)).
     @inlinable
     package func copy(to destination: UnsafeMutableRawPointer, from source: UnsafeRawPointer, length: Int) {
         // On ordinary files the flush would be wasted: only msync makes the page durable.
         pmem_memcpy(destination, source, length, kind == .msync ? PMEM_F_MEM_NOFLUSH : PMEM_F_MEM_NODRAIN)
     }
 
-    /// Makes the range durable down to the lowest persistence domain (`pool-sets.md`): msync on ordinary files; flush,
-    /// then the region's deep flush on Device DAX; flush, then msync of a page of each part touched on fsdax.
+    /// Makes the range durable down to the lowest persistence domain (`docs/media.md`, section 7.5 (Persist and deep
+    /// persist)): msync on ordinary files; flush, then the region's deep flush on Device DAX; flush, then msync of a
+    /// page of each part touched on fsdax.
     ///
     /// - Returns: 0, or an errno: what msync(2) or the region says; EOPNOTSUPP for a Device DAX without a region,
     ///   EACCES when this process may not write the region's `deep_flush`.

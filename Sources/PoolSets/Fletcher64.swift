@@ -1,5 +1,5 @@
-/// The checksum of pool headers and shutdown states (`pool-sets.md`): two running 32-bit sums over little-endian
-/// 32-bit words, the second in the upper half.
+/// The checksum of pool headers and shutdown states (`docs/media.md`, section 5 (Checksums)): two running 32-bit sums
+/// over little-endian 32-bit words, the second in the upper half.
 struct Fletcher64 {
     private var low: UInt32 = 0
     private var high: UInt32 = 0

@@ -12,7 +12,7 @@ struct GrowthDirectory: Equatable {
     /// Bytes of address space that the set reserves for it.
     var reservation: UInt64
 
-    /// Bytes of the files a pool grows by (`pool-sets.md`).
+    /// Bytes of the files a pool grows by (`docs/media.md`, section 9 (Directories)).
     static let growth: UInt64 = 128 << 20
 
     /// The name of the part with this number.

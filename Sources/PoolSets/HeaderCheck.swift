@@ -1,6 +1,6 @@
 import RpmemProtocol
 
-/// What OPEN demands of the headers of a pool's parts (`pool-sets.md`).
+/// What OPEN demands of the headers of a pool's parts (`docs/media.md`, section 7.2 (OPEN)).
 struct HeaderCheck {
     let set: ResolvedSet
     /// Of the parts, in order.

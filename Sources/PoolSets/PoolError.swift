@@ -53,7 +53,7 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
         package var description: String { "\(path) (\(errno))" }
     }
 
-    /// The answer for the initiator (`rpmem-protocol.md`, section 2).
+    /// The answer for the initiator (`docs/protocol.md`, section 5 (Statuses)).
     package var status: Status {
         switch self {
         case .badName: .badName

@@ -1,4 +1,4 @@
-/// How much of each part a pool uses, and where (`pool-sets.md`).
+/// How much of each part a pool uses, and where (`docs/media.md`, section 2 (Sizes and geometry)).
 package struct PoolGeometry: Equatable, Sendable {
     /// Bytes mappings and header pages are multiples of.
     package static let pageSize: UInt64 = 4096

@@ -1,6 +1,6 @@
 import RpmemProtocol
 
-/// The first 4096 bytes of each part that has a header (`pool-sets.md`).
+/// The first 4096 bytes of each part that has a header (`docs/media.md`, section 4 (Pool header)).
 ///
 /// Keeps the bytes, so that what this version does not know survives a rewrite.
 package struct PoolHeader: OnMedia, Equatable {
@@ -204,7 +204,7 @@ package enum Feature {
 
 extension UUIDBytes {
     /// Arch flags of the machine this runs on: how it aligns the basic C types, its word size, byte order and
-    /// ELF machine number (`pool-sets.md`).
+    /// ELF machine number (`docs/media.md`, section 4.2 (Arch flags)).
     static var thisMachine: UUIDBytes {
         #if arch(x86_64)
             let machine: (UInt8, UInt8) = (62, 0)

@@ -1,6 +1,6 @@
 import SystemPackage
 
-/// Reads the text of pool set files (`pool-sets.md`).
+/// Reads the text of pool set files (`docs/media.md`, section 1.1 (Grammar)).
 package enum PoolSetFile {
     /// Bytes a pool set file may have.
     package static let maximumSize = 1 << 20

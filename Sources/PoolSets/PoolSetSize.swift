@@ -1,4 +1,4 @@
-/// SIZE in a pool set file: a decimal number with a suffix, as `pool-sets.md` lists them.
+/// SIZE in a pool set file: a decimal number with a suffix. `docs/media.md`, section 1.2 (Sizes in pool set files).
 enum PoolSetSize {
     /// Bytes, or why the text is no size.
     static func parse(_ text: some Collection<UInt8>) -> Result<UInt64, Reason> {

@@ -1,4 +1,4 @@
-/// What part 0's header says about the last shutdown: 64 bytes (`pool-sets.md`).
+/// What part 0's header says about the last shutdown: 64 bytes (`docs/media.md`, section 6 (Shutdown state)).
 struct ShutdownState: OnMedia, Equatable {
     static let size = 64
 

@@ -3,7 +3,7 @@ import Fabric
 import Glibc
 import RpmemProtocol
 
-// What a pool's calls are on a lane: `rpmem-protocol.md`, section 4. Ranges were checked by the caller.
+// What a pool's calls are on a lane: `docs/protocol.md`, section 4 (In-band messages). The callers check ranges.
 
 extension UnsafeMutablePointer where Pointee == Lane {
     /// Makes a range persistent on the target; returns when it is.

@@ -27,7 +27,8 @@ struct ProviderChoice {
     }
 }
 
-/// How data gets to the target and becomes persistent there: a row of the table in `rpmem-protocol.md`, section 4.
+/// How data gets to the target and becomes persistent there: a column of the table in `docs/protocol.md`, section 4.5
+/// (Persistency methods and calls).
 struct PersistRecipes: Hashable, Sendable {
     enum Recipe: Hashable, Sendable {
         /// The data travels inside the request, and the target's CPU puts it in place.

@@ -1,6 +1,7 @@
 import Glibc
 
-/// The first thing that the target writes: four bytes, in host byte order. `rpmem-protocol.md`, section 1.
+/// The first thing that the target writes: four bytes, in host byte order. `docs/protocol.md`, section 1.2 (Initial
+/// status).
 package enum InitialStatus: Hashable, Sendable {
     /// Requests may come.
     case ready

@@ -1,4 +1,5 @@
-// The in-band messages: what travels on a lane, in host byte order, naturally aligned. `rpmem-protocol.md`, section 4.
+// The in-band messages: what travels on a lane, in host byte order, naturally aligned. `docs/protocol.md`, section 4
+// (In-band messages).
 //
 // The data plane reads and writes them in place with `loadUnaligned(as:)` and `storeBytes(of:as:)`, so they are trivial
 // types whose layout is the wire's. They are inlinable since another module uses them for each request.

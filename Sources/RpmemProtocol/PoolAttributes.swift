@@ -1,5 +1,5 @@
 /// What an application says about its pool: 104 bytes in CREATE, OPEN_RESP and SET_ATTR, and most of the fields of a
-/// pool header. `rpmem-protocol.md`, section 2.
+/// pool header. `docs/protocol.md`, section 2.3 (Pool attributes).
 public struct PoolAttributes: Hashable, Sendable {
     /// Eight bytes chosen by the application, in the order they travel: byte 0 is the lowest of the vector.
     public var signature: SIMD8<UInt8>

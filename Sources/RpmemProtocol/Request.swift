@@ -1,4 +1,4 @@
-/// A message from the initiator on the control connection. `rpmem-protocol.md`, section 2.
+/// A message from the initiator on the control connection. `docs/protocol.md`, section 2 (Control messages).
 package enum Request: Hashable, Sendable {
     /// Make a pool with these attributes; ``PoolAttributes/none`` for a pool set without headers.
     case create(PoolRequest, PoolAttributes)

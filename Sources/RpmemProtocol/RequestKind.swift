@@ -1,5 +1,5 @@
 /// What an initiator can ask for on the control connection, numbered as the message types are; the answer's type is one
-/// more. `rpmem-protocol.md`, section 2.
+/// more. `docs/protocol.md`, section 2 (Control messages).
 package enum RequestKind: UInt32, Hashable, Sendable, CaseIterable {
     case create = 1
     case open = 3

@@ -1,4 +1,4 @@
-/// A message from the target on the control connection. `rpmem-protocol.md`, section 2.
+/// A message from the target on the control connection. `docs/protocol.md`, section 2 (Control messages).
 package enum Response: Hashable, Sendable {
     case create(InBandAttributes)
     case open(InBandAttributes, PoolAttributes)

@@ -1,4 +1,4 @@
-/// A target's answer, as it travels in every response header. `rpmem-protocol.md`, section 2.
+/// A target's answer, as it travels in every response header. `docs/protocol.md`, section 5 (Statuses).
 public enum Status: UInt32, Hashable, Sendable, CaseIterable {
     case success = 0
     /// Version or framing.

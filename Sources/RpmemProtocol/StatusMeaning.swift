@@ -1,7 +1,8 @@
 import Glibc
 
 extension Status {
-    /// The errno that an initiator's caller sees for it; 0 for success. The table in `rpmem-protocol.md`, section 2.
+    /// The errno that an initiator's caller sees for it; 0 for success. `docs/protocol.md`, section 5
+    /// (Statuses).
     package var initiatorErrno: Int32 {
         switch self {
         case .success: 0

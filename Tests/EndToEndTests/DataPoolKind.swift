@@ -31,7 +31,8 @@ enum PoolKind: CaseIterable {
     }
 }
 
-/// A pool that can be created on a target, and where its bytes then lie: by `pool-sets.md`, not by the target's code.
+/// A pool that can be created on a target, and where its bytes then lie: by `docs/media.md`, section 2 (Sizes and
+/// geometry), not by the target's code.
 struct PoolPlan {
     /// What CREATE and OPEN name it.
     let descriptor: String

@@ -187,7 +187,7 @@ private func expectHeader(
     }
 }
 
-/// The checksum that belongs into a page with the CKSUM_2K feature (`pool-sets.md`), little-endian.
+/// The checksum of a page with the CKSUM_2K feature (`docs/media.md`, section 5 (Checksums)), little-endian.
 private func headerChecksum(_ page: [UInt8]) -> [UInt8] {
     var (low, high): (UInt32, UInt32) = (0, 0)
     for offset in stride(from: 0, to: 4096, by: 4) {

@@ -15,7 +15,7 @@ struct ConfigurationSyntaxError: Error, Equatable {
 /// The lines of a configuration file that say something, in order.
 ///
 /// A `#` starts a comment wherever it is; the first `=` before it splits key from value; blanks around either don't
-/// count. `pool-sets.md`, "rpmemd's configuration".
+/// count. See rpmemd.conf(5).
 func parseConfigurationFile(_ bytes: [UInt8]) -> [Result<ConfigurationEntry, ConfigurationSyntaxError>] {
     var results: [Result<ConfigurationEntry, ConfigurationSyntaxError>] = []
     for (index, line) in bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).enumerated() {

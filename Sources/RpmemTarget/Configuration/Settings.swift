@@ -30,7 +30,7 @@ package struct Settings: Sendable, Equatable {
     package internal(set) var verbsODP: Setting<OnDemandPaging>
     /// Seconds that the initiator has to connect its lanes, 1...3600.
     package internal(set) var laneTimeout: Setting<Int>
-    /// Seconds that the initiator's machine may leave a lane without a sign of life, 1...3600; of no effect with verbs.
+    /// Seconds that the initiator's machine may leave a lane without a sign of life, 1...3600.
     package internal(set) var peerTimeout: Setting<Int>
 
     /// Workers of a session, 0...65535; 0: by the number of CPUs.

@@ -9,7 +9,7 @@ enum Medium: Int, CaseIterable {
     /// A file on ext4 with `-o dax`.
     case directAccessFile
 
-    /// The pool set that `Tests/VM/guest/power-loss-target` makes for it.
+    /// The pool set that `Tests/VM/cases/power-loss.sh` makes for it.
     var poolSet: String {
         switch self {
         case .firstFile: "file0.set"
