@@ -52,7 +52,7 @@ private func serve(_ overrides: CommandLineOverrides) -> Int32 {
         let settings = try Settings.load(overrides)
         beginLoadingFabric(settings)
         let log = SessionLog.open(settings, peer: peer)
-        log.info("session started, rpmemd \(daemonVersion)")
+        log.info("session started, rpmemd \(projectVersion)")
         do throws(PoolError) {
             // Looked at now, so that a missing directory shows as initial status and not only at CREATE or OPEN.
             _ = try PoolStore(directory: settings.poolsetDirectory.value, partMode: settings.partMode.value)

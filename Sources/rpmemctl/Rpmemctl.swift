@@ -1,4 +1,5 @@
 import ArgumentParser
+import RpmemProtocol
 
 /// What an operator types on the initiator's side.
 @main
@@ -10,5 +11,6 @@ struct Rpmemctl: ParsableCommand {
             Targets are reached as programs that replicate reach them: over ssh, with the environment variables of \
             librpmem(7), such as RPMEM_SSH, RPMEM_CMD and RPMEM_ENABLE_SOCKETS.
             """,
+        version: "rpmemctl version \(projectVersion)",
         subcommands: [Ping.self, Bench.self, FloorServer.self])
 }

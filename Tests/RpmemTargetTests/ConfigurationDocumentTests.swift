@@ -1,5 +1,7 @@
 import Glibc
+import RpmemProtocol
 import SystemSupport
+import TestSupport
 import Testing
 
 @testable import RpmemTarget
@@ -101,9 +103,22 @@ import Testing
         }
     }
 
-    @Test(arguments: ["man/rpmemd.1", "man/rpmemd.conf.5"])
+    @Test(arguments: TemporaryDirectory.entries(of: "\(Binaries.packageDirectory)/man"))
     func thePagesAreOfThisVersion(page: String) throws {
-        #expect(try text(page).contains("\"rpmemd \(daemonVersion)\""))
+        #expect(try text("man/\(page)").contains("\"rpmemd \(projectVersion)\""))
+    }
+
+    // MARK: README
+
+    @Test func theReadmeHasEachKeyWithItsDefault() throws {
+        let rows = try text("README.md").split(separator: "\n" as Character)
+            .compactMap { $0.wholeMatch(of: /\| `([a-z-]+)` \| `([^`]+)` \|.*/)?.output }
+        #expect(rows.map { String($0.1) } == SettingKey.allCases.map(\.name))
+        #expect(rows.map { String($0.2) } == SettingKey.allCases.map(\.defaultText))
+    }
+
+    @Test func theTableHasEachKeyOnce() {
+        #expect(SettingDefinition.table.map(\.key) == SettingKey.allCases)
     }
 
     // MARK: The sample file
@@ -138,7 +153,7 @@ import Testing
     }
 
     @Test func theVersionIsOneLine() {
-        #expect(Invocation.versionText == "rpmemd version \(daemonVersion)\n")
+        #expect(Invocation.versionText == "rpmemd version \(projectVersion)\n")
     }
 
     @Test func lettersAreUsedOnce() {
@@ -147,6 +162,6 @@ import Testing
     }
 
     @Test func everyKeyIsInAGroup() {
-        for group in SettingKey.Group.allCases { #expect(SettingKey.allCases.contains { $0.group == group }) }
+        for group in SettingDefinition.Group.allCases { #expect(SettingKey.allCases.contains { $0.group == group }) }
     }
 }

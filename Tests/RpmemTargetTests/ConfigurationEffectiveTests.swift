@@ -1,3 +1,4 @@
+import RpmemProtocol
 import Testing
 
 @testable import RpmemTarget
@@ -23,7 +24,7 @@ import Testing
         let settings = try Settings.load(
             CommandLineOverrides(assignments: [.init(.threads, "3")]), from: directory.sources)
         let lines = settings.effectiveText().split(separator: "\n").map(String.init)
-        #expect(lines[0] == "# rpmemd \(daemonVersion): the settings in effect")
+        #expect(lines[0] == "# rpmemd \(projectVersion): the settings in effect")
         #expect(lines[1] == "# \(directory.globalFile): read")
         #expect(lines[2] == "# \(directory.userFile): not there")
         #expect(lines.count == 3 + SettingKey.allCases.count)

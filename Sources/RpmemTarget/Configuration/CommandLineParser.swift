@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import RpmemProtocol
 import Synchronization
 
 extension Invocation {

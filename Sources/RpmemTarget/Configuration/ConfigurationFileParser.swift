@@ -1,3 +1,5 @@
+import RpmemProtocol
+
 /// One `key = value` of a configuration file.
 struct ConfigurationEntry: Equatable {
     /// Counted from 1.

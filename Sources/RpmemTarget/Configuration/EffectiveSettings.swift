@@ -1,10 +1,12 @@
+import RpmemProtocol
+
 extension Settings {
     /// What `--check-config` prints: a configuration file that has the same effect, with the origin of each setting as
     /// a comment. Newline at the end.
     package func effectiveText() -> String {
         let nameWidth = SettingKey.allCases.map(\.name.count).max() ?? 0
         let valueWidth = SettingKey.allCases.map { self.text(of: $0).count }.max() ?? 0
-        var text = "# rpmemd \(daemonVersion): the settings in effect\n"
+        var text = "# rpmemd \(projectVersion): the settings in effect\n"
         for file in files {
             text += "# \(escapingControls(file.path)): \(file.exists ? "read" : "not there")\n"
         }
@@ -18,50 +20,6 @@ extension Settings {
             }
         }
         return text
-    }
-
-    /// The value of `key` as it is written in a file.
-    package func text(of key: SettingKey) -> String {
-        switch key {
-        case .poolsetDirectory: poolsetDirectory.value
-        case .partMode: "0" + String(partMode.value, radix: 8)
-        case .logFile: logFile.value
-        case .useSyslog: useSyslog.value ? "yes" : "no"
-        case .logLevel: logLevel.value.rawValue
-        case .persistAPM: persistAPM.value.rawValue
-        case .persistGeneral: persistGeneral.value ? "yes" : "no"
-        case .inBandAddress: inBandAddress.value.map { "\($0)" } ?? "session"
-        case .portRange: portRange.value.map { "\($0.lowerBound)-\($0.upperBound)" } ?? "any"
-        case .inBandPeer: inBandPeer.value.rawValue
-        case .maxLanes: maxLanes.value.map(String.init) ?? "unlimited"
-        case .verbsODP: verbsODP.value.rawValue
-        case .laneTimeout: String(laneTimeout.value)
-        case .peerTimeout: String(peerTimeout.value)
-        case .threads: String(threads.value)
-        case .pollTime: String(pollTime.value)
-        }
-    }
-
-    /// Where the value of `key` comes from.
-    package func origin(of key: SettingKey) -> SettingOrigin {
-        switch key {
-        case .poolsetDirectory: poolsetDirectory.origin
-        case .partMode: partMode.origin
-        case .logFile: logFile.origin
-        case .useSyslog: useSyslog.origin
-        case .logLevel: logLevel.origin
-        case .persistAPM: persistAPM.origin
-        case .persistGeneral: persistGeneral.origin
-        case .inBandAddress: inBandAddress.origin
-        case .portRange: portRange.origin
-        case .inBandPeer: inBandPeer.origin
-        case .maxLanes: maxLanes.origin
-        case .verbsODP: verbsODP.origin
-        case .laneTimeout: laneTimeout.origin
-        case .peerTimeout: peerTimeout.origin
-        case .threads: threads.origin
-        case .pollTime: pollTime.origin
-        }
     }
 }
 

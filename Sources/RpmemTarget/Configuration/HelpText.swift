@@ -1,3 +1,5 @@
+import RpmemProtocol
+
 extension Invocation {
     /// What `--help` prints, newline at the end.
     package static var helpText: String {
@@ -15,7 +17,7 @@ extension Invocation {
         text += CommandOption.allCases.map { option in
             helpLine(letter: option.letter, name: option.name, value: option.argument.map { " " + $0 }, option.summary)
         }.joined()
-        for group in SettingKey.Group.allCases {
+        for group in SettingDefinition.Group.allCases {
             text += "\n\(group.rawValue)\n"
             for key in SettingKey.allCases where key.group == group {
                 let value = key.argument == .yesOrNo ? "[=\(key.valueSyntax)]" : " " + key.valueSyntax
@@ -34,7 +36,7 @@ extension Invocation {
     }
 
     /// What `--version` prints, newline at the end.
-    package static var versionText: String { "rpmemd version \(daemonVersion)\n" }
+    package static var versionText: String { "rpmemd version \(projectVersion)\n" }
 }
 
 private func helpLine(letter: Character?, name: String, value: String?, _ summary: String) -> String {

@@ -1,3 +1,5 @@
+import RpmemProtocol
+
 /// A value and where it comes from.
 package struct Setting<Value: Sendable>: Sendable {
     package let value: Value

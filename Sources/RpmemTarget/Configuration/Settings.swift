@@ -1,43 +1,44 @@
 import Glibc
 import SystemSupport
 
-/// The settings in effect, each with its origin.
+/// The settings in effect, each with its origin, and their defaults. ``SettingDefinition/table`` has what else there is to
+/// say of each.
 package struct Settings: Sendable, Equatable {
     /// Where pool set files are looked up. Absolute, `$HOME` replaced.
     package internal(set) var poolsetDirectory: Setting<String>
     /// Permission bits of part files that CREATE makes; the umask does not apply. The owner may always read and write.
-    package internal(set) var partMode: Setting<mode_t>
+    package internal(set) var partMode = Setting<mode_t>(0o600)
 
     /// Used when syslog is off. `/dev/stderr` means standard error.
-    package internal(set) var logFile: Setting<String>
+    package internal(set) var logFile = Setting<String>("/var/log/rpmemd.log")
     /// The journal, or syslog where there is no journal.
-    package internal(set) var useSyslog: Setting<Bool>
-    package internal(set) var logLevel: Setting<LogLevel>
+    package internal(set) var useSyslog = Setting<Bool>(true)
+    package internal(set) var logLevel = Setting<LogLevel>(.err)
 
     /// Whether pools on persistent memory get the Appliance Persistency Method.
-    package internal(set) var persistAPM: Setting<AppliancePersistency>
+    package internal(set) var persistAPM = Setting<AppliancePersistency>(.no)
     /// Accepted for PMDK 1.12.1's sake, where it has no effect either: GPSPM is what is used when APM is not.
-    package internal(set) var persistGeneral: Setting<Bool>
+    package internal(set) var persistGeneral = Setting<Bool>(true)
 
     /// Where to listen for lanes; nil: the address at which the session arrived.
-    package internal(set) var inBandAddress: Setting<NetworkAddress?>
+    package internal(set) var inBandAddress = Setting<NetworkAddress?>(nil)
     /// Ports to listen on, tried in order; nil: any that is free.
-    package internal(set) var portRange: Setting<ClosedRange<UInt16>?>
-    package internal(set) var inBandPeer: Setting<InBandPeer>
+    package internal(set) var portRange = Setting<ClosedRange<UInt16>?>(nil)
+    package internal(set) var inBandPeer = Setting<InBandPeer>(.ssh)
     /// At least 1; nil: as many as the provider can.
-    package internal(set) var maxLanes: Setting<UInt32?>
+    package internal(set) var maxLanes = Setting<UInt32?>(nil)
     /// Whether the RDMA device pages the pool in by itself instead of having it pinned.
-    package internal(set) var verbsODP: Setting<OnDemandPaging>
+    package internal(set) var verbsODP = Setting<OnDemandPaging>(.no)
     /// Seconds that the initiator has to connect its lanes, 1...3600.
-    package internal(set) var laneTimeout: Setting<Int>
+    package internal(set) var laneTimeout = Setting<Int>(30)
     /// Seconds that the initiator's machine may leave a lane without a sign of life, 1...3600.
-    package internal(set) var peerTimeout: Setting<Int>
+    package internal(set) var peerTimeout = Setting<Int>(30)
 
     /// Workers of a session, 0...65535; 0: by the number of CPUs.
-    package internal(set) var threads: Setting<Int>
+    package internal(set) var threads = Setting<Int>(0)
     /// Microseconds that a worker spins before it blocks, 0...1 000 000. Not used with the sockets provider, whose own
     /// progress thread a spinner starves.
-    package internal(set) var pollTime: Setting<Int>
+    package internal(set) var pollTime = Setting<Int>(50)
 
     /// The configuration files in the order in which they were looked for.
     package internal(set) var files: [ConfigurationFile] = []
@@ -55,20 +56,22 @@ package struct Settings: Sendable, Equatable {
     ///   word `$HOME`.
     package init(home: String?) {
         poolsetDirectory = Setting(home ?? homePlaceholder)
-        partMode = Setting(0o600)
-        logFile = Setting("/var/log/rpmemd.log")
-        useSyslog = Setting(true)
-        logLevel = Setting(.err)
-        persistAPM = Setting(.no)
-        persistGeneral = Setting(true)
-        inBandAddress = Setting(nil)
-        portRange = Setting(nil)
-        inBandPeer = Setting(.ssh)
-        maxLanes = Setting(nil)
-        verbsODP = Setting(.no)
-        laneTimeout = Setting(30)
-        peerTimeout = Setting(30)
-        threads = Setting(0)
-        pollTime = Setting(50)
     }
+
+    /// Gives `key` the value written as `text`, over whatever it had. Settings of later calls win.
+    ///
+    /// - Parameters:
+    ///   - text: Without blanks around it.
+    ///   - home: Replaces `$HOME`.
+    package mutating func assign(
+        _ key: SettingKey, _ text: String, from origin: SettingOrigin, home: String?
+    ) throws(SettingValueError) {
+        try key.definition.assign(&self, text, origin, home)
+    }
+
+    /// The value of `key` as it is written in a file.
+    package func text(of key: SettingKey) -> String { key.definition.text(self) }
+
+    /// Where the value of `key` comes from.
+    package func origin(of key: SettingKey) -> SettingOrigin { key.definition.origin(self) }
 }

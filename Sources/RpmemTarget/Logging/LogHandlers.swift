@@ -1,6 +1,7 @@
 import CSystemd
 import Glibc
 import Logging
+import RpmemProtocol
 import SystemSupport
 
 /// Writes whole lines: to a file or to standard error.

@@ -1,5 +1,6 @@
 import Glibc
 import Logging
+import RpmemProtocol
 
 /// What a line says apart from when and by which process. Escaped: always one line.
 struct LogText {

@@ -1,5 +1,6 @@
 import Glibc
 import Logging
+import RpmemProtocol
 import SystemSupport
 
 /// A session's log. Every line carries the session's id and the address that it came from.

@@ -1,4 +1,5 @@
 import Glibc
+import RpmemProtocol
 import Synchronization
 import SystemSupport
 

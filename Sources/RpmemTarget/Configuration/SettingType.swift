@@ -1,4 +1,5 @@
 import Glibc
+import RpmemProtocol
 import SystemSupport
 
 /// Why a value cannot be taken.
@@ -9,60 +10,91 @@ package struct SettingValueError: Error, Equatable, Sendable {
     package let remedy: String
 }
 
-extension Settings {
-    /// Gives `key` the value written as `text`, over whatever it had.
+/// How values of a setting are written, read and printed.
+struct SettingType<Value: Sendable>: Sendable {
+    /// What a value looks like.
+    let syntax: String
+    /// Takes text without blanks around it. The second argument replaces `$HOME`.
+    let parse: @Sendable (String, String?) throws(SettingValueError) -> Value
+    /// As a file has it.
+    let print: @Sendable (Value) -> String
+}
+
+extension SettingType where Value == String {
+    /// An absolute path.
+    static let directory = SettingType(syntax: "DIRECTORY", parse: parseDirectory, print: { $0 })
+    static let file = SettingType(
+        syntax: "FILE",
+        parse: { text, home throws(SettingValueError) in
+            try replacingHome(in: try parsePath(text, "file"), with: home)
+        },
+        print: { $0 })
+}
+
+extension SettingType where Value == mode_t {
+    static let permissions = SettingType(
+        syntax: "MODE", parse: { text, _ throws(SettingValueError) in try parsePermissions(text) },
+        print: { "0" + String($0, radix: 8) })
+}
+
+extension SettingType where Value == Bool {
+    static let yesOrNo = SettingType(
+        syntax: "yes|no", parse: { text, _ throws(SettingValueError) in try parseYesOrNo(text) },
+        print: { $0 ? "yes" : "no" })
+}
+
+extension SettingType where Value: RawRepresentable<String> & CaseIterable {
+    /// One of the cases' raw values.
     ///
-    /// An explicit `log-file` turns syslog off; a `use-syslog` that is set later, in the order of reading, turns it on
-    /// again. PMDK 1.12.1 does the same, except that there a file's line could override the command line's.
-    ///
-    /// - Parameters:
-    ///   - text: Without blanks around it.
-    ///   - home: Replaces `$HOME`.
-    package mutating func assign(
-        _ key: SettingKey, _ text: String, from origin: SettingOrigin, home: String?
-    ) throws(SettingValueError) {
-        switch key {
-        case .poolsetDirectory:
-            poolsetDirectory = Setting(try parsePoolsetDirectory(text, home: home), from: origin)
-        case .partMode:
-            partMode = Setting(try parsePartMode(text), from: origin)
-        case .logFile:
-            logFile = Setting(try parseLogFile(text, home: home), from: origin)
-            useSyslog = Setting(false, from: .implied(by: .logFile, origin))
-        case .useSyslog:
-            useSyslog = Setting(try parseYesOrNo(text), from: origin)
-        case .logLevel:
-            logLevel = Setting(try parseWord(text, "a level"), from: origin)
-        case .persistAPM:
-            persistAPM = Setting(try parseWord(text), from: origin)
-        case .persistGeneral:
-            persistGeneral = Setting(try parseYesOrNo(text), from: origin)
-        case .inBandAddress:
-            inBandAddress = Setting(try parseAddress(text), from: origin)
-        case .portRange:
-            portRange = Setting(try parsePortRange(text), from: origin)
-        case .inBandPeer:
-            inBandPeer = Setting(try parseWord(text), from: origin)
-        case .maxLanes:
-            maxLanes = Setting(
-                text == "unlimited"
-                    ? nil
-                    : try parseNumber(text, in: 1...UInt32.max, "a number of lanes", or: "unlimited"), from: origin)
-        case .verbsODP:
-            verbsODP = Setting(try parseWord(text), from: origin)
-        case .laneTimeout:
-            laneTimeout = Setting(try parseNumber(text, in: 1...3600, "a number of seconds"), from: origin)
-        case .peerTimeout:
-            peerTimeout = Setting(try parseNumber(text, in: 1...3600, "a number of seconds"), from: origin)
-        case .threads:
-            threads = Setting(try parseNumber(text, in: 0...65535, "a number of threads"), from: origin)
-        case .pollTime:
-            pollTime = Setting(try parseNumber(text, in: 0...1_000_000, "a number of microseconds"), from: origin)
-        }
+    /// - Parameter kind: What the words are, for messages.
+    static func word(_ kind: String? = nil) -> SettingType {
+        SettingType(
+            syntax: Value.allCases.map(\.rawValue).joined(separator: "|"),
+            parse: { text, _ throws(SettingValueError) in try parseWord(text, kind) }, print: \.rawValue)
     }
 }
 
-private func parsePoolsetDirectory(_ text: String, home: String?) throws(SettingValueError) -> String {
+extension SettingType where Value == NetworkAddress? {
+    /// nil is `session`.
+    static let address = SettingType(
+        syntax: "ADDRESS|session", parse: { text, _ throws(SettingValueError) in try parseAddress(text) },
+        print: { $0.map { "\($0)" } ?? "session" })
+}
+
+extension SettingType where Value == ClosedRange<UInt16>? {
+    /// nil is `any`.
+    static let ports = SettingType(
+        syntax: "FIRST-LAST|any", parse: { text, _ throws(SettingValueError) in try parsePortRange(text) },
+        print: { $0.map { "\($0.lowerBound)-\($0.upperBound)" } ?? "any" })
+}
+
+extension SettingType where Value == Int {
+    /// - Parameter unit: What is counted, such as `SECONDS`.
+    static func number(_ range: ClosedRange<Int>, _ unit: String) -> SettingType {
+        SettingType(
+            syntax: unit,
+            parse: { text, _ throws(SettingValueError) in
+                try parseNumber(text, in: range, "a number of \(unit.lowercased())")
+            },
+            print: { String($0) })
+    }
+}
+
+extension SettingType where Value == UInt32? {
+    /// At least 1; nil is `unlimited`.
+    static func limit(_ unit: String) -> SettingType {
+        SettingType(
+            syntax: "\(unit)|unlimited",
+            parse: { text, _ throws(SettingValueError) in
+                text == "unlimited"
+                    ? nil
+                    : try parseNumber(text, in: 1...UInt32.max, "a number of \(unit.lowercased())", or: "unlimited")
+            },
+            print: { $0.map(String.init) ?? "unlimited" })
+    }
+}
+
+private func parseDirectory(_ text: String, home: String?) throws(SettingValueError) -> String {
     let path = try replacingHome(in: try parsePath(text, "directory"), with: home)
     guard path.hasPrefix("/") else {
         throw SettingValueError(
@@ -70,10 +102,6 @@ private func parsePoolsetDirectory(_ text: String, home: String?) throws(Setting
             remedy: "write \(quoted("$HOME/\(text)")) or a path that starts with /")
     }
     return path
-}
-
-private func parseLogFile(_ text: String, home: String?) throws(SettingValueError) -> String {
-    try replacingHome(in: try parsePath(text, "file"), with: home)
 }
 
 private func parsePath(_ text: String, _ what: String) throws(SettingValueError) -> String {
@@ -87,7 +115,7 @@ private func parsePath(_ text: String, _ what: String) throws(SettingValueError)
     return text
 }
 
-private func parsePartMode(_ text: String) throws(SettingValueError) -> mode_t {
+private func parsePermissions(_ text: String) throws(SettingValueError) -> mode_t {
     let digits = text.hasPrefix("0o") ? text.dropFirst(2) : text[...]
     guard digits.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "7")).contains($0) }),
         let mode = mode_t(digits, radix: 8), mode <= 0o777

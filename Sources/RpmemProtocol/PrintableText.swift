@@ -1,0 +1,77 @@
+/// `bytes` as text that is safe in a log line: on one line, no control, format or unassigned characters, at most
+/// 256 bytes of them. What is not printable appears as `\xNN`, or `\u{N}` when the bytes are UTF-8.
+package func printable(_ bytes: [UInt8]) -> String {
+    let limit = 256
+    if bytes.count > limit {
+        return printable(Array(bytes.prefix(limit))) + "... (\(bytes.count) bytes)"
+    }
+    var text = ""
+    if let string = String(validating: bytes, as: UTF8.self) {
+        for scalar in string.unicodeScalars { append(scalar, to: &text) }
+    } else {
+        for byte in bytes {
+            if byte < 0x80 { append(Unicode.Scalar(byte), to: &text) } else { text += "\\x" + hexadecimal(byte) }
+        }
+    }
+    return text
+}
+
+private func append(_ scalar: Unicode.Scalar, to text: inout String) {
+    switch scalar {
+    case "\\", "\"":
+        text += "\\"
+        text.unicodeScalars.append(scalar)
+    case " "..."~":
+        text.unicodeScalars.append(scalar)
+    default:
+        if scalar.isASCII {
+            text += "\\x" + hexadecimal(UInt8(scalar.value))
+        } else if isInvisible(scalar) || scalar.properties.generalCategory == .spaceSeparator {
+            text += "\\u{" + String(scalar.value, radix: 16) + "}"
+        } else {
+            text.unicodeScalars.append(scalar)
+        }
+    }
+}
+
+/// Bidirectional controls and line separators make a log line read as something else.
+private func isInvisible(_ scalar: Unicode.Scalar) -> Bool {
+    switch scalar.properties.generalCategory {
+    case .control, .format, .surrogate, .privateUse, .unassigned, .lineSeparator, .paragraphSeparator: true
+    default: false
+    }
+}
+
+private func hexadecimal(_ byte: UInt8) -> String {
+    let digits = String(byte, radix: 16)
+    return digits.count == 1 ? "0" + digits : digits
+}
+
+/// `text` on one line, without anything that a terminal or a log reader would act on: control characters become
+/// `\n`, `\t`, `\r`, or `\u{..}`.
+package func escapingControls(_ text: String) -> String {
+    guard text.unicodeScalars.contains(where: isInvisible) else { return text }
+    var escaped = ""
+    for scalar in text.unicodeScalars {
+        switch scalar {
+        case "\n": escaped += "\\n"
+        case "\t": escaped += "\\t"
+        case "\r": escaped += "\\r"
+        case _ where isInvisible(scalar): escaped += "\\u{\(String(scalar.value, radix: 16))}"
+        default: escaped.unicodeScalars.append(scalar)
+        }
+    }
+    return escaped
+}
+
+/// `text` between quotes for a message: escaped, and cut when it is very long.
+package func quoted(_ text: String) -> String {
+    "'\(clipped(escapingControls(text)))'"
+}
+
+/// At most 256 characters of `text`, with `...` for the rest.
+package func clipped(_ text: String) -> String {
+    let limit = 256
+    guard text.unicodeScalars.count > limit else { return text }
+    return String(text.unicodeScalars.prefix(limit)) + "..."
+}

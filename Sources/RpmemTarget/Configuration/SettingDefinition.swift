@@ -1,0 +1,130 @@
+import Glibc
+import SystemSupport
+
+/// One setting: how it is written, what it is for, and where its value lies. The default lies beside the value, in
+/// ``Settings``.
+package struct SettingDefinition: Sendable {
+    package let key: SettingKey
+    /// The heading under which `--help` lists it.
+    package let group: Group
+    /// What a value looks like.
+    package let valueSyntax: String
+    /// What `--key` on the command line takes.
+    package let argument: Argument
+    /// The one-letter option, if there is one.
+    package let letter: Character?
+    /// What it is for, in one line.
+    package let summary: String
+    /// The first program that has it: `PMDK 1.4`, or a version of this one.
+    package let since: String
+    /// Reads a value, and assigns it over the one that is there.
+    let assign: @Sendable (inout Settings, String, SettingOrigin, String?) throws(SettingValueError) -> Void
+    /// The value as a file has it.
+    let text: @Sendable (Settings) -> String
+    let origin: @Sendable (Settings) -> SettingOrigin
+
+    package enum Group: String, CaseIterable, Sendable {
+        case pools = "Pools"
+        case log = "Log"
+        case persistency = "Persistency"
+        case inBand = "In-band connections"
+        case work = "Threads and waiting"
+    }
+
+    package enum Argument: Sendable {
+        case required
+        /// yes when absent, as in PMDK 1.12.1 where these three took no value.
+        case yesOrNo
+    }
+
+    /// - Parameter implies: What an explicit value changes in other settings.
+    fileprivate init<Value>(
+        _ key: SettingKey, _ path: any WritableKeyPath<Settings, Setting<Value>> & Sendable, _ type: SettingType<Value>,
+        _ group: Group, since: String = "0.1.0", argument: Argument = .required, letter: Character? = nil,
+        implies: (@Sendable (inout Settings, SettingOrigin) -> Void)? = nil, _ summary: String
+    ) {
+        self.key = key
+        self.group = group
+        self.argument = argument
+        self.letter = letter
+        self.summary = summary
+        self.since = since
+        valueSyntax = type.syntax
+        assign = { settings, text, origin, home throws(SettingValueError) in
+            settings[keyPath: path] = Setting(try type.parse(text, home), from: origin)
+            implies?(&settings, origin)
+        }
+        text = { type.print($0[keyPath: path].value) }
+        origin = { $0[keyPath: path].origin }
+    }
+
+    /// Every setting there is, in the order of ``SettingKey``.
+    package static let table: [SettingDefinition] = [
+        SettingDefinition(
+            .poolsetDirectory, \.poolsetDirectory, .directory, .pools, since: "PMDK 1.4",
+            "where pool set files are looked up; $HOME is replaced"),
+        SettingDefinition(
+            .partMode, \.partMode, .permissions, .pools, "permissions of part files that CREATE makes, octal"),
+        SettingDefinition(
+            .logFile, \.logFile, .file, .log, since: "PMDK 1.4",
+            implies: { settings, origin in
+                // A use-syslog that is read later turns it on again. PMDK 1.12.1 does the same, except that there a
+                // file's line could override the command line's.
+                settings.useSyslog = Setting(false, from: .implied(by: .logFile, origin))
+            },
+            "log to this file; turns syslog off"),
+        SettingDefinition(
+            .useSyslog, \.useSyslog, .yesOrNo, .log, since: "PMDK 1.4", argument: .yesOrNo,
+            "log to the journal, or to syslog where there is no journal"),
+        SettingDefinition(
+            .logLevel, \.logLevel, .word("a level"), .log, since: "PMDK 1.4", "how much to log, from least to most"),
+        SettingDefinition(
+            .persistAPM, \.persistAPM, .word(), .persistency, since: "PMDK 1.4", argument: .yesOrNo,
+            "Appliance Persistency Method for pools on persistent memory"),
+        SettingDefinition(
+            .persistGeneral, \.persistGeneral, .yesOrNo, .persistency, since: "PMDK 1.4", argument: .yesOrNo,
+            "General Purpose Server Persistency Method"),
+        SettingDefinition(
+            .inBandAddress, \.inBandAddress, .address, .inBand,
+            "address to listen on for lanes; session: where ssh arrived"),
+        SettingDefinition(
+            .portRange, \.portRange, .ports, .inBand, "ports to listen on for lanes, or a single one"),
+        SettingDefinition(
+            .inBandPeer, \.inBandPeer, .word(), .inBand, "who may connect lanes: the ssh client's address, or any"),
+        SettingDefinition(
+            .maxLanes, \.maxLanes, .limit("LANES"), .inBand, "most lanes granted to a session"),
+        SettingDefinition(
+            .verbsODP, \.verbsODP, .word(), .inBand,
+            "on-demand paging by the RDMA device, for pools on DAX file systems"),
+        SettingDefinition(
+            .laneTimeout, \.laneTimeout, .number(1...3600, "SECONDS"), .inBand,
+            "how long the initiator has to connect its lanes"),
+        SettingDefinition(
+            .peerTimeout, \.peerTimeout, .number(1...3600, "SECONDS"), .inBand,
+            "how long the initiator's machine may be unreachable"),
+        SettingDefinition(
+            .threads, \.threads, .number(0...65535, "THREADS"), .work, since: "PMDK 1.4", letter: "t",
+            "worker threads of a session; 0: by the number of CPUs"),
+        SettingDefinition(
+            .pollTime, \.pollTime, .number(0...1_000_000, "MICROSECONDS"), .work,
+            "how long a worker spins before it blocks; 0: not at all"),
+    ]
+
+    fileprivate static let byKey = Dictionary(uniqueKeysWithValues: table.map { ($0.key, $0) })
+    private static let defaults = Settings(home: nil)
+
+    /// The default as it would be written in a file.
+    package var defaultText: String { text(Self.defaults) }
+}
+
+extension SettingKey {
+    /// The table has every key; a test looks.
+    package var definition: SettingDefinition { SettingDefinition.byKey[self]! }
+
+    package var group: SettingDefinition.Group { definition.group }
+    package var valueSyntax: String { definition.valueSyntax }
+    package var argument: SettingDefinition.Argument { definition.argument }
+    package var letter: Character? { definition.letter }
+    package var summary: String { definition.summary }
+    package var defaultText: String { definition.defaultText }
+}
