@@ -99,19 +99,26 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
             "pool set \(set): needs \(asked) bytes, has \(available): \(hint)"
         case .badConfiguration(let place, let reason): "\(place): \(reason)"
         case .badBlocks(let path, let extents):
-            "\(path): bad blocks: \(extents.map(\.description).joined(separator: ", ")): "
+            "\(path): bad blocks: \(Self.list(extents)): "
                 + "clear them with `ndctl clear-errors` or `pmempool sync --bad-blocks`, then restore what was there"
         case .noSpace(let path, let parts, let needed, let free):
             "\(path): no space for \(needed) bytes\(parts > 1 ? " of \(parts) new parts" : "")"
                 + "\(free.map { ", \($0) are free" } ?? ""): free some, or make the part\(parts > 1 ? "s" : "") smaller"
         case .cancelled(let set): "pool set \(set): given up: the session ended"
         case .incompleteRemoval(let set, let left):
-            "pool set \(set): not removed: \(left.map(\.description).joined(separator: ", ")); "
+            "pool set \(set): not removed: \(Self.list(left)); "
                 + "all other files are"
         case .system(let error): error.description
         case .persistentMemory(let error): error.description
         case .closed(let set): "pool set \(set): the pool is closed"
         }
+    }
+
+    /// The first few of many: a pool may have thousands of parts, and a line of the log should stay one.
+    private static func list(_ items: [some CustomStringConvertible]) -> String {
+        let most = 8
+        let rest = items.count - most
+        return items.prefix(most).map(\.description).joined(separator: ", ") + (rest > 0 ? " and \(rest) more" : "")
     }
 
     private static func missingText(_ item: Item, _ path: String, _ set: String?) -> String {
