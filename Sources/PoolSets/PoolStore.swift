@@ -123,7 +123,7 @@ package final class PoolStore: Sendable {
     private func check(
         _ part: PartFile, against spec: ResolvedSet.Spec, of set: ResolvedSet
     ) throws(PoolError) {
-        if part.isIncomplete {
+        if part.isIncomplete, try part.holdsNothing() {
             throw .badConfiguration(
                 place: set.place(of: spec),
                 reason: "\(spec.path) was left by a creation that did not finish: create the pool again")

@@ -49,7 +49,7 @@ import Testing
 
     @Test func aLargePlainFileOfZerosStays() {
         fixture.makeFile("\(fixture.sets)/plain", size: 2 << 20)
-        expectRefusal("plain", naming: "\(fixture.sets)/plain", "no pool on it")
+        expectRefusal("plain", naming: "\(fixture.sets)/plain", "2097152 bytes", "are zero")
     }
 
     // MARK: Parts that a set lists
@@ -68,7 +68,8 @@ import Testing
         expectRefusal(naming: fixture.part("p1"))
         unlink(fixture.part("p1"))
         mkdir(fixture.part("p1"), 0o700)
-        expectRefusal(naming: fixture.part("p1"), "directory")
+        #expect(failure(force: true)?.errno == .invalidArgument)
+        #expect(TemporaryDirectory.entries(of: fixture.parts) == ["p0", "p1"])
     }
 
     @Test func aPartWithAHeaderGoesWhateverItsSize() throws {

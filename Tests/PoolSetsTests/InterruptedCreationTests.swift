@@ -78,4 +78,108 @@ import Testing
             expectCreateOrOpenToWork(scene, fixture, "killed before \(step)")
         }
     }
+
+    // MARK: What the first part says
+
+    private func header(_ part: String, _ fixture: PoolFixture) throws -> PoolHeader {
+        try #require(PoolHeader(bytes: fixture.read(fixture.part(part))))
+    }
+
+    /// Three parts whose first one has the record instead of its header: as while the others' headers are written, or
+    /// taken back.
+    private func interrupted(_ poolsetUUID: UUIDBytes = .counting(from: 0x10)) throws -> (Scene, PoolFixture) {
+        let scene = Self.scenes[1]
+        let fixture = prepare(scene)
+        try Self.create(scene, sets: fixture.sets)
+        fixture.write(fixture.part("p0"), CreationRecord(poolsetUUID: poolsetUUID).bytes)
+        return (scene, fixture)
+    }
+
+    /// Of the others, some may have their headers, some zeros, and some may be gone.
+    @Test func aCreationThatWasBeingTakenBackIsMadeAnew() throws {
+        for state in 0..<9 {
+            let (scene, fixture) = try interrupted()
+            for (part, what) in [("p1", state % 3), ("p2", state / 3)] where what > 0 {
+                if what == 1 { unlink(fixture.part(part)) }
+                if what == 2 { fixture.write(fixture.part(part), [UInt8](repeating: 0, count: 4096)) }
+            }
+            let open = poolError { () throws(PoolError) in
+                _ = try fixture.store().open(descriptor: bytes("a.set"), requestedSize: 0)
+            }
+            #expect([.badPoolConfiguration, .noSuchPool].contains(open?.status))
+            expectCreateOrOpenToWork(scene, fixture, "state \(state)")
+        }
+    }
+
+    @Test func openSaysThatTheCreationDidNotFinish() throws {
+        let (_, fixture) = try interrupted()
+        let open = poolError { () throws(PoolError) in
+            _ = try fixture.store().open(descriptor: bytes("a.set"), requestedSize: 0)
+        }
+        #expect(open.map { "\($0)" }?.contains("did not finish: create the pool again") == true)
+    }
+
+    @Test func anotherPoolsHeaderIsNotTaken() throws {
+        let (scene, fixture) = try interrupted(.counting(from: 0x11))
+        let before = fixture.snapshot()
+        let create = poolError { () throws(PoolError) in try Self.create(scene, sets: fixture.sets) }
+        #expect(create?.status == .exists)
+        #expect(fixture.snapshot() == before)
+    }
+
+    @Test func bytesThatAreNoHeaderAreNotTaken() throws {
+        let (scene, fixture) = try interrupted()
+        fixture.write(fixture.part("p2"), [UInt8](repeating: 7, count: 4096))
+        let create = poolError { () throws(PoolError) in try Self.create(scene, sets: fixture.sets) }
+        #expect(create?.status == .exists)
+        #expect(try header("p1", fixture).isChecksumValid)
+    }
+
+    /// An administrator's mistake: the rest may hold data.
+    @Test func aPoolThatLostItsFirstPartIsNotTaken() throws {
+        for isEmpty in [false, true] {
+            let (scene, fixture) = try interrupted()
+            unlink(fixture.part("p0"))
+            if isEmpty { fixture.makeFile(fixture.part("p0"), size: 2 << 20) }
+            let before = fixture.snapshot()
+            let create = poolError { () throws(PoolError) in try Self.create(scene, sets: fixture.sets) }
+            #expect(create?.status == .exists)
+            #expect(create.map { "\($0)" }?.contains("first part \(fixture.part("p0")) is missing or empty") == true)
+            #expect(fixture.snapshot() == before)
+        }
+    }
+
+    @Test func theRecordIsNoHeader() throws {
+        let record = CreationRecord(poolsetUUID: .counting(from: 1))
+        var page = try #require(PoolHeader(bytes: record.bytes))
+        #expect(!page.isZero && !page.isChecksumValid)
+        #expect(CreationRecord(page) == record)
+        page.creationTime = 1
+        #expect(CreationRecord(page) == nil)
+        #expect(CreationRecord(try #require(PoolHeader(bytes: [UInt8](repeating: 0, count: 4096)))) == nil)
+    }
+
+    // MARK: Named files
+
+    /// What is left of a part that had its name before it had its blocks.
+    @Test(arguments: [0, 1 << 20, 2 << 20]) func aHalfMadePartIsMadeAnew(_ size: Int) throws {
+        let scene = Self.scenes[2]
+        let fixture = prepare(scene)
+        fixture.makeFile(fixture.part("p0"), size: size)
+        chmod(fixture.part("p0"), 0o1600)
+        let open = poolError { () throws(PoolError) in
+            _ = try fixture.store().open(descriptor: bytes("a.set"), requestedSize: 0)
+        }
+        #expect(open.map { "\($0)" }?.contains("did not finish: create the pool again") == true)
+        expectCreateOrOpenToWork(scene, fixture, "\(size) bytes")
+    }
+
+    @Test func aPartWithTheStickyBitIsAPart() throws {
+        let scene = Self.scenes[0]
+        let fixture = prepare(scene)
+        try Self.create(scene, sets: fixture.sets)
+        chmod(fixture.part("p0"), 0o1600)
+        #expect(poolError { () throws(PoolError) in try Self.create(scene, sets: fixture.sets) }?.status == .exists)
+        try fixture.store().open(descriptor: bytes("a.set"), requestedSize: 0).close()
+    }
 }

@@ -66,6 +66,10 @@ struct PartPlace {
         while let component = pending.popLast() {
             let name = component.map { CChar(bitPattern: $0) } + [0]
             let isLast = pending.isEmpty && !isUpwards(component)
+            if !isLast, let next = try subdirectory(component, of: current, shown) {
+                current = next
+                continue
+            }
             guard let number = try entry(name, in: current, shown) else {
                 return isLast ? PartPlace(parent: shared(current, near), name: name, link: link) : nil
             }
@@ -90,11 +94,36 @@ struct PartPlace {
                 }
                 pending += components(of: target)
             case _ where isLast: return PartPlace(parent: shared(current, near), name: name, link: link)
-            case S_IFDIR: current = PartDirectory(entry, PartFile.Identity(status))
+            case S_IFDIR:
+                // In the place of a symbolic link by now: look again.
+                pending.append(component)
             default: throw .from(SystemCallError("open", on: shown, errno: .notDirectory), path: shown)
             }
         }
         throw .badConfiguration(place: shown, reason: "is a directory: a part is a file or a Device DAX")
+    }
+
+    /// Opens a directory; nil when the name is something else, or nothing.
+    private static func subdirectory(
+        _ name: [UInt8], of directory: PartDirectory, _ shown: String
+    ) throws(PoolError) -> PartDirectory? {
+        // The dot makes the kernel mount what autofs(5) mounts on use, which opening the name with O_PATH does not.
+        let path =
+            name.map { CChar(bitPattern: $0) } + [
+                CChar(bitPattern: UInt8(ascii: "/")), CChar(bitPattern: UInt8(ascii: ".")), 0,
+            ]
+        let flags = UInt64(UInt32(bitPattern: rpmem_o_path | O_DIRECTORY | O_CLOEXEC))
+        do throws(SystemCallError) {
+            let number = try retryingInterrupts("openat2", on: shown) {
+                rpmem_openat2(directory.descriptor.number, path, flags, 0, UInt64(RESOLVE_NO_SYMLINKS))
+            }
+            return try identified(Descriptor(owning: number), shown)
+        } catch {
+            switch error.errno {
+            case .tooManySymbolicLinkLevels, .notDirectory, .noSuchFileOrDirectory: return nil
+            default: throw .from(error, path: shown)
+            }
+        }
     }
 
     /// Opens an entry, a symbolic link too, with O_PATH; the caller closes it. nil when there is none.

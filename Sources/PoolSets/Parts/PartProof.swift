@@ -15,7 +15,6 @@ extension PoolStore {
     func checkIsPart(_ part: PartFile, _ spec: ResolvedSet.Spec, of set: ResolvedSet) throws(PoolError) {
         let header = part.size < UInt64(PoolHeader.size) ? nil : try part.readHeader()
         if let header, !header.isZero, header.isChecksumValid || CreationRecord(header) != nil { return }
-        if part.isIncomplete { return }
         let found = "has \(part.size) bytes and \(Self.headerText(header))"
         switch spec.size {
         case .auto where part.device != nil: return
@@ -39,7 +38,7 @@ extension PoolStore {
 
     private static func headerText(_ header: PoolHeader?) -> String {
         guard let header else { return "no pool header" }
-        if header.isZero { return "no pool on it (its header page is zero)" }
+        if header.isZero { return "no pool header (its first \(PoolHeader.size) bytes are zero)" }
         let isSet = PoolSetFile.isPoolSet(header.bytes)
         return "no valid pool header" + (isSet ? ", though it starts like a pool set file" : "")
     }
