@@ -57,6 +57,27 @@ import Testing
         #expect(TemporaryDirectory.entries(of: fixture.part("real")).isEmpty)
     }
 
+    @Test func dotsAndSlashesAreWalkedAsTheKernelDoes() throws {
+        mkdir(fixture.part("d"), 0o755)
+        mkdir(fixture.part("d/e"), 0o755)
+        symlink("d/e", fixture.part("link"))
+        fixture.writeSet("a.set", "2M @//d/./../link/../p0")
+        try fixture.store().create(descriptor: bytes("a.set"), attributes: .captured(), requestedSize: 0).close()
+        // The link leads to d/e, so what is above it is d.
+        #expect(TemporaryDirectory.entries(of: fixture.part("d")) == ["e", "p0"])
+        for (call, error) in failures().dropFirst() { #expect(error == nil, "\(call)") }
+        #expect(TemporaryDirectory.entries(of: fixture.part("d")) == ["e"])
+    }
+
+    @Test func aFileOnTheWayIsSaid() {
+        fixture.write(fixture.part("file"), [1])
+        fixture.writeSet("a.set", "2M @/file/p0")
+        for (call, error) in failures().prefix(2) { #expect(error?.errno == .notDirectory, "\(call)") }
+        fixture.writeSet("b.set", "2M @/..")
+        for (call, error) in failures("b.set") { #expect(error?.errno == .invalidArgument, "\(call)") }
+        #expect(TemporaryDirectory.entries(of: fixture.parts) == ["file"])
+    }
+
     /// A link that is the part's own name goes with what it leads to.
     @Test func ofAChainTheFirstLinkAndTheFileGo() throws {
         fixture.makeFile(fixture.part("real"), size: 2 << 20)

@@ -76,12 +76,14 @@ struct PartPlace {
             let entry = Descriptor(owning: number)
             var status = stat()
             if fstat(number, &status) != 0 { throw .system(.last("fstat", on: shown)) }
-            switch status.st_mode & S_IFMT {
-            case S_IFLNK:
+            if !isLast || status.st_mode & S_IFMT == S_IFLNK {
                 links += 1
                 if links > maximumLinks {
                     throw .badConfiguration(place: shown, reason: "leads through more than \(maximumLinks) links")
                 }
+            }
+            switch status.st_mode & S_IFMT {
+            case S_IFLNK:
                 try checkTrust(of: status, component, in: current, shown)
                 if isLast && link == nil {
                     link = Link(parent: current, name: name, identity: PartFile.Identity(status))
