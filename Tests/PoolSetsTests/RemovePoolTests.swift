@@ -109,6 +109,14 @@ import Testing
         #expect(parts == ["p0"])
     }
 
+    /// A set may have thousands of parts.
+    @Test func ofManyThatAreLeftTheFirstAreListed() {
+        let left = (0..<20).map { PoolError.Leftover(path: "/p\($0)", errno: .permissionDenied) }
+        let text = "\(PoolError.incompleteRemoval(set: "a.set", left: left))"
+        #expect(text.contains("/p7 (Permission denied) and 12 more; all other files are"))
+        #expect(!text.contains("/p8"))
+    }
+
     @Test(.enabled(if: PrivateMounts.skipReason == nil, "needs root to become another user"))
     func whatIsLeftIsListed() async {
         await #expect(processExitsWith: .success) {
