@@ -1,6 +1,8 @@
 import Glibc
 import RpmemProtocol
 import Synchronization
+import SystemPackage
+import SystemSupport
 import TestSupport
 import Testing
 
@@ -172,6 +174,21 @@ import Testing
         }
         #expect(open.map { "\($0)" }?.contains("did not finish: create the pool again") == true)
         expectCreateOrOpenToWork(scene, fixture, "\(size) bytes")
+    }
+
+    /// Between making a part and locking it another session may take it for one of a killed creation.
+    @Test func aNewPartThatAnotherSessionRemovedIsNoPart() throws {
+        let fixture = PoolFixture()
+        let path = fixture.part("p0")
+        let place = try #require(
+            try PartPlace.find(.absolute(FilePath(path)), in: AT_FDCWD, shown: path))
+        let descriptor = try Descriptor.open(path, O_CREAT | O_EXCL | O_RDWR, mode: 0o600)
+        let part = PartFile(
+            path: path, place: place, descriptor: descriptor, size: 2 << 20, device: nil,
+            identity: PartFile.Identity(fixture.status(path)), origin: .named)
+        unlink(path)
+        let error = poolError { () throws(PoolError) in try part.lockNew() }
+        #expect(error == .busy(path: path, holder: nil))
     }
 
     @Test func aPartWithTheStickyBitIsAPart() throws {

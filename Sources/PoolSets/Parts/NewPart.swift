@@ -68,7 +68,8 @@ extension PartFile {
     /// nothing on Linux: it tells what a killed creation left from a file that somebody made.
     private static let incompleteMode = mode_t(0o600) | S_ISVTX
 
-    private func lockNew() throws(PoolError) {
+    /// Locks a part that this process has just made.
+    func lockNew() throws(PoolError) {
         // Another session may hold a file of that name for a moment, until it sees that its size is 0.
         for _ in 0..<100 {
             if rpmem_flock(descriptor.number, LOCK_EX | LOCK_NB) != 0 {
