@@ -55,6 +55,57 @@ import Testing
         #expect(TemporaryDirectory.entries(of: target.sets) == [])
     }
 
+    @Test(arguments: ["buy milk\n", "", "PMEMPOLSET\n20M /srv/part\n", String(repeating: "\0", count: 4096)])
+    func aFileThatIsNoPoolIsKept(_ contents: String) throws {
+        let target = try Target()
+        mkdir("\(target.sets)/.ssh", 0o700)
+        try write(contents, to: "\(target.sets)/.ssh/authorized_keys")
+        let before = target.files()
+        for options in [[], ["--force"], ["--force", "--pool-set"]] {
+            let session = try target.session(
+                with: [Binaries.rpmemd, "--config", target.configuration, "--remove", ".ssh/authorized_keys"] + options)
+            #expect(try session.end().ending == .exited(EINVAL))
+            try session.expectOneError(
+                "\(target.sets)/.ssh/authorized_keys", "no pool header", "nothing is removed", "name a pool set file")
+        }
+        #expect(target.files() == before)
+    }
+
+    /// One that is no part keeps the others.
+    @Test func aPartThatIsNoneKeepsThePool() throws {
+        let target = try madePool()
+        unlink("\(target.parts)/part1")
+        try write("notes", to: "\(target.parts)/part1")
+        let before = target.files()
+        let (ending, session) = try remove("one.set", "--force", on: target)
+        #expect(ending == .exited(EINVAL))
+        try session.expectOneError("one.set:3", "\(target.parts)/part1 has 5 bytes", "the set says 20971520")
+        #expect(target.files() == before)
+    }
+
+    /// The header page is inside what an initiator may write to.
+    @Test(arguments: ["PMEMPOOLSET\n20M /etc/passwd\n", "garbage"])
+    func aHeaderThatItsInitiatorWroteOverKeepsNoPool(_ text: String) throws {
+        let target = try Target()
+        for isRemoved in [true, false] {
+            try target.addPart("plain", megabytes: 40)
+            rename("\(target.parts)/plain", "\(target.sets)/plain")
+            let session = try target.session().ready()
+            let (lanes, _) = try session.pool(.create("plain", .sample, size: 32 << 20, lanes: 1))
+            let client = try LaneClient(.sockets, lanes)
+            let bytes = Array(text.utf8)
+            let answer = try client[0].persist(.inline, at: 0, size: UInt64(bytes.count), data: bytes)
+            #expect(answer == PersistResponse(lane: 0))
+            client.shutDown()
+            try session.close(isRemoved ? .remove : [])
+            #expect(TemporaryDirectory.entries(of: target.sets) == (isRemoved ? [] : ["plain"]))
+        }
+        let (ending, session) = try remove("plain", "--force", on: target)
+        #expect(ending == .exited(EINVAL))
+        try session.expectOneError("no valid pool header", "removed with `rm '\(target.sets)/plain'`")
+        #expect(TemporaryDirectory.entries(of: target.sets) == ["plain"])
+    }
+
     @Test func noSuchSet() throws {
         let target = try Target()
         let (ending, session) = try remove("no.set", on: target)
