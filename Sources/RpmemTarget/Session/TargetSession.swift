@@ -458,6 +458,13 @@ package final class TargetSession {
         }
     }
 
+    /// `lane 3`, or `one of lanes 1, 3`: lanes that shared an msync cannot be told apart.
+    private static func laneList(_ lanes: [Int]) -> String {
+        if lanes.count == 1 { return "lane \(lanes[0])" }
+        let names = lanes.prefix(16).map(String.init).joined(separator: ", ")
+        return "one of lanes \(names)\(lanes.count > 16 ? ", ..." : "")"
+    }
+
     private static func words(for end: WorkerEnd, in pool: Pool) -> String {
         switch end {
         case .stopped: "a worker stopped"
@@ -467,8 +474,8 @@ package final class TargetSession {
             "lane \(lane): a persist request came before the answer to the one before"
         case .oversizedRequest(let lane):
             "lane \(lane): a persist request with more inline data than was agreed on with CREATE or OPEN"
-        case .persistFailed(let lane, let errno):
-            "lane \(lane): a range of the pool could not be made durable: \(String(cString: strerror(errno))); it is not "
+        case .persistFailed(let lanes, let errno):
+            "\(laneList(lanes)): a range of the pool could not be made durable: \(String(cString: strerror(errno))); it is not "
                 + "acknowledged, and the session ends. Check the pool's file system or device"
         case .peerUnreachable(let error): "the initiator's machine cannot be reached any more: \(error)"
         case .fabricFailed(let error): "in-band connection: \(error)"
