@@ -84,8 +84,8 @@ struct PersistLoop: ~Copyable {
     private let stop: UnsafePointer<Atomic<Bool>>
     /// Odd while a batch is served; see ``PersistWorker/rounds``.
     private let rounds: UnsafeMutablePointer<Atomic<UInt64>>
-    /// The queue's descriptor where ``nextCompletions()`` polls it, otherwise -1.
-    private let waitDescriptor: Int32
+    /// What ``nextCompletions()`` polls; a descriptor of -1 where it has `fi_cq_sread` wait.
+    private let waitSet: UnsafeMutablePointer<pollfd>
     /// What ``waitForDescriptor()`` found, if ``hasTakenError``.
     private let takenError: UnsafeMutablePointer<fi_cq_err_entry>
     private var hasTakenError = false
@@ -132,7 +132,8 @@ struct PersistLoop: ~Copyable {
         self.queue = queue
         self.stop = stop
         self.rounds = rounds
-        self.waitDescriptor = waitDescriptor
+        waitSet = .allocate(capacity: 1)
+        waitSet.initialize(to: pollfd(fd: waitDescriptor, events: Int16(POLLIN), revents: 0))
         takenError = .allocate(capacity: 1)
         takenError.initialize(to: fi_cq_err_entry())
         completions = .allocate(capacity: Self.batchSize)
@@ -143,6 +144,7 @@ struct PersistLoop: ~Copyable {
     }
 
     deinit {
+        waitSet.deallocate()
         takenError.deallocate()
         completions.deallocate()
         batch.deallocate()
@@ -212,7 +214,7 @@ struct PersistLoop: ~Copyable {
                 if stop.pointee.load(ordering: .relaxed) { return count }
             } while monotonicNanoseconds() &- start < context.pollNanoseconds
         }
-        if waitDescriptor >= 0 { return waitForDescriptor() }
+        if waitSet.pointee.fd >= 0 { return waitForDescriptor() }
         return fi_cq_sread(queue, completions, Self.batchSize, nil, -1)
     }
 
@@ -224,8 +226,7 @@ struct PersistLoop: ~Copyable {
             hasTakenError = true
             return Self.errorAvailable
         }
-        var descriptor = pollfd(fd: waitDescriptor, events: Int16(POLLIN), revents: 0)
-        _ = poll(&descriptor, 1, -1)
+        _ = poll(waitSet, 1, -1)
         return fi_cq_read(queue, completions, Self.batchSize)
     }
 
