@@ -49,16 +49,16 @@ demo: demo-programs examples
 	@demo/run $(CURDIR)/$(BUILD)
 
 # The tests drive the release daemon: it is what gets installed. Most of them wait, so several suites run at a time, and
-# the virtual machines beside them. The last line counts all.
+# the virtual machines beside them. The last line counts all. With LONG=1, what draws random numbers draws more of them.
 test: test-deps examples hot-path vm-programs
 	$(SWIFT) build --build-tests
 	RPMEMD_BINARY=$(CURDIR)/$(BUILD)/rpmemd RPMEM_LIBRARY=$(CURDIR)/$(BUILD)/librpmem.so \
-	    Tests/run --guests "$(VM_TESTS) --boots 2"
+	    $(if $(LONG),RPMEM_LONG_TESTS=1) Tests/run --guests "$(VM_TESTS) --boots 2"
 
 # The daemon on real kernel drivers, in virtual machines: all cases of Tests/VM, or with CASE=TEXT those with TEXT in
 # their name. It is the installed release that runs there. LOSSES says how often the case power-loss pulls the plug.
 VM := $(CURDIR)/.build/vm
-LOSSES ?= 6
+LOSSES ?= $(if $(LONG),20,6)
 VM_TESTS = .build/debug/vm-tests $(if $(CASE),--filter '$(CASE)') $(if $(SEED),--seed $(SEED)) --losses $(LOSSES) \
     --tree $(VM)/tree --workplace $(VM) $(addprefix $(BUILD)/,$(VM_PROGRAMS))
 test-vm: vm-programs
