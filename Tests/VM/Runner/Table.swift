@@ -23,15 +23,10 @@ func table(losses: Int) -> [Boot] {
                 Case("devdax-bad-blocks"),
                 Case("devdax-pulled-plug"),
             ]),
-        // The article's: 512 MiB of DRAM from 1 GiB on.
-        Boot(
-            name: "memmap", kernelArguments: ["memmap=512M!1G"],
-            cases: [
-                Case("memmap-emulation")
-            ]),
         // RDMA in software, both ends on the same machine, and caches that are persistent.
         Boot(
-            name: "rdma", nvdimms: [.init(size: 1536), .init(size: 512)], persistenceDomain: .processorCache, memory: 4096,
+            name: "rdma", nvdimms: [.init(size: 1536), .init(size: 512)], persistenceDomain: .processorCache,
+            memory: 4096,
             cases: [
                 Case("rdma-gpspm"),
                 Case("rdma-apm"),
@@ -43,6 +38,12 @@ func table(losses: Int) -> [Boot] {
                 Case("rdma-latency"),
                 Case("rdma-silence"),
             ]),
+        // Two Device DAX and a file system with dax, and a disk whose writes wait in the guest's memory.
+        Boot(
+            name: "power-loss", nvdimms: [.init(size: 256), .init(size: 256), .init(size: 256)], disks: [128],
+            companion: .init(program: "power-loss-initiator"), memory: 1024,
+            kernelArguments: ["vm.bare", "vm.losses=\(losses)"],
+            cases: [Case("power-loss")]),
         Boot(
             name: "systemd", nvdimms: [.init(size: 256), .init(size: 256)],
             // It fails on emulated NVDIMMs, and is none of ours.
@@ -57,10 +58,11 @@ func table(losses: Int) -> [Boot] {
             // Both machines call their network eth0, with udev as without.
             kernelArguments: ["net.ifnames=0"],
             cases: [Case("rdma-link-down")]),
-        // Two Device DAX and a file system with dax, and a disk whose writes wait in the guest's memory.
+        // The article's: 512 MiB of DRAM from 1 GiB on.
         Boot(
-            name: "power-loss", nvdimms: [.init(size: 256), .init(size: 256), .init(size: 256)], disks: [128],
-            companion: .init(program: "power-loss-initiator"), memory: 1024, kernelArguments: ["vm.bare", "vm.losses=\(losses)"],
-            cases: [Case("power-loss")]),
+            name: "memmap", kernelArguments: ["memmap=512M!1G"],
+            cases: [
+                Case("memmap-emulation")
+            ]),
     ]
 }
