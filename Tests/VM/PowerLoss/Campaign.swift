@@ -19,7 +19,7 @@ final class Campaign {
     /// that as long as it likes (librpmem(7)).
     private static let socketsFirstCall: Duration = .seconds(15)
     /// The time-out for each answer in all rounds but the first, which keeps what users get.
-    private static let shortPatience: Duration = .seconds(3)
+    private static let shortPatience: Duration = .seconds(6)
     /// So many rounds apart, the plug is pulled while pools are being opened.
     private static let openingEvery = 5
 
