@@ -1,5 +1,5 @@
 # `make demo` and `make test` do everything on a fresh Debian 12 with the Swift toolchain, apt packages included.
-.PHONY: all deps test-deps demo demo-programs library test test-vm test-storage unit sanitize release hot-path lint format examples install install-library clean
+.PHONY: all deps test-deps demo demo-programs library test test-vm test-vm-long vm-programs test-storage check unit sanitize release hot-path lint format examples install install-library clean
 
 SWIFT ?= swift
 SANITIZER ?= thread address
@@ -16,6 +16,7 @@ BUILD_PACKAGES := libfabric-dev libibverbs-dev libpmem-dev libpmem2-dev libndctl
 RUN_PACKAGES := openssh-server openssh-client xxd gcc make
 TEST_PACKAGES := man-db e2fsprogs xfsprogs mount util-linux groff iproute2 binutils gcc g++ make pkg-config libpmemobj-dev pmdk-tools
 VM_PROGRAMS := vm-initiator driven-initiator power-loss-initiator rpmem-hello rpmem-fibonacci
+UNIT_SUITES := ^(SystemSupport|RpmemProtocol|Fabric|PersistentMemory|PoolSets|RpmemTarget|RpmemInitiator)Tests\.|\.ReplayTests$$
 VM_PACKAGES := qemu-system-x86 mmdebstrap busybox-static cpio kmod e2fsprogs util-linux xz-utils
 
 all: release
@@ -47,17 +48,27 @@ examples: library
 demo: demo-programs examples
 	@demo/run $(CURDIR)/$(BUILD)
 
-# The tests run the release daemon, because that is the one that gets installed. They run one at a time: many of them
-# start processes or wait in libfabric, and would only take the CPUs from each other.
-test: test-deps examples hot-path
+# The tests run the release daemon, because that is the one that gets installed. Most of them wait, so several suites run
+# at a time, and the virtual machines beside them. The last line counts all tests. LONG=1 draws more random numbers.
+test: test-deps examples hot-path vm-programs
+	$(SWIFT) build --build-tests
 	RPMEMD_BINARY=$(CURDIR)/$(BUILD)/rpmemd RPMEM_LIBRARY=$(CURDIR)/$(BUILD)/librpmem.so \
-	    $(SWIFT) test --disable-xctest --no-parallel
-	$(MAKE) test-vm
+	    $(if $(LONG),RPMEM_LONG_TESTS=1) Tests/run --guests "$(VM_TESTS) --boots 2"
 
 # The daemon on real kernel drivers, in virtual machines: all cases of Tests/VM, or with CASE=TEXT those with TEXT in
-# their name. They run the installed release.
+# their name. They run the installed release. LOSSES is the number of power losses in the case power-loss.
 VM := $(CURDIR)/.build/vm
-test-vm: release
+LOSSES ?= $(if $(LONG),20,6)
+VM_TESTS = .build/debug/vm-tests $(if $(CASE),--filter '$(CASE)') $(if $(SEED),--seed $(SEED)) --losses $(LOSSES) \
+    --tree $(VM)/tree --workplace $(VM) $(addprefix $(BUILD)/,$(VM_PROGRAMS))
+test-vm: vm-programs
+	$(VM_TESTS)
+
+# The same with as many power losses as once showed what a few did not.
+test-vm-long:
+	$(MAKE) test-vm LOSSES=20
+
+vm-programs: release
 	@config/install-packages $(VM_PACKAGES)
 	rm -rf $(VM)/tree
 	mkdir -p $(VM)
@@ -66,7 +77,10 @@ test-vm: release
 	$(SWIFT) build $(RELEASE_FLAGS) --product driven-initiator
 	$(SWIFT) build $(RELEASE_FLAGS) --product power-loss-initiator
 	$(SWIFT) build --product vm-tests
-	.build/debug/vm-tests --filter '$(CASE)' $(if $(SEED),--seed $(SEED)) --tree $(VM)/tree --workplace $(VM) $(addprefix $(BUILD)/,$(VM_PROGRAMS))
+
+# What shows most mistakes within minutes: the form, a build, and all tests but those that start ssh, C programs and many
+# daemons.
+check: lint unit
 
 # The cases of storage that fails, each ROUNDS times.
 ROUNDS ?= 100
@@ -74,7 +88,8 @@ test-storage: test-deps
 	STORAGE_ROUNDS=$(ROUNDS) $(SWIFT) test --disable-xctest --no-parallel --filter 'StorageFailureTests|SyncAliasTests'
 
 unit: deps
-	$(SWIFT) test --disable-xctest --skip EndToEndTests --skip CConsumerTests
+	$(SWIFT) build --build-tests
+	Tests/run --only '$(UNIT_SUITES)'
 
 # All tests, with sanitizers in the tests and in what they start. Too slow for each change.
 sanitize: test-deps

@@ -87,7 +87,7 @@ private func killInitiators(_ rounds: Int, _ provider: Provider, _ reach: Reach,
 
 /// Waits until the log has `words`, behind its first `offset` bytes. Reads no more than that: there are many rounds.
 private func awaitLogged(_ words: String, on target: Target, after offset: Int) throws {
-    let deadline = Deadline.after(milliseconds: 20_000)
+    let deadline = Deadline.after(milliseconds: 60_000)
     var tail = [UInt8](repeating: 0, count: 1 << 16)
     while !deadline.hasPassed {
         if let file = try? Descriptor.open(target.logFile, O_RDONLY) {

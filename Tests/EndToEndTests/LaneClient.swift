@@ -203,7 +203,7 @@ final class Lane {
 
     private func post(_ operation: Operation, _ count: Int, remote: UInt64 = 0) throws {
         finished.remove(operation)
-        let deadline = Deadline.after(milliseconds: 20_000)
+        let deadline = Deadline.after(milliseconds: 60_000)
         while true {
             let result = start(operation, count, remote)
             if result == 0 { return }
@@ -250,7 +250,7 @@ final class Lane {
     }
 
     private func finish(_ operation: Operation) throws {
-        let deadline = Deadline.after(milliseconds: 20_000)
+        let deadline = Deadline.after(milliseconds: 60_000)
         while finished.remove(operation) == nil {
             if deadline.hasPassed { throw TestSupportError("lane \(number): no completion of \(operation)") }
             try poll(milliseconds: 20)

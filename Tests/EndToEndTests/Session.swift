@@ -113,7 +113,7 @@ final class Session {
 
     /// Waits for a line with this in it.
     func waitForMessage(_ words: String) throws {
-        let deadline = Deadline.after(milliseconds: 20_000)
+        let deadline = Deadline.after(milliseconds: 60_000)
         while try !log().contains(where: { $0.message.contains(words) }) {
             if deadline.hasPassed { throw TestSupportError("no line with '\(words)' in the log: \(try log())") }
             usleep(2000)

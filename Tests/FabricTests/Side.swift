@@ -8,7 +8,7 @@ import TestSupport
 let loopbackProviders = ["sockets", "tcp"]
 
 /// Long enough for a loaded machine; no test passes or fails by how long something takes.
-func generousDeadline() -> Deadline { .after(milliseconds: 20_000) }
+func generousDeadline() -> Deadline { .after(milliseconds: 60_000) }
 
 struct TestFailure: Error, CustomStringConvertible {
     let description: String

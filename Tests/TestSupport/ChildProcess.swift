@@ -94,7 +94,7 @@ public final class ChildProcess: @unchecked Sendable {
     }
 
     /// Reads until `count` bytes came, the end, or the deadline; what came is the result.
-    public func receive(_ count: Int, within milliseconds: UInt64 = 20_000) throws -> [UInt8] {
+    public func receive(_ count: Int, within milliseconds: UInt64 = 60_000) throws -> [UInt8] {
         let deadline = Deadline.after(milliseconds: milliseconds)
         var bytes: [UInt8] = []
         while bytes.count < count {
@@ -113,7 +113,7 @@ public final class ChildProcess: @unchecked Sendable {
     }
 
     /// Waits for the end; nil when it did not come in time. Standard error is read meanwhile.
-    public func wait(within milliseconds: UInt64 = 20_000) throws -> Ending? {
+    public func wait(within milliseconds: UInt64 = 60_000) throws -> Ending? {
         let deadline = Deadline.after(milliseconds: milliseconds)
         while status == nil {
             drainError()

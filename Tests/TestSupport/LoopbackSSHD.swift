@@ -52,7 +52,7 @@ public final class LoopbackSSHD {
                 """, to: "\(directory)/sshd_config")
             let daemon = try ChildProcess(
                 prefix + ["/usr/sbin/sshd", "-D", "-e", "-f", "\(directory)/sshd_config"])
-            let deadline = Deadline.after(milliseconds: 10_000)
+            let deadline = Deadline.after(milliseconds: 60_000)
             while !daemon.errorText.contains("Server listening") {
                 if try daemon.wait(within: 20) != nil || deadline.hasPassed { break }
             }

@@ -36,9 +36,9 @@ final class PoolUser: @unchecked Sendable {
         if let patience {
             options.operationTimeout = patience
             // ssh is slow in a guest that has just started.
-            options.connectTimeout = .seconds(20)
-            options.openTimeout = .seconds(isCutOff ? 8 : 20)
-            options.laneTimeout = .seconds(isCutOff ? 8 : 20)
+            options.connectTimeout = .seconds(isCutOff ? 20 : 120)
+            options.openTimeout = .seconds(isCutOff ? 8 : 120)
+            options.laneTimeout = .seconds(isCutOff ? 8 : 120)
         }
         if isCreated {
             return try InitiatorPool.open(

@@ -51,7 +51,7 @@ struct Case {
     /// Why it is left out; nil runs it.
     var skipped: String?
 
-    init(_ name: String, limit: Int = 300, skipped: String? = nil) {
+    init(_ name: String, limit: Int = 900, skipped: String? = nil) {
         self.name = name
         self.limit = limit
         self.skipped = skipped

@@ -98,7 +98,7 @@ final class BootRun {
                 if alarm == nil, ConsoleLog.isAlarming(line) { alarm = line }
             case .report(.ready), .report(.done):
                 phase = "it hung between cases"
-                deadline = .after(milliseconds: 180_000)
+                deadline = .after(milliseconds: 600_000)
                 if case .report(.done) = event { return current == nil ? .done : .failed("a case did not end") }
             case .report(.begin(let name)):
                 try begin(name)
@@ -109,7 +109,7 @@ final class BootRun {
             case .report(.output(let line)): try current?.log.write(line)
             case .report(.end(_, let status)):
                 end(status)
-                deadline = .after(milliseconds: 180_000)
+                deadline = .after(milliseconds: 600_000)
                 phase = "it hung between cases"
             case .report(.pullPlug(let milliseconds)): plug = .after(milliseconds: UInt64(max(milliseconds, 0)))
             case .report(.monitor(let command)):

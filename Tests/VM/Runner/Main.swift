@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import Synchronization
 import SystemSupport
 import TestSupport
 
@@ -21,17 +22,23 @@ import TestSupport
     @Option(help: "What cases leave to chance, as an earlier run printed it.")
     var seed = UInt32.random(in: 0..<(1 << 31))
 
+    @Option(help: "How often the case power-loss pulls the plug.")
+    var losses = 6
+
+    @Option(help: "How many boots run beside each other.")
+    var boots = 1
+
     @Argument(help: "Test programs for the guests.")
     var programs: [String] = []
 
     func run() throws {
         let began = monotonicNanoseconds()
-        let wanted = table.map { boot in (boot, boot.cases.filter { isWanted($0.name) }) }
+        let wanted = table(losses: losses).map { boot in (boot, boot.cases.filter { isWanted($0.name) }) }
             .filter { !$0.1.isEmpty }
         if wanted.isEmpty { throw ValidationError("no case's name contains '\(filter)'") }
         let workplace = try Workplace(workplace)
         print("vm: seed \(seed)")
-        let results = runAll(wanted, workplace)
+        let results = try runAll(wanted, workplace)
         ResultTable.show(
             results, total: Double(monotonicNanoseconds() - began) / 1e9, log: { workplace.log(of: $0) })
         let isFine = results.allSatisfy { if case .failed = $0.outcome { false } else { true } }
@@ -42,34 +49,60 @@ import TestSupport
         filter.isEmpty || filter.split(separator: ",").contains { name.contains($0) }
     }
 
-    private func runAll(_ boots: [(Boot, [Case])], _ workplace: Workplace) -> [CaseResult] {
-        var results: [CaseResult] = []
+    private func runAll(_ wanted: [(Boot, [Case])], _ workplace: Workplace) throws -> [CaseResult] {
         let images: Images
         do {
             if let reason = Images.unavailableReason { throw TestSupportError(reason) }
             images = try Images(
                 sources: "\(Binaries.packageDirectory)/Tests/VM", tree: tree, programs: programs, workplace: workplace)
         } catch {
-            for (boot, cases) in boots {
-                results += cases.map { CaseResult(name: $0.name, boot: boot.name, outcome: .skipped("\(error)")) }
+            return wanted.flatMap { boot, cases in
+                cases.map { CaseResult(name: $0.name, boot: boot.name, outcome: .skipped("\(error)")) }
             }
-            return results
         }
-        for (boot, cases) in boots {
-            for it in cases {
-                guard let reason = it.skipped else { continue }
-                results.append(CaseResult(name: it.name, boot: boot.name, outcome: .skipped(reason)))
+        let queue = BootQueue(wanted)
+        let seed = seed
+        let threads = Threads<[CaseResult]>()
+        for number in 0..<max(1, boots) {
+            try threads.start("boots-\(number)") {
+                var results: [CaseResult] = []
+                while let (boot, cases) = queue.next() {
+                    results += Self.run(boot, cases, seed: seed, images: images, workplace: workplace)
+                }
+                return results
             }
-            let runnable = cases.filter { $0.skipped == nil }
-            if runnable.isEmpty { continue }
-            print("vm: booting \(boot.name) for \(runnable.count) \(runnable.count == 1 ? "case" : "cases")")
-            fflush(nil)
-            do {
-                results += try BootRun(boot, cases: runnable, seed: seed, images: images, workplace: workplace).run()
-            } catch {
-                results += runnable.map { CaseResult(name: $0.name, boot: boot.name, outcome: .failed("\(error)")) }
-            }
+        }
+        return try threads.join().flatMap { $0 }
+    }
+
+    private static func run(
+        _ boot: Boot, _ cases: [Case], seed: UInt32, images: Images, workplace: Workplace
+    ) -> [CaseResult] {
+        var results: [CaseResult] = []
+        for it in cases {
+            guard let reason = it.skipped else { continue }
+            results.append(CaseResult(name: it.name, boot: boot.name, outcome: .skipped(reason)))
+        }
+        let runnable = cases.filter { $0.skipped == nil }
+        if runnable.isEmpty { return results }
+        print("vm: booting \(boot.name) for \(runnable.count) \(runnable.count == 1 ? "case" : "cases")")
+        fflush(nil)
+        do {
+            results += try BootRun(boot, cases: runnable, seed: seed, images: images, workplace: workplace).run()
+        } catch {
+            results += runnable.map { CaseResult(name: $0.name, boot: boot.name, outcome: .failed("\(error)")) }
         }
         return results
+    }
+}
+
+/// Boots that wait for a thread, in order.
+private final class BootQueue: Sendable {
+    private let boots: Mutex<[(Boot, [Case])]>
+
+    init(_ boots: [(Boot, [Case])]) { self.boots = Mutex(boots) }
+
+    func next() -> (Boot, [Case])? {
+        boots.withLock { $0.isEmpty ? nil : $0.removeFirst() }
     }
 }

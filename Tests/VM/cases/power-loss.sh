@@ -44,7 +44,7 @@ next_log_line() { read -r -t "$1" line <&8 && echo "$line"; }
 # The first time it stays away for longer than the initiator's default time-out.
 uptime() { read -r up _ </proc/uptime; }
 uptime
-[ "$STAGE" != 1 ] || sleep $((32 - ${up%.*}))
+[ "$STAGE" != 1 ] || sleep $((${up%.*} < 32 ? 32 - ${up%.*} : 0))
 wait $network
 ip address add 10.77.0.1/24 dev eth0
 ip link set eth0 up

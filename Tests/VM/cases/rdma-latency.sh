@@ -10,6 +10,6 @@ for poll in 50 2000; do
     as_user env RPMEMCTL_FLOOR_ADDRESS=$address RPMEM_POLL_TIME=$poll rpmemctl bench "$user@$address" a.set \
         --operations persist --modes relaxed,inline --sizes 64 --lanes 1 --count 1000 --seconds 8 2>&1
 done
-timeout 30 ib_send_lat -R -d rxe0 -s 64 -n 1000 >"$WORK/server" 2>&1 &
+timeout 120 ib_send_lat -R -d rxe0 -s 64 -n 1000 >"$WORK/server" 2>&1 &
 sleep 1
-timeout 30 ib_send_lat -R -d rxe0 -s 64 -n 1000 $address | tail -3
+timeout 120 ib_send_lat -R -d rxe0 -s 64 -n 1000 $address | tail -3

@@ -1,7 +1,5 @@
-import TestSupport
-
 /// Threads that are started one by one and joined together: one alone cannot be in an array.
-final class Threads<Value: Sendable> {
+package final class Threads<Value: Sendable> {
     private var last: Link?
 
     private final class Link {
@@ -14,13 +12,15 @@ final class Threads<Value: Sendable> {
         }
     }
 
+    package init() {}
+
     /// - Parameter name: Shown by ps and gdb.
-    func start(_ name: String, _ body: @escaping @Sendable () throws -> Value) throws {
+    package func start(_ name: String, _ body: @escaping @Sendable () throws -> Value) throws {
         last = Link(try Running(name, body), before: last)
     }
 
     /// What they came back with, in the order they were started; throws what one of them threw.
-    func join() throws -> [Value] {
+    package func join() throws -> [Value] {
         var values: [Value] = []
         while let link = last {
             last = link.before
