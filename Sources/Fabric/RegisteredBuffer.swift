@@ -1,0 +1,55 @@
+/// Memory of this process's own that a fabric may use, and its memory regions. It owns both: the regions are closed before
+/// the memory is freed.
+///
+/// Operations that use the memory must be over, or their endpoint closed, before the last reference goes.
+package final class RegisteredBuffer {
+    /// The memory, not initialized. It never moves.
+    package let bytes: UnsafeMutableRawBufferPointer
+    private let accesses: [MemoryRegion.Access]
+    /// One for each of ``accesses``; empty only while this is being let go of.
+    private var regions: [MemoryRegion]
+
+    /// Allocates and registers memory.
+    ///
+    /// - Parameters:
+    ///   - byteCount: At least 1.
+    ///   - alignment: Of the first byte, in bytes; a power of two.
+    ///   - accesses: The buffer gets one memory region for each; at least one, and none twice.
+    /// - Throws: What `fi_mr_reg` says: the memory is freed again.
+    package init(
+        byteCount: Int, alignment: Int = 4096, for accesses: MemoryRegion.Access..., in domain: FabricDomain
+    ) throws(FabricError) {
+        let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: byteCount, alignment: alignment)
+        do throws(FabricError) { regions = try Self.register(bytes, for: accesses, in: domain) } catch {
+            bytes.deallocate()
+            throw error
+        }
+        self.accesses = accesses
+        self.bytes = bytes
+    }
+
+    deinit {
+        regions = []
+        bytes.deallocate()
+    }
+
+    /// The region for `access`, which must be one of those that the buffer was registered for. It must not outlive the
+    /// buffer.
+    package func region(for access: MemoryRegion.Access) -> MemoryRegion {
+        regions[accesses.firstIndex(of: access)!]
+    }
+
+    /// What this side's operations with `access` on the memory must present; constant.
+    package func descriptor(for access: MemoryRegion.Access) -> UnsafeMutableRawPointer? {
+        region(for: access).descriptor
+    }
+
+    /// In a function of its own: when it throws, the regions that it has made are closed before the caller frees the memory.
+    private static func register(
+        _ bytes: UnsafeMutableRawBufferPointer, for accesses: [MemoryRegion.Access], in domain: FabricDomain
+    ) throws(FabricError) -> [MemoryRegion] {
+        var regions: [MemoryRegion] = []
+        for access in accesses { regions.append(try MemoryRegion(bytes, for: access, in: domain)) }
+        return regions
+    }
+}
