@@ -184,7 +184,8 @@ final class ControlConnection: Sendable {
             if let exit = child.collect() { return exit }
             if deadline.hasPassed { return nil }
             collectErrorLines()
-            reading: while !outputEnded {
+            // The deadline counts here too: a command may print faster than this reads.
+            reading: while !outputEnded, !deadline.hasPassed {
                 switch Self.readAvailable(child.output.number, &buffer) {
                 case .bytes: continue
                 case .nothing: break reading
@@ -212,10 +213,11 @@ final class ControlConnection: Sendable {
     /// −1 once there is nothing to expect from it.
     private var errorDescriptor: Int32 { errorsEnded.load(ordering: .acquiring) ? -1 : child.errors.number }
 
+    /// Reads what is there of standard error, at most 64 KiB: the target may write faster than this reads.
     private func collectErrorLines() {
         var buffer = [UInt8](repeating: 0, count: 4096)
         errorLines.withLock { lines in
-            while true {
+            for _ in 0..<16 {
                 switch Self.readAvailable(child.errors.number, &buffer) {
                 case .bytes(let count): lines.append(buffer[..<count])
                 case .nothing: return

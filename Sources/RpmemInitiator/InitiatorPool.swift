@@ -41,8 +41,8 @@ public final class InitiatorPool: Sendable {
     public let openingTimes: OpeningTimes
 
     private let control: ControlConnection
-    private let laneSet: LaneSet
-    private let monitor: PoolMonitor
+    let laneSet: LaneSet
+    let monitor: PoolMonitor
     private let failure: PoolFailure
     private let options: InitiatorOptions
     private let hasHeaders: Bool
@@ -225,7 +225,6 @@ public final class InitiatorPool: Sendable {
         offset: Int, length: Int, lane: Int, mode: Mode = .atomic
     ) throws(InitiatorError) {
         try check(offset, length, lane, protectingHeader: true)
-        if length == 0 { return }
         let recipe = mode == .atomic ? laneSet.recipes.atomic : laneSet.recipes.relaxed
         try laneSet.use(lane) { lane throws(LaneFault) in
             try lane.flush(offset: offset, length: length, by: recipe)
@@ -243,11 +242,10 @@ public final class InitiatorPool: Sendable {
         into destination: UnsafeMutableRawBufferPointer, offset: Int, lane: Int
     ) throws(InitiatorError) {
         try check(offset, destination.count, lane, protectingHeader: false)
-        guard let base = destination.baseAddress, !destination.isEmpty else { return }
         let length = destination.count
         if length > LaneSet.inlineCapacity, !laneSet.hasLongReadBuffer(lane) { try laneSet.prepareLongRead(lane) }
         try laneSet.use(lane) { lane throws(LaneFault) in
-            try lane.read(into: base, offset: offset, length: length)
+            if let base = destination.baseAddress { try lane.read(into: base, offset: offset, length: length) }
         }
     }
 

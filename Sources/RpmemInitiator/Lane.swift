@@ -69,8 +69,10 @@ enum LaneFault: Error {
     case refused(LaneStep, Int32)
     /// An operation completed with an error, which waits in the completion queue.
     case completedInError
-    /// The target's answer is none.
-    case badAnswer
+    case answerOfWrongLength
+    case answerForAnotherLane
+    /// An answer arrived while no request was unanswered.
+    case unsolicitedAnswer
 }
 
 /// A range that was written and is to be made persistent by the next drain.
@@ -98,6 +100,8 @@ struct Lane {
     /// For longer reads; made when it is first needed.
     var readBuffer: UnsafeMutableRawBufferPointer?
     var readBufferDescriptor: UnsafeMutableRawPointer?
+    /// Owns ``readBuffer``.
+    var longReadBuffer: RegisteredBuffer?
 
     // Contexts.
     let receiving: UnsafeMutablePointer<LaneOperation>
@@ -116,6 +120,8 @@ struct Lane {
 
     // State.
     var receiveIsPosted = false
+    /// Whether a request is unanswered.
+    var awaitsAnswer = false
     var hasAnswer = false
     var answerLength = 0
     /// Never true for a request that was injected.

@@ -154,6 +154,12 @@ extension UnsafeMutablePointer where Pointee == Lane {
         }
     }
 
+    /// Takes in all completions that are there, without waiting.
+    @inline(__always)
+    func noteCompletions() throws(LaneFault) {
+        while try note(fi_cq_read(pointee.queue, pointee.entries, Lane.entryCapacity)) {}
+    }
+
     /// Takes in what a read of the completion queue came back with; false when that was nothing.
     @inline(__always)
     private func note(_ result: Int) throws(LaneFault) -> Bool {
@@ -171,6 +177,8 @@ extension UnsafeMutablePointer where Pointee == Lane {
             switch operation.pointee.kind {
             case .receive:
                 pointee.receiveIsPosted = false
+                if !pointee.awaitsAnswer { throw .unsolicitedAnswer }
+                pointee.awaitsAnswer = false
                 pointee.hasAnswer = true
                 pointee.answerLength = pointee.entries[index].len
                 pointee.writesUnderWay &-= pointee.retiredByAnswer

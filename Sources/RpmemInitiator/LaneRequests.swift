@@ -32,6 +32,7 @@ extension UnsafeMutablePointer where Pointee == Lane {
 
     /// Starts to make a range persistent; ``drain()`` finishes it. An inline recipe is finished here.
     func flush(offset: Int, length: Int, by recipe: PersistRecipes.Recipe) throws(LaneFault) {
+        if length == 0 { return }
         switch recipe {
         case .inline: try persist(offset: offset, length: length, by: recipe, deep: false)
         case .writeAndAsk:
@@ -105,10 +106,14 @@ extension UnsafeMutablePointer where Pointee == Lane {
             memcpy(pointee.request + size, plane.pointee.localBase + offset, length)
             size &+= length
         }
+        // An answer that is here before its request belongs to none, and must not count for this one.
+        try noteCompletions()
         pointee.hasAnswer = false
+        pointee.awaitsAnswer = true
         try postSend(size)
         try wait(for: .answer)
-        if pointee.answerLength != PersistResponse.byteCount { throw .badAnswer }
+        if pointee.answerLength != PersistResponse.byteCount { throw .answerOfWrongLength }
+        if pointee.answer.load(as: PersistResponse.self).lane != pointee.number { throw .answerForAnotherLane }
         // For the next answer, before anything could ask for it.
         try postReceive()
     }

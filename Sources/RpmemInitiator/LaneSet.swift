@@ -27,14 +27,13 @@ final class LaneSet: @unchecked Sendable {
     private let lanes: UnsafeMutablePointer<UnsafeMutablePointer<Lane>>
     private let plane: UnsafeMutablePointer<DataPlane>
     private let info: FabricInfo
-    private let domain: FabricDomain
+    let domain: FabricDomain
     private let failure: PoolFailure
     private let queues: [CompletionQueue]
-    private var endpoints: [Endpoint]
-    private var regions: [MemoryRegion]
-    private let buffers: UnsafeMutableRawBufferPointer
-    /// Made while the pool is in use; see ``prepareLongRead(_:)``.
-    private let readRegions = Mutex<[ReadRegion]>([])
+    private(set) var endpoints: [Endpoint]
+    /// The pool's memory, until the endpoints are closed.
+    private(set) var memoryRegion: MemoryRegion?
+    private let buffers: RegisteredBuffer
 
     /// Connects all lanes, one after the other, and posts their receives.
     ///
@@ -86,26 +85,23 @@ final class LaneSet: @unchecked Sendable {
             try Self.awaitConnected(endpoint, events, control, step: step, within: options.laneTimeout)
         }
 
-        let buffers = UnsafeMutableRawBufferPointer.allocate(byteCount: stride * count, alignment: 4096)
-        buffers.initializeMemory(as: UInt8.self, repeating: 0)
-        let regions: [MemoryRegion]
+        let memoryRegion: MemoryRegion
+        let buffers: RegisteredBuffer
         do throws(FabricError) {
-            regions = [
-                try MemoryRegion(parameters.memory, for: .localTransfers, in: domain),
-                try MemoryRegion(buffers, for: .localMessages, in: domain),
-                try MemoryRegion(buffers, for: .localTransfers, in: domain),
-            ]
+            memoryRegion = try MemoryRegion(parameters.memory, for: .localTransfers, in: domain)
+            buffers = try RegisteredBuffer(
+                byteCount: stride * count, for: .localMessages, .localTransfers, in: domain)
         } catch {
-            endpoints = []
-            buffers.deallocate()
             throw .notRegistered(error, bytes: parameters.memory.count)
         }
+        buffers.bytes.initializeMemory(as: UInt8.self, repeating: 0)
 
         plane = .allocate(capacity: 1)
         plane.initialize(
             to: DataPlane(
-                localBase: parameters.memory.baseAddress!, localDescriptor: regions[0].descriptor,
-                messageDescriptor: regions[1].descriptor, bufferDescriptor: regions[2].descriptor,
+                localBase: parameters.memory.baseAddress!, localDescriptor: memoryRegion.descriptor,
+                messageDescriptor: buffers.descriptor(for: .localMessages),
+                bufferDescriptor: buffers.descriptor(for: .localTransfers),
                 remoteBase: parameters.inBand.remoteAddress, remoteKey: parameters.inBand.remoteKey,
                 method: parameters.inBand.method,
                 recipes: PersistRecipes(parameters.provider, parameters.inBand.method),
@@ -121,7 +117,7 @@ final class LaneSet: @unchecked Sendable {
             lanes[number] = Self.makeLane(
                 number: UInt32(truncatingIfNeeded: number), plane: UnsafePointer(plane),
                 endpoint: endpoints[number], queue: queues[number],
-                buffers: buffers.baseAddress! + number * stride, requestSize: requestSize)
+                buffers: buffers.bytes.baseAddress! + number * stride, requestSize: requestSize)
         }
         self.count = count
         self.info = info
@@ -129,7 +125,7 @@ final class LaneSet: @unchecked Sendable {
         self.events = events
         self.queues = queues
         self.endpoints = endpoints
-        self.regions = regions
+        self.memoryRegion = memoryRegion
         self.buffers = buffers
         self.failure = failure
 
@@ -141,12 +137,9 @@ final class LaneSet: @unchecked Sendable {
     deinit {
         // Until its endpoint is closed, a provider may use all that a lane points to.
         endpoints = []
-        readRegions.withLock { $0 = [] }
-        regions = []
         for number in 0..<count { Self.destroyLane(lanes[number], window: plane.pointee.window) }
         lanes.deallocate()
         plane.deallocate()
-        buffers.deallocate()
     }
 
     /// Bytes of data that one request may carry; stock initiators say the same.
@@ -162,7 +155,7 @@ final class LaneSet: @unchecked Sendable {
         _ number: Int, _ body: (UnsafeMutablePointer<Lane>) throws(LaneFault) -> Void
     ) throws(InitiatorError) {
         let lane = lanes[number]
-        if lane.pointee.isInUse.pointee.exchange(true, ordering: .acquiring) { throw .laneInUse(number) }
+        if lane.pointee.isInUse.pointee.exchange(true, ordering: .acquiring) { throw describeTakenLane(number) }
         defer { lane.pointee.isInUse.pointee.store(false, ordering: .releasing) }
         do throws(LaneFault) {
             if plane.pointee.failed.pointee.load(ordering: .acquiring) { throw LaneFault.poolFailed }
@@ -175,17 +168,19 @@ final class LaneSet: @unchecked Sendable {
     /// Gives a lane a buffer for reads that are longer than its request buffer.
     func prepareLongRead(_ number: Int) throws(InitiatorError) {
         let lane = lanes[number]
-        if lane.pointee.isInUse.pointee.exchange(true, ordering: .acquiring) { throw .laneInUse(number) }
+        if lane.pointee.isInUse.pointee.exchange(true, ordering: .acquiring) { throw describeTakenLane(number) }
         defer { lane.pointee.isInUse.pointee.store(false, ordering: .releasing) }
         if lane.pointee.readBuffer != nil { return }
-        let region: ReadRegion
-        do throws(FabricError) { region = try ReadRegion(in: domain) } catch {
+        let buffer: RegisteredBuffer
+        do throws(FabricError) {
+            buffer = try RegisteredBuffer(byteCount: 1 << 20, for: .localTransfers, in: domain)
+        } catch {
             // The request buffer serves as well, only slower.
             return
         }
-        readRegions.withLock { $0.append(region) }
-        lane.pointee.readBufferDescriptor = region.region.descriptor
-        lane.pointee.readBuffer = region.memory
+        lane.pointee.longReadBuffer = buffer
+        lane.pointee.readBufferDescriptor = buffer.descriptor(for: .localTransfers)
+        lane.pointee.readBuffer = buffer.bytes
     }
 
     func hasLongReadBuffer(_ number: Int) -> Bool { lanes[number].pointee.readBuffer != nil }
@@ -195,20 +190,31 @@ final class LaneSet: @unchecked Sendable {
         for queue in queues { queue.wake() }
     }
 
-    /// Tells the target that the lanes are over. Only after ``PoolFailure`` has its flag set: threads that are on a lane
+    /// The buffer of a lane's long reads, for tests.
+    func longReadBuffer(_ number: Int) -> RegisteredBuffer? { lanes[number].pointee.longReadBuffer }
+
+    /// Tells the target that the lanes are over, and lets go of the pool's memory. Only after ``PoolFailure`` has its flag set: threads that are on a lane
     /// leave it then, and are waited for.
     func closeEndpoints() {
         wakeAll()
         for number in 0..<count {
-            // Taken for good: nobody comes in again.
-            while lanes[number].pointee.isInUse.pointee.exchange(true, ordering: .acquiring) { usleep(1000) }
+            // The other half of the ordering: a call that finds the lane taken then finds the failure as well.
+            while lanes[number].pointee.isInUse.pointee.exchange(true, ordering: .acquiringAndReleasing) {
+                usleep(1000)
+            }
         }
         for endpoint in endpoints { endpoint.shutDown() }
         endpoints = []
+        memoryRegion = nil
         for number in 0..<count { lanes[number].pointee.isInUse.pointee.store(false, ordering: .releasing) }
     }
 
     // MARK: Failures
+
+    /// Why a call cannot have a lane: ``closeEndpoints()`` has it, or another thread.
+    private func describeTakenLane(_ number: Int) -> InitiatorError {
+        failure.flag.pointee.load(ordering: .acquiring) ? failure.error ?? .closed : .laneInUse(number)
+    }
 
     /// What is wrong, for the caller; from now on the pool has failed.
     private func describe(_ fault: LaneFault, lane number: Int) -> InitiatorError {
@@ -221,9 +227,21 @@ final class LaneSet: @unchecked Sendable {
             error = .timedOut(
                 waitingFor: "answer on lane \(number)",
                 after: .nanoseconds(Int64(clamping: plane.pointee.timeoutNanoseconds)))
-        case .badAnswer:
+        case .answerOfWrongLength:
             error = .protocolViolation(
-                target: "lane \(number)", reason: "an answer of \(lane.pointee.answerLength) bytes", words: [])
+                target: "lane \(number)",
+                reason: "the target sent an answer of \(lane.pointee.answerLength) bytes instead of "
+                    + "\(PersistResponse.byteCount)",
+                words: [])
+        case .answerForAnotherLane:
+            error = .protocolViolation(
+                target: "lane \(number)",
+                reason: "the target sent an answer for lane \(lane.pointee.answer.load(as: PersistResponse.self).lane)",
+                words: [])
+        case .unsolicitedAnswer:
+            error = .protocolViolation(
+                target: "lane \(number)", reason: "the target sent an answer that no request was waiting for",
+                words: [])
         case .refused(let step, let code):
             error = Self.lostOrRefused(FabricError(step.words, code: code, detail: "lane \(number)"))
         case .completedInError:
@@ -260,10 +278,11 @@ final class LaneSet: @unchecked Sendable {
 
     // MARK: Set-up
 
-    private static func awaitConnected(
+    static func awaitConnected(
         _ endpoint: Endpoint, _ events: EventQueue, _ control: ControlConnection, step: String, within timeout: Duration
     ) throws(InitiatorError) {
         let deadline = Deadline.after(timeout)
+        var wait = EventQueueWait(events)
         while true {
             switch events.next() {
             case .connected(endpoint.identity)?: return
@@ -274,10 +293,9 @@ final class LaneSet: @unchecked Sendable {
             case nil: break
             }
             if deadline.hasPassed { throw .timedOut(waitingFor: "connection (\(step))", after: timeout) }
-            guard events.isWorthWaiting() else { continue }
-            var set = [pollfd(fd: events.descriptor, events: Int16(POLLIN), revents: 0)] + control.watched
-            do throws(SystemCallError) { _ = try waitForEvents(&set, until: deadline) } catch { throw .system(error) }
-            if set[1...].contains(where: { $0.revents != 0 }), let loss = control.findLoss() {
+            var watched = control.watched
+            do throws(SystemCallError) { try wait.next(or: &watched, until: deadline) } catch { throw .system(error) }
+            if watched.contains(where: { $0.revents != 0 }), let loss = control.findLoss() {
                 throw .lost(reason: "\(loss) (\(step))", words: control.lastWords())
             }
         }
@@ -353,24 +371,7 @@ final class LaneSet: @unchecked Sendable {
         lane.pointee.ranges.deallocate()
         lane.pointee.isInUse.deinitialize(count: 1)
         lane.pointee.isInUse.deallocate()
+        lane.deinitialize(count: 1)
         UnsafeMutableRawPointer(lane).deallocate()
     }
-}
-
-/// A registered buffer for long reads.
-private final class ReadRegion: @unchecked Sendable {
-    // Constant, and its memory belongs to one lane.
-    let memory: UnsafeMutableRawBufferPointer
-    let region: MemoryRegion
-
-    init(in domain: FabricDomain) throws(FabricError) {
-        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
-        do throws(FabricError) { region = try MemoryRegion(memory, for: .localTransfers, in: domain) } catch {
-            memory.deallocate()
-            throw error
-        }
-        self.memory = memory
-    }
-
-    deinit { memory.deallocate() }
 }

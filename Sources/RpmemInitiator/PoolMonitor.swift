@@ -33,20 +33,22 @@ final class PoolMonitor: Sendable {
     }
 
     private func watch() {
+        var wait = EventQueueWait(lanes.events)
         while !isClosing.load(ordering: .acquiring) {
             if let loss = findLoss() {
                 if isClosing.load(ordering: .acquiring) { return }
-                failure.note(.lost(reason: loss, words: control.lastWords()))
-                lanes.wakeAll()
-                return
+                return fail(.lost(reason: loss, words: control.lastWords()))
             }
-            guard lanes.events.isWorthWaiting() else { continue }
-            var set = [wakeUp.descriptor.number, lanes.events.descriptor]
-                .map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
-            set += control.watched
-            _ = try? waitForEvents(&set, until: nil)
+            var set = [pollfd(fd: wakeUp.descriptor.number, events: Int16(POLLIN), revents: 0)] + control.watched
+            // A target that is not watched any more might be gone.
+            do throws(SystemCallError) { try wait.next(or: &set, until: nil) } catch { return fail(.system(error)) }
             if set[0].revents != 0 { wakeUp.clear() }
         }
+    }
+
+    private func fail(_ error: InitiatorError) {
+        failure.note(error)
+        lanes.wakeAll()
     }
 
     private func findLoss() -> String? {

@@ -66,9 +66,10 @@ package final class RemoteCommand {
         if child.collect(until: .after(exitTimeout)) == nil { _ = child.end(patience: exitTimeout) }
     }
 
+    /// Reads what is there of standard error, at most 64 KiB: the command may write faster than this reads.
     private func collectErrorLines() {
         var chunk = [UInt8](repeating: 0, count: 4096)
-        while true {
+        for _ in 0..<16 {
             let count = read(child.errors.number, &chunk, chunk.count)
             if count <= 0 {
                 errorsEnded = errorsEnded || count == 0

@@ -69,6 +69,16 @@ import Testing
         #expect(target.openingError()?.errno == ETIMEDOUT)
     }
 
+    /// Reading what never ends must not take longer than the wait that it is part of.
+    @Test func complaintsWithoutEndTimeOut() throws {
+        var target = try ScriptedTarget("exec yes complaint 3>&1 >&2")
+        target.options.connectTimeout = .milliseconds(50)
+        target.options.exitTimeout = .milliseconds(50)
+        let error = target.openingError()
+        #expect(error?.errno == ETIMEDOUT)
+        #expect(error?.description.contains("initial status") == true)
+    }
+
     @Test func silenceAfterARequestTimesOut() throws {
         var target = try ScriptedTarget("printf '\\000\\000\\000\\000'; cat >/dev/null; true")
         target.options.openTimeout = .milliseconds(50)

@@ -71,6 +71,17 @@ import Testing
         #expect(error?.errno == ETIMEDOUT)
     }
 
+    @Test func aCommandThatPrintsWithoutEndIsEnded() throws {
+        var target = try ScriptedTarget("exec yes")
+        target.options.openTimeout = .milliseconds(50)
+        target.options.exitTimeout = .milliseconds(50)
+        let error = #expect(throws: InitiatorError.self) {
+            try InitiatorPool.remove(
+                target: try TargetAddress("127.0.0.1"), poolSet: "a.set", options: target.options)
+        }
+        #expect(error?.errno == ETIMEDOUT)
+    }
+
     @Test(arguments: ["", "a\0b"]) func aNameThatIsNoneIsRefused(_ name: String) throws {
         let (error, _) = try remove("exit 0", poolSet: name)
         #expect(error?.errno == EINVAL)
