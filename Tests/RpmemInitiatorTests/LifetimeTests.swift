@@ -30,7 +30,7 @@ import struct TestSupport.Running
     /// Has free(3) overwrite what it does not unmap.
     private func overwriteFreedMemory(_ isOn: Bool) throws {
         // malloc.h is not in Swift's module of glibc. A sanitizer's own mallopt does nothing: it reports such uses itself.
-        let parameter: Int32 = -6 // M_PERTURB
+        let parameter: Int32 = -6  // M_PERTURB
         typealias Function = @convention(c) (Int32, Int32) -> Int32
         let mallopt = unsafeBitCast(try #require(dlsym(nil, "mallopt")), to: Function.self)
         _ = mallopt(parameter, isOn ? 0x5a : 0)
@@ -51,7 +51,7 @@ import struct TestSupport.Running
         let target = try FakeTarget { $0.provider = .tcp }
         let memory = PoolPages()
         let pool = try target.open(lanes: 2, memory)
-        HeldShutdown.begin(on: pool.laneSet.endpoints[0])
+        HeldShutdown.begin(on: pool.laneSet.connections.endpoints[0])
         let closing = try Running("closing") { try pool.close() }
         #expect(HeldShutdown.waitUntilEntered())
         let calls: [() throws -> Void] = [
@@ -80,7 +80,7 @@ import struct TestSupport.Running
         let memory = PoolPages()
         let pool = try target.open(lanes: 2, memory)
         #expect(throws: InitiatorError.self) { try pool.persist(offset: 8192, length: 8, lane: 0) }
-        HeldShutdown.begin(on: pool.laneSet.endpoints[0])
+        HeldShutdown.begin(on: pool.laneSet.connections.endpoints[0])
         let closing = try Running("closing") { try? pool.close() }
         #expect(HeldShutdown.waitUntilEntered())
         let error = #expect(throws: InitiatorError.self) { try pool.persist(offset: 8192, length: 8, lane: 1) }

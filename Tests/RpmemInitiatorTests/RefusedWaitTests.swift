@@ -12,7 +12,7 @@ import Testing
         let target = try FakeTarget { $0.reaction = { $0 == 0 ? .answer : .endControl } }
         let memory = PoolPages()
         let pool = try target.open(memory)
-        RefusedWaits.begin(on: pool.laneSet.domain)
+        RefusedWaits.begin(on: pool.laneSet.connections.domain)
         let start = monotonicNanoseconds()
         // Has the monitor look again.
         try pool.setAttributes(target.behaviour.attributes)
@@ -46,9 +46,9 @@ import Testing
         let command = SSHCommand(
             ssh: target.options.ssh, target: try TargetAddress("127.0.0.1"), forceIPv4: false,
             command: target.options.commands.next())
-        let control = try ControlConnection(command, exitTimeout: .seconds(5))
+        let control = try ControlClient(command, exitTimeout: .seconds(5))
         let error = #expect(throws: InitiatorError.self) {
-            try LaneSet.awaitConnected(endpoint, events, control, step: "connecting", within: .seconds(30))
+            try LaneConnections.awaitConnected(endpoint, events, control, step: "connecting", within: .seconds(30))
         }
         guard case .lost? = error else {
             Issue.record("not lost: \(String(describing: error))")

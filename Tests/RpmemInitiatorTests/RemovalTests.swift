@@ -37,7 +37,7 @@ import Testing
     @Test(arguments: [Int32(1), 2, 9, 16, 125, 133]) func theExitStatusIsAnErrno(_ status: Int32) throws {
         let (error, _) = try remove("echo because >&2; exit \(status)")
         #expect(error?.errno == status)
-        #expect(error?.targetWords == ["because"])
+        #expect(error?.targetLines == ["because"])
     }
 
     @Test(arguments: [Int32(126), 127, 255]) func whatShellsAndSshReportIsNone(_ status: Int32) throws {
@@ -48,7 +48,7 @@ import Testing
         }
         #expect(ending.exit == .status(status))
         #expect(error?.errno == ECONNRESET)
-        #expect(error?.targetWords == ["no way"])
+        #expect(error?.targetLines == ["no way"])
     }
 
     @Test func aSignalIsTheSessionsEnd() throws {

@@ -1,26 +1,27 @@
 import CLinux
 import Glibc
+import RpmemProtocol
 import Synchronization
 import SystemSupport
 
-/// A child and this side's ends of its standard streams.
+/// A running ssh, and this side's ends of its standard streams.
 ///
-/// It starts with default signal handling and mask, in a process group of its own (so that Ctrl-C at the host's terminal
-/// leaves the host to close its pools), and with none of the host's other descriptors. The host's own signal handling,
-/// SIGCHLD included, is left alone, and so may get at the child's end before this does.
-final class ChildProcess: Sendable {
-    /// What the child reads; a socket, so that writing to a child that is gone raises no SIGPIPE. nil once closed.
+/// The child starts with default signal handling and mask and with none of the host's other descriptors. It has a process
+/// group of its own: Ctrl-C at the host's terminal leaves the host to close its pools. The host's signal handling, SIGCHLD
+/// included, stays as it is, so the host may collect the child's exit status first.
+final class SSHProcess: Sendable {
+    /// The child's standard input; nil once closed. A socket: send(2) to a child that is gone raises no SIGPIPE.
     private let input: Mutex<UnsharedSocket?>
-    /// What the child prints; nonblocking.
+    /// The child's standard output; nonblocking.
     let output: Descriptor
-    /// What it complains about; nonblocking.
+    /// The child's standard error; nonblocking.
     let errors: Descriptor
-    /// Readable when the child has ended; nil when somebody else had collected it before this could look.
+    /// A pidfd, readable when the child has ended; nil when the host had collected the child before pidfd_open.
     private let process: Int32?
     private let exit = Mutex<SessionEnding.Exit?>(nil)
 
     init(_ arguments: [String]) throws(SystemCallError) {
-        // The child's ends must not have the numbers that they are copied to, hence the duplicates.
+        // Duplicates: the child's ends must not have the numbers that dup2 copies them to.
         let sockets = try SocketPair()
         let childInput = try sockets.shared.duplicate()
         let outputPipe = try Pipe()
@@ -41,7 +42,7 @@ final class ChildProcess: Sendable {
         input = Mutex(sockets.takeUnshared())
     }
 
-    /// Kills what still runs.
+    /// Kills the child if it still runs.
     deinit {
         closeInput()
         if let process {
@@ -87,7 +88,7 @@ final class ChildProcess: Sendable {
 
     // MARK: End
 
-    /// For poll(2): readable once the child has ended; −1 where that is not known.
+    /// For poll(2): readable once the child has ended; −1 where there is no pidfd.
     var endDescriptor: Int32 { process ?? -1 }
 
     /// How the child ended, nil while it runs. Never waits.
@@ -160,5 +161,63 @@ final class ChildProcess: Sendable {
         let result = posix_spawnp(&child, arguments[0], &actions, &attributes, argv, Glibc.environ)
         if result != 0 { throw SystemCallError("posix_spawn", on: arguments.first, errno: .init(rawValue: result)) }
         return child
+    }
+}
+
+/// The command line of ssh. The order of its arguments is `librpmem`'s: scripts that stand in for ssh depend on it.
+struct SSHCommand: Hashable {
+    let arguments: [String]
+    /// What ssh connects to, for errors.
+    let target: TargetAddress
+
+    /// - Parameters:
+    ///   - forceIPv4: For the sockets provider, so that ssh and the lanes choose the same address of the host.
+    ///   - command: The target's command, as its shell is to read it.
+    init(
+        ssh: String, target: TargetAddress, forceIPv4: Bool, command: String, commandArguments: [String] = []
+    ) {
+        var arguments = [ssh]
+        if let port = target.port { arguments += ["-p", String(port)] }
+        arguments.append("-T")
+        if forceIPv4 { arguments.append("-4") }
+        arguments.append("-oBatchMode=yes")
+        arguments.append(target.user.map { "\($0)@\(target.host)" } ?? target.host)
+        arguments.append(([command] + commandArguments.map(Self.quoted)).joined(separator: " "))
+        self.arguments = arguments
+        self.target = target
+    }
+
+    /// Quotes `argument` where needed, so that the target's shell takes it as one argument and runs nothing in it.
+    static func quoted(_ argument: String) -> String {
+        let isPlain = argument.utf8.allSatisfy { byte in
+            switch byte {
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                UInt8(ascii: "0")...UInt8(ascii: "9"):
+                true
+            default: "_@%+=:,./-".utf8.contains(byte)
+            }
+        }
+        if isPlain && !argument.isEmpty { return argument }
+        return "'" + argument.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
+    }
+}
+
+/// The last lines of a standard error: enough to explain an error, and never more than 4 KiB.
+struct StandardErrorTail {
+    private static let bytesKept = 4096
+    private static let linesShown = 8
+
+    private var bytes: [UInt8] = []
+
+    mutating func append(_ more: some Collection<UInt8>) {
+        bytes += more.suffix(Self.bytesKept)
+        if bytes.count > Self.bytesKept { bytes.removeFirst(bytes.count - Self.bytesKept) }
+    }
+
+    /// The last lines, without control characters.
+    var lines: [String] {
+        bytes.split { $0 == UInt8(ascii: "\n") || $0 == UInt8(ascii: "\r") }
+            .suffix(Self.linesShown)
+            .map { printable(Array($0)) }
     }
 }
