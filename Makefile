@@ -77,7 +77,7 @@ sanitize: test-deps
 
 # The compiled path of a persist request calls nothing that allocates, locks, logs or counts references.
 hot-path: release
-	Tests/HotPath/check $(BUILD)/rpmemd
+	Tests/HotPath/check $(BUILD)/rpmemd $(BUILD)/librpmem.so
 
 lint:
 	$(SWIFT) format lint --strict --parallel --recursive Package.swift Sources Tests

@@ -56,7 +56,9 @@ final class SSHProcess: Sendable {
 
     // MARK: Input
 
-    /// Writes all of `bytes`. EPIPE when the child is gone, ETIMEDOUT when it does not read.
+    /// Writes all of `bytes` to the child's standard input.
+    ///
+    /// - Throws: EPIPE when the child is gone, ETIMEDOUT when it does not read in time.
     func write(_ bytes: [UInt8], until deadline: Deadline) throws(SystemCallError) {
         var sent = 0
         while sent < bytes.count {
@@ -81,7 +83,7 @@ final class SSHProcess: Sendable {
         }
     }
 
-    /// The child reads the end of the file from now on.
+    /// Closes the child's standard input.
     func closeInput() {
         input.withLock { $0 = nil }
     }
@@ -91,7 +93,7 @@ final class SSHProcess: Sendable {
     /// For poll(2): readable once the child has ended; −1 where there is no pidfd.
     var endDescriptor: Int32 { process ?? -1 }
 
-    /// How the child ended, nil while it runs. Never waits.
+    /// How the child ended; nil while it runs. Does not wait.
     func collect() -> SessionEnding.Exit? {
         exit.withLock { exit in
             if let exit { return exit }
@@ -167,12 +169,12 @@ final class SSHProcess: Sendable {
 /// The command line of ssh. The order of its arguments is `librpmem`'s: scripts that stand in for ssh depend on it.
 struct SSHCommand: Hashable {
     let arguments: [String]
-    /// What ssh connects to, for errors.
+    /// For error messages.
     let target: TargetAddress
 
     /// - Parameters:
-    ///   - forceIPv4: For the sockets provider, so that ssh and the lanes choose the same address of the host.
-    ///   - command: The target's command, as its shell is to read it.
+    ///   - forceIPv4: For the sockets provider: ssh and the lanes then choose the same address of the host.
+    ///   - command: The target's shell reads it as it is.
     init(
         ssh: String, target: TargetAddress, forceIPv4: Bool, command: String, commandArguments: [String] = []
     ) {

@@ -109,7 +109,7 @@ struct PoolHandle: ~Copyable {
         guard let pointer else { throw .invalidArgument("the pool is NULL") }
         let handle = UnsafeMutablePointer<PoolHandle>(pointer)
         guard handle.pointee.isOurs else { throw .openedByParentProcess }
-        if handle.pointee.isTraced { trace(function, arguments()) }
+        if handle.pointee.isTraced { trace(function, arguments) }
         handle.pointee.calls(on: lane).pointee.wrappingAdd(1, ordering: .sequentiallyConsistent)
         if !handle.pointee.isOpen.load(ordering: .sequentiallyConsistent) {
             handle.pointee.leave(lane)
@@ -140,8 +140,8 @@ struct PoolHandle: ~Copyable {
     }
 
     @inline(never)
-    private static func trace(_ function: StaticString, _ arguments: String) {
-        Log.write(.calls, "\(function)(\(arguments))")
+    private static func trace(_ function: StaticString, _ arguments: () -> String) {
+        Log.write(.calls, "\(function)(\(arguments()))")
     }
 }
 
