@@ -11,8 +11,6 @@ final class ControlClient: Sendable {
     let target: TargetAddress
     private let child: SSHProcess
     private let exitTimeout: Duration
-    private let errorLines = Mutex(StandardErrorTail())
-    private let errorsEnded = Atomic<Bool>(false)
     private let decoder = Mutex(ResponseDecoder())
     /// While an answer is due, the requesting thread reads the output, and the monitor does not.
     private let requestUnderWay = Mutex(false)
@@ -93,7 +91,7 @@ final class ControlClient: Sendable {
         while true {
             // Before the read: output that the child wrote before it ended is still read.
             let hasEnded = child.collect() != nil
-            switch Self.readAvailable(child.output.number, &buffer) {
+            switch child.readOutput(into: &buffer) {
             case .bytes(let count):
                 decoder.withLock { $0.append(buffer[..<count]) }
                 return true
@@ -104,31 +102,31 @@ final class ControlClient: Sendable {
             var set = [
                 pollfd(fd: child.output.number, events: Int16(POLLIN), revents: 0),
                 pollfd(fd: child.endDescriptor, events: Int16(POLLIN), revents: 0),
-                pollfd(fd: errorDescriptor, events: Int16(POLLIN), revents: 0),
+                pollfd(fd: child.errorDescriptor, events: Int16(POLLIN), revents: 0),
             ]
             do throws(SystemCallError) { _ = try waitForEvents(&set, until: deadline) } catch { throw .system(error) }
-            if set[2].revents != 0 { collectStandardErrorTail() }
+            if set[2].revents != 0 { child.collectErrorLines() }
         }
     }
 
     // MARK: Watching
 
-    /// What to poll before ``findLoss()`` is called again.
+    /// Descriptors to poll before the next call of ``findLoss()``.
     var watched: [pollfd] {
         let isBusy = requestUnderWay.withLock { $0 }
-        return [isBusy ? -1 : child.output.number, isBusy ? -1 : child.endDescriptor, errorDescriptor]
+        return [isBusy ? -1 : child.output.number, isBusy ? -1 : child.endDescriptor, child.errorDescriptor]
             .map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
     }
 
     /// Why the connection is of no use any more; nil while it is of use. Reads standard error as well.
     func findLoss() -> String? {
-        collectStandardErrorTail()
+        child.collectErrorLines()
         // The lock keeps a request from starting or ending meanwhile.
         return requestUnderWay.withLock { isBusy in
             if isBusy { return nil }
             let exit = child.collect()
             var buffer = [UInt8](repeating: 0, count: 64)
-            switch Self.readAvailable(child.output.number, &buffer) {
+            switch child.readOutput(into: &buffer) {
             case .bytes(let count):
                 return "the target sent what nobody asked for (\(printable(Array(buffer[..<count]))))"
             case .end:
@@ -153,12 +151,12 @@ final class ControlClient: Sendable {
     /// The last lines of standard error. Waits up to 200 ms for those that a target writes as it ends.
     func lastErrorLines() -> [String] {
         let deadline = Deadline.after(milliseconds: 200)
-        while !errorsEnded.load(ordering: .acquiring), !deadline.hasPassed {
-            collectStandardErrorTail()
-            var set = [pollfd(fd: errorDescriptor, events: Int16(POLLIN), revents: 0)]
+        while child.errorDescriptor >= 0, !deadline.hasPassed {
+            child.collectErrorLines()
+            var set = [pollfd(fd: child.errorDescriptor, events: Int16(POLLIN), revents: 0)]
             guard (try? waitForEvents(&set, until: deadline)) != nil else { break }
         }
-        return errorLines.withLock { $0.lines }
+        return child.lastErrorLines
     }
 
     // MARK: End
@@ -176,8 +174,8 @@ final class ControlClient: Sendable {
     func end() -> SessionEnding {
         child.closeInput()
         let exit = drainUntilEnd(.after(exitTimeout)) ?? child.end(patience: exitTimeout)
-        collectStandardErrorTail()
-        return SessionEnding(exit: exit, targetLines: errorLines.withLock { $0.lines })
+        child.collectErrorLines()
+        return SessionEnding(exit: exit, targetLines: child.lastErrorLines)
     }
 
     /// Waits for the end and discards all output meanwhile: a full pipe would keep the command from ending.
@@ -187,16 +185,16 @@ final class ControlClient: Sendable {
         while true {
             if let exit = child.collect() { return exit }
             if deadline.hasPassed { return nil }
-            collectStandardErrorTail()
+            child.collectErrorLines()
             // The deadline counts here too: a command may print faster than this reads.
             reading: while !outputEnded, !deadline.hasPassed {
-                switch Self.readAvailable(child.output.number, &buffer) {
+                switch child.readOutput(into: &buffer) {
                 case .bytes: continue
                 case .nothing: break reading
                 case .end: outputEnded = true
                 }
             }
-            var set = [outputEnded ? -1 : child.output.number, child.endDescriptor, errorDescriptor]
+            var set = [outputEnded ? -1 : child.output.number, child.endDescriptor, child.errorDescriptor]
                 .map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
             guard (try? waitForEvents(&set, until: deadline)) != nil else { return nil }
         }
@@ -212,41 +210,5 @@ final class ControlClient: Sendable {
 
     private func protocolError(_ error: ResponseViolation) -> InitiatorError {
         .protocolError(target: "\(target)", reason: "\(error)", targetLines: lastErrorLines())
-    }
-
-    /// Standard error for poll(2); −1 once it has ended.
-    private var errorDescriptor: Int32 { errorsEnded.load(ordering: .acquiring) ? -1 : child.errors.number }
-
-    /// Reads what is there of standard error, at most 64 KiB: the target may write faster than this reads.
-    private func collectStandardErrorTail() {
-        var buffer = [UInt8](repeating: 0, count: 4096)
-        errorLines.withLock { lines in
-            for _ in 0..<16 {
-                switch Self.readAvailable(child.errors.number, &buffer) {
-                case .bytes(let count): lines.append(buffer[..<count])
-                case .nothing: return
-                case .end:
-                    errorsEnded.store(true, ordering: .releasing)
-                    return
-                }
-            }
-        }
-    }
-
-    private enum Arrival {
-        case bytes(Int)
-        case nothing
-        case end
-    }
-
-    /// Reads from a nonblocking pipe.
-    private static func readAvailable(_ descriptor: Int32, _ buffer: inout [UInt8]) -> Arrival {
-        while true {
-            let count = read(descriptor, &buffer, buffer.count)
-            if count > 0 { return .bytes(count) }
-            if count == 0 { return .end }
-            if errno == EAGAIN { return .nothing }
-            if errno != EINTR { return .end }
-        }
     }
 }

@@ -40,7 +40,7 @@ public enum InitiatorError: Error, Sendable {
     /// A system call of this process failed.
     case system(SystemCallError)
 
-    /// What `librpmem` sets `errno` to.
+    /// The errno that `librpmem` sets.
     public var errno: Int32 {
         switch self {
         case .invalidArgument: EINVAL
@@ -142,7 +142,7 @@ extension Duration {
             ? "\(milliseconds / 1000)" : "\(Double(milliseconds) / 1000)"
     }
 
-    /// In nanoseconds; what is negative or too long is brought into range.
+    /// In nanoseconds, from 0 to 2^62.
     var nanoseconds: UInt64 {
         if self <= .zero { return 0 }
         let (seconds, attoseconds) = components

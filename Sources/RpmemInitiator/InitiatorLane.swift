@@ -16,7 +16,7 @@ struct InitiatorLane: ~Copyable {
     let queue: UnsafeMutablePointer<fid_cq>
     let memory: LaneMemory
 
-    // Registered buffers: a request with its data, an answer, and 8 bytes for a READ that nobody looks at.
+    // Registered buffers: a request with its data, an answer, and 8 bytes for a READ whose data does not matter.
     let request: UnsafeMutableRawPointer
     let answer: UnsafeMutableRawPointer
     let readBack: UnsafeMutableRawPointer
@@ -77,7 +77,7 @@ struct InitiatorLane: ~Copyable {
 
     // MARK: Calls
 
-    /// Makes a range persistent on the target; it is when this returns.
+    /// Makes a range persistent on the target. It is persistent when this returns.
     mutating func persist(
         offset: Int, length: Int, by recipe: PersistRecipes.Recipe, deep: Bool = false
     ) throws(LaneError) {
@@ -117,7 +117,7 @@ struct InitiatorLane: ~Copyable {
         }
     }
 
-    /// Makes persistent what was flushed since the last drain; it is when this returns.
+    /// Makes all ranges persistent that were flushed since the last drain. They are persistent when this returns.
     mutating func drain() throws(LaneError) {
         if needsReadBack {
             try readBackOnce()

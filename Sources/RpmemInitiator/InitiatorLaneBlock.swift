@@ -3,7 +3,7 @@ import Fabric
 import RpmemProtocol
 import Synchronization
 
-/// What all lanes of a pool have in common. Each lane has a copy, so that its requests stay on its own cache lines.
+/// Constants that are the same for all lanes of a pool. Each lane has a copy, so that its requests stay on its own cache lines.
 struct LaneConstants: BitwiseCopyable {
     /// The local pool and its memory region's descriptor.
     let localBase: UnsafeMutableRawPointer
@@ -75,7 +75,7 @@ struct LaneTable: BitwiseCopyable {
     }
 }
 
-/// The memory of all lanes of a pool, in one block that never moves: slots, and what ``LaneMemory`` lists.
+/// The memory of all lanes of a pool, in one block that never moves: slots, and the elements of ``LaneMemory``.
 struct InitiatorLaneBlock: ~Copyable {
     let table: LaneTable
     let count: Int

@@ -179,7 +179,7 @@ extension InitiatorLane {
     private mutating func keepWaiting(for event: Event) throws(LaneError) {
         let start = monotonicNanoseconds()
         let pollEnd = start &+ constants.pollNanoseconds
-        // One look at least: what is there already needs no blocking.
+        // At least once: a completion that is already there needs no blocking.
         repeat {
             for _ in 0..<16 {
                 let result = fi_cq_read(queue, memory.completions, LaneMemory.completionCapacity)

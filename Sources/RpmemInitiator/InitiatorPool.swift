@@ -60,7 +60,7 @@ public final class InitiatorPool: Sendable {
     ///   - poolSet: A path relative to the target's pool set directory.
     ///   - memory: The local pool: whole pages, which stay valid until the pool is closed. The target's pool gets its size.
     ///   - lanes: Lanes to ask for, at least 1; see ``lanes``.
-    ///   - attributes: What goes into the pool's headers; ``PoolAttributes/none`` for pool sets with `OPTION NOHDRS`.
+    ///   - attributes: For the pool's headers; ``PoolAttributes/none`` for pool sets with `OPTION NOHDRS`.
     public static func create(
         target: TargetAddress, poolSet: String, memory: UnsafeMutableRawBufferPointer, lanes: Int,
         attributes: PoolAttributes, options: InitiatorOptions = .processEnvironment()
@@ -70,7 +70,7 @@ public final class InitiatorPool: Sendable {
         return InitiatorPool(try opening.run(), size: memory.count, options)
     }
 
-    /// Opens a pool that exists on the target. ``attributes`` has what the target found. Parameters are as in
+    /// Opens a pool that exists on the target. ``attributes`` has those that the target found. Parameters are as in
     /// ``create(target:poolSet:memory:lanes:attributes:options:)``.
     public static func open(
         target: TargetAddress, poolSet: String, memory: UnsafeMutableRawBufferPointer, lanes: Int,
@@ -104,7 +104,7 @@ public final class InitiatorPool: Sendable {
     /// memory is the caller's again. Calls of other threads that are under way fail.
     ///
     /// - Parameter removing: Removes the pool from the target, if this session created it.
-    /// - Throws: What made the pool fail before, or the target's error while it closed the pool.
+    /// - Throws: The error that made the pool fail before, or the target's error while it closed the pool.
     public func close(removing: Bool = false) throws(InitiatorError) {
         try isOpen.withLock { isOpen throws(InitiatorError) in
             if !isOpen { return }

@@ -46,7 +46,7 @@ extension LaneSet {
 
     /// Fails the pool with the error of a lane that the calling thread has taken.
     ///
-    /// - Returns: The error of the call: what made the pool fail first.
+    /// - Returns: The error of the call: the first that made the pool fail.
     func poolError(_ laneError: LaneError, lane number: Int) -> InitiatorError {
         let slot = lanes[number]
         let error: InitiatorError
@@ -78,7 +78,7 @@ extension LaneSet {
         return first
     }
 
-    /// What the monitor finds out in the next moment. When a target dies, libfabric's error says the least about it.
+    /// The error that the monitor sets within 400 ms, if any. When a target dies, libfabric's error says the least about it.
     private func stickyErrorSoon() -> InitiatorError? {
         let deadline = Deadline.after(milliseconds: 400)
         while !deadline.hasPassed {

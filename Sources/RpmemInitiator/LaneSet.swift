@@ -10,7 +10,8 @@ import SystemSupport
 final class LaneSet: @unchecked Sendable {
     let lanes: LaneTable
     var count: Int { block.count }
-    let stickyError: StickyError
+    /// The pool's. It ends all waiting on lanes.
+    let stickyError = StickyError()
     let connections: LaneConnections
     private let block: InitiatorLaneBlock
     private let buffers: RegisteredBuffer
@@ -27,10 +28,9 @@ final class LaneSet: @unchecked Sendable {
     /// - Parameters:
     ///   - memory: The local pool.
     ///   - inBand: The target's pool, as the answer to CREATE or OPEN describes it.
-    ///   - stickyError: Ends all waiting on lanes.
     init(
         _ connections: LaneConnections, memory: UnsafeMutableRawBufferPointer, inBand: InBandAttributes,
-        provider: Provider, options: InitiatorOptions, stickyError: StickyError
+        provider: Provider, options: InitiatorOptions
     ) throws(InitiatorError) {
         let count = connections.endpoints.count
         let bufferSize = InitiatorLane.bufferSize(inlineCapacity: Self.inlineCapacity)
@@ -67,7 +67,6 @@ final class LaneSet: @unchecked Sendable {
         self.connections = connections
         memoryRegion = region
         self.buffers = buffers
-        self.stickyError = stickyError
 
         for number in 0..<count {
             do throws(LaneError) { try lanes[number].pointee.lane.postReceive() } catch {

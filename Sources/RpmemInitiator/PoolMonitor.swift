@@ -55,8 +55,7 @@ final class PoolMonitor: Sendable {
         thread = try NamedThread(name: "rpmem-monitor") { [self] in watch() }
     }
 
-    /// Makes the thread ask the control connection anew what to poll. Call it after a request, during which the connection
-    /// is not watched.
+    /// Makes the thread poll the control connection again. Call it after a request: during one, the connection is not watched.
     func lookAgain() { wakeUp.signal() }
 
     /// Ends and joins the thread. A session that ends from then on fails nothing.

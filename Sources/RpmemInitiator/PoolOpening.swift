@@ -19,7 +19,7 @@ struct PoolOpening {
     let memory: UnsafeMutableRawBufferPointer
     /// Lanes to ask for.
     let lanes: Int
-    /// What to create the pool with; nil opens one that exists.
+    /// Attributes to create the pool with; nil opens a pool that exists.
     let creating: PoolAttributes?
     let options: InitiatorOptions
 
@@ -28,7 +28,6 @@ struct PoolOpening {
         let control: ControlClient
         let lanes: LaneSet
         let monitor: PoolMonitor
-        let stickyError: StickyError
         let provider: Provider
         let persistMethod: PersistMethod
         let attributes: PoolAttributes
@@ -46,17 +45,16 @@ struct PoolOpening {
             let ready = ContinuousClock.now
             let (inBand, attributes) = try requestPool(descriptor, choice.provider, laneCount, from: control)
             let answered = ContinuousClock.now
-            let stickyError = StickyError()
             do throws(InitiatorError) {
                 let lanes = try connectLanes(
-                    min(laneCount, Int(inBand.laneCount)), choice.provider, inBand, control, stickyError)
+                    min(laneCount, Int(inBand.laneCount)), choice.provider, inBand, control)
                 let monitor = try startMonitor(control, lanes)
                 let times = OpeningTimes(
                     initialStatus: start.duration(to: ready), answer: ready.duration(to: answered),
                     lanes: answered.duration(to: .now))
                 return Session(
-                    control: control, lanes: lanes, monitor: monitor, stickyError: stickyError,
-                    provider: choice.provider, persistMethod: inBand.method, attributes: attributes, times: times)
+                    control: control, lanes: lanes, monitor: monitor, provider: choice.provider,
+                    persistMethod: inBand.method, attributes: attributes, times: times)
             } catch {
                 undoRequest(on: control)
                 throw error
@@ -96,7 +94,7 @@ struct PoolOpening {
 
     /// CREATE or OPEN.
     ///
-    /// - Returns: What the answer says of the lanes, and the pool's attributes.
+    /// - Returns: The answer's attributes of the lanes, and those of the pool.
     private func requestPool(
         _ descriptor: PoolDescriptor, _ provider: Provider, _ laneCount: Int, from control: ControlClient
     ) throws(InitiatorError) -> (InBandAttributes, PoolAttributes) {
@@ -114,16 +112,14 @@ struct PoolOpening {
     }
 
     private func connectLanes(
-        _ count: Int, _ provider: Provider, _ inBand: InBandAttributes, _ control: ControlClient,
-        _ stickyError: StickyError
+        _ count: Int, _ provider: Provider, _ inBand: InBandAttributes, _ control: ControlClient
     ) throws(InitiatorError) -> LaneSet {
         // Registering the local pool pins it.
         if provider == .verbs { LockedMemory.raiseLimit() }
         let connections = try LaneConnections.connect(
             to: target.host, port: inBand.port, provider: provider, count: count, options: options, watching: control)
         return try LaneSet(
-            connections, memory: memory, inBand: inBand, provider: provider, options: options,
-            stickyError: stickyError)
+            connections, memory: memory, inBand: inBand, provider: provider, options: options)
     }
 
     private func startMonitor(_ control: ControlClient, _ lanes: LaneSet) throws(InitiatorError) -> PoolMonitor {
@@ -132,7 +128,7 @@ struct PoolOpening {
         }
     }
 
-    /// Ends the session at once, and removes what it created. The target may not know yet that anything went wrong.
+    /// Sends CLOSE, which removes a pool that this session created. The target may not have noticed the error.
     private func undoRequest(on control: ControlClient) {
         _ = try? control.exchange(.close(creating == nil ? [] : .remove), within: options.exitTimeout)
     }

@@ -7,8 +7,6 @@ package final class RemoteCommand {
     private let child: SSHProcess
     private let target: TargetAddress
     private let exitTimeout: Duration
-    private var errorLines = StandardErrorTail()
-    private var errorsEnded = false
     private var output: [UInt8] = []
 
     /// - Parameters:
@@ -38,23 +36,23 @@ package final class RemoteCommand {
                 defer { output.removeFirst(end + 1) }
                 return String(decoding: output[..<end], as: UTF8.self)
             }
-            collectStandardErrorTail()
-            let count = read(child.output.number, &chunk, chunk.count)
-            if count > 0 {
+            child.collectErrorLines()
+            switch child.readOutput(into: &chunk) {
+            case .bytes(let count):
                 output += chunk[..<count]
                 // Output this long without a newline is no line: discard it.
                 if output.count > 1 << 16 { output = [UInt8(ascii: "\n")] }
                 continue
-            }
-            if count == 0 {
+            case .end:
                 let exit = child.collect(until: .after(exitTimeout))
-                collectStandardErrorTail()
+                child.collectErrorLines()
                 throw .sessionEnded(
                     target: "\(target)", during: "before it had printed a line",
-                    ending: SessionEnding(exit: exit, targetLines: errorLines.lines))
+                    ending: SessionEnding(exit: exit, targetLines: child.lastErrorLines))
+            case .nothing: break
             }
             if deadline.hasPassed { throw .timedOut(waitingFor: "line from \(target)", after: timeout) }
-            var set = [child.output.number, errorsEnded ? -1 : child.errors.number]
+            var set = [child.output.number, child.errorDescriptor]
                 .map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
             do throws(SystemCallError) { _ = try waitForEvents(&set, until: deadline) } catch { throw .system(error) }
         }
@@ -64,18 +62,5 @@ package final class RemoteCommand {
     package func end() {
         child.closeInput()
         if child.collect(until: .after(exitTimeout)) == nil { _ = child.end(patience: exitTimeout) }
-    }
-
-    /// Reads what is there of standard error, at most 64 KiB: the command may write faster than this reads.
-    private func collectStandardErrorTail() {
-        var chunk = [UInt8](repeating: 0, count: 4096)
-        for _ in 0..<16 {
-            let count = read(child.errors.number, &chunk, chunk.count)
-            if count <= 0 {
-                errorsEnded = errorsEnded || count == 0
-                return
-            }
-            errorLines.append(chunk[..<count])
-        }
     }
 }

@@ -15,7 +15,9 @@ final class SSHProcess: Sendable {
     /// The child's standard output; nonblocking.
     let output: Descriptor
     /// The child's standard error; nonblocking.
-    let errors: Descriptor
+    private let errors: Descriptor
+    private let errorTail = Mutex(StandardErrorTail())
+    private let errorsEnded = Atomic<Bool>(false)
     /// A pidfd, readable when the child has ended; nil when the host had collected the child before pidfd_open.
     private let process: Int32?
     private let exit = Mutex<SessionEnding.Exit?>(nil)
@@ -86,6 +88,50 @@ final class SSHProcess: Sendable {
     /// Closes the child's standard input.
     func closeInput() {
         input.withLock { $0 = nil }
+    }
+
+    // MARK: Output
+
+    /// The result of a read from a nonblocking pipe.
+    enum Arrival {
+        case bytes(Int)
+        case nothing
+        case end
+    }
+
+    /// Reads what has arrived of standard output, up to the buffer's size.
+    func readOutput(into buffer: inout [UInt8]) -> Arrival { Self.read(output.number, &buffer) }
+
+    /// Standard error for poll(2); −1 once it has ended.
+    var errorDescriptor: Int32 { errorsEnded.load(ordering: .acquiring) ? -1 : errors.number }
+
+    /// Keeps what has arrived of standard error, at most 64 KiB of it: the child may write faster than this reads.
+    func collectErrorLines() {
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        errorTail.withLock { tail in
+            for _ in 0..<16 {
+                switch Self.read(errors.number, &buffer) {
+                case .bytes(let count): tail.append(buffer[..<count])
+                case .nothing: return
+                case .end:
+                    errorsEnded.store(true, ordering: .releasing)
+                    return
+                }
+            }
+        }
+    }
+
+    /// The last lines that ``collectErrorLines()`` kept.
+    var lastErrorLines: [String] { errorTail.withLock { $0.lines } }
+
+    private static func read(_ descriptor: Int32, _ buffer: inout [UInt8]) -> Arrival {
+        while true {
+            let count = Glibc.read(descriptor, &buffer, buffer.count)
+            if count > 0 { return .bytes(count) }
+            if count == 0 { return .end }
+            if errno == EAGAIN { return .nothing }
+            if errno != EINTR { return .end }
+        }
     }
 
     // MARK: End
