@@ -36,7 +36,18 @@ package final class CompletionQueue {
     ) -> (error: FabricError, context: UnsafeMutableRawPointer?)? {
         var entry = fi_cq_err_entry()
         guard fi_cq_readerr(queue, &entry, 0) > 0 else { return nil }
+        return (error(entry, of: queue), entry.op_context)
+    }
+
+    /// What an entry that `fi_cq_readerr` filled in says.
+    package static func error(_ entry: fi_cq_err_entry, of queue: UnsafeMutablePointer<fid_cq>) -> FabricError {
         let words = fi_cq_strerror(queue, entry.prov_errno, entry.err_data, nil, 0).map { String(cString: $0) }
-        return (FabricError("operation", code: entry.err, detail: words), entry.op_context)
+        return FabricError("operation", code: entry.err, detail: words)
+    }
+
+    /// What poll(2) waits on for completions and errors, after reads that found none; -1 where there is none.
+    package var waitDescriptor: Int32 {
+        var descriptor: Int32 = -1
+        return fi_control(asFid(pointer), Int32(FI_GETWAIT), &descriptor) == 0 ? descriptor : -1
     }
 }

@@ -65,13 +65,12 @@ package final class EventQueue {
 
     /// Waits for an event until the deadline; nil when it passed.
     package func wait(until deadline: Deadline) throws(SystemCallError) -> Event? {
+        var pause = RefusedWait()
         while true {
             if let event = next() { return event }
             if deadline.hasPassed { return nil }
-            if isWorthWaiting() {
-                var set = [pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)]
-                _ = try waitForEvents(&set, until: deadline)
-            }
+            var set = [pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)]
+            _ = try waitForEvents(&set, until: min(deadline, pause.next(isWorthWaiting: isWorthWaiting()) ?? deadline))
         }
     }
 

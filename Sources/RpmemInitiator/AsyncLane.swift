@@ -1,4 +1,3 @@
-import CLinux
 import Glibc
 import Synchronization
 import SystemSupport
@@ -73,52 +72,21 @@ final class LaneExecutor: SerialExecutor {
 
     /// - Parameter name: Of the thread; the first 15 bytes count.
     init(name: String) throws(SystemCallError) {
-        queue = try JobQueue()
-        let start = Unmanaged.passRetained(JobThread(name: name, queue: queue))
-        var attributes = pthread_attr_t()
-        pthread_attr_init(&attributes)
-        defer { pthread_attr_destroy(&attributes) }
-        // Detached: the last reference to an actor may go on its own thread, which cannot join itself.
-        pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
-        // The host's threads handle signals.
-        var blocked = asynchronousSignals()
-        var before = sigset_t()
-        pthread_sigmask(SIG_SETMASK, &blocked, &before)
-        var thread = pthread_t()
-        let result = pthread_create(
-            &thread, &attributes,
-            { argument in
-                Unmanaged<JobThread>.fromOpaque(argument!).takeRetainedValue().run()
-                return nil
-            }, start.toOpaque())
-        pthread_sigmask(SIG_SETMASK, &before, nil)
-        if result != 0 {
-            start.release()
-            throw SystemCallError("pthread_create", on: "thread \(name)", errno: .init(rawValue: result))
-        }
-    }
-
-    deinit { queue.close() }
-
-    func enqueue(_ job: consuming ExecutorJob) { queue.add(UnownedJob(job), on: asUnownedSerialExecutor()) }
-
-    private final class JobThread {
-        private let name: String
-        private let queue: JobQueue
-
-        init(name: String, queue: JobQueue) {
-            self.name = name
-            self.queue = queue
-        }
-
-        func run() {
-            rpmem_name_this_thread(name)
+        let queue = try JobQueue()
+        self.queue = queue
+        let thread = try NamedThread(name: name) {
             while let jobs = queue.next() {
                 // A job keeps its actor alive, and the actor its executor.
                 for (job, executor) in jobs { job.runSynchronously(on: executor) }
             }
         }
+        // The last reference to an actor may go on its own thread, which cannot join itself.
+        thread.detach()
     }
+
+    deinit { queue.close() }
+
+    func enqueue(_ job: consuming ExecutorJob) { queue.add(UnownedJob(job), on: asUnownedSerialExecutor()) }
 }
 
 /// Jobs that wait for a thread.

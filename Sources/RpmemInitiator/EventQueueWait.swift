@@ -6,13 +6,10 @@ import SystemSupport
 /// fi_trywait says.
 ///
 /// fi_trywait refuses while the queue's descriptor must not be polled. Mostly there is an event to read then, but a provider
-/// may go on refusing without one. From the second refusal in a row on, a round lasts 10 ms and leaves out the queue's
-/// descriptor.
+/// may go on refusing without one. Such a round leaves out the queue's descriptor and has the length of ``RefusedWait``.
 struct EventQueueWait {
     private let events: EventQueue
-    private var refusals = 0
-
-    private static let pause: UInt64 = 10
+    private var pause = RefusedWait()
 
     init(_ events: EventQueue) {
         self.events = events
@@ -25,15 +22,12 @@ struct EventQueueWait {
     ///   - others: `revents` holds the answer. Negative descriptors are skipped.
     ///   - deadline: nil waits without limit.
     mutating func next(or others: inout [pollfd], until deadline: Deadline?) throws(SystemCallError) {
-        if events.isWorthWaiting() {
-            refusals = 0
+        if let end = pause.next(isWorthWaiting: events.isWorthWaiting()) {
+            _ = try waitForEvents(&others, until: deadline.map { min($0, end) } ?? end)
+        } else {
             others.append(pollfd(fd: events.descriptor, events: Int16(POLLIN), revents: 0))
             defer { others.removeLast() }
             _ = try waitForEvents(&others, until: deadline)
-        } else {
-            let end = Deadline.after(milliseconds: refusals == 0 ? 0 : Self.pause)
-            refusals += 1
-            _ = try waitForEvents(&others, until: deadline.map { min($0, end) } ?? end)
         }
     }
 }

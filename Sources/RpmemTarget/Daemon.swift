@@ -159,15 +159,9 @@ private func sendInitialStatus(_ status: InitialStatus) {
     try? writeAll(status.encode(), to: STDOUT_FILENO)
 }
 
-/// A part file that somebody truncates while it is mapped ends in SIGBUS. Nothing can be acknowledged then; the process
-/// ends with a line that says why. Files that grow beyond the user's limit (`ulimit -f`) show as EFBIG instead of a
-/// signal.
+/// A part that cannot be read or written ends the process with a line that says why. Files that grow beyond the user's limit
+/// (`ulimit -f`) show as EFBIG instead of a signal.
 private func reportFileErrors() {
     signal(SIGXFSZ, SIG_IGN)
-    signal(SIGBUS) { _ in
-        let line: StaticString =
-            "rpmemd: SIGBUS: a mapped part is gone: was it truncated, or is its medium damaged? The session ends.\n"
-        _ = write(STDERR_FILENO, line.utf8Start, line.utf8CodeUnitCount)
-        _exit(1)
-    }
+    BusErrors.install()
 }

@@ -44,6 +44,28 @@ package func waitForEvents(_ set: inout [pollfd], until deadline: Deadline?) thr
     }
 }
 
+/// How long to poll where libfabric may refuse a wait (`fi_trywait`), since it has something to be read that shows on no
+/// descriptor. Nearly always the next read takes it. Where a provider goes on refusing, the polls get longer, so that no
+/// core spins; what shows on descriptors still ends them at once.
+package struct RefusedWait {
+    private var refusals: UInt64 = 0
+    /// Milliseconds between reads of a queue whose provider refuses every wait.
+    private static let longest: UInt64 = 64
+
+    package init() {}
+
+    /// - Parameter isWorthWaiting: Whether the wait is allowed now.
+    /// - Returns: When to stop polling though nothing happened; nil where the wait is allowed.
+    package mutating func next(isWorthWaiting: Bool) -> Deadline? {
+        if isWorthWaiting {
+            refusals = 0
+            return nil
+        }
+        defer { refusals = min(refusals + 1, 8) }
+        return .after(milliseconds: refusals == 0 ? 0 : min(Self.longest, 1 << (refusals - 1)))
+    }
+}
+
 /// A counter that wakes a poller: eventfd(2).
 package struct WakeUp: ~Copyable, Sendable {
     package let descriptor: Descriptor

@@ -1,7 +1,8 @@
 import CLinux
 import Glibc
 
-/// A thread with a name that is joined exactly once: by ``join()``, or when its owner lets go of it.
+/// A thread with a name that is joined exactly once: by ``join()``, or when its owner lets go of it; or
+/// never, after ``detach()``.
 package struct NamedThread: ~Copyable, @unchecked Sendable {
     // pthread_t is an integer or a pointer that any thread may pass to pthread_join.
     private let handle: pthread_t
@@ -37,6 +38,13 @@ package struct NamedThread: ~Copyable, @unchecked Sendable {
         let handle = self.handle
         discard self
         pthread_join(handle, nil)
+    }
+
+    /// Lets the thread run on its own: it is not joined.
+    package consuming func detach() {
+        let handle = self.handle
+        discard self
+        pthread_detach(handle)
     }
 
     deinit {

@@ -10,8 +10,8 @@ final class PingPongSide {
     let endpoint: Endpoint
     private let events: EventQueue
     private let completions: CompletionQueue
-    private let buffers: UnsafeMutableRawBufferPointer
-    private var region: MemoryRegion?
+    private let buffers: RegisteredBuffer
+    private let descriptor: UnsafeMutableRawPointer?
     private let contexts: UnsafeMutablePointer<fi_context>
     private let bytes: Int
     private let pollNanoseconds: UInt64
@@ -27,25 +27,23 @@ final class PingPongSide {
         pollNanoseconds = provider == .sockets ? 0 : UInt64(poll) * 1000
         completions = try CompletionQueue(in: domain, size: 16)
         endpoint = try Endpoint(info, in: domain, events: events, completions: completions)
-        buffers = .allocate(byteCount: 2 * bytes, alignment: 4096)
-        buffers.initializeMemory(as: UInt8.self, repeating: 7)
+        buffers = try RegisteredBuffer(byteCount: 2 * bytes, for: .localMessages, in: domain)
+        buffers.bytes.initializeMemory(as: UInt8.self, repeating: 7)
+        descriptor = buffers.descriptor(for: .localMessages)
         contexts = .allocate(capacity: 2)
         contexts.initialize(repeating: fi_context(), count: 2)
-        region = try MemoryRegion(buffers, for: .localMessages, in: domain)
     }
 
     deinit {
-        region = nil
-        buffers.deallocate()
         contexts.deallocate()
     }
 
     func postReceive() throws {
-        try post { fi_recv(endpoint.pointer, buffers.baseAddress! + bytes, bytes, region?.descriptor, 0, contexts) }
+        try post { fi_recv(endpoint.pointer, buffers.bytes.baseAddress! + bytes, bytes, descriptor, 0, contexts) }
     }
 
     func send(_ count: Int) throws {
-        try post { fi_send(endpoint.pointer, buffers.baseAddress, count, region?.descriptor, 0, contexts + 1) }
+        try post { fi_send(endpoint.pointer, buffers.bytes.baseAddress, count, descriptor, 0, contexts + 1) }
     }
 
     private func post(_ body: () -> Int) throws {

@@ -108,9 +108,7 @@ final class Lane {
     private let completions: CompletionQueue
     private let events: LaneEvents
     private let target: InBandAttributes
-    private let memory: UnsafeMutableRawBufferPointer
-    private let messages: MemoryRegion
-    private let transfers: MemoryRegion
+    private let memory: RegisteredBuffer
     private let contexts: UnsafeMutablePointer<fi_context2>
     private var finished: Set<Operation> = []
 
@@ -126,12 +124,11 @@ final class Lane {
         self.events = events
         self.target = target
         let kinds = Operation.allCases.count
-        memory = .allocate(byteCount: kinds * Self.capacity, alignment: 4096)
-        memory.initializeMemory(as: UInt8.self, repeating: 0)
+        memory = try RegisteredBuffer(
+            byteCount: kinds * Self.capacity, for: .localMessages, .localTransfers, in: domain)
+        memory.bytes.initializeMemory(as: UInt8.self, repeating: 0)
         contexts = .allocate(capacity: kinds)
         contexts.initialize(repeating: fi_context2(), count: kinds)
-        messages = try MemoryRegion(memory, for: .localMessages, in: domain)
-        transfers = try MemoryRegion(memory, for: .localTransfers, in: domain)
         completions = try CompletionQueue(in: domain, size: 16)
         endpoint = try Endpoint(info, in: domain, events: events.queue, completions: completions)
         try post(.receive, PersistResponse.byteCount)
@@ -140,7 +137,6 @@ final class Lane {
     deinit {
         // The provider may use memory and contexts until the endpoint is closed.
         endpoint = nil
-        memory.deallocate()
         contexts.deallocate()
     }
 
@@ -198,7 +194,7 @@ final class Lane {
 
     private func buffer(_ operation: Operation) -> UnsafeMutableRawBufferPointer {
         let start = operation.rawValue * Self.capacity
-        return UnsafeMutableRawBufferPointer(rebasing: memory[start..<start + Self.capacity])
+        return UnsafeMutableRawBufferPointer(rebasing: memory.bytes[start..<start + Self.capacity])
     }
 
     private func fill(_ operation: Operation, _ bytes: [UInt8]) {
@@ -223,7 +219,7 @@ final class Lane {
         var vector = iovec(iov_base: buffer(operation).baseAddress, iov_len: count)
         let context = UnsafeMutableRawPointer(contexts + operation.rawValue)
         let isMessage = operation == .send || operation == .receive
-        var descriptor = isMessage ? messages.descriptor : transfers.descriptor
+        var descriptor = memory.descriptor(for: isMessage ? .localMessages : .localTransfers)
         return withUnsafePointer(to: &vector) { vector in
             withUnsafeMutablePointer(to: &descriptor) { descriptor in
                 if isMessage {

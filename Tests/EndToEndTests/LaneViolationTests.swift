@@ -158,6 +158,20 @@ import Testing
         #expect(try target.bytes(of: "one", at: 4096) == [UInt8](repeating: 0, count: 4096))
     }
 
+    /// Nothing else comes on any lane, whose request would wake the worker.
+    @Test(arguments: loopbackProviders) func aMessageThatIsTooLongAndTheLast(_ provider: Provider) throws {
+        let target = try Target("nthreads = 1")
+        try target.addSet("one.set", "40M %/one")
+        let session = try target.session().ready()
+        let (lanes, _) = try session.pool(.create("one.set", lanes: 1, provider: provider))
+        let client = try LaneClient(provider, lanes)
+        _ = try client[0].persist(.write, at: 8192, size: 4)
+        try? client[0].send(client[0].header(.inline, at: 4096, size: 8192), [UInt8](repeating: 9, count: 20000))
+        try client.expectEnd()
+        try session.expectEnd(1)
+        try session.expectOneError("lane 0", "more inline data than was agreed on")
+    }
+
     /// WRITEs to anything but the pool are refused by the fabric itself; the daemon does not fall.
     @Test(arguments: loopbackProviders) func writesOutsideThePool(_ provider: Provider) throws {
         let target = try Target()

@@ -1,3 +1,5 @@
+import CLinux
+import Fabric
 import Glibc
 import RpmemProtocol
 import SystemSupport
@@ -240,6 +242,54 @@ import Testing
         #expect(try target.isUnlocked("part"))
     }
 
+    /// Nobody touches what is gone: a READ of it would never complete, and nothing would tell.
+    @Test(arguments: loopbackProviders) func aPartThatIsTruncatedAndNotTouched(_ provider: Provider) throws {
+        let target = try Target()
+        try target.addSet("one.set", "40M %/part")
+        try target.makePool("one.set")
+        let session = try target.session().ready()
+        let (lanes, _) = try session.pool(.open("one.set", lanes: 1, provider: provider))
+        let client = try LaneClient(provider, lanes)
+        #expect(truncate("\(target.parts)/part", 4 << 20) == 0)
+        try session.expectEnd(1)
+        try session.expectOneError("\(target.parts)/part", "truncated from 41943040 to 4194304 bytes")
+        #expect(throws: FabricError.self) { try client.lanes[0].response() }
+        #expect(try target.isDirty("part"))
+        #expect(try target.isUnlocked("part"))
+    }
+
+    /// What SIGBUS was about is in the log as well.
+    @Test(.enabled(if: PrivateMounts.skipReason == nil, "needs root for a mount namespace"))
+    func aHoleOnAFullFileSystem() async {
+        await #expect(processExitsWith: .success) {
+            try #require(PrivateMounts.enter() == nil)
+            for provider in loopbackProviders {
+                let target = try Target()
+                try #require(PrivateMounts.mountTmpfs(at: target.parts, options: "size=44m") == nil)
+                defer { PrivateMounts.unmount(target.parts) }
+                try target.addSet("one.set", "40M %/part")
+                try target.makePool("one.set")
+                do {
+                    let part = try Descriptor.open("\(target.parts)/part", O_RDWR)
+                    try #require(
+                        rpmem_fallocate(part.number, rpmem_fallocate_punch_hole, 16 << 20, 1 << 20) == 0)
+                    let filler = try Descriptor.open("\(target.parts)/filler", O_RDWR | O_CREAT, mode: 0o600)
+                    let block = [UInt8](repeating: 1, count: 4096)
+                    while write(filler.number, block, block.count) == block.count {}
+                }
+                let session = try target.session().ready()
+                let (lanes, _) = try session.pool(.open("one.set", lanes: 1, provider: provider))
+                let client = try LaneClient(provider, lanes)
+                #expect(throws: (any Error).self) {
+                    _ = try client[0].persist(.inline, at: 16 << 20, size: 4, data: [1, 2, 3, 4])
+                }
+                try session.expectEnd(1)
+                try session.expectOneError("SIGBUS", "\(target.parts)/part", "offset 16777216", "file system is full")
+                #expect(try target.isDirty("part"))
+            }
+        }
+    }
+
     // MARK: Time; where a test has to be faster than the daemon's clock, it has plenty of it
 
     @Test(arguments: loopbackProviders) func withoutALaneACreatedPoolIsRemovedInTime(_ provider: Provider) throws {
@@ -251,6 +301,39 @@ import Testing
         try session.expectEnd(1)
         try session.expectOneError("no lane was connected in 1 s", "port \(lanes.port)", "lane-timeout")
         #expect(target.files() == before)
+    }
+
+    @Test func withoutARequestTheSessionEndsInTime() throws {
+        let session = try Target("lane-timeout = 1").session().ready()
+        try session.expectEnd(1)
+        try session.expectOneError("no request came in 1 s", "lane-timeout")
+    }
+
+    /// However often something comes.
+    @Test func aRequestThatComesByDropsEndsTheSession() throws {
+        let target = try Target("lane-timeout = 1")
+        try target.addSet("one.set", "40M %/part")
+        let session = try target.session().ready()
+        let deadline = Deadline.after(milliseconds: 10_000)
+        for byte in try Request.create("one.set").encode() where !deadline.hasPassed {
+            do { try session.send([byte]) } catch { break }
+            usleep(200_000)
+        }
+        #expect(!deadline.hasPassed)
+        try session.expectEnd(1)
+        try session.expectOneError("a request began", "lane-timeout")
+    }
+
+    @Test func halfARequestOnAnOpenPoolEndsTheSession() throws {
+        let target = try Target("lane-timeout = 5")
+        try target.addSet("one.set", "40M %/part")
+        let session = try target.session().ready()
+        let (lanes, _) = try session.pool(.create("one.set", lanes: 1))
+        let client = try LaneClient(.sockets, lanes)
+        try session.send(Array(Request.setAttributes(.sample).encode().dropLast()))
+        try session.expectEnd(1)
+        try session.expectOneError("a request began")
+        withExtendedLifetime(client) {}
     }
 
     @Test func withoutALaneAnOpenPoolIsClosedInTime() throws {

@@ -22,6 +22,25 @@ import Testing
         #expect(error?.description.contains("no-such") == true)
     }
 
+    /// A provider that has something to be read which never is read.
+    @Test func aQueueWhoseWaitIsRefusedIsNotReadWithoutPause() throws {
+        let side = try Side(provider: "sockets", listening: true)
+        let original = side.domain.fabric.pointee.ops!
+        let table = UnsafeMutablePointer<fi_ops_fabric>.allocate(capacity: 1)
+        defer { table.deallocate() }
+        table.initialize(to: original.pointee)
+        // Counted in the structure, as a C function has no other place.
+        table.pointee.size = 0
+        table.pointee.trywait = { fabric, _, _ in
+            fabric!.pointee.ops.pointee.size += 1
+            return -FI_EAGAIN
+        }
+        side.domain.fabric.pointee.ops = table
+        defer { side.domain.fabric.pointee.ops = original }
+        #expect(try side.events.wait(until: .after(milliseconds: 500)) == nil)
+        #expect(table.pointee.size < 100)
+    }
+
     @Test(arguments: loopbackProviders) func queueSizesAskedForAreKept(_ provider: String) throws {
         let info = try FabricInfo.query(provider: provider, node: "127.0.0.1", service: nil, listening: true)
         info.queueSizes = (transmit: 32, receive: 4)

@@ -25,10 +25,11 @@ final class Side: @unchecked Sendable {
     let domain: FabricDomain
     let events: EventQueue
     let completions: CompletionQueue
-    let memory: UnsafeMutableRawBufferPointer
-    let messages: MemoryRegion
-    let transfers: MemoryRegion
-    let pool: MemoryRegion
+    private let buffer: RegisteredBuffer
+    var memory: UnsafeMutableRawBufferPointer { buffer.bytes }
+    var messages: MemoryRegion { buffer.region(for: .localMessages) }
+    var transfers: MemoryRegion { buffer.region(for: .localTransfers) }
+    var pool: MemoryRegion { buffer.region(for: .remote) }
     var endpoint: Endpoint?
     /// A context for operations without an own one.
     private let context = UnsafeMutablePointer<fi_context2>.allocate(capacity: 8)
@@ -39,18 +40,15 @@ final class Side: @unchecked Sendable {
         domain = try FabricDomain(info)
         events = try EventQueue(in: domain)
         completions = try CompletionQueue(in: domain, size: 16)
-        memory = .allocate(byteCount: Self.memorySize, alignment: 4096)
-        memory.initializeMemory(as: UInt8.self, repeating: 0)
-        messages = try MemoryRegion(memory, for: .localMessages, in: domain)
-        transfers = try MemoryRegion(memory, for: .localTransfers, in: domain)
-        pool = try MemoryRegion(memory, for: .remote, in: domain)
+        buffer = try RegisteredBuffer(
+            byteCount: Self.memorySize, for: .localMessages, .localTransfers, .remote, in: domain)
+        buffer.bytes.initializeMemory(as: UInt8.self, repeating: 0)
         context.initialize(repeating: fi_context2(), count: 8)
     }
 
     deinit {
         // The provider may touch memory and contexts until the endpoint is closed.
         endpoint = nil
-        memory.deallocate()
         context.deallocate()
     }
 

@@ -305,16 +305,15 @@ private final class FakeFabric {
     private final class Lane {
         let endpoint: Endpoint
         let queue: CompletionQueue
-        let buffer: UnsafeMutableRawBufferPointer
-        let region: MemoryRegion
+        let registered: RegisteredBuffer
+        var buffer: UnsafeMutableRawBufferPointer { registered.bytes }
         let contexts: UnsafeMutablePointer<fi_context2>
 
         init(_ request: ConnectionRequest, _ domain: FabricDomain, _ events: EventQueue) throws {
             queue = try CompletionQueue(in: domain, size: 64)
             endpoint = try Endpoint(request.info, in: domain, events: events, completions: queue)
             // The request, and in the last bytes the answer.
-            buffer = .allocate(byteCount: FakeFabric.bufferSize, alignment: 64)
-            region = try MemoryRegion(buffer, for: .localMessages, in: domain)
+            registered = try RegisteredBuffer(byteCount: FakeFabric.bufferSize, for: .localMessages, in: domain)
             contexts = .allocate(capacity: 3)
             contexts.initialize(repeating: fi_context2(), count: 3)
             try receive()
@@ -324,14 +323,19 @@ private final class FakeFabric {
         func receive() throws {
             try check(
                 "fi_recv",
-                fi_recv(endpoint.pointer, buffer.baseAddress, buffer.count - 64, region.descriptor, 0, contexts))
+                fi_recv(
+                    endpoint.pointer, buffer.baseAddress, buffer.count - 64, registered.descriptor(for: .localMessages),
+                    0, contexts))
         }
 
         func send(_ size: Int, as number: Int, context: Int = 1) throws {
             let answer = buffer.baseAddress! + buffer.count - 64
             answer.storeBytes(of: PersistResponse(lane: UInt32(number)), as: PersistResponse.self)
             try check(
-                "fi_send", fi_send(endpoint.pointer, answer, size, region.descriptor, 0, contexts + context))
+                "fi_send",
+                fi_send(
+                    endpoint.pointer, answer, size, registered.descriptor(for: .localMessages), 0,
+                    contexts + context))
         }
 
         private func check(_ call: String, _ result: Int) throws {
@@ -347,7 +351,8 @@ private final class FakeFabric {
     private let region: MemoryRegion
     private var lanes: [Lane] = []
     /// Memory of the lanes: it outlives the endpoints that providers fill it through.
-    private var used: [UnsafeMutableRawPointer] = []
+    private var used: [RegisteredBuffer] = []
+    private var contexts: [UnsafeMutablePointer<fi_context2>] = []
 
     init(_ provider: Provider, _ memory: PoolPages) throws {
         let info = try FabricInfo.query(provider: provider.name, node: "127.0.0.1", service: nil, listening: true)
@@ -361,7 +366,7 @@ private final class FakeFabric {
 
     deinit {
         endLanes()
-        for pointer in used { pointer.deallocate() }
+        for pointer in contexts { pointer.deallocate() }
     }
 
     func endLanes() {
@@ -374,7 +379,8 @@ private final class FakeFabric {
     func accept(_ request: ConnectionRequest) throws {
         let lane = try Lane(request, domain, events)
         lanes.append(lane)
-        used += [lane.buffer.baseAddress!, UnsafeMutableRawPointer(lane.contexts)]
+        used.append(lane.registered)
+        contexts.append(lane.contexts)
     }
 
     func reject(_ request: ConnectionRequest) { listener.reject(request) }

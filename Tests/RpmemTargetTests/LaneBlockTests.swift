@@ -1,12 +1,35 @@
+import CFabric
+import Fabric
+import Glibc
 import Testing
 
 @testable import RpmemTarget
 
-/// How many lanes a session's buffers are for.
+/// How many lanes a session's buffers are for, and what becomes of them when they cannot be registered.
 @Suite struct LaneBlockTests {
     /// Inline data of stock initiators, of one that wants none, of the most that is taken, and beyond.
     @Test(arguments: [(0, 524_288), (8192, 8065), (1 << 20, 63), (64 << 20, 1), (1 << 40, 1)])
     func buffersAreLimited(_ inlineCapacity: Int, _ lanes: Int) {
         #expect(LaneBlock.laneLimit(inlineCapacity: inlineCapacity) == lanes)
+    }
+
+    /// As with a limit on locked memory between the pool's size and that plus the buffers. In a process of its own, which
+    /// memory that is freed twice would end by SIGABRT.
+    @Test func buffersThatCannotBeRegisteredAreFreedOnce() async {
+        await #expect(processExitsWith: .success) {
+            let info = try FabricInfo.query(provider: "tcp", node: "127.0.0.1", service: nil, listening: true)
+            let domain = try FabricDomain(info)
+            let original = domain.domain.pointee.mr
+            let operations = UnsafeMutablePointer<fi_ops_mr>.allocate(capacity: 1)
+            defer { operations.deallocate() }
+            operations.initialize(to: fi_ops_mr())
+            operations.pointee.reg = { _, _, _, _, _, _, _, _, _ in -ENOMEM }
+            domain.domain.pointee.mr = operations
+            let error = #expect(throws: FabricError.self) {
+                _ = try LaneBlock(count: 4, inlineCapacity: 8192, in: domain)
+            }
+            domain.domain.pointee.mr = original
+            #expect(error?.operation == "fi_mr_reg")
+        }
     }
 }

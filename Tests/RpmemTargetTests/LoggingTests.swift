@@ -49,6 +49,15 @@ final class LoggingTestLines: Sendable {
         #expect(text.context == "peer=x\\ny ")
     }
 
+    /// A pool set file of an initiator's own making can name a part of any length.
+    @Test func aLineIsBounded() {
+        let path = String(repeating: "a\n", count: 250_000)
+        let text = LogText(event(.error, "set x.set: part '\(path)' is no file"), metadata: [:])
+        #expect(text.message.hasPrefix("set x.set: part 'a\\na\\n"))
+        #expect(text.message.hasSuffix("..."))
+        #expect(text.message.utf8.count < 5000)
+    }
+
     @Test func plainTextIsLeftAlone() {
         #expect(escapingControls("naïve \\ 日本 '\"") == "naïve \\ 日本 '\"")
         #expect(escapingControls("a\tb\0") == "a\\tb\\u{0}")

@@ -9,13 +9,15 @@ import Testing
 
     /// - Returns: The lane that is silent, and the lane that was asked.
     private func check(
-        _ connected: Set<Int>, at seconds: UInt64, asks: Bool = true
+        _ connected: Set<Int>, at seconds: UInt64, rounds: UInt64 = 0, asks: Bool = true
     ) -> (silent: Int?, asked: Int?) {
         var asked: Int?
-        let silent = probe.check(connected, now: seconds * Self.second) {
-            asked = $0
-            return asks
-        }
+        let silent = probe.check(
+            connected, now: seconds * Self.second, rounds: { _ in rounds },
+            ask: {
+                asked = $0
+                return asks
+            })
         return (silent, asked)
     }
 
@@ -48,6 +50,25 @@ import Testing
         #expect(check([0], at: 105) == (nil, 0))
         #expect(check([0], at: 109) == (nil, nil))
         #expect(check([0], at: 110) == (0, nil))
+    }
+
+    /// The answer may be in its queue, behind an msync that takes long.
+    @Test func aPeerIsNotJudgedWhileItsWorkerServesABatch() {
+        _ = check([0], at: 100)
+        #expect(check([0], at: 105, rounds: 1) == (nil, 0))
+        for seconds in [110, 115, 120, 125] as [UInt64] { #expect(check([0], at: seconds, rounds: 1) == (nil, nil)) }
+        // The batch is over, and the worker had no time yet to take the answer in.
+        #expect(check([0], at: 130, rounds: 2) == (nil, nil))
+        #expect(probe.isAwaited)
+        #expect(check([0], at: 135, rounds: 2) == (0, nil))
+    }
+
+    @Test func aPeerWhoseRequestsCameMeanwhileIsNotSilent() {
+        _ = check([0], at: 100)
+        #expect(check([0], at: 105, rounds: 2) == (nil, 0))
+        #expect(check([0], at: 110, rounds: 40) == (nil, nil))
+        answer()
+        #expect(check([0], at: 115, rounds: 40) == (nil, 0))
     }
 
     /// Its operation is given up with it, which is no answer and no silence.

@@ -174,7 +174,7 @@ import Testing
                     (1, persistRequest(.write, lane: 1, address: hole.address, size: 1)),
                 ])
             ])
-        guard case .persistFailed(_, errno: ENOMEM) = pool.serve(fabric, including: hole) else {
+        guard case .persistFailed(lanes: [1], errno: ENOMEM) = pool.serve(fabric, including: hole) else {
             Issue.record("not failed")
             return
         }
@@ -186,7 +186,7 @@ import Testing
         let hole = try Hole()
         let fabric = ScriptedFabric(
             lanes: 1, [.requests([(0, persistRequest(.deep, address: hole.address, size: 1))])])
-        guard case .persistFailed(lane: 0, errno: ENOMEM) = pool.serve(fabric, including: hole) else {
+        guard case .persistFailed(lanes: [0], errno: ENOMEM) = pool.serve(fabric, including: hole) else {
             Issue.record("not failed")
             return
         }
@@ -247,6 +247,67 @@ import Testing
         #expect(fabric.answers.map(\.lane).sorted() == [0, 1])
     }
 
+    /// Each waits for six seconds, all together for eighteen.
+    @Test func lanesThatTakeTurnsWithoutRoomAreHealthy() throws {
+        let pool = try TemporaryPool()
+        func request(_ lane: Int) -> (lane: Int, bytes: [UInt8]) {
+            (lane, persistRequest(.write, lane: UInt32(lane), address: pool.base, size: 1))
+        }
+        let fabric = ScriptedFabric(
+            lanes: 3,
+            [.requests([request(0)]), .requests([request(1)]), .requests([request(2)]), .result(Self.tryAgain)])
+        // Lane 0 has none; then 0 goes and 1 has none, and so on.
+        fabric.answerResults = [Self.tryAgain, 0, Self.tryAgain, 0, Self.tryAgain, 0]
+        let end = ScriptedFabric.$roomTimes.withValue(RoomTimes(seconds: 6)) { pool.serve(fabric) }
+        #expect(Self.isStopped(end))
+        #expect(fabric.answers.map(\.lane) == [0, 1, 2])
+    }
+
+    @Test func aLaneWithoutRoomForTooLongEndsTheLoop() throws {
+        let pool = try TemporaryPool()
+        let fabric = ScriptedFabric(
+            lanes: 2,
+            [.requests([(1, persistRequest(.write, lane: 1, address: pool.base, size: 1))])]
+                + [Step](repeating: .result(Self.tryAgain), count: 5))
+        fabric.answerResults = [Int](repeating: Self.tryAgain, count: 10)
+        let end = ScriptedFabric.$roomTimes.withValue(RoomTimes(seconds: 6)) { pool.serve(fabric) }
+        guard case .fabricFailed(let error) = end else {
+            Issue.record("not noticed")
+            return
+        }
+        #expect(error.detail == "lane 1: no room for an answer in 10 s")
+    }
+
+    private typealias Step = ScriptedFabric.Step
+
+    @Test func aBatchIsTwoRounds() throws {
+        let pool = try TemporaryPool()
+        let request = persistRequest(.write, address: pool.base, size: 1)
+        let fabric = ScriptedFabric(lanes: 1, [.requests([(0, request)]), .requests([(0, request)])])
+        fabric.onAnswer = { [unowned fabric] in #expect(fabric.roundCount % 2 == 1) }
+        #expect(Self.isStopped(pool.serve(fabric)))
+        #expect(fabric.roundCount == 4)
+    }
+
+    /// They shared an msync, and any of them may be the one.
+    @Test func lanesThatShareAFailedSyncAreAllNamed() throws {
+        let pool = try TemporaryPool()
+        let hole = try Hole()
+        let fabric = ScriptedFabric(
+            lanes: 3,
+            [
+                .requests([
+                    (0, persistRequest(.write, address: pool.base, size: 1)),
+                    (2, persistRequest(.write, lane: 2, address: hole.address + 8, size: 1)),
+                    (1, persistRequest(.write, lane: 1, address: hole.address, size: 1)),
+                ])
+            ])
+        guard case .persistFailed(lanes: [1, 2], errno: ENOMEM) = pool.serve(fabric, including: hole) else {
+            Issue.record("not failed, or of other lanes")
+            return
+        }
+    }
+
     @Test func receiveWithoutRoomHoldsTheAnswerBack() throws {
         let pool = try TemporaryPool()
         let fabric = ScriptedFabric(
@@ -270,6 +331,24 @@ import Testing
         #expect(Self.isStopped(pool.serve(fabric)))
         #expect(fabric.answers.map(\.lane) == [1])
         #expect(fabric.lanes[0].progress == .closed)
+        // With verbs nothing else tells the session.
+        #expect(fabric.endedLanes == [0])
+    }
+
+    @Test func laneWithoutItsNextReceiveEndsAloneAndTells() throws {
+        let pool = try TemporaryPool()
+        let fabric = ScriptedFabric(
+            lanes: 2,
+            [
+                .requests([
+                    (0, persistRequest(.write, address: pool.base, size: 1)),
+                    (1, persistRequest(.write, lane: 1, address: pool.base, size: 1)),
+                ])
+            ])
+        fabric.receiveResults = [-Int(FI_ENOMEM)]
+        #expect(Self.isStopped(pool.serve(fabric)))
+        #expect(fabric.answers.map(\.lane) == [1])
+        #expect(fabric.endedLanes == [0])
     }
 
     @Test func failedReceiveClosesItsLaneAndNoOther() throws {

@@ -43,6 +43,12 @@ final class ScriptedFabric {
     var endedLanes: [Int] { (0..<laneCount).filter { ended[$0].load(ordering: .relaxed) } }
     /// Asked for from the start.
     let probe = PeerProbe(timeout: 1)
+    /// Beginnings and ends of batches.
+    var roundCount: UInt64 { rounds.pointee.load(ordering: .relaxed) }
+    private let rounds = UnsafeMutablePointer<Atomic<UInt64>>.allocate(capacity: 1)
+    /// What the time without room is counted on, in nanoseconds; a test that sets it has it set at each answer.
+    @TaskLocal static var roomTimes = RoomTimes()
+    private static var roomTime: UInt64 { roomTimes.next() }
     private let stop = UnsafeMutablePointer<Atomic<Bool>>.allocate(capacity: 1)
     private var pendingError: (context: UnsafeMutableRawPointer?, code: Int32)?
 
@@ -56,6 +62,7 @@ final class ScriptedFabric {
         ended = .allocate(capacity: count)
         for lane in 0..<count { (ended + lane).initialize(to: Atomic(false)) }
         stop.initialize(to: Atomic(false))
+        rounds.initialize(to: Atomic(0))
         probe.signOfLife.pointee.isAwaited.store(true, ordering: .relaxed)
         queueOperations.initialize(to: fi_ops_cq())
         messageOperations.initialize(to: fi_ops_msg())
@@ -98,6 +105,8 @@ final class ScriptedFabric {
         queue.deallocate()
         queueOperations.deallocate()
         messageOperations.deallocate()
+        rounds.deinitialize(count: 1)
+        rounds.deallocate()
         stop.deinitialize(count: 1)
         stop.deallocate()
     }
@@ -107,11 +116,12 @@ final class ScriptedFabric {
         _ persister: Persister, base: UInt64, size: UInt64, injects: Bool = true, pollNanoseconds: UInt64 = 0,
         writesByDevice: Bool = false
     ) -> WorkerEnd {
-        let context = PersistContext(
+        var context = PersistContext(
             regionBase: base, regionSize: size, persister: persister, lanes: lanes, laneCount: laneCount,
             requestCapacity: requestCapacity, messageDescriptor: nil, pollNanoseconds: pollNanoseconds,
             injects: injects, writesByDevice: writesByDevice, ended: ended, endSignal: -1, signOfLife: probe.signOfLife)
-        var loop = PersistLoop(context, queue: queue, stop: stop)
+        context.roomClock = { ScriptedFabric.roomTime }
+        var loop = PersistLoop(context, queue: queue, stop: stop, rounds: rounds)
         return loop.run()
     }
 
@@ -171,6 +181,16 @@ final class ScriptedFabric {
         }
         return result
     }
+}
+
+/// A clock that goes forward by a step whenever it is looked at.
+final class RoomTimes: Sendable {
+    private let step: UInt64
+    private let now = Atomic<UInt64>(0)
+
+    init(seconds: UInt64 = 0) { step = seconds * 1_000_000_000 }
+
+    func next() -> UInt64 { now.wrappingAdd(step, ordering: .relaxed).newValue }
 }
 
 /// A persist request as it arrives.

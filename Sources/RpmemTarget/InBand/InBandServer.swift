@@ -123,6 +123,10 @@ package final class InBandServer {
     private let provider: Provider
     private var endpoints: [Endpoint] = []
     private var connected: Set<Int> = []
+    /// Taken from the queue by ``stopListening()``, but for requests, and not acted on yet.
+    private var postponed: [EventQueue.Event] = []
+    /// Lanes that it refused, to be told.
+    private var refused: [Event] = []
 
     /// Operations a lane's endpoint may have under way: one request, one answer, and slack for what providers add.
     private static let queueDepth = 8
@@ -195,11 +199,12 @@ package final class InBandServer {
     package var hasFailedToPersist: Bool { ends.value.withLock { $0.persistFailed } }
 
     /// Whether ``eventDescriptor`` may be polled now; false when there are events to take.
-    package func isWorthWaiting() -> Bool { events.isWorthWaiting() }
+    package func isWorthWaiting() -> Bool { refused.isEmpty && postponed.isEmpty && events.isWorthWaiting() }
 
     /// Acts on the next in-band event; nil when there is none. Never waits.
     package func handleNextEvent() -> Event? {
-        guard let event = events.next() else { return takeBrokenLane() }
+        if !refused.isEmpty { return refused.removeFirst() }
+        guard let event = postponed.isEmpty ? events.next() : postponed.removeFirst() else { return takeBrokenLane() }
         switch event {
         case .connectionRequest(let request): return take(request)
         case .connected(let identity):
@@ -238,18 +243,21 @@ package final class InBandServer {
     /// - Returns: A lane whose peer has been silent for as long as the offer allows; nil when there is none.
     package func silentLane() -> Int? {
         guard let probe else { return nil }
-        return probe.check(connected, now: monotonicNanoseconds()) { lane in
-            endpoints[lane].writeNothing(
-                from: block.lanes[lane].answer, descriptor: block.descriptor, context: probe.signOfLife) == 0
-        }
+        return probe.check(
+            connected, now: monotonicNanoseconds(), rounds: { workers[$0 % completionQueues.count].rounds },
+            ask: { lane in
+                endpoints[lane].writeNothing(
+                    from: block.lanes[lane].answer, descriptor: block.descriptor, context: probe.signOfLife) == 0
+            })
     }
 
-    /// Refuses lanes from now on.
+    /// Refuses lanes from now on, those that were asked for and not taken included.
     ///
     /// The sockets provider closes a listener only once every message that somebody has begun to send to its port is
     /// complete: for that a thread of its own waits, no longer than until ``shutDown()``.
     package func stopListening() {
         guard passive != nil else { return }
+        refuseWaitingRequests()
         guard provider == .sockets, let end = try? WakeUp() else {
             passive = nil
             return
@@ -265,6 +273,29 @@ package final class InBandServer {
         }
         // Nearly always there is nothing to wait for, and the port is closed when this returns.
         _ = isListenerClosed(within: 200)
+    }
+
+    /// Answers the requests in the queue while there is a listener to reject them with.
+    private func refuseWaitingRequests() {
+        var set = [pollfd(fd: events.descriptor, events: Int16(POLLIN), revents: 0)]
+        // The tcp provider accepts a connection in one read of the queue, and finds its request in a later one. No provider
+        // needs more than a few; one that always has something must not hold this up.
+        for _ in 0..<64 {
+            while let event = events.next() {
+                guard case .connectionRequest(let request) = event else {
+                    postponed.append(event)
+                    continue
+                }
+                refused.append(refuse(request, "no more lanes are accepted"))
+            }
+            guard events.isWorthWaiting() else { continue }
+            guard poll(&set, 1, 0) > 0 else { return }
+        }
+    }
+
+    private func refuse(_ request: ConnectionRequest, _ reason: String) -> Event {
+        passive?.reject(request)
+        return .laneRefused(from: request.info.peerAddress, reason: reason)
     }
 
     /// Ends all lanes and stops the workers: after this the peer reaches no byte of the pool. Idempotent.
@@ -299,13 +330,13 @@ package final class InBandServer {
 
     private func take(_ request: ConnectionRequest) -> Event {
         let peer = request.info.peerAddress
-        func refuse(_ reason: String) -> Event {
-            passive?.reject(request)
-            return .laneRefused(from: peer, reason: reason)
+        // The sockets provider has a thread that may have queued it since; its connection ends with the listener.
+        guard isListening else { return refuse(request, "no more lanes are accepted") }
+        guard peerRule.allows(peer) else {
+            return refuse(request, "it is not the session's initiator (in-band-peer = ssh)")
         }
-        guard peerRule.allows(peer) else { return refuse("it is not the session's initiator (in-band-peer = ssh)") }
         let number = endpoints.count
-        guard number < block.count else { return refuse("all \(block.count) lanes are taken") }
+        guard number < block.count else { return refuse(request, "all \(block.count) lanes are taken") }
         do throws(FabricError) {
             try startWorkers()
             request.info.queueSizes = (Self.queueDepth, Self.queueDepth)
@@ -334,7 +365,10 @@ package final class InBandServer {
         for (number, queue) in completionQueues.enumerated() {
             do throws(SystemCallError) {
                 workers.append(
-                    try PersistWorker(number: number, queue: queue.pointer, context: context) { end in
+                    try PersistWorker(
+                        number: number, queue: queue.pointer,
+                        waitDescriptor: provider == .sockets ? queue.waitDescriptor : -1, context: context
+                    ) { end in
                         ends.value.withLock { $0.note(end) }
                         // The descriptor lives until the workers are joined.
                         WakeUp.signal(wakeUp)

@@ -23,6 +23,8 @@ struct Lane {
     var requestedLane: UInt32 = 0
     /// What is still to be done for the request in hand, if the provider had no room.
     var progress = LaneProgress.waiting
+    /// When the answer in hand must have found room, in nanoseconds; 0 while it has not lacked any.
+    var roomDeadline: UInt64 = 0
 
     init(request: UnsafeMutableRawPointer, answer: UnsafeMutableRawPointer) {
         self.request = request
@@ -51,8 +53,7 @@ final class LaneBlock {
     let ended: UnsafeMutablePointer<Atomic<Bool>>
     /// Bytes that a lane receives a request into: header and inline data.
     let requestCapacity: Int
-    private let memory: UnsafeMutableRawBufferPointer
-    private var region: MemoryRegion?
+    private let buffer: RegisteredBuffer
 
     /// What receives and sends must present; constant.
     let descriptor: UnsafeMutableRawPointer?
@@ -86,33 +87,20 @@ final class LaneBlock {
         self.count = count
         requestCapacity = PersistRequestHeader.byteCount + inlineCapacity
         let strides = Strides(inlineCapacity: inlineCapacity)
-        memory = .allocate(byteCount: count * strides.lane, alignment: 4096)
+        buffer = try RegisteredBuffer(byteCount: count * strides.lane, for: .localMessages, in: domain)
+        descriptor = buffer.descriptor(for: .localMessages)
         lanes = .allocate(capacity: count)
         ended = .allocate(capacity: count)
         for index in 0..<count { (ended + index).initialize(to: Atomic(false)) }
         for index in 0..<count {
-            let start = memory.baseAddress! + index * strides.lane
+            let start = buffer.bytes.baseAddress! + index * strides.lane
             (lanes + index).initialize(to: Lane(request: start, answer: start + strides.request))
-        }
-        do throws(FabricError) {
-            let region = try MemoryRegion(memory, for: .localMessages, in: domain)
-            descriptor = region.descriptor
-            self.region = region
-        } catch {
-            lanes.deallocate()
-            ended.deinitialize(count: count)
-            ended.deallocate()
-            memory.deallocate()
-            descriptor = nil
-            throw error
         }
     }
 
     deinit {
-        region = nil
         lanes.deallocate()
         ended.deinitialize(count: count)
         ended.deallocate()
-        memory.deallocate()
     }
 }

@@ -26,6 +26,8 @@ final class PeerProbe {
     private(set) var deadline: Deadline?
     private let interval: UInt64
     private var lane = 0
+    /// The ``PersistWorker/rounds`` of the lane's worker when it was looked at last.
+    private var rounds: UInt64 = 0
 
     /// - Parameter timeout: Seconds that the peer may be silent, at least 1.
     init(timeout: Int) {
@@ -47,9 +49,11 @@ final class PeerProbe {
     /// - Parameters:
     ///   - connected: Lanes that are up.
     ///   - now: On the monotonic clock, in nanoseconds.
+    ///   - rounds: ``PersistWorker/rounds`` of a lane's worker. A worker in a batch has not taken in what the device
+    ///     answered, and one that has served a batch has heard of the peer meanwhile: neither is judged.
     ///   - ask: Starts the operation on a lane; false when it could not be.
     /// - Returns: A lane whose peer has been silent for too long; nil when there is none.
-    func check(_ connected: Set<Int>, now: UInt64, ask: (Int) -> Bool) -> Int? {
+    func check(_ connected: Set<Int>, now: UInt64, rounds: (Int) -> UInt64, ask: (Int) -> Bool) -> Int? {
         if connected.isEmpty {
             deadline = nil
             return nil
@@ -60,9 +64,13 @@ final class PeerProbe {
         if isFirst { return nil }
         if isAwaited {
             // A lane that is over takes its operations along in its own time.
-            return connected.contains(lane) ? lane : nil
+            guard connected.contains(lane) else { return nil }
+            let before = self.rounds
+            self.rounds = rounds(lane)
+            return self.rounds == before && before % 2 == 0 ? lane : nil
         }
         lane = connected.min() ?? lane
+        self.rounds = rounds(lane)
         signOfLife.pointee.isAwaited.store(true, ordering: .releasing)
         if !ask(lane) { signOfLife.pointee.isAwaited.store(false, ordering: .releasing) }
         return nil

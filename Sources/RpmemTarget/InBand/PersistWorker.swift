@@ -17,7 +17,9 @@ package enum WorkerEnd: Sendable {
     /// A peer sent more than a request and the inline data that was agreed on.
     case oversizedRequest(lane: Int)
     /// A range could not be made durable: nothing that was asked for in that batch is answered.
-    case persistFailed(lane: Int, errno: Int32)
+    ///
+    /// `lanes` are those whose ranges were in what failed: one, or all that shared an msync.
+    case persistFailed(lanes: [Int], errno: Int32)
     /// The other machine acknowledges nothing any more.
     case peerUnreachable(FabricError)
     /// The fabric failed.
@@ -31,11 +33,13 @@ private enum Interruption {
     case violation(lane: Int, PersistRequestFault, PersistRequestHeader, receivedBytes: Int)
     case overlappingRequest(lane: Int)
     case oversizedRequest(lane: Int)
-    case persistFailed(lane: Int, errno: Int32)
+    case deepPersistFailed(lane: Int, errno: Int32)
+    /// msync of this range of addresses failed, for all lanes that have a range inside it.
+    case syncFailed(start: UInt, end: UInt, errno: Int32)
     /// Reading the completion queue failed; the code is positive.
     case queueFailed(code: Int32)
-    /// The provider had no room for an answer for too long.
-    case noRoom
+    /// The provider had no room for an answer on the lane for too long.
+    case noRoom(lane: Int)
     /// The reason is in the loop's `failure`.
     case peerUnreachable
     /// The reason is in the loop's `failure`.
@@ -64,6 +68,8 @@ struct PersistContext {
     let endSignal: Int32
     /// Where an answer to a ``PeerProbe`` is noted, if there is one.
     let signOfLife: UnsafeMutablePointer<SignOfLife>?
+    /// Nanoseconds on a clock that only goes forward, which the time without room is counted on.
+    var roomClock: @convention(c) () -> UInt64 = { monotonicNanoseconds() }
 }
 
 /// Serves the persist requests that arrive on one completion queue, until told to stop.
@@ -76,6 +82,13 @@ struct PersistLoop: ~Copyable {
     private let context: PersistContext
     private let queue: UnsafeMutablePointer<fid_cq>
     private let stop: UnsafePointer<Atomic<Bool>>
+    /// Odd while a batch is served; see ``PersistWorker/rounds``.
+    private let rounds: UnsafeMutablePointer<Atomic<UInt64>>
+    /// What ``nextCompletions()`` polls; a descriptor of -1 where it has `fi_cq_sread` wait.
+    private let waitSet: UnsafeMutablePointer<pollfd>
+    /// What ``waitForDescriptor()`` found, if ``hasTakenError``.
+    private let takenError: UnsafeMutablePointer<fi_cq_err_entry>
+    private var hasTakenError = false
 
     private let completions: UnsafeMutablePointer<fi_cq_msg_entry>
     /// Lanes whose request of this batch is carried out, then those whose answer found no room.
@@ -102,17 +115,27 @@ struct PersistLoop: ~Copyable {
     private struct DirtyRange {
         var start: UInt
         var end: UInt
+        /// Whose request it was.
+        var lane: UnsafeMutablePointer<Lane>
     }
 
     /// - Parameters:
     ///   - queue: Where the lanes' completions arrive; must outlive this.
+    ///   - waitDescriptor: The queue's, where `fi_cq_sread` sleeps through errors (sockets); -1 elsewhere.
     ///   - stop: Set, followed by a wake-up of the queue, to end ``run()``; must outlive this.
+    ///   - rounds: Counts the beginnings and ends of batches; must outlive this.
     init(
-        _ context: PersistContext, queue: UnsafeMutablePointer<fid_cq>, stop: UnsafePointer<Atomic<Bool>>
+        _ context: PersistContext, queue: UnsafeMutablePointer<fid_cq>, waitDescriptor: Int32 = -1,
+        stop: UnsafePointer<Atomic<Bool>>, rounds: UnsafeMutablePointer<Atomic<UInt64>>
     ) {
         self.context = context
         self.queue = queue
         self.stop = stop
+        self.rounds = rounds
+        waitSet = .allocate(capacity: 1)
+        waitSet.initialize(to: pollfd(fd: waitDescriptor, events: Int16(POLLIN), revents: 0))
+        takenError = .allocate(capacity: 1)
+        takenError.initialize(to: fi_cq_err_entry())
         completions = .allocate(capacity: Self.batchSize)
         completions.initialize(repeating: fi_cq_msg_entry(), count: Self.batchSize)
         // A lane is in it once at most: it is refused a second request before the answer to the first.
@@ -121,6 +144,8 @@ struct PersistLoop: ~Copyable {
     }
 
     deinit {
+        waitSet.deallocate()
+        takenError.deallocate()
         completions.deallocate()
         batch.deallocate()
         ranges.deallocate()
@@ -134,10 +159,13 @@ struct PersistLoop: ~Copyable {
             .violation(lane: lane, fault, header, receivedBytes: bytes)
         case .overlappingRequest(let lane): .overlappingRequest(lane: lane)
         case .oversizedRequest(let lane): .oversizedRequest(lane: lane)
-        case .persistFailed(let lane, let errno): .persistFailed(lane: lane, errno: errno)
+        case .deepPersistFailed(let lane, let errno): .persistFailed(lanes: [lane], errno: errno)
+        case .syncFailed(let start, let end, let errno):
+            .persistFailed(lanes: lanes(from: start, to: end), errno: errno)
         case .queueFailed(let code): .fabricFailed(FabricError("fi_cq_read", code: code))
-        case .noRoom:
-            .fabricFailed(FabricError("fi_inject", code: Int32(FI_EAGAIN), detail: "no room for an answer in 10 s"))
+        case .noRoom(let lane):
+            .fabricFailed(
+                FabricError("fi_inject", code: Int32(FI_EAGAIN), detail: "lane \(lane): no room for an answer in 10 s"))
         case .peerUnreachable: .peerUnreachable(failure ?? Self.unknownFailure)
         case .operationFailed: .fabricFailed(failure ?? Self.unknownFailure)
         }
@@ -156,15 +184,22 @@ struct PersistLoop: ~Copyable {
                 }
                 continue
             }
+            countRound()
             if let interruption = carryOut(first: count) { return interruption }
             if let interruption = makeDurable() { return interruption }
             if let interruption = answerBatch() { return interruption }
+            countRound()
         }
+    }
+
+    /// Only this thread writes the counter.
+    private func countRound() {
+        rounds.pointee.store(rounds.pointee.load(ordering: .relaxed) &+ 1, ordering: .releasing)
     }
 
     /// Waits for completions: polls for the configured time, then blocks without a time-out, since what ends the
     /// wait (a completion, or ``stop`` with a wake-up) always reaches the queue.
-    private func nextCompletions() -> Int {
+    private mutating func nextCompletions() -> Int {
         var count = fi_cq_read(queue, completions, Self.batchSize)
         if count != Self.tryAgain { return count }
         if context.pollNanoseconds != 0 {
@@ -179,7 +214,27 @@ struct PersistLoop: ~Copyable {
                 if stop.pointee.load(ordering: .relaxed) { return count }
             } while monotonicNanoseconds() &- start < context.pollNanoseconds
         }
+        if waitSet.pointee.fd >= 0 { return waitForDescriptor() }
         return fi_cq_sread(queue, completions, Self.batchSize, nil, -1)
+    }
+
+    /// As `fi_cq_sread`, but for errors, too: libfabric 1.17's sockets provider signals them on the descriptor, and its
+    /// own wait goes back to sleep since there is no completion.
+    private mutating func waitForDescriptor() -> Int {
+        // The read that found nothing may have taken the signal of an error that came meanwhile.
+        if fi_cq_readerr(queue, takenError, 0) > 0 {
+            hasTakenError = true
+            return Self.errorAvailable
+        }
+        _ = poll(waitSet, 1, -1)
+        return fi_cq_read(queue, completions, Self.batchSize)
+    }
+
+    /// The error behind an FI_EAVAIL, and the context of its operation.
+    private mutating func takeError() -> (error: FabricError, context: UnsafeMutableRawPointer?)? {
+        guard hasTakenError else { return CompletionQueue.readError(queue) }
+        hasTakenError = false
+        return (CompletionQueue.error(takenError.pointee, of: queue), takenError.pointee.op_context)
     }
 
     /// Carries out what the first `count` completions ask for.
@@ -227,14 +282,14 @@ struct PersistLoop: ~Copyable {
         switch header.mode {
         case .deep:
             let errno = context.persister.deepPersist(address, length)
-            return errno == 0 ? nil : .persistFailed(lane: lane - context.lanes, errno: errno)
+            return errno == 0 ? nil : .deepPersistFailed(lane: lane - context.lanes, errno: errno)
         case .inline:
             context.persister.copy(
                 to: address, from: lane.pointee.request + PersistRequestHeader.byteCount, length: length)
         default: break
         }
         if case .msync = context.persister.kind {
-            addRange(UInt(bitPattern: address), length)
+            addRange(UInt(bitPattern: address), length, of: lane)
         } else {
             context.persister.flush(address, length)
             mustDrain = true
@@ -243,14 +298,20 @@ struct PersistLoop: ~Copyable {
     }
 
     /// Keeps the ranges to sync sorted by address.
-    private mutating func addRange(_ start: UInt, _ length: Int) {
+    private mutating func addRange(_ start: UInt, _ length: Int, of lane: UnsafeMutablePointer<Lane>) {
         var index = rangeCount
         while index > 0, ranges[index &- 1].start > start {
             ranges[index] = ranges[index &- 1]
             index &-= 1
         }
-        ranges[index] = DirtyRange(start: start, end: start &+ UInt(length))
+        ranges[index] = DirtyRange(start: start, end: start &+ UInt(length), lane: lane)
         rangeCount &+= 1
+    }
+
+    /// Lanes with a range of the batch inside these addresses, in order.
+    private func lanes(from start: UInt, to end: UInt) -> [Int] {
+        (0..<rangeCount).filter { ranges[$0].start >= start && ranges[$0].end <= end }
+            .map { ranges[$0].lane - context.lanes }.sorted()
     }
 
     /// After this, every range of the batch is durable.
@@ -269,7 +330,7 @@ struct PersistLoop: ~Copyable {
             }
             let errno = context.persister.synchronize(
                 UnsafeRawPointer(bitPattern: merged.start).unsafelyUnwrapped, Int(merged.end &- merged.start))
-            if errno != 0 { return .persistFailed(lane: batch[0] - context.lanes, errno: errno) }
+            if errno != 0 { return .syncFailed(start: merged.start, end: merged.end, errno: errno) }
         }
         rangeCount = 0
         return nil
@@ -277,7 +338,6 @@ struct PersistLoop: ~Copyable {
 
     /// Answers every lane of the batch; where the provider has no room, lets it progress and tries again.
     private mutating func answerBatch() -> Interruption? {
-        var deadline: UInt64 = 0
         while true {
             var waiting = 0
             var index = 0
@@ -288,18 +348,17 @@ struct PersistLoop: ~Copyable {
                 if result == Self.tryAgain {
                     batch[waiting] = lane
                     waiting &+= 1
-                } else if result != 0 {
-                    // The lane is gone; whether the initiator is, the control connection tells.
-                    lane.pointee.progress = .closed
+                } else {
+                    lane.pointee.roomDeadline = 0
+                    // Whether the initiator is gone, too, the control connection tells.
+                    if result != 0 { close(lane) }
                 }
             }
             batchCount = waiting
             if waiting == 0 { return nil }
 
             if stop.pointee.load(ordering: .relaxed) { return .stopped }
-            let now = monotonicNanoseconds()
-            if deadline == 0 { deadline = now &+ Self.roomNanoseconds }
-            if now > deadline { return .noRoom }
+            if let lane = laneWithoutRoom(now: context.roomClock()) { return .noRoom(lane: lane) }
             // Reading the queue lets the provider move its sends on. What it returns joins the next round.
             let count = fi_cq_read(queue, completions, Self.batchSize)
             if count > 0 {
@@ -309,6 +368,21 @@ struct PersistLoop: ~Copyable {
                 if let interruption = closeFailedLane() { return interruption }
             }
         }
+    }
+
+    /// Counts the time of each lane that waits for room by itself: lanes that take turns are healthy.
+    ///
+    /// - Returns: A lane whose answer has found no room for too long.
+    private func laneWithoutRoom(now: UInt64) -> Int? {
+        var index = 0
+        while index < batchCount {
+            let lane = batch[index]
+            index &+= 1
+            // Lanes that joined the batch since the last round wait from now on, too.
+            if lane.pointee.roomDeadline == 0 { lane.pointee.roomDeadline = now &+ Self.roomNanoseconds }
+            if now > lane.pointee.roomDeadline { return lane - context.lanes }
+        }
+        return nil
     }
 
     /// Posts the lane's next receive, then sends the answer: in that order, since the answer lets the initiator send
@@ -339,7 +413,7 @@ struct PersistLoop: ~Copyable {
     /// told apart ends the session.
     @inline(never)
     private mutating func closeFailedLane() -> Interruption? {
-        guard let (error, opaque) = CompletionQueue.readError(queue) else { return nil }
+        guard let (error, opaque) = takeError() else { return nil }
         if let signOfLife = context.signOfLife, opaque == UnsafeMutableRawPointer(signOfLife) {
             signOfLife.pointee.isAwaited.store(false, ordering: .releasing)
             // Given up with its lane, whose receive tells the same.
@@ -355,12 +429,18 @@ struct PersistLoop: ~Copyable {
             return .operationFailed
         }
         let lane = Int(address - first) / MemoryLayout<Lane>.stride
-        context.lanes[lane].progress = .closed
-        context.ended[lane].store(true, ordering: .releasing)
-        WakeUp.signal(context.endSignal)
+        close(context.lanes + lane)
         // The lane itself would go on, but without a receive: its peer would wait for ever.
         if error.code == FI_ETRUNC || error.code == FI_EMSGSIZE { return .oversizedRequest(lane: lane) }
         return nil
+    }
+
+    /// Ends a lane that has no receive or gets no answer any more, and tells the session: with verbs nothing else does.
+    @inline(never)
+    private func close(_ lane: UnsafeMutablePointer<Lane>) {
+        lane.pointee.progress = .closed
+        context.ended[lane - context.lanes].store(true, ordering: .releasing)
+        WakeUp.signal(context.endSignal)
     }
 
     /// Whether a wait ended without completion for a reason that needs nothing done.
@@ -376,15 +456,20 @@ final class PersistWorker {
     private let stop: UnsafeMutablePointer<Atomic<Bool>>
     /// Set by the thread once it waits for nothing any more.
     private let hasStopped: UnsafeMutablePointer<Atomic<Bool>>
+    private let roundCounter: UnsafeMutablePointer<Atomic<UInt64>>
+
+    /// Beginnings and ends of batches so far: odd while the worker serves one, and then takes no completion in.
+    var rounds: UInt64 { roundCounter.pointee.load(ordering: .acquiring) }
 
     /// Starts to serve.
     ///
     /// - Parameters:
     ///   - queue: Where the lanes' completions arrive; must stay valid until ``finish()`` returned.
-    ///   - context: Likewise.
+    ///   - waitDescriptor: See ``PersistLoop/init(_:queue:waitDescriptor:stop:rounds:)``.
+    ///   - context: Must stay valid as long.
     ///   - onEnd: Called on the worker's thread when it stops serving for a reason of its own.
     init(
-        number: Int, queue: UnsafeMutablePointer<fid_cq>, context: PersistContext,
+        number: Int, queue: UnsafeMutablePointer<fid_cq>, waitDescriptor: Int32 = -1, context: PersistContext,
         onEnd: @escaping @Sendable (WorkerEnd) -> Void
     ) throws(SystemCallError) {
         self.queue = queue
@@ -394,11 +479,18 @@ final class PersistWorker {
         let hasStopped = UnsafeMutablePointer<Atomic<Bool>>.allocate(capacity: 1)
         hasStopped.initialize(to: Atomic(false))
         self.hasStopped = hasStopped
-        let start = WorkerStart(context: context, queue: queue, stop: stop, hasStopped: hasStopped)
+        let rounds = UnsafeMutablePointer<Atomic<UInt64>>.allocate(capacity: 1)
+        rounds.initialize(to: Atomic(0))
+        roundCounter = rounds
+        let start = WorkerStart(
+            context: context, queue: queue, waitDescriptor: waitDescriptor, stop: stop, hasStopped: hasStopped,
+            rounds: rounds)
         do throws(SystemCallError) {
             thread = ThreadBox(
                 try NamedThread(name: "persist-\(number)") {
-                    var loop = PersistLoop(start.context, queue: start.queue, stop: start.stop)
+                    var loop = PersistLoop(
+                        start.context, queue: start.queue, waitDescriptor: start.waitDescriptor, stop: start.stop,
+                        rounds: start.rounds)
                     let end = loop.run()
                     start.hasStopped.pointee.store(true, ordering: .releasing)
                     if case .stopped = end { return }
@@ -407,11 +499,13 @@ final class PersistWorker {
         } catch {
             stop.deallocate()
             hasStopped.deallocate()
+            rounds.deallocate()
             throw error
         }
     }
 
-    /// Ends the thread and waits for it. Idempotent.
+    /// Ends the thread and waits for it, as long as the storage takes that it may be waiting for: a ``Watchdog`` bounds that.
+    /// Idempotent.
     func finish() {
         stop.pointee.store(true, ordering: .releasing)
         var pause: UInt32 = 200
@@ -430,14 +524,18 @@ final class PersistWorker {
         stop.deallocate()
         hasStopped.deinitialize(count: 1)
         hasStopped.deallocate()
+        roundCounter.deinitialize(count: 1)
+        roundCounter.deallocate()
     }
 
     /// Pointers on their way to the thread, which is joined before what they point to goes.
     private struct WorkerStart: @unchecked Sendable {
         let context: PersistContext
         let queue: UnsafeMutablePointer<fid_cq>
+        let waitDescriptor: Int32
         let stop: UnsafePointer<Atomic<Bool>>
         let hasStopped: UnsafeMutablePointer<Atomic<Bool>>
+        let rounds: UnsafeMutablePointer<Atomic<UInt64>>
     }
 
     /// A thread that can be joined early.

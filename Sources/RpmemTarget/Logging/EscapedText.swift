@@ -20,9 +20,14 @@ package func quoted(_ text: String) -> String {
     "'\(clipped(escapingControls(text)))'"
 }
 
-/// At most 256 characters of `text`, with `...` for the rest.
-func clipped(_ text: String) -> String {
-    let limit = 256
+/// `text` escaped for a log, and cut at 4096 characters: a pool set file of an initiator's own making can hold a path of
+/// any length.
+func boundedLine(_ text: String) -> String {
+    clipped(escapingControls(clipped(text, limit: 4096)), limit: 4096)
+}
+
+/// At most `limit` characters of `text`, with `...` for the rest.
+func clipped(_ text: String, limit: Int = 256) -> String {
     guard text.unicodeScalars.count > limit else { return text }
     return String(text.unicodeScalars.prefix(limit)) + "..."
 }

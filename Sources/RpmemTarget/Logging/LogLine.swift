@@ -13,7 +13,7 @@ struct LogText {
         context = names.compactMap { name in
             all[name].map { "\(name)=\(escapingControls("\($0)")) " }
         }.joined()
-        message = escapingControls(event.message.description)
+        message = boundedLine(event.message.description)
     }
 }
 

@@ -85,6 +85,18 @@ package struct SessionLog: Sendable {
         reasons?.write(reason: text)
     }
 
+    /// As ``error(_:)``, for an end where the log may hang: the person at the initiator is told, then `closing` is called, then
+    /// the log is written.
+    func error(_ message: String, beforeLogging closing: () -> Void) {
+        guard let reasons else {
+            logger.error("\(message)")
+            return closing()
+        }
+        reasons.write(reason: message)
+        closing()
+        logger.error("\(message)")
+    }
+
     package func warning(_ message: @autoclosure () -> String) { logger.warning("\(message())") }
     package func notice(_ message: @autoclosure () -> String) { logger.notice("\(message())") }
     package func info(_ message: @autoclosure () -> String) { logger.info("\(message())") }

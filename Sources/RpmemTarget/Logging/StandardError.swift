@@ -33,7 +33,7 @@ final class StandardError: Sendable {
 
     /// One line for the person at the other end, without time and session.
     func write(reason: String) {
-        write("rpmemd: \(escapingControls(reason))\n")
+        write("rpmemd: \(boundedLine(reason))\n")
     }
 
     private func isWritable() -> Bool {

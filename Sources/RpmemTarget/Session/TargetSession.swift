@@ -15,6 +15,8 @@ package final class TargetSession {
     private let signals: SignalQueue
     private var connection: ControlConnection
     private var state = State.waiting
+    /// When the first request, and later one that has begun, must be there as a whole; nil between requests.
+    private var requestDeadline: Deadline?
 
     /// What the initiator may ask for next depends on this alone.
     private enum State {
@@ -30,6 +32,10 @@ package final class TargetSession {
         let pool: Pool
         let lanes: InBandServer
         let created: Bool
+        let watchdog: Watchdog
+        /// nil where the kernel has no inotify to spare.
+        let partWatch: PartWatch?
+        let abruptEnd: AbruptEnd
         /// When a lane must have connected, or, once all lanes are closed, when CLOSE must have come.
         var laneDeadline: Deadline?
         /// When CLOSE must have come, since a lane is of no use any more.
@@ -66,6 +72,7 @@ package final class TargetSession {
         let end: End
         do throws(SystemCallError) {
             try connection.send(InitialStatus.ready.encode())
+            requestDeadline = laneDeadline()
             end = try serve()
         } catch {
             log.error("control connection: \(error): the initiator is gone, or its ssh is")
@@ -81,6 +88,7 @@ package final class TargetSession {
     // MARK: What happens
 
     private func serve() throws(SystemCallError) -> End {
+        var pause = RefusedWait()
         while true {
             if let end = handleLanes() { return end }
             var set = [
@@ -88,21 +96,39 @@ package final class TargetSession {
                 pollfd(fd: signals.descriptor.number, events: Int16(POLLIN), revents: 0),
                 pollfd(fd: -1, events: Int16(POLLIN), revents: 0),
                 pollfd(fd: -1, events: Int16(POLLIN), revents: 0),
+                pollfd(fd: -1, events: Int16(POLLIN), revents: 0),
             ]
-            var deadline: Deadline?
+            var deadline = requestDeadline
             if case .open(let open) = state {
                 set[2].fd = open.lanes.workerStopped.descriptor.number
                 set[3].fd = open.lanes.eventDescriptor
-                deadline = [open.laneDeadline, open.closeDeadline, open.lanes.peerDeadline].compactMap(\.self).min()
-                // An event that is there already does not make the descriptor readable with every provider.
-                if !open.lanes.isWorthWaiting() { continue }
+                set[4].fd = open.partWatch?.descriptor.number ?? -1
+                deadline = [
+                    requestDeadline, open.laneDeadline, open.closeDeadline, open.lanes.peerDeadline,
+                    // An event that is there already does not make the descriptor readable with every provider.
+                    pause.next(isWorthWaiting: open.lanes.isWorthWaiting()),
+                ].compactMap(\.self).min()
+                open.watchdog.endTurn()
             }
             _ = try waitForEvents(&set, until: deadline)
+            if case .open(let open) = state {
+                open.watchdog.beginTurn()
+                if set[4].revents != 0, let reason = open.partWatch?.findTruncation() {
+                    open.abruptEnd.leave(because: reason)
+                }
+            }
             if set[1].revents != 0, let signal = signals.next() {
                 log.notice("ended by \(Self.name(of: signal))")
                 return .failed
             }
             if set[0].revents != 0, let end = try handleInput() { return end }
+            if let requestDeadline, requestDeadline.hasPassed {
+                let count = connection.pendingByteCount
+                log.error(
+                    "\(count == 0 ? "no request came" : "a request began, and after \(count) bytes its rest did not come") in "
+                        + "\(settings.laneTimeout.value) s: the initiator counts as gone (lane-timeout)")
+                return .failed
+            }
         }
     }
 
@@ -120,7 +146,11 @@ package final class TargetSession {
         }
         while true {
             do throws(ProtocolViolation) {
-                guard let request = try connection.nextRequest() else { return nil }
+                guard let request = try connection.nextRequest() else {
+                    if connection.pendingByteCount > 0, requestDeadline == nil { requestDeadline = laneDeadline() }
+                    return nil
+                }
+                requestDeadline = nil
                 if let end = try handle(request) { return end }
             } catch {
                 log.error("\(error)")
@@ -304,12 +334,54 @@ package final class TargetSession {
                 ProviderEnvironment.setOnDemandPaging(pool.isOnDAXFileSystem)
             }
             let lanes = try InBandServer(offer(request, pool: pool, size: size))
-            return OpenPool(
-                pool: pool, lanes: lanes, created: attributes != nil, laneDeadline: laneDeadline())
+            return try watched(pool, lanes, created: attributes != nil)
         } catch {
             let refusal = Refusal(error, provider: request.provider, poolSize: size)
             closePool(pool, attributes == nil ? .keep : .takeBack)
             throw refusal
+        }
+    }
+
+    /// With what watches over the pool's storage.
+    private func watched(_ pool: Pool, _ lanes: InBandServer, created: Bool) throws(FabricError) -> OpenPool {
+        let end = AbruptEnd(
+            log: log, input: connection.input, output: connection.output, port: lanes.attributes.port)
+        // Time for fsync(2) of a header, too, on a disk that is busy.
+        let seconds = max(Self.leastStorageSeconds, settings.peerTimeout.value)
+        let paths = pool.parts.map { quoted($0.path) }
+        let names = paths.prefix(4).joined(separator: ", ") + (paths.count > 4 ? " and \(paths.count - 4) others" : "")
+        do throws(SystemCallError) {
+            return OpenPool(
+                pool: pool, lanes: lanes, created: created,
+                watchdog: try Watchdog(
+                    milliseconds: UInt64(seconds) * 1000,
+                    onExpiry: {
+                        end.leave(
+                            because:
+                                "storage hangs: the session has waited for \(seconds) s for \(names): it ends, and "
+                                + "the pool stays marked as not cleanly closed. See dmesg; this process may stay until the "
+                                + "storage answers")
+                    },
+                    onBusError: { fault in
+                        end.leave(
+                            because: "\(fault.describe()). The session ends, and the pool stays marked as not "
+                                + "cleanly closed"
+                        )
+                    }),
+                partWatch: watchParts(of: pool),
+                abruptEnd: end, laneDeadline: laneDeadline())
+        } catch {
+            throw FabricError(error.call, code: error.errno.rawValue)
+        }
+    }
+
+    private func watchParts(of pool: Pool) -> PartWatch? {
+        do throws(SystemCallError) {
+            return try PartWatch(
+                pool.parts.filter { !$0.isDeviceDAX }.map { (path: $0.path, size: Int(clamping: $0.size)) })
+        } catch {
+            log.info("parts that are truncated will show only when they are used: \(error)")
+            return nil
         }
     }
 
@@ -397,6 +469,8 @@ package final class TargetSession {
         if removing, !open.created {
             log.notice("CLOSE asks to remove the pool, which only the session that created it may: it is kept")
         }
+        // Large files take their time to remove.
+        if unused || removing { open.watchdog.endTurn() }
         return closePool(open.pool, unused ? .takeBack : removing && open.created ? .remove : .keep)
     }
 
@@ -434,6 +508,10 @@ package final class TargetSession {
         .after(milliseconds: UInt64(settings.laneTimeout.value) * 1000)
     }
 
+    /// The least time that storage has before it counts as hung, in seconds; `peer-timeout` may say more. Longer than an
+    /// answer may wait for room on the control connection.
+    private static let leastStorageSeconds = 15
+
     /// Bytes of inline data per request; stock initiators ask for 8 KiB.
     private static let maximumInlineSize: UInt64 = 1 << 20
 
@@ -458,6 +536,13 @@ package final class TargetSession {
         }
     }
 
+    /// `lane 3`, or `one of lanes 1, 3`: lanes that shared an msync cannot be told apart.
+    private static func laneList(_ lanes: [Int]) -> String {
+        if lanes.count == 1 { return "lane \(lanes[0])" }
+        let names = lanes.prefix(16).map(String.init).joined(separator: ", ")
+        return "one of lanes \(names)\(lanes.count > 16 ? ", ..." : "")"
+    }
+
     private static func words(for end: WorkerEnd, in pool: Pool) -> String {
         switch end {
         case .stopped: "a worker stopped"
@@ -467,8 +552,8 @@ package final class TargetSession {
             "lane \(lane): a persist request came before the answer to the one before"
         case .oversizedRequest(let lane):
             "lane \(lane): a persist request with more inline data than was agreed on with CREATE or OPEN"
-        case .persistFailed(let lane, let errno):
-            "lane \(lane): a range of the pool could not be made durable: \(String(cString: strerror(errno))); it is not "
+        case .persistFailed(let lanes, let errno):
+            "\(laneList(lanes)): a range of the pool could not be made durable: \(String(cString: strerror(errno))); it is not "
                 + "acknowledged, and the session ends. Check the pool's file system or device"
         case .peerUnreachable(let error): "the initiator's machine cannot be reached any more: \(error)"
         case .fabricFailed(let error): "in-band connection: \(error)"

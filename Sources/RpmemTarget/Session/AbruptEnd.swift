@@ -1,0 +1,35 @@
+import Glibc
+import SystemSupport
+
+/// The way out where threads may hang in the kernel, or must not go on: nothing is waited for, the pool is not closed and
+/// stays marked as dirty.
+struct AbruptEnd: Sendable {
+    let log: SessionLog
+    /// The control connection.
+    let input: Int32
+    let output: Int32
+    /// Port of the lanes.
+    let port: UInt16
+
+    /// Ends the process with status 1. Callable from any thread.
+    ///
+    /// A process whose threads hang in the kernel stays, and keeps its descriptors open, until they come back. So the
+    /// connections are ended here: the initiator, its ssh and systemd see that. Locks of parts stay held as long as a thread
+    /// may touch them.
+    func leave(because reason: String) -> Never {
+        // Its file may lie on the storage that hangs.
+        log.error(reason, beforeLogging: endConnections)
+        _exit(1)
+    }
+
+    private func endConnections() {
+        let lanes = OwnSockets(port: port)
+        for number in lanes.connections + lanes.listeners { _ = shutdown(number, Int32(SHUT_RDWR)) }
+        let nothing = open("/dev/null", O_RDWR | O_CLOEXEC)
+        for number in [input, output, STDERR_FILENO] {
+            _ = shutdown(number, Int32(SHUT_RDWR))
+            // Not closed: another thread could get the number for a file, and a late answer would go there.
+            if nothing >= 0 { dup2(nothing, number) } else { close(number) }
+        }
+    }
+}

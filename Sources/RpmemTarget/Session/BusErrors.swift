@@ -1,0 +1,131 @@
+import CLinux
+import Glibc
+import Synchronization
+import SystemSupport
+
+/// SIGBUS: a page of a mapped part cannot be had. Nothing can be acknowledged then, and the process ends with a line that
+/// says why.
+///
+/// A signal handler may do next to nothing. So it passes the address on to a ``Watchdog``, and stays where it is; where
+/// there is none, or it does not get to it, the handler ends the process with a line on standard error.
+package enum BusErrors {
+    /// What the kernel said.
+    struct Fault {
+        /// Address that was touched.
+        let address: UInt
+        /// `si_code` of sigaction(2): BUS_ADRERR, or BUS_MCEERR_AR for a hardware memory error.
+        let code: Int32
+    }
+
+    // Atomics, since the handler runs on whatever thread; touched by install(), so that the handler initializes none.
+    private static let number = Atomic<Int32>(-1)
+    private static let isWatched = Atomic<Bool>(false)
+    private static let address = Atomic<UInt>(0)
+    private static let code = Atomic<Int32>(0)
+
+    /// How long the handler waits to be ended, in milliseconds.
+    private static let patience: Int32 = 5000
+
+    /// Handles SIGBUS from now on. Once in a process.
+    package static func install() {
+        let descriptor = eventfd(0, Int32(EFD_CLOEXEC | EFD_NONBLOCK))
+        // The handler's for the rest of the process's life.
+        number.store(descriptor, ordering: .releasing)
+        _ = (isWatched.load(ordering: .relaxed), address.load(ordering: .relaxed), code.load(ordering: .relaxed))
+        var action = sigaction()
+        action.__sigaction_handler.sa_sigaction = { _, info, _ in
+            if BusErrors.isWatched.load(ordering: .acquiring) {
+                BusErrors.address.store(
+                    UInt(bitPattern: info?.pointee._sifields._sigfault.si_addr), ordering: .relaxed)
+                BusErrors.code.store(info?.pointee.si_code ?? 0, ordering: .relaxed)
+                WakeUp.signal(BusErrors.number.load(ordering: .relaxed))
+                poll(nil, 0, BusErrors.patience)
+            }
+            let line: StaticString =
+                "rpmemd: SIGBUS: a page of a part cannot be had: was the file truncated, is its file system full, or its medium damaged? The session ends.\n"
+            _ = write(STDERR_FILENO, line.utf8Start, line.utf8CodeUnitCount)
+            _exit(1)
+        }
+        action.sa_flags = Int32(SA_SIGINFO)
+        sigaction(SIGBUS, &action, nil)
+    }
+
+    static var descriptor: Int32 { number.load(ordering: .acquiring) }
+
+    static func setWatched(_ value: Bool) { isWatched.store(value, ordering: .releasing) }
+
+    /// The fault that ``descriptor`` tells of; nil when it tells of none.
+    static func taken() -> Fault? {
+        var count: UInt64 = 0
+        guard read(descriptor, &count, 8) == 8 else { return nil }
+        return Fault(address: address.load(ordering: .relaxed), code: code.load(ordering: .relaxed))
+    }
+}
+
+extension BusErrors.Fault {
+    /// BUS_MCEERR_AR and BUS_MCEERR_AO of <asm-generic/siginfo.h>.
+    private var isHardwareError: Bool { code == 4 || code == 5 }
+
+    /// What happened to which part, and what to do, as far as can be found out now.
+    func describe() -> String {
+        guard let place = MappedPlace(address) else {
+            return "SIGBUS at address 0x\(String(address, radix: 16)), where no file is mapped"
+        }
+        return "SIGBUS: \(quoted(place.path)), offset \(place.offset): \(reason(place))"
+    }
+
+    private func reason(_ place: MappedPlace) -> String {
+        if isHardwareError {
+            return "the memory is damaged (machine check): see dmesg, and `ndctl list --media-errors`"
+        }
+        var status = stat()
+        // O_NONBLOCK: whatever has the name by now.
+        let file = open(place.path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
+        guard file >= 0, fstat(file, &status) == 0, UInt64(status.st_ino) == place.inode else {
+            return "the page cannot be had, and the file is not at its path any more"
+        }
+        defer { close(file) }
+        if status.st_mode & S_IFMT == S_IFREG, status.st_size <= place.offset {
+            return "the file was truncated to \(status.st_size) bytes while it was in use: restore the part from "
+                + "another replica"
+        }
+        var space = statvfs()
+        let hole = lseek(file, place.offset, 4)  // SEEK_HOLE
+        if fstatvfs(file, &space) == 0, space.f_bavail == 0 || space.f_bfree == 0, hole == place.offset {
+            return "the file has no block there, and its file system is full: make room, or allocate the part "
+                + "(fallocate)"
+        }
+        return "the page cannot be read or written: is the medium damaged? See dmesg"
+    }
+}
+
+/// Where in which file an address of this process lies.
+struct MappedPlace {
+    let path: String
+    let offset: Int
+    let inode: UInt64
+
+    /// Looks `address` up in /proc/self/maps; nil where no file is mapped.
+    init?(_ address: UInt) {
+        guard let file = try? Descriptor.open("/proc/self/maps", O_RDONLY),
+            let bytes = try? readFile(file, limit: 16 << 20)
+        else { return nil }
+        for line in bytes.split(separator: UInt8(ascii: "\n")) {
+            // START-END PERMISSIONS OFFSET DEVICE INODE PATH, see proc_pid_maps(5).
+            let fields = line.split(separator: UInt8(ascii: " "), maxSplits: 5)
+            guard fields.count == 6 else { continue }
+            let text = fields.map { String(decoding: $0, as: UTF8.self) }
+            let range = text[0].split(separator: "-")
+            guard range.count == 2, let start = UInt(range[0], radix: 16), let end = UInt(range[1], radix: 16),
+                (start..<end).contains(address), let first = UInt(text[2], radix: 16), let inode = UInt64(text[4]),
+                inode != 0
+            else { continue }
+            path = String(text[5].drop { $0 == " " })
+            // The page, as the offset of a truncation is told in bytes anyway.
+            offset = Int(first + (address - start) & ~4095)
+            self.inode = inode
+            return
+        }
+        return nil
+    }
+}

@@ -1,0 +1,64 @@
+import CLinux
+import Fabric
+import Glibc
+import PersistentMemory
+import RpmemProtocol
+import SystemSupport
+import TestSupport
+import Testing
+
+@testable import RpmemTarget
+
+/// The server of a session's lanes, with initiators of libfabric alone.
+@Suite(.timeLimit(.minutes(2))) struct InBandServerTests {
+    private static let size = 1 << 20
+
+    /// A request that is in the queue when listening ends must not be accepted, and its peer must hear of it.
+    @Test(arguments: [Provider.sockets, .tcp]) func requestsThatWaitWhenListeningEndsAreRejected(_ provider: Provider)
+        throws
+    {
+        let file = try Descriptor.open("/tmp", rpmem_o_tmpfile | O_RDWR, mode: 0o600)
+        ftruncate(file.number, off_t(Self.size))
+        let mapping = try Mapping([Segment(descriptor: file.number, offset: 0, length: Self.size, path: "temporary")])
+        let server = try InBandServer(
+            InBandOffer(
+                provider: provider, address: NetworkAddress("127.0.0.1")!, ports: nil, requestedLanes: 4,
+                laneLimit: nil,
+                inlineCapacity: 8192, region: UnsafeMutableRawBufferPointer(start: mapping.base, count: Self.size),
+                method: .gpspm, persister: mapping.persister, peerRule: .any, workers: 1, pollMicroseconds: 0,
+                requiresOnDemandPaging: false, peerTimeout: 30))
+        let info = try FabricInfo.query(
+            provider: provider.name, node: "127.0.0.1", service: "\(server.attributes.port)", listening: false)
+        let domain = try FabricDomain(info)
+        let events = try EventQueue(in: domain)
+        let completions = try CompletionQueue(in: domain, size: 16)
+        let endpoint = try Endpoint(info, in: domain, events: events, completions: completions)
+        try endpoint.connect(to: info)
+        // The tcp provider sends the request while somebody reads the initiator's queue.
+        nonisolated(unsafe) let queue = events
+        let answer = try Running("initiator") {
+            if case .failed? = try queue.wait(until: .after(milliseconds: 20_000)) { true } else { false }
+        }
+        // Until the request is there, untaken.
+        let deadline = Deadline.after(milliseconds: 20_000)
+        while server.isWorthWaiting(), !deadline.hasPassed {
+            var set = [pollfd(fd: server.eventDescriptor, events: Int16(POLLIN), revents: 0)]
+            if try waitForEvents(&set, until: .after(milliseconds: 10)) > 0 { break }
+        }
+        // The sockets provider's own thread reads it, tcp's reads it in the queue's.
+        usleep(100_000)
+        server.stopListening()
+        var refusals = 0
+        while let event = server.handleNextEvent() {
+            guard case .laneRefused = event else {
+                Issue.record("\(event)")
+                continue
+            }
+            refusals += 1
+        }
+        #expect(refusals == 1)
+        #expect(try answer.value(), "the initiator hears nothing")
+        withExtendedLifetime(endpoint) {}
+        server.shutDown()
+    }
+}
