@@ -11,11 +11,11 @@ import SystemSupport
 /// Replaces the function that fi_trywait calls for all queues of a fabric: it refuses from then on.
 enum RefusedWaits {
     static let calls = Atomic<Int>(0)
+    // Never freed: objects look at it until their end. Tests of one kind run one after the other.
+    nonisolated(unsafe) private static let table = UnsafeMutablePointer<fi_ops_fabric>.allocate(capacity: 1)
 
     static func begin(on domain: FabricDomain) {
         calls.store(0, ordering: .releasing)
-        // Leaked: the fabric looks at it until its end.
-        let table = UnsafeMutablePointer<fi_ops_fabric>.allocate(capacity: 1)
         table.initialize(to: domain.fabric.pointee.ops.pointee)
         table.pointee.trywait = { _, _, _ in
             RefusedWaits.calls.add(1, ordering: .relaxed)
@@ -27,13 +27,14 @@ enum RefusedWaits {
 
 /// Replaces the function that fi_shutdown calls for an endpoint: it waits until ``release()``.
 enum HeldShutdown {
+    // Never freed, see ``RefusedWaits``.
+    nonisolated(unsafe) private static let table = UnsafeMutablePointer<fi_ops_cm>.allocate(capacity: 1)
     private static let entered = Atomic<Bool>(false)
     private static let released = Atomic<Bool>(false)
 
     static func begin(on endpoint: Endpoint) {
         entered.store(false, ordering: .releasing)
         released.store(false, ordering: .releasing)
-        let table = UnsafeMutablePointer<fi_ops_cm>.allocate(capacity: 1)
         table.initialize(to: endpoint.pointer.pointee.cm.pointee)
         table.pointee.shutdown = { _, _ in
             HeldShutdown.entered.store(true, ordering: .releasing)
@@ -66,6 +67,8 @@ enum ObservedRegion {
     // One test at a time uses it, on one thread.
     nonisolated(unsafe) private static var memory: UnsafeMutableRawPointer?
     nonisolated(unsafe) private static var original: UnsafeMutablePointer<fi_ops>?
+    // Never freed, see ``RefusedWaits``.
+    nonisolated(unsafe) private static let table = UnsafeMutablePointer<fi_ops>.allocate(capacity: 1)
 
     static var isClosed: Bool { closed.load(ordering: .acquiring) }
     /// Whether the memory was neither unmapped nor overwritten when the region was closed.
@@ -78,7 +81,6 @@ enum ObservedRegion {
         memory.storeBytes(of: pattern, toByteOffset: 1024, as: UInt64.self)
         self.memory = memory.baseAddress
         original = region.pointer.pointee.fid.ops
-        let table = UnsafeMutablePointer<fi_ops>.allocate(capacity: 1)
         table.initialize(to: region.pointer.pointee.fid.ops.pointee)
         table.pointee.close = { object in ObservedRegion.close(object!) }
         region.pointer.pointee.fid.ops = table

@@ -9,7 +9,7 @@ import struct TestSupport.Running
 @testable import RpmemInitiator
 
 /// What a pool holds, and in which order it lets go of it.
-@Suite(.timeLimit(.minutes(2))) struct LifetimeTests {
+@Suite(.serialized, .timeLimit(.minutes(2))) struct LifetimeTests {
     @Test func theBufferOfLongReadsIsFreedAfterItsRegion() throws {
         try overwriteFreedMemory(true)
         defer { try? overwriteFreedMemory(false) }

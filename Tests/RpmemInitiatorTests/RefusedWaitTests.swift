@@ -7,7 +7,7 @@ import Testing
 @testable import RpmemInitiator
 
 /// A fi_trywait that goes on to refuse, although there is no event: the event queue's descriptor cannot be waited for.
-@Suite(.timeLimit(.minutes(2))) struct RefusedWaitTests {
+@Suite(.serialized, .timeLimit(.minutes(2))) struct RefusedWaitTests {
     @Test func thePoolIsWatchedWithoutSpinning() throws {
         let target = try FakeTarget { $0.reaction = { $0 == 0 ? .answer : .endControl } }
         let memory = PoolPages()
