@@ -97,7 +97,7 @@ sanitize: test-deps
 
 # The compiled path of a persist request calls nothing that allocates, locks, logs or counts references.
 hot-path: release
-	Tests/HotPath/check $(BUILD)/rpmemd
+	Tests/HotPath/check $(BUILD)/rpmemd $(BUILD)/librpmem.so
 
 # Format; then names of files and sections that do not exist, long files, type names that modules share.
 lint:

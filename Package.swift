@@ -67,7 +67,7 @@ let package = Package(
             dependencies: ["CFabric", "CLinux", "Fabric", "RpmemProtocol", "SystemSupport"], swiftSettings: strict),
         .systemLibrary(name: "CRpmem", path: "Sources/librpmem/include"),
         .target(
-            name: "RpmemC", dependencies: ["CRpmem", "CLinux", "RpmemInitiator", "RpmemProtocol", "SystemSupport"],
+            name: "RpmemC", dependencies: ["CRpmem", "CLinux", "RpmemInitiator", "SystemSupport"],
             path: "Sources/librpmem", exclude: ["include", "librpmem.map", "librpmem.pc.in"], swiftSettings: strict),
         .target(
             name: "RpmemShared", dependencies: ["RpmemC"],
@@ -90,13 +90,13 @@ let package = Package(
         .executableTarget(
             name: "rpmem-hello",
             dependencies: [
-                "RpmemInitiator", "RpmemProtocol",
+                "RpmemInitiator",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: strict),
         .executableTarget(
             name: "rpmem-fibonacci",
             dependencies: [
-                "CPmem", "RpmemInitiator", "RpmemProtocol",
+                "CPmem", "RpmemInitiator",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: strict),
 

@@ -3,7 +3,7 @@ import Glibc
 import RpmemProtocol
 import SystemSupport
 
-/// Why a call failed, in words for people and as the errno that `librpmem` sets.
+/// Why a call failed: `description` is a message for people, ``errno`` the number that `librpmem` sets.
 public enum InitiatorError: Error, Sendable {
     /// An argument makes no sense; nothing was done.
     case invalidArgument(String)
@@ -11,34 +11,36 @@ public enum InitiatorError: Error, Sendable {
     case noProvider(host: String, tried: [String])
     /// ssh could not be started.
     case sshNotStarted(SystemCallError)
-    /// ssh, or the target's command, ended; `during` says what was waited for.
+    /// ssh, or the target's command, ended. `during` tells when.
     case sessionEnded(target: String, during: String, ending: SessionEnding)
-    /// The target's command says that it cannot serve.
-    case targetNotReady(target: String, errno: Int32, words: [String])
-    /// The target sent what no target sends.
-    case protocolViolation(target: String, reason: String, words: [String])
+    /// The target's command cannot serve; the errno is its initial status.
+    case targetNotReady(target: String, errno: Int32, targetLines: [String])
+    /// The target sent something that the protocol does not allow.
+    case protocolError(target: String, reason: String, targetLines: [String])
     /// The target answered a request with a status other than success.
-    case refused(request: String, Status, words: [String])
-    /// An open pool's connection is gone: nothing is known of what was not answered.
-    case lost(reason: String, words: [String])
+    case refused(request: String, Status, targetLines: [String])
+    /// The connection of an open pool is gone. A call that it interrupted may or may not have taken effect.
+    case lost(reason: String, targetLines: [String])
     /// The target did not answer in time. The pool, if it was open, is unusable from then on.
     case timedOut(waitingFor: String, after: Duration)
     /// libfabric refused a step.
     case fabric(step: String, FabricError)
-    /// The provider cannot be given the pool's memory, which has so many bytes.
+    /// The provider cannot register the pool's memory, which has so many bytes.
     case notRegistered(FabricError, bytes: Int)
     /// The target's provider reported that an operation failed, though the connection stands.
     case operationFailed(FabricError)
     /// Another thread uses the lane: each belongs to one thread at a time.
     case laneInUse(Int)
-    /// The pool was closed before.
+    /// The pool is closed.
     case closed
-    /// The target's command could not remove the pool, and says with this errno why.
-    case notRemoved(poolSet: String, errno: Int32, words: [String])
+    /// This process was forked from the one that opened the pool. The C library alone checks for that.
+    case openedByParentProcess
+    /// The target's command could not remove the pool; the errno is its exit status.
+    case notRemoved(poolSet: String, errno: Int32, targetLines: [String])
     /// A system call of this process failed.
     case system(SystemCallError)
 
-    /// What `librpmem` sets `errno` to.
+    /// The errno that `librpmem` sets.
     public var errno: Int32 {
         switch self {
         case .invalidArgument: EINVAL
@@ -46,24 +48,24 @@ public enum InitiatorError: Error, Sendable {
         case .sshNotStarted(let error), .system(let error): error.errno.rawValue
         case .sessionEnded, .lost: ECONNRESET
         case .targetNotReady(_, let errno, _), .notRemoved(_, let errno, _): errno
-        case .protocolViolation: EPROTO
+        case .protocolError: EPROTO
         case .refused(_, let status, _): status.initiatorErrno
         case .timedOut: ETIMEDOUT
         // Codes from 256 on are libfabric's own.
         case .fabric(_, let error), .notRegistered(let error, _): error.code > 0 && error.code < 256 ? error.code : EIO
         case .operationFailed: EREMOTEIO
         case .laneInUse: EBUSY
-        case .closed: EBADF
+        case .closed, .openedByParentProcess: EBADF
         }
     }
 
     /// The last lines that the target's command, or ssh, wrote to standard error.
-    public var targetWords: [String] {
+    public var targetLines: [String] {
         switch self {
-        case .sessionEnded(_, _, let ending): ending.words
-        case .targetNotReady(_, _, let words), .protocolViolation(_, _, let words), .refused(_, _, let words),
-            .lost(_, let words), .notRemoved(_, _, let words):
-            words
+        case .sessionEnded(_, _, let ending): ending.targetLines
+        case .targetNotReady(_, _, let lines), .protocolError(_, _, let lines), .refused(_, _, let lines),
+            .lost(_, let lines), .notRemoved(_, _, let lines):
+            lines
         default: []
         }
     }
@@ -75,17 +77,17 @@ public struct SessionEnding: Hashable, Sendable {
         /// With this status; 255 is ssh's own, the others are the command's.
         case status(Int32)
         case signal(Int32)
-        /// Somebody else in this process collected it.
+        /// The host collected the exit status first.
         case unknown
     }
     public let exit: Exit?
-    public let words: [String]
+    public let targetLines: [String]
 }
 
 extension InitiatorError: CustomStringConvertible {
     public var description: String {
-        let words = targetWords
-        return words.isEmpty ? reason : "\(reason); it said: \(words.joined(separator: " / "))"
+        let lines = targetLines
+        return lines.isEmpty ? reason : "\(reason); it said: \(lines.joined(separator: " / "))"
     }
 
     private var reason: String {
@@ -96,7 +98,7 @@ extension InitiatorError: CustomStringConvertible {
         case .sessionEnded(let target, let during, let ending): "\(target): session over \(during): \(ending.reason)"
         case .targetNotReady(let target, let errno, _):
             "\(target): the target's command cannot serve: \(String(cString: strerror(errno)))"
-        case .protocolViolation(let target, let reason, _): "\(target): \(reason)"
+        case .protocolError(let target, let reason, _): "\(target): \(reason)"
         case .refused(let request, let status, _): "\(request) refused: \(status.reason)"
         case .lost(let reason, _): "connection to the target lost: \(reason)"
         case .timedOut(let what, let duration): "no \(what) within \(duration.seconds) s"
@@ -108,6 +110,8 @@ extension InitiatorError: CustomStringConvertible {
         case .operationFailed(let error): "the target's side refused an operation: \(error)"
         case .laneInUse(let lane): "lane \(lane) is in use by another thread: use one lane per thread"
         case .closed: "the pool is closed"
+        case .openedByParentProcess:
+            "the pool belongs to the process that opened it, not to its children: open it here"
         case .notRemoved(let poolSet, let errno, _):
             "\(poolSet): not removed: \(String(cString: strerror(errno)))"
         case .system(let error): "\(error)"
@@ -138,7 +142,7 @@ extension Duration {
             ? "\(milliseconds / 1000)" : "\(Double(milliseconds) / 1000)"
     }
 
-    /// In nanoseconds; what is negative or too long is brought into range.
+    /// In nanoseconds, from 0 to 2^62.
     var nanoseconds: UInt64 {
         if self <= .zero { return 0 }
         let (seconds, attoseconds) = components

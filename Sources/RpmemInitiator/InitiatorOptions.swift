@@ -4,18 +4,18 @@ import Synchronization
 
 /// How an initiator reaches targets, and how long it waits for them.
 public struct InitiatorOptions: Sendable {
-    /// Providers that may be used, the preferred one first.
+    /// Providers to try, in this order.
     public var providers: [Provider] = [.verbs]
-    /// Lanes that are asked for at most; at least 1.
+    /// Upper limit for the lanes of a pool; at least 1.
     public var maximumLanes: Int = .max
-    /// Operations of a lane that may be under way at once; at least 4 are used, and no more than the provider can.
+    /// Operations of a lane that may be under way at once. 4 is the least, and the provider's queue size the most.
     public var workQueueSize = 50
     /// The ssh client: a path, or a name to look up in PATH.
     public var ssh = "ssh"
-    /// What ssh runs on the target.
+    /// The command that ssh runs on the target.
     public var commands = CommandRotation()
-    /// How long a lane polls for an answer before it blocks; the sockets provider always blocks, since polling starves
-    /// its own thread.
+    /// How long a lane polls for an answer before it blocks. With the sockets provider a lane always blocks: polling starves
+    /// the provider's own thread.
     public var pollTime: Duration = .microseconds(50)
     /// From starting ssh to the target's initial status.
     public var connectTimeout: Duration = .seconds(60)
@@ -25,14 +25,14 @@ public struct InitiatorOptions: Sendable {
     public var laneTimeout: Duration = .seconds(30)
     /// For each answer while the pool is open.
     public var operationTimeout: Duration = .seconds(30)
-    /// For ssh to end after the session, before it is told to (SIGTERM), and then made to (SIGKILL).
+    /// For ssh to end by itself after the session, before it gets SIGTERM, and then before it gets SIGKILL.
     public var exitTimeout: Duration = .seconds(5)
-    /// What was ignored in the environment, and why.
+    /// One message for each environment variable that was ignored.
     public private(set) var warnings: [String] = []
 
     public init() {}
 
-    /// Options as the environment of `librpmem` sets them:
+    /// Options from environment variables. `librpmem` has the same:
     ///
     /// | variable | | default |
     /// |---|---|---|
@@ -46,12 +46,12 @@ public struct InitiatorOptions: Sendable {
     /// | `RPMEM_TIMEOUT` | seconds for each answer while a pool is open; this project's extension | 30 |
     /// | `RPMEM_POLL_TIME` | microseconds that a lane polls before it blocks; this project's extension | 50 |
     ///
-    /// Values that make no sense are left out, as `librpmem` does; ``warnings`` names them.
+    /// A value that cannot be used is ignored, as in `librpmem`; ``warnings`` names it.
     public init(environment: [String: String]) {
         func flag(_ name: String, default fallback: Bool, _ warnings: inout [String]) -> Bool {
             guard let text = environment[name] else { return fallback }
             if let number = Int32(text) { return number != 0 }
-            // A provider that is named, but not understood, is not one to use unasked.
+            // An unreadable value disables the provider: the user named it, and may have meant to.
             warnings.append("\(name)=\(text) is ignored: 0 or 1 is needed")
             return false
         }
@@ -75,9 +75,9 @@ public struct InitiatorOptions: Sendable {
         workQueueSize = count("RPMEM_WORK_QUEUE_SIZE", default: workQueueSize, &warnings)
         let seconds = count("RPMEM_TIMEOUT", default: 30, &warnings)
         operationTimeout = .seconds(seconds)
-        // Whoever does not want to wait for an answer does not want to wait for ssh either.
+        // A short time for answers is a short time for ssh as well.
         exitTimeout = min(exitTimeout, operationTimeout)
-        // The same bound as the daemon's poll-time has.
+        // The daemon's poll-time has the same bound.
         pollTime = .microseconds(
             number(
                 "RPMEM_POLL_TIME", in: 0...1_000_000, "a number of microseconds up to 1000000", default: 50,
@@ -86,7 +86,7 @@ public struct InitiatorOptions: Sendable {
         if let text = environment["RPMEM_CMD"], !text.isEmpty { commands = CommandRotation(text) }
     }
 
-    /// The variables above as this process has them.
+    /// Options from this process's environment variables.
     public static func processEnvironment() -> InitiatorOptions {
         let names = [
             "RPMEM_SSH", "RPMEM_CMD", "RPMEM_ENABLE_VERBS", "RPMEM_ENABLE_SOCKETS", "RPMEM_ENABLE_TCP",
@@ -100,8 +100,8 @@ public struct InitiatorOptions: Sendable {
     }
 }
 
-/// Commands of which each connection takes the next: several targets, or builds of one, behind one address. Copies of
-/// the options share their place in it.
+/// A list of commands, of which each connection takes the next: for several targets, or several builds of the daemon, behind
+/// one address. Copies of the options share the position.
 public final class CommandRotation: Sendable {
     private let commands: [String]
     private let taken = Atomic<Int>(0)

@@ -1,376 +1,111 @@
-import CFabric
 import Fabric
 import Glibc
 import RpmemProtocol
-import Synchronization
 import SystemSupport
 
-/// A pool's lanes, connected: libfabric's objects, the registered memory, and the lanes' own.
+/// A pool's lanes with everything that they use: libfabric's objects, registered memory, and their own state.
 ///
-/// Sendable since each lane belongs to one thread at a time, which ``Lane/isInUse`` watches over, and the rest is
-/// constant until ``closeEndpoints()``, which nobody may be in a lane during.
+/// Sendable is unchecked. A lane belongs to one thread at a time, see ``LaneSlot/isTaken``. All else is constant until
+/// ``closeEndpoints()``, which takes every lane before it changes anything.
 final class LaneSet: @unchecked Sendable {
-    /// Where to connect to, and what to make of it.
-    struct Parameters {
-        let host: String
-        let provider: Provider
-        let inBand: InBandAttributes
-        /// Lanes to connect, at least 1.
-        let count: Int
-        /// The pool here.
-        let memory: UnsafeMutableRawBufferPointer
-        let options: InitiatorOptions
-    }
+    let lanes: LaneTable
+    var count: Int { block.count }
+    /// The pool's. It ends all waiting on lanes.
+    let stickyError = StickyError()
+    let connections: LaneConnections
+    private let block: InitiatorLaneBlock
+    private let buffers: RegisteredBuffer
+    /// The region on the local pool; nil after ``closeEndpoints()``.
+    private(set) var memoryRegion: MemoryRegion?
 
-    let count: Int
-    let events: EventQueue
-    private let lanes: UnsafeMutablePointer<UnsafeMutablePointer<Lane>>
-    private let plane: UnsafeMutablePointer<DataPlane>
-    private let info: FabricInfo
-    private let domain: FabricDomain
-    private let failure: PoolFailure
-    private let queues: [CompletionQueue]
-    private var endpoints: [Endpoint]
-    private var regions: [MemoryRegion]
-    private let buffers: UnsafeMutableRawBufferPointer
-    /// Made while the pool is in use; see ``prepareLongRead(_:)``.
-    private let readRegions = Mutex<[ReadRegion]>([])
+    /// Bytes of data that one request may carry. Stock initiators ask for the same.
+    static let inlineCapacity = 8192
+    /// Bytes of a lane's buffer for long reads.
+    private static let longReadSize = 1 << 20
 
-    /// Connects all lanes, one after the other, and posts their receives.
+    /// Registers the memory, makes the lanes and posts their receives.
     ///
     /// - Parameters:
-    ///   - failure: What ends all waiting.
-    ///   - control: Looked at meanwhile, so that a target that ends is noticed at once.
+    ///   - memory: The local pool.
+    ///   - inBand: The target's pool, as the answer to CREATE or OPEN describes it.
     init(
-        _ parameters: Parameters, failure: PoolFailure, control: ControlConnection
+        _ connections: LaneConnections, memory: UnsafeMutableRawBufferPointer, inBand: InBandAttributes,
+        provider: Provider, options: InitiatorOptions
     ) throws(InitiatorError) {
-        let options = parameters.options
-        let count = parameters.count
-        let inlineCapacity = LaneSet.inlineCapacity
-        // Request and its data; answer and read-back on cache lines of their own.
-        let requestSize = (PersistRequestHeader.byteCount + inlineCapacity + 63) & ~63
-        let stride = requestSize + 128
-
-        // The pool here is pinned as well.
-        if parameters.provider == .verbs { LockedMemory.raiseLimit() }
-        let info: FabricInfo
-        let domain: FabricDomain
-        let events: EventQueue
-        var queues: [CompletionQueue] = []
-        var endpoints: [Endpoint] = []
-        let (transmit, window): (Int, Int)
+        let count = connections.endpoints.count
+        let bufferSize = InitiatorLane.bufferSize(inlineCapacity: Self.inlineCapacity)
+        let region: MemoryRegion
+        let buffers: RegisteredBuffer
         do throws(FabricError) {
-            info = try FabricInfo.query(
-                provider: parameters.provider.name, node: parameters.host, service: "\(parameters.inBand.port)",
-                listening: false)
-            let most = max(4, info.queueSizes.transmit)
-            transmit = min(max(options.workQueueSize, 4), most)
-            // Room for a SEND and a READ besides the WRITEs.
-            window = transmit - 2
-            info.queueSizes = (transmit: transmit, receive: min(4, max(1, info.queueSizes.receive)))
-            domain = try FabricDomain(info)
-            events = try EventQueue(in: domain)
-            for _ in 0..<count {
-                let queue = try CompletionQueue(in: domain, size: transmit + 8)
-                queues.append(queue)
-                endpoints.append(try Endpoint(info, in: domain, events: events, completions: queue))
-            }
+            region = try MemoryRegion(memory, for: .localTransfers, in: connections.domain)
+            buffers = try RegisteredBuffer(
+                byteCount: bufferSize * count, for: .localMessages, .localTransfers, in: connections.domain)
         } catch {
-            throw .fabric(step: "preparing lanes to \(parameters.host)", error)
+            throw .notRegistered(error, bytes: memory.count)
         }
-        for (lane, endpoint) in endpoints.enumerated() {
-            let step = "connecting lane \(lane) to \(parameters.host) port \(parameters.inBand.port)"
-            do throws(FabricError) { try endpoint.connect(to: info) } catch {
-                throw Self.notConnected(step, error, control)
-            }
-            try Self.awaitConnected(endpoint, events, control, step: step, within: options.laneTimeout)
-        }
+        buffers.bytes.initializeMemory(as: UInt8.self, repeating: 0)
 
-        let buffers = UnsafeMutableRawBufferPointer.allocate(byteCount: stride * count, alignment: 4096)
-        buffers.initializeMemory(as: UInt8.self, repeating: 0)
-        let regions: [MemoryRegion]
-        do throws(FabricError) {
-            regions = [
-                try MemoryRegion(parameters.memory, for: .localTransfers, in: domain),
-                try MemoryRegion(buffers, for: .localMessages, in: domain),
-                try MemoryRegion(buffers, for: .localTransfers, in: domain),
-            ]
-        } catch {
-            endpoints = []
-            buffers.deallocate()
-            throw .notRegistered(error, bytes: parameters.memory.count)
+        let maximumMessage = connections.info.maximumMessageSize
+        let constants = LaneConstants(
+            localBase: memory.baseAddress!, localDescriptor: region.descriptor,
+            messageDescriptor: buffers.descriptor(for: .localMessages),
+            readDescriptor: buffers.descriptor(for: .localTransfers),
+            remoteBase: inBand.remoteAddress, remoteKey: inBand.remoteKey,
+            // 64 MiB: long enough to cost nothing, short enough to be done within the time for one wait.
+            maximumTransfer: max(1, min(maximumMessage, 64 << 20)),
+            inlineCapacity: max(1, min(Self.inlineCapacity, maximumMessage - PersistRequestHeader.byteCount)),
+            injectSize: connections.info.injectSize, window: connections.window,
+            pollNanoseconds: provider == .sockets ? 0 : options.pollTime.nanoseconds,
+            timeoutNanoseconds: options.operationTimeout.nanoseconds, hasFailed: stickyError.flag)
+        block = InitiatorLaneBlock(count: count, window: connections.window) { number, memory in
+            InitiatorLane(
+                number: UInt32(truncatingIfNeeded: number), constants: constants,
+                endpoint: connections.endpoints[number], queue: connections.queues[number],
+                buffer: buffers.bytes.baseAddress! + number * bufferSize, memory: memory)
         }
-
-        plane = .allocate(capacity: 1)
-        plane.initialize(
-            to: DataPlane(
-                localBase: parameters.memory.baseAddress!, localDescriptor: regions[0].descriptor,
-                messageDescriptor: regions[1].descriptor, bufferDescriptor: regions[2].descriptor,
-                remoteBase: parameters.inBand.remoteAddress, remoteKey: parameters.inBand.remoteKey,
-                method: parameters.inBand.method,
-                recipes: PersistRecipes(parameters.provider, parameters.inBand.method),
-                // 64 MiB: long enough to cost nothing, short enough to make progress within the time for one wait.
-                maximumTransfer: max(1, min(info.maximumMessageSize, 64 << 20)),
-                inlineCapacity: max(
-                    1, min(inlineCapacity, info.maximumMessageSize - PersistRequestHeader.byteCount)),
-                injectSize: info.injectSize, window: window,
-                pollNanoseconds: parameters.provider == .sockets ? 0 : options.pollTime.nanoseconds,
-                timeoutNanoseconds: options.operationTimeout.nanoseconds, failed: failure.flag))
-        lanes = .allocate(capacity: count)
-        for number in 0..<count {
-            lanes[number] = Self.makeLane(
-                number: UInt32(truncatingIfNeeded: number), plane: UnsafePointer(plane),
-                endpoint: endpoints[number], queue: queues[number],
-                buffers: buffers.baseAddress! + number * stride, requestSize: requestSize)
-        }
-        self.count = count
-        self.info = info
-        self.domain = domain
-        self.events = events
-        self.queues = queues
-        self.endpoints = endpoints
-        self.regions = regions
+        lanes = block.table
+        self.connections = connections
+        memoryRegion = region
         self.buffers = buffers
-        self.failure = failure
 
         for number in 0..<count {
-            do throws(LaneFault) { try lanes[number].postReceive() } catch { throw self.describe(error, lane: number) }
+            do throws(LaneError) { try lanes[number].pointee.lane.postReceive() } catch {
+                throw poolError(error, lane: number)
+            }
         }
     }
 
     deinit {
-        // Until its endpoint is closed, a provider may use all that a lane points to.
-        endpoints = []
-        readRegions.withLock { $0 = [] }
-        regions = []
-        for number in 0..<count { Self.destroyLane(lanes[number], window: plane.pointee.window) }
-        lanes.deallocate()
-        plane.deallocate()
-        buffers.deallocate()
+        // Before all memory that lanes point to: a provider may use it until the endpoint is closed.
+        connections.closeEndpoints()
     }
 
-    /// Bytes of data that one request may carry; stock initiators say the same.
-    static let inlineCapacity = 8192
-
-    var recipes: PersistRecipes { plane.pointee.recipes }
-
-    // MARK: Use
-
-    /// Runs `body` on a lane, unless the pool has failed or another thread is on the lane.
-    @inline(__always)
-    func use(
-        _ number: Int, _ body: (UnsafeMutablePointer<Lane>) throws(LaneFault) -> Void
-    ) throws(InitiatorError) {
-        let lane = lanes[number]
-        if lane.pointee.isInUse.pointee.exchange(true, ordering: .acquiring) { throw .laneInUse(number) }
-        defer { lane.pointee.isInUse.pointee.store(false, ordering: .releasing) }
-        do throws(LaneFault) {
-            if plane.pointee.failed.pointee.load(ordering: .acquiring) { throw LaneFault.poolFailed }
-            try body(lane)
-        } catch {
-            throw describe(error, lane: number)
-        }
+    /// Gives a lane, which the calling thread has taken, its buffer for long reads. Without memory for it, the lane reads
+    /// through its request buffer, which is slower.
+    func prepareLongReads(_ number: Int) {
+        let buffer = try? RegisteredBuffer(byteCount: Self.longReadSize, for: .localTransfers, in: connections.domain)
+        if let buffer { lanes[number].pointee.lane.setLongReadBuffer(buffer) }
     }
 
-    /// Gives a lane a buffer for reads that are longer than its request buffer.
-    func prepareLongRead(_ number: Int) throws(InitiatorError) {
-        let lane = lanes[number]
-        if lane.pointee.isInUse.pointee.exchange(true, ordering: .acquiring) { throw .laneInUse(number) }
-        defer { lane.pointee.isInUse.pointee.store(false, ordering: .releasing) }
-        if lane.pointee.readBuffer != nil { return }
-        let region: ReadRegion
-        do throws(FabricError) { region = try ReadRegion(in: domain) } catch {
-            // The request buffer serves as well, only slower.
-            return
-        }
-        readRegions.withLock { $0.append(region) }
-        lane.pointee.readBufferDescriptor = region.region.descriptor
-        lane.pointee.readBuffer = region.memory
-    }
+    /// A lane's buffer for long reads. Only the thread that has taken the lane may call it.
+    func longReadBuffer(_ number: Int) -> RegisteredBuffer? { lanes[number].pointee.lane.longReadBuffer }
 
-    func hasLongReadBuffer(_ number: Int) -> Bool { lanes[number].pointee.readBuffer != nil }
-
-    /// Ends all waiting on lanes, once ``PoolFailure`` has its flag set.
+    /// Ends all waiting on lanes. ``StickyError/set(_:)`` comes before.
     func wakeAll() {
-        for queue in queues { queue.wake() }
+        for queue in connections.queues { queue.wake() }
     }
 
-    /// Tells the target that the lanes are over. Only after ``PoolFailure`` has its flag set: threads that are on a lane
-    /// leave it then, and are waited for.
+    /// Disconnects the lanes and closes the region on the local pool. ``StickyError/set(_:)`` comes before: it makes the
+    /// threads that are on a lane leave it, and this waits for them.
     func closeEndpoints() {
         wakeAll()
         for number in 0..<count {
-            // Taken for good: nobody comes in again.
-            while lanes[number].pointee.isInUse.pointee.exchange(true, ordering: .acquiring) { usleep(1000) }
+            // Releasing, too: a call that finds the lane taken must find the sticky error.
+            while lanes[number].pointee.isTaken.exchange(true, ordering: .acquiringAndReleasing) { usleep(1000) }
         }
-        for endpoint in endpoints { endpoint.shutDown() }
-        endpoints = []
-        for number in 0..<count { lanes[number].pointee.isInUse.pointee.store(false, ordering: .releasing) }
+        for endpoint in connections.endpoints { endpoint.shutDown() }
+        connections.closeEndpoints()
+        memoryRegion = nil
+        for number in 0..<count { lanes[number].pointee.isTaken.store(false, ordering: .releasing) }
     }
-
-    // MARK: Failures
-
-    /// What is wrong, for the caller; from now on the pool has failed.
-    private func describe(_ fault: LaneFault, lane number: Int) -> InitiatorError {
-        let lane = lanes[number]
-        let error: InitiatorError
-        switch fault {
-        case .poolFailed:
-            return failure.error ?? .closed
-        case .timedOut:
-            error = .timedOut(
-                waitingFor: "answer on lane \(number)",
-                after: .nanoseconds(Int64(clamping: plane.pointee.timeoutNanoseconds)))
-        case .badAnswer:
-            error = .protocolViolation(
-                target: "lane \(number)", reason: "an answer of \(lane.pointee.answerLength) bytes", words: [])
-        case .refused(let step, let code):
-            error = Self.lostOrRefused(FabricError(step.words, code: code, detail: "lane \(number)"))
-        case .completedInError:
-            let reason =
-                CompletionQueue.readError(lane.pointee.queue)?.error
-                ?? FabricError("operation", code: Int32(FI_EIO), detail: "lane \(number)")
-            error = Self.lostOrRefused(reason)
-        }
-        if case .lost = error, let better = failureFoundSoon() { return better }
-        let first = failure.note(error)
-        wakeAll()
-        return first
-    }
-
-    /// When a target dies, the lane's own error says the least about it: who watches the session may know more in a
-    /// moment.
-    private func failureFoundSoon() -> InitiatorError? {
-        let deadline = Deadline.after(milliseconds: 400)
-        while !deadline.hasPassed {
-            if let error = failure.error { return error }
-            usleep(5000)
-        }
-        return nil
-    }
-
-    private static func lostOrRefused(_ error: FabricError) -> InitiatorError {
-        switch error.code {
-        // What the target's side says about an operation, while the connection stands.
-        case EACCES, EPERM, EINVAL, ENOMEM, EMSGSIZE, Int32(FI_ETRUNC), Int32(FI_EKEYREJECTED), Int32(FI_ENOKEY):
-            .operationFailed(error)
-        default: .lost(reason: "\(error)", words: [])
-        }
-    }
-
-    // MARK: Set-up
-
-    private static func awaitConnected(
-        _ endpoint: Endpoint, _ events: EventQueue, _ control: ControlConnection, step: String, within timeout: Duration
-    ) throws(InitiatorError) {
-        let deadline = Deadline.after(timeout)
-        while true {
-            switch events.next() {
-            case .connected(endpoint.identity)?: return
-            case .failed(_, let error)?: throw notConnected(step, error, control)
-            case .shutdown?:
-                throw notConnected(step, FabricError("fi_connect", code: Int32(FI_ESHUTDOWN)), control)
-            case .connected?, .connectionRequest?: continue
-            case nil: break
-            }
-            if deadline.hasPassed { throw .timedOut(waitingFor: "connection (\(step))", after: timeout) }
-            guard events.isWorthWaiting() else { continue }
-            var set = [pollfd(fd: events.descriptor, events: Int16(POLLIN), revents: 0)] + control.watched
-            do throws(SystemCallError) { _ = try waitForEvents(&set, until: deadline) } catch { throw .system(error) }
-            if set[1...].contains(where: { $0.revents != 0 }), let loss = control.findLoss() {
-                throw .lost(reason: "\(loss) (\(step))", words: control.lastWords())
-            }
-        }
-    }
-
-    private static func notConnected(
-        _ step: String, _ error: FabricError, _ control: ControlConnection
-    ) -> InitiatorError {
-        guard let loss = control.findLossSoon() else {
-            return switch error.code {
-            case ENODEV, ENETUNREACH, EHOSTUNREACH:
-                .fabric(step: "\(step) (is that an address of the network that both RDMA devices are on?)", error)
-            case ECONNREFUSED:
-                .fabric(step: "\(step) (the target's log says why; see in-band-peer in rpmemd.conf(5))", error)
-            default: .fabric(step: step, error)
-            }
-        }
-        return .lost(reason: "\(loss) (\(step))", words: control.lastWords())
-    }
-
-    private static func makeLane(
-        number: UInt32, plane: UnsafePointer<DataPlane>, endpoint: Endpoint, queue: CompletionQueue,
-        buffers: UnsafeMutableRawPointer, requestSize: Int
-    ) -> UnsafeMutablePointer<Lane> {
-        func operations(_ kind: LaneOperation.Kind, _ count: Int) -> UnsafeMutablePointer<LaneOperation> {
-            let operations = UnsafeMutablePointer<LaneOperation>.allocate(capacity: count)
-            operations.initialize(repeating: LaneOperation(kind: kind), count: count)
-            return operations
-        }
-        func zeroed<Value>(_ value: Value, _ count: Int = 1) -> UnsafeMutablePointer<Value> {
-            let pointer = UnsafeMutablePointer<Value>.allocate(capacity: count)
-            pointer.initialize(repeating: value, count: count)
-            return pointer
-        }
-        let inUse = UnsafeMutablePointer<Atomic<Bool>>.allocate(capacity: 1)
-        inUse.initialize(to: Atomic(false))
-        // 128: lanes of different threads share no cache line, nor a pair of them.
-        let lane = UnsafeMutableRawPointer.allocate(
-            byteCount: (MemoryLayout<Lane>.stride + 127) & ~127, alignment: 128
-        ).bindMemory(to: Lane.self, capacity: 1)
-        lane.initialize(
-            to: Lane(
-                plane: plane, number: number, endpoint: endpoint.pointer, queue: queue.pointer, isInUse: inUse,
-                request: buffers, answer: buffers + requestSize, readBack: buffers + requestSize + 64,
-                receiving: operations(.receive, 1), sending: operations(.send, 1), reading: operations(.read, 1),
-                writing: operations(.write, plane.pointee.window),
-                vector: zeroed(iovec()), descriptor: zeroed(nil), place: zeroed(fi_rma_iov()),
-                message: zeroed(fi_msg()), transfer: zeroed(fi_msg_rma()),
-                entries: zeroed(fi_cq_msg_entry(), Lane.entryCapacity),
-                ranges: zeroed(PendingRange(offset: 0, length: 0), Lane.rangeCapacity)))
-        lane.pointee.message.pointee.msg_iov = UnsafePointer(lane.pointee.vector)
-        lane.pointee.message.pointee.desc = lane.pointee.descriptor
-        lane.pointee.message.pointee.iov_count = 1
-        lane.pointee.transfer.pointee.msg_iov = UnsafePointer(lane.pointee.vector)
-        lane.pointee.transfer.pointee.desc = lane.pointee.descriptor
-        lane.pointee.transfer.pointee.iov_count = 1
-        lane.pointee.transfer.pointee.rma_iov = UnsafePointer(lane.pointee.place)
-        lane.pointee.transfer.pointee.rma_iov_count = 1
-        return lane
-    }
-
-    private static func destroyLane(_ lane: UnsafeMutablePointer<Lane>, window: Int) {
-        lane.pointee.receiving.deallocate()
-        lane.pointee.sending.deallocate()
-        lane.pointee.reading.deallocate()
-        lane.pointee.writing.deallocate()
-        lane.pointee.vector.deallocate()
-        lane.pointee.descriptor.deallocate()
-        lane.pointee.place.deallocate()
-        lane.pointee.message.deallocate()
-        lane.pointee.transfer.deallocate()
-        lane.pointee.entries.deallocate()
-        lane.pointee.ranges.deallocate()
-        lane.pointee.isInUse.deinitialize(count: 1)
-        lane.pointee.isInUse.deallocate()
-        UnsafeMutableRawPointer(lane).deallocate()
-    }
-}
-
-/// A registered buffer for long reads.
-private final class ReadRegion: @unchecked Sendable {
-    // Constant, and its memory belongs to one lane.
-    let memory: UnsafeMutableRawBufferPointer
-    let region: MemoryRegion
-
-    init(in domain: FabricDomain) throws(FabricError) {
-        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
-        do throws(FabricError) { region = try MemoryRegion(memory, for: .localTransfers, in: domain) } catch {
-            memory.deallocate()
-            throw error
-        }
-        self.memory = memory
-    }
-
-    deinit { memory.deallocate() }
 }

@@ -1,17 +1,35 @@
 import SystemSupport
 
-extension ControlConnection {
-    /// Waits for a command that removes a pool, and tells how it went by its exit status: 0, or an errno.
-    func awaitRemoval(of poolSet: String, within timeout: Duration) throws(InitiatorError) {
-        guard let ending = awaitEnd(within: timeout) else {
-            end()
-            throw .timedOut(waitingFor: "removal of \(poolSet) on \(target)", after: timeout)
+extension InitiatorPool {
+    /// Removes a pool from a target. It blocks until the target's command has ended.
+    ///
+    /// - Parameters:
+    ///   - poolSet: A path relative to the target's pool set directory.
+    ///   - force: Goes on where a part cannot be removed.
+    ///   - removePoolSet: Removes the pool set file too.
+    public static func remove(
+        target: TargetAddress, poolSet: String, force: Bool = false, removePoolSet: Bool = false,
+        options: InitiatorOptions = .processEnvironment()
+    ) throws(InitiatorError) {
+        if poolSet.isEmpty || poolSet.utf8.contains(0) {
+            throw .invalidArgument("the pool set's name is empty or has a NUL inside")
+        }
+        var arguments = ["--remove", poolSet]
+        if force { arguments.append("--force") }
+        if removePoolSet { arguments.append("--pool-set") }
+        let command = SSHCommand(
+            ssh: options.ssh, target: target, forceIPv4: false, command: options.commands.next(),
+            commandArguments: arguments)
+        let control = try ControlClient(command, exitTimeout: options.exitTimeout)
+        guard let ending = control.awaitEnd(within: options.openTimeout) else {
+            control.end()
+            throw .timedOut(waitingFor: "removal of \(poolSet) on \(target)", after: options.openTimeout)
         }
         switch ending.exit {
         case .status(0)?: return
-        // ssh's own, and what shells say when there is no such command.
+        // Below 126 and from 128 to 254, the exit status is an errno. The others are ssh's own and the shell's.
         case .status(let status)? where status < 126 || (128..<255).contains(status):
-            throw .notRemoved(poolSet: "\(target): \(poolSet)", errno: status, words: ending.words)
+            throw .notRemoved(poolSet: "\(target): \(poolSet)", errno: status, targetLines: ending.targetLines)
         default: throw .sessionEnded(target: "\(target)", during: "before the pool was removed", ending: ending)
         }
     }

@@ -1,15 +1,15 @@
 import Fabric
 import RpmemProtocol
 
-/// The provider of a session, and what libfabric says about it before the target's port is known.
+/// The provider of a session. It is chosen before the target's port is known.
 struct ProviderChoice {
     let provider: Provider
-    /// Lanes that this side's provider can have.
+    /// Lanes that the local provider can have.
     let laneLimit: Int
 
-    /// The first of the enabled providers by which libfabric can reach the host.
+    /// Takes the first enabled provider that libfabric has for the host.
     init(for host: String, options: InitiatorOptions) throws(InitiatorError) {
-        var refusals: [String] = []
+        var errors: [String] = []
         for provider in options.providers {
             do throws(FabricError) {
                 let info = try FabricInfo.query(provider: provider.name, node: host, service: nil, listening: false)
@@ -17,25 +17,25 @@ struct ProviderChoice {
                 laneLimit = max(1, info.laneLimit)
                 return
             } catch {
-                refusals.append("\(provider.name): \(error)")
+                errors.append("\(provider.name): \(error)")
             }
         }
         for provider in [Provider.verbs, .sockets] where !options.providers.contains(provider) {
-            refusals.append("\(provider.name): not enabled, RPMEM_ENABLE_\(provider.name.uppercased())=1 does")
+            errors.append("\(provider.name): not enabled, RPMEM_ENABLE_\(provider.name.uppercased())=1 does")
         }
-        throw .noProvider(host: host, tried: refusals)
+        throw .noProvider(host: host, tried: errors)
     }
 }
 
-/// How data gets to the target and becomes persistent there: a column of the table in `docs/protocol.md`, section 4.5
-/// (Persistency methods and calls).
-struct PersistRecipes: Hashable, Sendable {
-    enum Recipe: Hashable, Sendable {
-        /// The data travels inside the request, and the target's CPU puts it in place.
+/// The way data is made persistent on the target for each kind of call: a column of the table in `docs/protocol.md`,
+/// section 4.5 (Persistency methods and calls).
+struct PersistRecipes: Hashable, BitwiseCopyable, Sendable {
+    enum Recipe: Hashable, BitwiseCopyable, Sendable {
+        /// A request that carries the data: the target's CPU copies it into the pool.
         case inline
-        /// WRITE, then a request for the range.
+        /// A WRITE, then a persist request for its range.
         case writeAndAsk
-        /// WRITE, then a READ that pushes it out of the target's I/O path.
+        /// A WRITE, then a READ that pushes it out of the target's I/O path.
         case writeAndReadBack
     }
 

@@ -1,20 +1,18 @@
 import Glibc
 import SystemSupport
 
-/// A command that runs on a target without being a session, started through ssh as sessions are. It ends when this is let
-/// go of, or ``end()`` is called. One thread at a time.
+/// A command on a target that is no session, started through ssh as sessions are. ``end()`` ends it, and so does the deinit.
+/// One thread at a time uses it.
 package final class RemoteCommand {
-    private let child: ChildProcess
+    private let child: SSHProcess
     private let target: TargetAddress
     private let exitTimeout: Duration
-    private var errorLines = ErrorLines()
-    private var errorsEnded = false
     private var output: [UInt8] = []
 
     /// - Parameters:
-    ///   - command: As the target's shell is to read it.
-    ///   - arguments: Quoted for the shell.
-    ///   - forceIPv4: Has ssh reach the target by IPv4, where it is no IPv6 address.
+    ///   - command: The target's shell reads it as it is.
+    ///   - arguments: These are quoted for the shell.
+    ///   - forceIPv4: Makes ssh use IPv4, unless the target is an IPv6 address.
     package init(
         _ command: String, _ arguments: [String], on target: TargetAddress, forceIPv4: Bool, options: InitiatorOptions
     ) throws(InitiatorError) {
@@ -23,13 +21,13 @@ package final class RemoteCommand {
             commandArguments: arguments)
         self.target = target
         exitTimeout = options.exitTimeout
-        do throws(SystemCallError) { child = try ChildProcess(ssh.arguments) } catch { throw .sshNotStarted(error) }
+        do throws(SystemCallError) { child = try SSHProcess(ssh.arguments) } catch { throw .sshNotStarted(error) }
     }
 
-    /// The next line that it prints, without the end of the line.
+    /// The next line of the command's output, without its newline.
     ///
-    /// - Throws: ``InitiatorError/sessionEnded(target:during:ending:)`` when it ends before, with what it complained of,
-    ///   and ``InitiatorError/timedOut(waitingFor:after:)``.
+    /// - Throws: ``InitiatorError/sessionEnded(target:during:ending:)`` when the command ends before, with the last lines of
+    ///   its standard error, and ``InitiatorError/timedOut(waitingFor:after:)``.
     package func readLine(within timeout: Duration) throws(InitiatorError) -> String {
         let deadline = Deadline.after(timeout)
         var chunk = [UInt8](repeating: 0, count: 4096)
@@ -38,43 +36,31 @@ package final class RemoteCommand {
                 defer { output.removeFirst(end + 1) }
                 return String(decoding: output[..<end], as: UTF8.self)
             }
-            collectErrorLines()
-            let count = read(child.output.number, &chunk, chunk.count)
-            if count > 0 {
+            child.collectErrorLines()
+            switch child.readOutput(into: &chunk) {
+            case .bytes(let count):
                 output += chunk[..<count]
-                // Whoever prints without end has no lines for us.
+                // Output this long without a newline is no line: discard it.
                 if output.count > 1 << 16 { output = [UInt8(ascii: "\n")] }
                 continue
-            }
-            if count == 0 {
+            case .end:
                 let exit = child.collect(until: .after(exitTimeout))
-                collectErrorLines()
+                child.collectErrorLines()
                 throw .sessionEnded(
                     target: "\(target)", during: "before it had printed a line",
-                    ending: SessionEnding(exit: exit, words: errorLines.lines))
+                    ending: SessionEnding(exit: exit, targetLines: child.lastErrorLines))
+            case .nothing: break
             }
             if deadline.hasPassed { throw .timedOut(waitingFor: "line from \(target)", after: timeout) }
-            var set = [child.output.number, errorsEnded ? -1 : child.errors.number]
+            var set = [child.output.number, child.errorDescriptor]
                 .map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
             do throws(SystemCallError) { _ = try waitForEvents(&set, until: deadline) } catch { throw .system(error) }
         }
     }
 
-    /// Gives it nothing more to read, and waits for its end; ends it where that does not come.
+    /// Closes the command's standard input and waits for its end. A command that does not end gets SIGTERM, then SIGKILL.
     package func end() {
         child.closeInput()
         if child.collect(until: .after(exitTimeout)) == nil { _ = child.end(patience: exitTimeout) }
-    }
-
-    private func collectErrorLines() {
-        var chunk = [UInt8](repeating: 0, count: 4096)
-        while true {
-            let count = read(child.errors.number, &chunk, chunk.count)
-            if count <= 0 {
-                errorsEnded = errorsEnded || count == 0
-                return
-            }
-            errorLines.append(chunk[..<count])
-        }
     }
 }

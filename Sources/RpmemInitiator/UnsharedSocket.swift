@@ -1,8 +1,8 @@
 import Glibc
 import SystemSupport
 
-/// One of two connected sockets, which the host's children made by fork(2) do not keep: whoever reads the other one
-/// finds the end of the file when this is let go of, and when the host ends, although children of it live on.
+/// One of two connected sockets, which children of fork(2) close. The reader of the other socket finds the end of the file
+/// when this value goes and when the host process ends, even if children of the host live on.
 struct UnsharedSocket: ~Copyable, Sendable {
     /// The number; valid as long as this value is alive.
     let number: Int32
@@ -11,7 +11,7 @@ struct UnsharedSocket: ~Copyable, Sendable {
         self.number = number
     }
 
-    /// Where a child has a copy nevertheless (one made by clone(2), say), the connection ends all the same.
+    /// shutdown(2) ends the connection although a child of clone(2) may have a copy of the descriptor.
     deinit {
         shutdown(number, Int32(SHUT_RDWR))
         let number = self.number
@@ -78,10 +78,10 @@ private struct SocketTable {
         count = 0
     }
 
-    /// Changes the table, and whatever has to happen along with it, while nobody forks.
+    /// Runs `body` while no thread can fork.
     static func change<Result>(_ body: (inout SocketTable) -> Result) -> Result {
         let table = installed
-        // A signal's handler may fork.
+        // A signal handler may fork.
         var blocked = asynchronousSignals()
         var before = sigset_t()
         pthread_sigmask(SIG_SETMASK, &blocked, &before)
@@ -93,8 +93,8 @@ private struct SocketTable {
         return body(&table.pointee)
     }
 
-    /// Made at the first use, never freed. What a child runs finds it complete: nothing there may wait for a thread that
-    /// the child does not have.
+    /// Made at the first use and never freed. The handlers below use it directly: they run in a child, which must not wait for
+    /// the initialization of a global on a thread that the child does not have.
     nonisolated(unsafe) private static let shared: UnsafeMutablePointer<SocketTable> = {
         let table = UnsafeMutablePointer<SocketTable>.allocate(capacity: 1)
         table.initialize(to: SocketTable())
@@ -102,7 +102,7 @@ private struct SocketTable {
         return table
     }()
 
-    /// The table, with its handlers for fork(2). glibc forgets those should the library they are in be unloaded.
+    /// The table with its handlers for fork(2). glibc drops the handlers if their library is unloaded.
     nonisolated(unsafe) private static let installed: UnsafeMutablePointer<SocketTable> = {
         let table = shared
         _ = pthread_atfork(

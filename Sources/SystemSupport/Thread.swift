@@ -40,7 +40,7 @@ package struct NamedThread: ~Copyable, @unchecked Sendable {
         pthread_join(handle, nil)
     }
 
-    /// Lets the thread run on its own, for a process that is about to end.
+    /// Lets the thread run on its own: it is not joined.
     package consuming func detach() {
         let handle = self.handle
         discard self

@@ -3,22 +3,22 @@ import Glibc
 import RpmemInitiator
 import Synchronization
 
-/// A variable of the process's environment. A program that runs with another user's rights takes none from whoever
-/// started it.
+/// A variable of the process's environment; nil in a program that runs with another user's rights (AT_SECURE): its
+/// environment is from a user whom it does not trust.
 func environmentValue(_ name: String) -> String? {
     runsWithForeignRights ? nil : getenv(name).map { String(cString: $0) }
 }
 
 private let runsWithForeignRights = getauxval(UInt(AT_SECURE)) != 0
 
-/// What the environment says about sessions, read for each so that programs can change it.
+/// The options of sessions. Each session reads the environment anew, so that programs can change it.
 enum SessionOptions {
     private struct Commands {
         var text: String?
         var rotation: CommandRotation
     }
 
-    /// Kept as long as `RPMEM_CMD` stays the same, since its commands are used in turn.
+    /// Kept while `RPMEM_CMD` stays the same: sessions take its commands in turn.
     private static let commands = Mutex<Commands?>(nil)
 
     static func current() -> InitiatorOptions {

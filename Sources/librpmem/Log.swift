@@ -2,15 +2,14 @@ import CLinux
 import Glibc
 import SystemSupport
 
-/// The library's log, which is silent unless `RPMEM_LOG_LEVEL` says otherwise.
+/// The library's log. It is silent unless `RPMEM_LOG_LEVEL` is set.
 ///
-/// Each line is written to a file that is opened for it alone: the host may close all descriptors, fork, or rename the
-/// file at any time.
+/// The file is opened anew for each line: the host may close all descriptors, fork, or rename the file at any time.
 enum Log {
     enum Level: Int, Comparable {
-        /// Failures, as `rpmem_errormsg` has them.
+        /// Errors, with the text of `rpmem_errormsg`.
         case errors = 1
-        /// What becomes of pools.
+        /// The opening, closing and removal of pools.
         case pools
         /// Each call with its arguments.
         case calls
@@ -18,7 +17,7 @@ enum Log {
         static func < (left: Level, right: Level) -> Bool { left.rawValue < right.rawValue }
     }
 
-    /// Whether lines of this level are written; constant from the first time on.
+    /// Whether lines of this level are written. The first call decides for good.
     static func covers(_ level: Level) -> Bool { level.rawValue <= limit }
 
     /// Writes a line if the level is covered.
@@ -29,7 +28,7 @@ enum Log {
     /// `RPMEM_LOG_LEVEL`: 0 unless it is a number.
     private static let limit = environmentValue("RPMEM_LOG_LEVEL").flatMap { Int($0) } ?? 0
 
-    /// `RPMEM_LOG_FILE`; with a minus sign at its end, the process that writes first goes into the name.
+    /// `RPMEM_LOG_FILE`. Behind a minus sign at its end comes the ID of the process that writes first.
     private static let path: String? = environmentValue("RPMEM_LOG_FILE").flatMap { name in
         if name.isEmpty { return nil }
         return name.hasSuffix("-") ? "\(name)\(getpid())" : name

@@ -1,5 +1,5 @@
 import CRpmem
-import RpmemProtocol
+import RpmemInitiator
 
 extension PoolAttributes {
     /// - Parameter attributes: nil for none at all.

@@ -1,7 +1,6 @@
 import CRpmem
 import Glibc
 import RpmemInitiator
-import RpmemProtocol
 import SystemSupport
 
 // rpmem_create(3).
@@ -28,98 +27,95 @@ public func rpmem_open(
 
 @c @implementation
 public func rpmem_set_attr(_ rpp: OpaquePointer!, _ attr: UnsafePointer<rpmem_pool_attr>!) -> Int32 {
-    let attributes = PoolAttributes(attr)
-    return use(rpp, lane: .max, "rpmem_set_attr", arguments: "") { pool throws(InitiatorError) in
-        try pool.setAttributes(attributes)
-    }
+    do throws(InitiatorError) {
+        // On no lane.
+        let pool = try PoolHandle.enter(rpp, .max, "rpmem_set_attr", "")
+        defer { pool.pointee.leave(.max) }
+        try pool.pointee.pool.takeUnretainedValue().setAttributes(PoolAttributes(attr))
+        return 0
+    } catch { return report(error, by: "rpmem_set_attr") }
 }
 
 @c @implementation
 public func rpmem_close(_ rpp: OpaquePointer!) -> Int32 {
     Log.write(.calls, "rpmem_close()")
-    guard let rpp else { return refuse("rpmem_close", .argument("the pool is NULL")) }
-    do throws(CallFailure) { try PoolHandle.close(UnsafeMutablePointer(rpp)) } catch {
-        return refuse("rpmem_close", error)
-    }
-    Log.write(.pools, "rpmem_close: closed")
-    return 0
+    do throws(InitiatorError) {
+        guard let rpp else { throw .invalidArgument("the pool is NULL") }
+        try PoolHandle.close(UnsafeMutablePointer(rpp))
+        Log.write(.pools, "rpmem_close: closed")
+        return 0
+    } catch { return report(error, by: "rpmem_close") }
 }
 
 @c @implementation
 public func rpmem_remove(
     _ target: UnsafePointer<CChar>!, _ pool_set_name: UnsafePointer<CChar>!, _ flags: Int32
 ) -> Int32 {
-    do throws(CallFailure) {
+    do throws(InitiatorError) {
         let target = try string(target, "target")
         let poolSet = try string(pool_set_name, "pool set")
         Log.write(.calls, "rpmem_remove(\(target), \(poolSet), \(flags))")
         let known = RPMEM_REMOVE_FORCE | RPMEM_REMOVE_POOL_SET
         if flags & ~known != 0 {
-            throw .argument("flags \(flags): only RPMEM_REMOVE_FORCE and RPMEM_REMOVE_POOL_SET may be set")
+            throw .invalidArgument("flags \(flags): only RPMEM_REMOVE_FORCE and RPMEM_REMOVE_POOL_SET may be set")
         }
-        do throws(InitiatorError) {
-            try InitiatorPool.remove(
-                target: TargetAddress(target), poolSet: poolSet, force: flags & RPMEM_REMOVE_FORCE != 0,
-                removePoolSet: flags & RPMEM_REMOVE_POOL_SET != 0, options: SessionOptions.current())
-        } catch { throw .initiator(error) }
+        try InitiatorPool.remove(
+            target: TargetAddress(target), poolSet: poolSet, force: flags & RPMEM_REMOVE_FORCE != 0,
+            removePoolSet: flags & RPMEM_REMOVE_POOL_SET != 0, options: SessionOptions.current())
         Log.write(.pools, "rpmem_remove: removed \(poolSet) on \(target)")
         return 0
-    } catch {
-        return refuse("rpmem_remove", error)
-    }
+    } catch { return report(error, by: "rpmem_remove") }
 }
 
-/// Opens a pool, or creates it with the attributes given, and sets `nlanes` to the lanes it has. nil when that failed;
-/// then it has been reported.
+/// Opens a pool, or creates it with attributes, and sets `nlanes` to the lanes that it has. An error is reported, and nil
+/// returned.
 private func start(
     _ function: StaticString, _ target: UnsafePointer<CChar>?, _ poolSet: UnsafePointer<CChar>?,
     _ address: UnsafeMutableRawPointer?, _ size: Int, _ nlanes: UnsafeMutablePointer<UInt32>?,
     creating: PoolAttributes?
 ) -> (handle: OpaquePointer, attributes: PoolAttributes)? {
-    do throws(CallFailure) {
+    do throws(InitiatorError) {
         let target = try string(target, "target")
         let poolSet = try string(poolSet, "pool set")
-        guard let nlanes else { throw .argument("the pointer to the number of lanes is NULL") }
-        guard let address else { throw .argument("the pool's address is NULL") }
+        guard let nlanes else { throw .invalidArgument("the pointer to the number of lanes is NULL") }
+        guard let address else { throw .invalidArgument("the pool's address is NULL") }
         let bytes = UInt(bitPattern: size)
         Log.write(.calls, "\(function)(\(target), \(poolSet), \(address), \(bytes), \(nlanes.pointee))")
         if size < 0 || UInt(bitPattern: address).addingReportingOverflow(bytes).overflow {
-            throw .argument("the pool's size of \(bytes) bytes is larger than the address space")
+            throw .invalidArgument("the pool's size of \(bytes) bytes is larger than the address space")
         }
         let memory = UnsafeMutableRawBufferPointer(start: address, count: size)
         let options = SessionOptions.current()
-        do throws(InitiatorError) {
-            let pool: InitiatorPool
-            if let creating {
-                pool = try .create(
-                    target: TargetAddress(target), poolSet: poolSet, memory: memory, lanes: Int(nlanes.pointee),
-                    attributes: creating, options: options)
-            } else {
-                pool = try .open(
-                    target: TargetAddress(target), poolSet: poolSet, memory: memory, lanes: Int(nlanes.pointee),
-                    options: options)
-            }
-            do throws(SystemCallError) {
-                let handle = try PoolHandle.make(pool)
-                nlanes.pointee = UInt32(clamping: pool.lanes)
-                Log.write(
-                    .pools,
-                    "\(function): \(poolSet) on \(target): provider \(pool.provider), \(pool.lanes) lanes,"
-                        + " persist method \(pool.persistMethod)")
-                return (handle, pool.attributes)
-            } catch {
-                try? pool.close(removing: creating != nil)
-                throw .system(error)
-            }
-        } catch { throw .initiator(error) }
+        let pool: InitiatorPool
+        if let creating {
+            pool = try .create(
+                target: TargetAddress(target), poolSet: poolSet, memory: memory, lanes: Int(nlanes.pointee),
+                attributes: creating, options: options)
+        } else {
+            pool = try .open(
+                target: TargetAddress(target), poolSet: poolSet, memory: memory, lanes: Int(nlanes.pointee),
+                options: options)
+        }
+        do throws(SystemCallError) {
+            let handle = try PoolHandle.make(pool)
+            nlanes.pointee = UInt32(clamping: pool.lanes)
+            Log.write(
+                .pools,
+                "\(function): \(poolSet) on \(target): provider \(pool.provider), \(pool.lanes) lanes,"
+                    + " persist method \(pool.persistMethod)")
+            return (handle, pool.attributes)
+        } catch {
+            try? pool.close(removing: creating != nil)
+            throw .system(error)
+        }
     } catch {
-        error.report(by: function)
+        _ = report(error, by: function)
         return nil
     }
 }
 
-private func string(_ text: UnsafePointer<CChar>?, _ name: String) throws(CallFailure) -> String {
-    guard let text else { throw .argument("the \(name) is NULL") }
-    guard let string = String(validatingCString: text) else { throw .argument("the \(name) is not UTF-8") }
+private func string(_ text: UnsafePointer<CChar>?, _ name: String) throws(InitiatorError) -> String {
+    guard let text else { throw .invalidArgument("the \(name) is NULL") }
+    guard let string = String(validatingCString: text) else { throw .invalidArgument("the \(name) is not UTF-8") }
     return string
 }

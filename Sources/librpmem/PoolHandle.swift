@@ -1,31 +1,36 @@
+import CLinux
 import CRpmem
 import Glibc
 import RpmemInitiator
 import Synchronization
 import SystemSupport
 
-/// What an `RPMEMpool *` points to. It is open from `rpmem_create` or `rpmem_open` to `rpmem_close`.
+/// An `RPMEMpool *` points to one. It is open from `rpmem_create` or `rpmem_open` to `rpmem_close`.
 ///
-/// Hosts may call with it at any time, even while or after another of their threads closes it: libpmemobj closes its
-/// pool in whichever thread first finds that the target is gone, and the others go on. So calls count themselves in and
-/// out, the pool is let go of when none is left, and a closed handle stays in memory, see ``Closed``.
+/// A host may call with it at any time, even while or after another thread closes it: libpmemobj closes its pool in the
+/// thread that finds first that the target is gone, and its other threads go on. So ``enter(_:_:_:_:)`` and ``leave(_:)``
+/// count calls, ``close(_:)`` waits until none is left, and the memory of a closed handle stays, see ``ClosedHandles``.
 struct PoolHandle: ~Copyable {
-    private let pool: Unmanaged<InitiatorPool>
+    /// Retained from ``make(_:)`` to ``close(_:)``.
+    let pool: Unmanaged<InitiatorPool>
+    /// The pool's calls that move data.
+    let data: DataPath
     private let isOpen = Atomic<Bool>(true)
-    /// Calls that are under way on each lane, and one more for those that are on none, ``stride`` bytes apart: lanes
-    /// share no cache line.
+    /// Calls that are under way on each lane, and behind them those on no lane, ``stride`` bytes apart: threads on different
+    /// lanes share no cache line.
     private let calls: UnsafeMutableRawPointer
     private let lanes: Int
     /// See ``ProcessMark``.
     private let processPlace: UnsafePointer<UInt64>
     private let processNumber: UInt64
     /// Whether calls are logged.
-    let isTraced: Bool
+    private let isTraced: Bool
 
     private static var stride: Int { 128 }
 
     private init(_ pool: InitiatorPool, _ mark: (place: UnsafePointer<UInt64>, number: UInt64)) {
         self.pool = .passRetained(pool)
+        data = pool.data
         lanes = pool.lanes
         calls = .allocate(byteCount: (lanes + 1) * Self.stride, alignment: Self.stride)
         for lane in 0...lanes {
@@ -49,24 +54,25 @@ struct PoolHandle: ~Copyable {
     }
 
     /// Closes the pool and waits for the calls that are under way.
-    static func close(_ handle: UnsafeMutablePointer<PoolHandle>) throws(CallFailure) {
-        guard handle.pointee.isOurs else { throw .parentsPool }
+    static func close(_ handle: UnsafeMutablePointer<PoolHandle>) throws(InitiatorError) {
+        guard handle.pointee.isOurs else { throw .openedByParentProcess }
         guard handle.pointee.isOpen.exchange(false, ordering: .sequentiallyConsistent) else { throw .closed }
-        let pool = handle.pointee.pool.takeUnretainedValue()
-        var failure: InitiatorError?
-        do throws(InitiatorError) { try pool.close() } catch { failure = error }
+        let result = Result { () throws(InitiatorError) in
+            try handle.pointee.pool.takeUnretainedValue().close()
+        }
+        // The pool has failed by now, so calls end within a slice of their waiting.
         for lane in 0...handle.pointee.lanes {
             while handle.pointee.calls(on: lane).pointee.load(ordering: .sequentiallyConsistent) != 0 { usleep(100) }
         }
         handle.pointee.pool.release()
-        let stale = Closed.Handle(pointer: handle)
+        let stale = ClosedHandles.Handle(pointer: handle)
         closed.withLock { $0.add(stale) }
-        if let failure { throw .initiator(failure) }
+        try result.get()
     }
 
-    /// The latest closed handles. The memory of each is reused only when many more have been closed.
-    private struct Closed {
-        /// Nobody has it but calls that come too late, and those may be on any thread.
+    /// The last 64 closed handles. The memory of an older one is freed.
+    private struct ClosedHandles {
+        // Unchecked: only calls that come too late use it, and those read constants and atomics.
         struct Handle: @unchecked Sendable {
             let pointer: UnsafeMutablePointer<PoolHandle>
         }
@@ -83,33 +89,91 @@ struct PoolHandle: ~Copyable {
         }
     }
 
-    /// Nothing that takes time happens under its lock, for the sake of children forked meanwhile.
-    private static let closed = Mutex(Closed())
+    /// Its lock is held for a moment only: a child that is forked meanwhile inherits it locked.
+    private static let closed = Mutex(ClosedHandles())
 
-    // MARK: Use
+    // MARK: Calls
 
-    /// Whether the pool was opened by this process, not by one that it was forked from.
-    var isOurs: Bool {
+    /// Begins a call, which ``leave(_:)`` with the same lane ends.
+    ///
+    /// It counts no references: all threads of the pool would do so on the same cache line.
+    ///
+    /// - Parameters:
+    ///   - lane: Any number. Those that are no lane's share a count.
+    ///   - arguments: For the log.
+    @inline(__always)
+    static func enter(
+        _ pointer: OpaquePointer?, _ lane: UInt32, _ function: StaticString,
+        _ arguments: @autoclosure () -> String
+    ) throws(InitiatorError) -> UnsafeMutablePointer<PoolHandle> {
+        guard let pointer else { throw .invalidArgument("the pool is NULL") }
+        let handle = UnsafeMutablePointer<PoolHandle>(pointer)
+        guard handle.pointee.isOurs else { throw .openedByParentProcess }
+        if handle.pointee.isTraced { trace(function, arguments) }
+        handle.pointee.calls(on: lane).pointee.wrappingAdd(1, ordering: .sequentiallyConsistent)
+        if !handle.pointee.isOpen.load(ordering: .sequentiallyConsistent) {
+            handle.pointee.leave(lane)
+            throw .closed
+        }
+        return handle
+    }
+
+    /// Ends a call.
+    @inline(__always)
+    func leave(_ lane: UInt32) {
+        calls(on: lane).pointee.wrappingSubtract(1, ordering: .sequentiallyConsistent)
+    }
+
+    /// Whether this process opened the pool, and not one that it was forked from.
+    private var isOurs: Bool {
         @inline(__always) get { processPlace.pointee == processNumber }
     }
 
-    /// Runs `body` on the pool, which stays as long; false when it is closed.
-    ///
-    /// Counts no references: all threads that use the pool would do so on the same cache line.
-    ///
-    /// - Parameter lane: Any number; those that are no lane's share a count.
     @inline(__always)
-    func use(on lane: UInt32, _ body: (InitiatorPool) -> Void) -> Bool {
-        let lane = Int(lane) < lanes ? Int(lane) : lanes
-        calls(on: lane).pointee.wrappingAdd(1, ordering: .sequentiallyConsistent)
-        defer { calls(on: lane).pointee.wrappingSubtract(1, ordering: .sequentiallyConsistent) }
-        guard isOpen.load(ordering: .sequentiallyConsistent) else { return false }
-        pool._withUnsafeGuaranteedRef(body)
-        return true
+    private func calls(on lane: UInt32) -> UnsafeMutablePointer<Atomic<Int>> {
+        calls(on: Int(lane) < lanes ? Int(lane) : lanes)
     }
 
     @inline(__always)
-    private func calls(on lane: Int) -> UnsafeMutablePointer<Atomic<Int>> {
-        (calls + lane * Self.stride).assumingMemoryBound(to: Atomic<Int>.self)
+    private func calls(on index: Int) -> UnsafeMutablePointer<Atomic<Int>> {
+        (calls + index * Self.stride).assumingMemoryBound(to: Atomic<Int>.self)
+    }
+
+    @inline(never)
+    private static func trace(_ function: StaticString, _ arguments: () -> String) {
+        Log.write(.calls, "\(function)(\(arguments()))")
+    }
+}
+
+/// Tells a process from those that it forks, without a system call: a number in a page that the kernel clears in children
+/// (MADV_WIPEONFORK).
+private enum ProcessMark {
+    /// A number that no parent of this process has had. ``PoolHandle/make(_:)`` calls under a lock.
+    nonisolated(unsafe) private static var lastNumber: UInt64 = 0
+    nonisolated(unsafe) private static var page: UnsafeMutablePointer<UInt64>?
+
+    /// Where this process's number is, and the number, which is not 0. One thread at a time calls it.
+    static func current() throws(SystemCallError) -> (place: UnsafePointer<UInt64>, number: UInt64) {
+        let place: UnsafeMutablePointer<UInt64>
+        if let page {
+            place = page
+        } else {
+            let size = Int(getpagesize())
+            guard let address = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+                address != MAP_FAILED
+            else { throw .last("mmap") }
+            if madvise(address, size, MADV_WIPEONFORK) != 0 {
+                let error = SystemCallError.last("madvise(MADV_WIPEONFORK)")
+                munmap(address, size)
+                throw error
+            }
+            place = address.bindMemory(to: UInt64.self, capacity: 1)
+            page = place
+        }
+        if place.pointee == 0 {
+            lastNumber += 1
+            place.pointee = lastNumber
+        }
+        return (UnsafePointer(place), place.pointee)
     }
 }

@@ -1,7 +1,6 @@
 import ArgumentParser
 import Glibc
 import RpmemInitiator
-import RpmemProtocol
 
 @main struct Fibonacci: ParsableCommand {
     static let configuration = CommandConfiguration(

@@ -1,4 +1,4 @@
-import RpmemProtocol
+import RpmemInitiator
 
 /// Two neighbours of the Fibonacci sequence, as they lie in a pool: 8 bytes of signature, the first one's index, both
 /// values and a checksum, 8 bytes each. `examples/fibonacci.c` reads and writes the same.

@@ -1,4 +1,4 @@
-import RpmemProtocol
+import RpmemInitiator
 
 /// What the pool holds: a language's number, 8 bytes, and the greeting in that language, UTF-8 and padded with zeros.
 struct Greeting {

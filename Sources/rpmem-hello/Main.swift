@@ -1,6 +1,5 @@
 import ArgumentParser
 import RpmemInitiator
-import RpmemProtocol
 
 @main struct Hello: ParsableCommand {
     static let configuration = CommandConfiguration(

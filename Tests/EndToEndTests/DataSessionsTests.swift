@@ -42,7 +42,7 @@ import Testing
             try original.open(reach, lanes: 1, options)
         }
         // In words for the person at the initiator: which part, and who has it.
-        let words = refusal?.targetWords.joined() ?? ""
+        let words = refusal?.targetLines.joined() ?? ""
         #expect(words.contains(original.plan.paths[0]))
         #expect(words.contains("\(try reach.daemon())"))
         expectFailure(EBUSY) { () throws(InitiatorError) in try original.create(reach, lanes: 1, options) }

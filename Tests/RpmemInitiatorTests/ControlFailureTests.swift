@@ -15,7 +15,7 @@ import Testing
             files: ["status": InitialStatus.failed(errno: errno).encode()])
         let error = target.openingError()
         #expect(error?.errno == errno)
-        #expect(error?.targetWords == ["no such directory"])
+        #expect(error?.targetLines == ["no such directory"])
         guard case .targetNotReady? = error else {
             Issue.record("\(String(describing: error))")
             return
@@ -26,7 +26,7 @@ import Testing
         let target = try ScriptedTarget("echo one >&2; printf 'two\\r\\nthree' >&2; exit 255")
         let error = target.openingError()
         #expect(error?.errno == ECONNRESET)
-        #expect(error?.targetWords == ["one", "two", "three"])
+        #expect(error?.targetLines == ["one", "two", "three"])
         guard case .sessionEnded(_, _, let ending)? = error else {
             Issue.record("\(String(describing: error))")
             return
@@ -44,7 +44,7 @@ import Testing
         let error = target.openingError()
         #expect(error?.errno == ECONNRESET)
         #expect(error?.description.contains("PATH") == true)
-        #expect(error?.targetWords.first?.contains("no-such-command-here") == true)
+        #expect(error?.targetLines.first?.contains("no-such-command-here") == true)
     }
 
     @Test func aMissingSshIsNamed() throws {
@@ -69,6 +69,16 @@ import Testing
         #expect(target.openingError()?.errno == ETIMEDOUT)
     }
 
+    /// Reading what never ends must not take longer than the wait that it is part of.
+    @Test func complaintsWithoutEndTimeOut() throws {
+        var target = try ScriptedTarget("exec yes complaint 3>&1 >&2")
+        target.options.connectTimeout = .milliseconds(50)
+        target.options.exitTimeout = .milliseconds(50)
+        let error = target.openingError()
+        #expect(error?.errno == ETIMEDOUT)
+        #expect(error?.description.contains("initial status") == true)
+    }
+
     @Test func silenceAfterARequestTimesOut() throws {
         var target = try ScriptedTarget("printf '\\000\\000\\000\\000'; cat >/dev/null; true")
         target.options.openTimeout = .milliseconds(50)
@@ -81,7 +91,7 @@ import Testing
         let error = target.openingError()
         #expect(error?.errno == ECONNRESET)
         // The shell that ran it may have its own to say.
-        #expect(error?.targetWords.contains("crashed") == true)
+        #expect(error?.targetLines.contains("crashed") == true)
     }
 
     /// A write to a target that is gone must not raise SIGPIPE.
@@ -89,7 +99,7 @@ import Testing
         let target = try ScriptedTarget("exec <&-; printf '\\000\\000\\000\\000'; echo bye >&2; exit 3")
         let error = target.openingError()
         #expect(error?.errno == ECONNRESET)
-        #expect(error?.targetWords == ["bye"])
+        #expect(error?.targetLines == ["bye"])
     }
 
     /// The captured answers of PMDK's rpmemd.
@@ -107,7 +117,7 @@ import Testing
         }
         #expect(error?.errno == errno)
         #expect(status.initiatorErrno == errno)
-        #expect(error?.targetWords == ["see line 3"])
+        #expect(error?.targetLines == ["see line 3"])
     }
 
     @Test(arguments: Status.allCases.filter { $0 != .success })

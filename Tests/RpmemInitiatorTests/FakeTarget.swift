@@ -21,6 +21,10 @@ final class FakeTarget: Sendable {
         case endControl
         /// Answers with too few bytes.
         case answerShort
+        /// Answers, and then once more.
+        case answerTwice
+        /// Answers with the number of another lane.
+        case answerForAnotherLane
     }
 
     struct Behaviour: Sendable {
@@ -208,6 +212,11 @@ private final class FakeSession: Sendable {
                     switch react(to: message, on: lane) {
                     case .answer: try opened.answer(lane, PersistResponse.byteCount)
                     case .answerShort: try opened.answer(lane, 4)
+                    case .answerTwice:
+                        try opened.answer(lane, PersistResponse.byteCount)
+                        try opened.answerAgain(lane)
+                    case .answerForAnotherLane:
+                        try opened.answer(lane, PersistResponse.byteCount, as: lane + 1)
                     case .ignore: break
                     case .endLanes: fabric = nil
                     case .endControl:
@@ -300,16 +309,13 @@ private final class FakeFabric {
         var buffer: UnsafeMutableRawBufferPointer { registered.bytes }
         let contexts: UnsafeMutablePointer<fi_context2>
 
-        init(_ request: ConnectionRequest, number: Int, _ domain: FabricDomain, _ events: EventQueue) throws {
+        init(_ request: ConnectionRequest, _ domain: FabricDomain, _ events: EventQueue) throws {
             queue = try CompletionQueue(in: domain, size: 64)
             endpoint = try Endpoint(request.info, in: domain, events: events, completions: queue)
             // The request, and in the last bytes the answer.
             registered = try RegisteredBuffer(byteCount: FakeFabric.bufferSize, for: .localMessages, in: domain)
-            registered.bytes.storeBytes(
-                of: PersistResponse(lane: UInt32(number)), toByteOffset: FakeFabric.bufferSize - 64,
-                as: PersistResponse.self)
-            contexts = .allocate(capacity: 2)
-            contexts.initialize(repeating: fi_context2(), count: 2)
+            contexts = .allocate(capacity: 3)
+            contexts.initialize(repeating: fi_context2(), count: 3)
             try receive()
             try endpoint.accept()
         }
@@ -322,11 +328,14 @@ private final class FakeFabric {
                     0, contexts))
         }
 
-        func send(_ size: Int) throws {
+        func send(_ size: Int, as number: Int, context: Int = 1) throws {
             let answer = buffer.baseAddress! + buffer.count - 64
+            answer.storeBytes(of: PersistResponse(lane: UInt32(number)), as: PersistResponse.self)
             try check(
                 "fi_send",
-                fi_send(endpoint.pointer, answer, size, registered.descriptor(for: .localMessages), 0, contexts + 1))
+                fi_send(
+                    endpoint.pointer, answer, size, registered.descriptor(for: .localMessages), 0,
+                    contexts + context))
         }
 
         private func check(_ call: String, _ result: Int) throws {
@@ -368,7 +377,7 @@ private final class FakeFabric {
     var laneCount: Int { lanes.count }
 
     func accept(_ request: ConnectionRequest) throws {
-        let lane = try Lane(request, number: lanes.count, domain, events)
+        let lane = try Lane(request, domain, events)
         lanes.append(lane)
         used.append(lane.registered)
         contexts.append(lane.contexts)
@@ -385,8 +394,14 @@ private final class FakeFabric {
         return UnsafeRawBufferPointer(rebasing: lane.buffer[..<min(entry.len, lane.buffer.count - 64)])
     }
 
-    func answer(_ number: Int, _ size: Int) throws {
+    /// - Parameter claimed: The lane that the answer names; nil for the right one.
+    func answer(_ number: Int, _ size: Int, as claimed: Int? = nil) throws {
         try lanes[number].receive()
-        try lanes[number].send(size)
+        try lanes[number].send(size, as: claimed ?? number)
+    }
+
+    /// Sends an answer that no request is waiting for.
+    func answerAgain(_ number: Int) throws {
+        try lanes[number].send(PersistResponse.byteCount, as: number, context: 2)
     }
 }

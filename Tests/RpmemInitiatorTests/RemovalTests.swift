@@ -37,7 +37,7 @@ import Testing
     @Test(arguments: [Int32(1), 2, 9, 16, 125, 133]) func theExitStatusIsAnErrno(_ status: Int32) throws {
         let (error, _) = try remove("echo because >&2; exit \(status)")
         #expect(error?.errno == status)
-        #expect(error?.targetWords == ["because"])
+        #expect(error?.targetLines == ["because"])
     }
 
     @Test(arguments: [Int32(126), 127, 255]) func whatShellsAndSshReportIsNone(_ status: Int32) throws {
@@ -48,7 +48,7 @@ import Testing
         }
         #expect(ending.exit == .status(status))
         #expect(error?.errno == ECONNRESET)
-        #expect(error?.targetWords == ["no way"])
+        #expect(error?.targetLines == ["no way"])
     }
 
     @Test func aSignalIsTheSessionsEnd() throws {
@@ -62,6 +62,17 @@ import Testing
 
     @Test func aCommandThatNeverEndsIsEnded() throws {
         var target = try ScriptedTarget("exec sleep 1000")
+        target.options.openTimeout = .milliseconds(50)
+        target.options.exitTimeout = .milliseconds(50)
+        let error = #expect(throws: InitiatorError.self) {
+            try InitiatorPool.remove(
+                target: try TargetAddress("127.0.0.1"), poolSet: "a.set", options: target.options)
+        }
+        #expect(error?.errno == ETIMEDOUT)
+    }
+
+    @Test func aCommandThatPrintsWithoutEndIsEnded() throws {
+        var target = try ScriptedTarget("exec yes")
         target.options.openTimeout = .milliseconds(50)
         target.options.exitTimeout = .milliseconds(50)
         let error = #expect(throws: InitiatorError.self) {

@@ -1,26 +1,29 @@
 import CLinux
 import Glibc
+import RpmemProtocol
 import Synchronization
 import SystemSupport
 
-/// A child and this side's ends of its standard streams.
+/// A running ssh, and this side's ends of its standard streams.
 ///
-/// It starts with default signal handling and mask, in a process group of its own (so that Ctrl-C at the host's terminal
-/// leaves the host to close its pools), and with none of the host's other descriptors. The host's own signal handling,
-/// SIGCHLD included, is left alone, and so may get at the child's end before this does.
-final class ChildProcess: Sendable {
-    /// What the child reads; a socket, so that writing to a child that is gone raises no SIGPIPE. nil once closed.
+/// The child starts with default signal handling and mask and with none of the host's other descriptors. It has a process
+/// group of its own: Ctrl-C at the host's terminal leaves the host to close its pools. The host's signal handling, SIGCHLD
+/// included, stays as it is, so the host may collect the child's exit status first.
+final class SSHProcess: Sendable {
+    /// The child's standard input; nil once closed. A socket: send(2) to a child that is gone raises no SIGPIPE.
     private let input: Mutex<UnsharedSocket?>
-    /// What the child prints; nonblocking.
+    /// The child's standard output; nonblocking.
     let output: Descriptor
-    /// What it complains about; nonblocking.
-    let errors: Descriptor
-    /// Readable when the child has ended; nil when somebody else had collected it before this could look.
+    /// The child's standard error; nonblocking.
+    private let errors: Descriptor
+    private let errorTail = Mutex(StandardErrorTail())
+    private let errorsEnded = Atomic<Bool>(false)
+    /// A pidfd, readable when the child has ended; nil when the host had collected the child before pidfd_open.
     private let process: Int32?
     private let exit = Mutex<SessionEnding.Exit?>(nil)
 
     init(_ arguments: [String]) throws(SystemCallError) {
-        // The child's ends must not have the numbers that they are copied to, hence the duplicates.
+        // Duplicates: the child's ends must not have the numbers that dup2 copies them to.
         let sockets = try SocketPair()
         let childInput = try sockets.shared.duplicate()
         let outputPipe = try Pipe()
@@ -41,7 +44,7 @@ final class ChildProcess: Sendable {
         input = Mutex(sockets.takeUnshared())
     }
 
-    /// Kills what still runs.
+    /// Kills the child if it still runs.
     deinit {
         closeInput()
         if let process {
@@ -55,7 +58,9 @@ final class ChildProcess: Sendable {
 
     // MARK: Input
 
-    /// Writes all of `bytes`. EPIPE when the child is gone, ETIMEDOUT when it does not read.
+    /// Writes all of `bytes` to the child's standard input.
+    ///
+    /// - Throws: EPIPE when the child is gone, ETIMEDOUT when it does not read in time.
     func write(_ bytes: [UInt8], until deadline: Deadline) throws(SystemCallError) {
         var sent = 0
         while sent < bytes.count {
@@ -80,17 +85,61 @@ final class ChildProcess: Sendable {
         }
     }
 
-    /// The child reads the end of the file from now on.
+    /// Closes the child's standard input.
     func closeInput() {
         input.withLock { $0 = nil }
     }
 
+    // MARK: Output
+
+    /// The result of a read from a nonblocking pipe.
+    enum Arrival {
+        case bytes(Int)
+        case nothing
+        case end
+    }
+
+    /// Reads what has arrived of standard output, up to the buffer's size.
+    func readOutput(into buffer: inout [UInt8]) -> Arrival { Self.read(output.number, &buffer) }
+
+    /// Standard error for poll(2); −1 once it has ended.
+    var errorDescriptor: Int32 { errorsEnded.load(ordering: .acquiring) ? -1 : errors.number }
+
+    /// Keeps what has arrived of standard error, at most 64 KiB of it: the child may write faster than this reads.
+    func collectErrorLines() {
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        errorTail.withLock { tail in
+            for _ in 0..<16 {
+                switch Self.read(errors.number, &buffer) {
+                case .bytes(let count): tail.append(buffer[..<count])
+                case .nothing: return
+                case .end:
+                    errorsEnded.store(true, ordering: .releasing)
+                    return
+                }
+            }
+        }
+    }
+
+    /// The last lines that ``collectErrorLines()`` kept.
+    var lastErrorLines: [String] { errorTail.withLock { $0.lines } }
+
+    private static func read(_ descriptor: Int32, _ buffer: inout [UInt8]) -> Arrival {
+        while true {
+            let count = Glibc.read(descriptor, &buffer, buffer.count)
+            if count > 0 { return .bytes(count) }
+            if count == 0 { return .end }
+            if errno == EAGAIN { return .nothing }
+            if errno != EINTR { return .end }
+        }
+    }
+
     // MARK: End
 
-    /// For poll(2): readable once the child has ended; −1 where that is not known.
+    /// For poll(2): readable once the child has ended; −1 where there is no pidfd.
     var endDescriptor: Int32 { process ?? -1 }
 
-    /// How the child ended, nil while it runs. Never waits.
+    /// How the child ended; nil while it runs. Does not wait.
     func collect() -> SessionEnding.Exit? {
         exit.withLock { exit in
             if let exit { return exit }
@@ -160,5 +209,63 @@ final class ChildProcess: Sendable {
         let result = posix_spawnp(&child, arguments[0], &actions, &attributes, argv, Glibc.environ)
         if result != 0 { throw SystemCallError("posix_spawn", on: arguments.first, errno: .init(rawValue: result)) }
         return child
+    }
+}
+
+/// The command line of ssh. The order of its arguments is `librpmem`'s: scripts that stand in for ssh depend on it.
+struct SSHCommand: Hashable {
+    let arguments: [String]
+    /// For error messages.
+    let target: TargetAddress
+
+    /// - Parameters:
+    ///   - forceIPv4: For the sockets provider: ssh and the lanes then choose the same address of the host.
+    ///   - command: The target's shell reads it as it is.
+    init(
+        ssh: String, target: TargetAddress, forceIPv4: Bool, command: String, commandArguments: [String] = []
+    ) {
+        var arguments = [ssh]
+        if let port = target.port { arguments += ["-p", String(port)] }
+        arguments.append("-T")
+        if forceIPv4 { arguments.append("-4") }
+        arguments.append("-oBatchMode=yes")
+        arguments.append(target.user.map { "\($0)@\(target.host)" } ?? target.host)
+        arguments.append(([command] + commandArguments.map(Self.quoted)).joined(separator: " "))
+        self.arguments = arguments
+        self.target = target
+    }
+
+    /// Quotes `argument` where needed, so that the target's shell takes it as one argument and runs nothing in it.
+    static func quoted(_ argument: String) -> String {
+        let isPlain = argument.utf8.allSatisfy { byte in
+            switch byte {
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                UInt8(ascii: "0")...UInt8(ascii: "9"):
+                true
+            default: "_@%+=:,./-".utf8.contains(byte)
+            }
+        }
+        if isPlain && !argument.isEmpty { return argument }
+        return "'" + argument.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
+    }
+}
+
+/// The last lines of a standard error: enough to explain an error, and never more than 4 KiB.
+struct StandardErrorTail {
+    private static let bytesKept = 4096
+    private static let linesShown = 8
+
+    private var bytes: [UInt8] = []
+
+    mutating func append(_ more: some Collection<UInt8>) {
+        bytes += more.suffix(Self.bytesKept)
+        if bytes.count > Self.bytesKept { bytes.removeFirst(bytes.count - Self.bytesKept) }
+    }
+
+    /// The last lines, without control characters.
+    var lines: [String] {
+        bytes.split { $0 == UInt8(ascii: "\n") || $0 == UInt8(ascii: "\r") }
+            .suffix(Self.linesShown)
+            .map { printable(Array($0)) }
     }
 }

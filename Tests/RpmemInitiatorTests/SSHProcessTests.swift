@@ -6,9 +6,9 @@ import struct TestSupport.Running
 
 @testable import RpmemInitiator
 
-@Suite(.timeLimit(.minutes(2))) struct ChildProcessTests {
+@Suite(.timeLimit(.minutes(2))) struct SSHProcessTests {
     /// What a child printed, once it has ended.
-    private func output(of child: ChildProcess) -> String {
+    private func output(of child: SSHProcess) -> String {
         _ = child.collect(until: .after(milliseconds: 20_000))
         var bytes = [UInt8](repeating: 0, count: 65536)
         let count = read(child.output.number, &bytes, bytes.count)
@@ -21,7 +21,7 @@ import struct TestSupport.Running
         let number = fcntl(file.number, F_DUPFD, 200)
         #expect(number >= 200)
         defer { close(number) }
-        let child = try ChildProcess(["/bin/sh", "-c", "echo /proc/$$/fd/*"])
+        let child = try SSHProcess(["/bin/sh", "-c", "echo /proc/$$/fd/*"])
         let descriptors = output(of: child).split(whereSeparator: \.isWhitespace).compactMap { path in
             Int(path.split(separator: "/").last ?? "")
         }
@@ -31,7 +31,7 @@ import struct TestSupport.Running
 
     @Test func aChildHasDefaultSignals() throws {
         // Started from a thread that blocks them all.
-        let child = try Running("blocked") { try ChildProcess(["/bin/cat", "/proc/self/status"]) }.value()
+        let child = try Running("blocked") { try SSHProcess(["/bin/cat", "/proc/self/status"]) }.value()
         let status = output(of: child).split(separator: "\n")
         func signals(_ name: String) -> UInt64? {
             status.first { $0.hasPrefix("\(name):") }.flatMap { UInt64($0.dropFirst(name.count + 2), radix: 16) }
@@ -42,21 +42,21 @@ import struct TestSupport.Running
     }
 
     @Test func aStubbornChildIsKilled() throws {
-        let child = try ChildProcess(["/bin/sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done"])
+        let child = try SSHProcess(["/bin/sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done"])
         var set = [pollfd(fd: child.output.number, events: Int16(POLLIN), revents: 0)]
         #expect(try waitForEvents(&set, until: .after(milliseconds: 20_000)) == 1)
         #expect(child.end(patience: .milliseconds(20)) == .signal(SIGKILL))
     }
 
     @Test func aChildThatSomebodyElseCollectedHasEnded() throws {
-        let child = try ChildProcess(["/bin/true"])
+        let child = try SSHProcess(["/bin/true"])
         var information = siginfo_t()
         #expect(waitid(P_PIDFD, id_t(child.endDescriptor), &information, WEXITED) == 0)
         #expect(child.collect() == .unknown)
     }
 
     @Test func aLostChildIsEndedWithItsOwner() throws {
-        var child: ChildProcess? = try ChildProcess(["/bin/sh", "-c", "echo $$; exec sleep 1000"])
+        var child: SSHProcess? = try SSHProcess(["/bin/sh", "-c", "echo $$; exec sleep 1000"])
         var set = [pollfd(fd: child!.output.number, events: Int16(POLLIN), revents: 0)]
         _ = try waitForEvents(&set, until: .after(milliseconds: 20_000))
         var bytes = [UInt8](repeating: 0, count: 64)

@@ -3,25 +3,23 @@ import RpmemProtocol
 import Synchronization
 import SystemSupport
 
-/// The control connection of one session: ssh, and what is said over it.
+/// The initiator's end of a control connection: ssh, and the messages over it.
 ///
-/// Requests are made by one thread at a time (the pool sees to that); meanwhile another may look for what no request
-/// asked for, with ``watched`` and ``findLoss()``.
-final class ControlConnection: Sendable {
+/// One thread at a time makes requests, which the pool's lock sees to. Another thread, the monitor, may watch the connection
+/// meanwhile with ``watched`` and ``findLoss()``.
+final class ControlClient: Sendable {
     let target: TargetAddress
-    private let child: ChildProcess
+    private let child: SSHProcess
     private let exitTimeout: Duration
-    private let errorLines = Mutex(ErrorLines())
-    private let errorsEnded = Atomic<Bool>(false)
     private let decoder = Mutex(ResponseDecoder())
-    /// While an answer is due, what arrives is the requester's, not the watcher's.
+    /// While an answer is due, the requesting thread reads the output, and the monitor does not.
     private let requestUnderWay = Mutex(false)
 
-    /// Starts ssh; the target's initial status is still to come.
+    /// Starts ssh. ``awaitInitialStatus(within:)`` comes next.
     init(_ command: SSHCommand, exitTimeout: Duration) throws(InitiatorError) {
         target = command.target
         self.exitTimeout = exitTimeout
-        do throws(SystemCallError) { child = try ChildProcess(command.arguments) } catch {
+        do throws(SystemCallError) { child = try SSHProcess(command.arguments) } catch {
             throw .sshNotStarted(error)
         }
     }
@@ -35,11 +33,11 @@ final class ControlConnection: Sendable {
             let status: InitialStatus?
             do throws(ResponseViolation) {
                 status = try decoder.withLock { decoder throws(ResponseViolation) in try decoder.nextInitialStatus() }
-            } catch { throw violation(error) }
+            } catch { throw protocolError(error) }
             switch status {
             case .ready?: return
             case .failed(let errno)?:
-                throw .targetNotReady(target: "\(target)", errno: errno, words: lastWords())
+                throw .targetNotReady(target: "\(target)", errno: errno, targetLines: lastErrorLines())
             case nil:
                 guard try receive(until: deadline, during: "before it was ready for a session") else {
                     throw .timedOut(waitingFor: "initial status from \(target)", after: timeout)
@@ -48,15 +46,18 @@ final class ControlConnection: Sendable {
         }
     }
 
-    /// Sends a request and waits for its answer, which is not a refusal.
+    /// Sends a request and waits for its answer.
+    ///
+    /// - Throws: ``InitiatorError/refused(request:_:targetLines:)`` for an answer with another status than success.
     func exchange(_ request: Request, within timeout: Duration) throws(InitiatorError) -> Response {
         let name = request.kind.name
         let deadline = Deadline.after(timeout)
         requestUnderWay.withLock { $0 = true }
         defer { requestUnderWay.withLock { $0 = false } }
         if decoder.withLock({ $0.pendingByteCount }) > 0 {
-            throw .protocolViolation(
-                target: "\(target)", reason: "it sent bytes that nobody asked for before \(name)", words: lastWords())
+            throw .protocolError(
+                target: "\(target)", reason: "it sent bytes that nobody asked for before \(name)",
+                targetLines: lastErrorLines())
         }
         do throws(SystemCallError) { try child.write(request.encode(), until: deadline) } catch {
             switch error.errno {
@@ -71,10 +72,10 @@ final class ControlConnection: Sendable {
                 response = try decoder.withLock { decoder throws(ResponseViolation) in
                     try decoder.next(answering: request.kind)
                 }
-            } catch { throw violation(error) }
+            } catch { throw protocolError(error) }
             switch response {
             case .refused(_, let status)?:
-                throw .refused(request: "\(target): \(name)", status, words: lastWords())
+                throw .refused(request: "\(target): \(name)", status, targetLines: lastErrorLines())
             case let response?: return response
             case nil:
                 guard try receive(until: deadline, during: "before it had answered \(name)") else {
@@ -88,9 +89,9 @@ final class ControlConnection: Sendable {
     private func receive(until deadline: Deadline, during: String) throws(InitiatorError) -> Bool {
         var buffer = [UInt8](repeating: 0, count: 4096)
         while true {
-            // Looked at first, so that what was written before the end is still read.
+            // Before the read: output that the child wrote before it ended is still read.
             let hasEnded = child.collect() != nil
-            switch Self.readAvailable(child.output.number, &buffer) {
+            switch child.readOutput(into: &buffer) {
             case .bytes(let count):
                 decoder.withLock { $0.append(buffer[..<count]) }
                 return true
@@ -101,41 +102,42 @@ final class ControlConnection: Sendable {
             var set = [
                 pollfd(fd: child.output.number, events: Int16(POLLIN), revents: 0),
                 pollfd(fd: child.endDescriptor, events: Int16(POLLIN), revents: 0),
-                pollfd(fd: errorDescriptor, events: Int16(POLLIN), revents: 0),
+                pollfd(fd: child.errorDescriptor, events: Int16(POLLIN), revents: 0),
             ]
             do throws(SystemCallError) { _ = try waitForEvents(&set, until: deadline) } catch { throw .system(error) }
-            if set[2].revents != 0 { collectErrorLines() }
+            if set[2].revents != 0 { child.collectErrorLines() }
         }
     }
 
     // MARK: Watching
 
-    /// What to poll for reading, see ``findLoss()``.
+    /// Descriptors to poll before the next call of ``findLoss()``.
     var watched: [pollfd] {
         let isBusy = requestUnderWay.withLock { $0 }
-        return [isBusy ? -1 : child.output.number, isBusy ? -1 : child.endDescriptor, errorDescriptor]
+        return [isBusy ? -1 : child.output.number, isBusy ? -1 : child.endDescriptor, child.errorDescriptor]
             .map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
     }
 
-    /// Why the connection is of no use any more; nil while it is. Keeps what the target complains about.
+    /// Why the connection is of no use any more; nil while it is of use. Reads standard error as well.
     func findLoss() -> String? {
-        collectErrorLines()
-        // A requester can neither start nor end while this looks.
+        child.collectErrorLines()
+        // The lock keeps a request from starting or ending meanwhile.
         return requestUnderWay.withLock { isBusy in
             if isBusy { return nil }
             let exit = child.collect()
             var buffer = [UInt8](repeating: 0, count: 64)
-            switch Self.readAvailable(child.output.number, &buffer) {
+            switch child.readOutput(into: &buffer) {
             case .bytes(let count):
                 return "the target sent what nobody asked for (\(printable(Array(buffer[..<count]))))"
-            case .end: return SessionEnding(exit: child.collect(until: .after(milliseconds: 100)), words: []).reason
-            case .nothing: return exit.map { SessionEnding(exit: $0, words: []).reason }
+            case .end:
+                return SessionEnding(exit: child.collect(until: .after(milliseconds: 100)), targetLines: []).reason
+            case .nothing: return exit.map { SessionEnding(exit: $0, targetLines: []).reason }
             }
         }
     }
 
-    /// As ``findLoss()``, but waits for it a moment: when a target ends, its lanes may show that first, on a busy machine
-    /// long before. Well within the second in which a lost target has to show.
+    /// Does the same as ``findLoss()``, for up to half a second: when a target ends, its lanes may show that first, on a busy
+    /// machine long before the control connection does.
     func findLossSoon() -> String? {
         let deadline = Deadline.after(milliseconds: 500)
         while true {
@@ -146,52 +148,53 @@ final class ControlConnection: Sendable {
         }
     }
 
-    /// The last lines that came on standard error. Waits a little for those that a target writes as it ends.
-    func lastWords() -> [String] {
+    /// The last lines of standard error. Waits up to 200 ms for those that a target writes as it ends.
+    func lastErrorLines() -> [String] {
         let deadline = Deadline.after(milliseconds: 200)
-        while !errorsEnded.load(ordering: .acquiring), !deadline.hasPassed {
-            collectErrorLines()
-            var set = [pollfd(fd: errorDescriptor, events: Int16(POLLIN), revents: 0)]
+        while child.errorDescriptor >= 0, !deadline.hasPassed {
+            child.collectErrorLines()
+            var set = [pollfd(fd: child.errorDescriptor, events: Int16(POLLIN), revents: 0)]
             guard (try? waitForEvents(&set, until: deadline)) != nil else { break }
         }
-        return errorLines.withLock { $0.lines }
+        return child.lastErrorLines
     }
 
     // MARK: End
 
-    /// Gives the command nothing to read, and waits until it has ended; nil when it has not in time.
+    /// Closes the command's standard input and waits for its end; nil when that does not come in time.
     func awaitEnd(within timeout: Duration) -> SessionEnding? {
         child.closeInput()
         guard let exit = drainUntilEnd(.after(timeout)) else { return nil }
-        return SessionEnding(exit: exit, words: lastWords())
+        return SessionEnding(exit: exit, targetLines: lastErrorLines())
     }
 
-    /// Lets go of the target, which reads the end of the file, and waits until ssh has ended. Where it does not, because
-    /// the target is out of reach, it is made to, after at most twice the time for its end.
+    /// Closes the target's standard input and waits until ssh has ended. An ssh that does not end, because the target is out
+    /// of reach, gets SIGTERM and then SIGKILL; all in all this takes at most three times the exit timeout.
     @discardableResult
     func end() -> SessionEnding {
         child.closeInput()
         let exit = drainUntilEnd(.after(exitTimeout)) ?? child.end(patience: exitTimeout)
-        collectErrorLines()
-        return SessionEnding(exit: exit, words: errorLines.withLock { $0.lines })
+        child.collectErrorLines()
+        return SessionEnding(exit: exit, targetLines: child.lastErrorLines)
     }
 
-    /// Reads and forgets what comes, so that nobody has to wait for a reader before ending.
+    /// Waits for the end and discards all output meanwhile: a full pipe would keep the command from ending.
     private func drainUntilEnd(_ deadline: Deadline) -> SessionEnding.Exit? {
         var buffer = [UInt8](repeating: 0, count: 4096)
         var outputEnded = false
         while true {
             if let exit = child.collect() { return exit }
             if deadline.hasPassed { return nil }
-            collectErrorLines()
-            reading: while !outputEnded {
-                switch Self.readAvailable(child.output.number, &buffer) {
+            child.collectErrorLines()
+            // The deadline counts here too: a command may print faster than this reads.
+            reading: while !outputEnded, !deadline.hasPassed {
+                switch child.readOutput(into: &buffer) {
                 case .bytes: continue
                 case .nothing: break reading
                 case .end: outputEnded = true
                 }
             }
-            var set = [outputEnded ? -1 : child.output.number, child.endDescriptor, errorDescriptor]
+            var set = [outputEnded ? -1 : child.output.number, child.endDescriptor, child.errorDescriptor]
                 .map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
             guard (try? waitForEvents(&set, until: deadline)) != nil else { return nil }
         }
@@ -202,45 +205,10 @@ final class ControlConnection: Sendable {
     private func ended(_ during: String) -> InitiatorError {
         let exit = child.collect(until: .after(milliseconds: 200))
         return .sessionEnded(
-            target: "\(target)", during: during, ending: SessionEnding(exit: exit, words: lastWords()))
+            target: "\(target)", during: during, ending: SessionEnding(exit: exit, targetLines: lastErrorLines()))
     }
 
-    private func violation(_ violation: ResponseViolation) -> InitiatorError {
-        .protocolViolation(target: "\(target)", reason: "\(violation)", words: lastWords())
-    }
-
-    /// −1 once there is nothing to expect from it.
-    private var errorDescriptor: Int32 { errorsEnded.load(ordering: .acquiring) ? -1 : child.errors.number }
-
-    private func collectErrorLines() {
-        var buffer = [UInt8](repeating: 0, count: 4096)
-        errorLines.withLock { lines in
-            while true {
-                switch Self.readAvailable(child.errors.number, &buffer) {
-                case .bytes(let count): lines.append(buffer[..<count])
-                case .nothing: return
-                case .end:
-                    errorsEnded.store(true, ordering: .releasing)
-                    return
-                }
-            }
-        }
-    }
-
-    private enum Arrival {
-        case bytes(Int)
-        case nothing
-        case end
-    }
-
-    /// Reads from a nonblocking pipe.
-    private static func readAvailable(_ descriptor: Int32, _ buffer: inout [UInt8]) -> Arrival {
-        while true {
-            let count = read(descriptor, &buffer, buffer.count)
-            if count > 0 { return .bytes(count) }
-            if count == 0 { return .end }
-            if errno == EAGAIN { return .nothing }
-            if errno != EINTR { return .end }
-        }
+    private func protocolError(_ error: ResponseViolation) -> InitiatorError {
+        .protocolError(target: "\(target)", reason: "\(error)", targetLines: lastErrorLines())
     }
 }

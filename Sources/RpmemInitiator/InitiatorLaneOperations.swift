@@ -1,0 +1,243 @@
+import CFabric
+import Fabric
+import Glibc
+import RpmemProtocol
+import SystemSupport
+
+// A lane's libfabric operations: posting them and waiting for their completions.
+
+extension InitiatorLane {
+    // MARK: Posting operations
+
+    /// Starts to WRITE `length` bytes, at most ``LaneConstants/maximumTransfer``, from the local pool to the target's.
+    mutating func postWrite(offset: Int, length: Int) throws(LaneError) {
+        try wait(for: .room)
+        // Half a window at a time reports its completion: the other half keeps the provider busy meanwhile.
+        let reports = (writesUnreported &+ 1) &* 2 >= constants.window
+        let context = memory.contexts + (LaneMemory.contextsBeforeWrites &+ nextWrite)
+        context.pointee.retires = writesUnreported &+ 1
+        let flags = reports ? UInt64(FI_COMPLETION) : 0
+        let endpoint = endpoint
+        var deadline: UInt64 = 0
+        while true {
+            let result = withTransfer(
+                constants.localBase + offset, length, descriptor: constants.localDescriptor, remoteOffset: offset,
+                context
+            ) { fi_writemsg(endpoint, $0, flags) }
+            if result == 0 { break }
+            try waitToPostAgain(.write, result, until: &deadline)
+        }
+        writesUnderWay &+= 1
+        writesUnreported = reports ? 0 : writesUnreported &+ 1
+        nextWrite = nextWrite &+ 1 == constants.window ? 0 : nextWrite &+ 1
+    }
+
+    /// Starts to READ `length` bytes, at most ``LaneConstants/maximumTransfer``, of the target's pool into `buffer`.
+    mutating func postRead(
+        into buffer: UnsafeMutableRawPointer, descriptor: UnsafeMutableRawPointer?, offset: Int, length: Int
+    ) throws(LaneError) {
+        let context = memory.contexts + 2
+        context.pointee.retires = writesUnreported
+        let endpoint = endpoint
+        var deadline: UInt64 = 0
+        while true {
+            let result = withTransfer(buffer, length, descriptor: descriptor, remoteOffset: offset, context) {
+                fi_readmsg(endpoint, $0, UInt64(FI_COMPLETION))
+            }
+            if result == 0 { break }
+            try waitToPostAgain(.read, result, until: &deadline)
+        }
+        writesUnreported = 0
+        readIsUnderWay = true
+    }
+
+    /// Sends the first `length` bytes of the request buffer.
+    ///
+    /// A short request is injected. It has no completion, which would wake this thread up before the answer does.
+    mutating func postSend(_ length: Int) throws(LaneError) {
+        let isInjected = length <= constants.injectSize
+        let context = memory.contexts + 1
+        context.pointee.retires = writesUnreported
+        let endpoint = endpoint
+        var deadline: UInt64 = 0
+        while true {
+            let result =
+                isInjected
+                ? fi_inject(endpoint, request, length, 0)
+                : withMessage(request, length, descriptor: constants.messageDescriptor, context) {
+                    fi_sendmsg(endpoint, $0, UInt64(FI_COMPLETION))
+                }
+            if result == 0 { break }
+            try waitToPostAgain(.send, result, until: &deadline)
+        }
+        if isInjected { retiredByAnswer = writesUnreported } else { sendIsUnderWay = true }
+        writesUnreported = 0
+    }
+
+    /// Makes sure that an answer finds a buffer.
+    mutating func postReceive() throws(LaneError) {
+        if receiveIsPosted { return }
+        var deadline: UInt64 = 0
+        while true {
+            // Receives always report their completion, see ``Endpoint``.
+            let result = fi_recv(
+                endpoint, answer, PersistResponse.byteCount, constants.messageDescriptor, 0, memory.contexts)
+            if result == 0 { break }
+            try waitToPostAgain(.receive, result, until: &deadline)
+        }
+        receiveIsPosted = true
+    }
+
+    /// Waits before an operation is posted again that the provider had no room for.
+    ///
+    /// - Parameter deadline: 0 before the first time.
+    @inline(never)
+    private mutating func waitToPostAgain(
+        _ operation: LaneOperation, _ result: Int, until deadline: inout UInt64
+    ) throws(LaneError) {
+        guard result == -Int(FI_EAGAIN) else { throw .libfabric(operation, Int32(truncatingIfNeeded: -result)) }
+        if constants.hasFailed.pointee.load(ordering: .acquiring) { throw .poolFailed }
+        let now = monotonicNanoseconds()
+        if deadline == 0 { deadline = now &+ constants.timeoutNanoseconds }
+        if now >= deadline { throw .timedOut }
+        // A completion makes room. The provider may also need nothing but time: 1 ms.
+        _ = try noteCompletions(fi_cq_sread(queue, memory.completions, 1, nil, 1))
+    }
+
+    /// Runs `body` with the argument of fi_writemsg and fi_readmsg on the stack: libfabric copies it.
+    @inline(__always)
+    private func withTransfer(
+        _ buffer: UnsafeMutableRawPointer, _ length: Int, descriptor: UnsafeMutableRawPointer?, remoteOffset: Int,
+        _ context: UnsafeMutablePointer<OperationContext>, _ body: (UnsafePointer<fi_msg_rma>) -> Int
+    ) -> Int {
+        var vector = iovec(iov_base: buffer, iov_len: length)
+        var descriptor = descriptor
+        var place = fi_rma_iov(
+            addr: constants.remoteBase &+ UInt64(truncatingIfNeeded: remoteOffset), len: length,
+            key: constants.remoteKey)
+        return withUnsafeMutablePointer(to: &vector) { vector in
+            withUnsafeMutablePointer(to: &descriptor) { descriptor in
+                withUnsafeMutablePointer(to: &place) { place in
+                    var message = fi_msg_rma()
+                    message.msg_iov = UnsafePointer(vector)
+                    message.desc = descriptor
+                    message.iov_count = 1
+                    message.rma_iov = UnsafePointer(place)
+                    message.rma_iov_count = 1
+                    message.context = UnsafeMutableRawPointer(context)
+                    return withUnsafePointer(to: message, body)
+                }
+            }
+        }
+    }
+
+    /// Runs `body` with the argument of fi_sendmsg on the stack: libfabric copies it.
+    @inline(__always)
+    private func withMessage(
+        _ buffer: UnsafeMutableRawPointer, _ length: Int, descriptor: UnsafeMutableRawPointer?,
+        _ context: UnsafeMutablePointer<OperationContext>, _ body: (UnsafePointer<fi_msg>) -> Int
+    ) -> Int {
+        var vector = iovec(iov_base: buffer, iov_len: length)
+        var descriptor = descriptor
+        return withUnsafeMutablePointer(to: &vector) { vector in
+            withUnsafeMutablePointer(to: &descriptor) { descriptor in
+                var message = fi_msg()
+                message.msg_iov = UnsafePointer(vector)
+                message.desc = descriptor
+                message.iov_count = 1
+                message.context = UnsafeMutableRawPointer(context)
+                return withUnsafePointer(to: message, body)
+            }
+        }
+    }
+
+    // MARK: Waiting for completions
+
+    enum Event {
+        case answer, read
+        /// The request buffer may be written to again.
+        case sendBuffer
+        /// Another WRITE may be posted.
+        case room
+    }
+
+    @inline(__always)
+    mutating func wait(for event: Event) throws(LaneError) {
+        if !hasHappened(event) { try keepWaiting(for: event) }
+    }
+
+    @inline(__always)
+    private func hasHappened(_ event: Event) -> Bool {
+        switch event {
+        case .answer: !awaitsAnswer
+        case .read: !readIsUnderWay
+        case .sendBuffer: !sendIsUnderWay
+        case .room: writesUnderWay < constants.window
+        }
+    }
+
+    private mutating func keepWaiting(for event: Event) throws(LaneError) {
+        let start = monotonicNanoseconds()
+        let pollEnd = start &+ constants.pollNanoseconds
+        // At least once: a completion that is already there needs no blocking.
+        repeat {
+            for _ in 0..<16 {
+                let result = fi_cq_read(queue, memory.completions, LaneMemory.completionCapacity)
+                if try noteCompletions(result), hasHappened(event) { return }
+                if constants.pollNanoseconds == 0 { break }
+            }
+            if constants.hasFailed.pointee.load(ordering: .acquiring) { throw .poolFailed }
+        } while monotonicNanoseconds() < pollEnd
+
+        let deadline = start &+ constants.timeoutNanoseconds
+        while true {
+            // StickyError sets the flag before LaneSet wakes the queue, so this load or the wake-up finds it. A slice
+            // bounds the cost of a wake-up that a provider loses.
+            if constants.hasFailed.pointee.load(ordering: .acquiring) { throw .poolFailed }
+            let now = monotonicNanoseconds()
+            if now >= deadline { throw .timedOut }
+            let slice = Int32(truncatingIfNeeded: min(500, (deadline &- now) / 1_000_000 &+ 1))
+            if try noteCompletions(fi_cq_sread(queue, memory.completions, 1, nil, slice)), hasHappened(event) {
+                return
+            }
+        }
+    }
+
+    /// Takes in the completions that a read of the queue returned.
+    ///
+    /// - Parameter result: Of fi_cq_read or fi_cq_sread.
+    /// - Returns: False when there was none.
+    @inline(__always)
+    mutating func noteCompletions(_ result: Int) throws(LaneError) -> Bool {
+        if result <= 0 {
+            switch result {
+            // FI_ECANCELED is how the sockets provider reports a wake-up.
+            case 0, -Int(FI_EAGAIN), -Int(FI_EINTR), -Int(FI_ECANCELED): return false
+            case -Int(FI_EAVAIL): throw .completedInError
+            default: throw .libfabric(.wait, Int32(truncatingIfNeeded: -result))
+            }
+        }
+        for index in 0..<result {
+            guard let pointer = memory.completions[index].op_context else { continue }
+            let context = pointer.assumingMemoryBound(to: OperationContext.self)
+            switch context.pointee.kind {
+            case .receive:
+                receiveIsPosted = false
+                if !awaitsAnswer { throw .unsolicitedAnswer }
+                awaitsAnswer = false
+                answerLength = memory.completions[index].len
+                writesUnderWay &-= retiredByAnswer
+                retiredByAnswer = 0
+            case .send:
+                sendIsUnderWay = false
+                writesUnderWay &-= context.pointee.retires
+            case .read:
+                readIsUnderWay = false
+                writesUnderWay &-= context.pointee.retires
+            case .write:
+                writesUnderWay &-= context.pointee.retires
+            }
+        }
+        return true
+    }
+}

@@ -1,0 +1,103 @@
+import CFabric
+import Fabric
+import Glibc
+import RpmemProtocol
+import SystemSupport
+
+/// An operation of a lane, for errors.
+enum LaneOperation {
+    case write, read, send, receive
+    /// Waiting for completions.
+    case wait
+
+    /// libfabric's function.
+    var function: String {
+        switch self {
+        case .write: "fi_writemsg"
+        case .read: "fi_readmsg"
+        case .send: "fi_inject or fi_sendmsg"
+        case .receive: "fi_recv"
+        case .wait: "fi_cq_sread"
+        }
+    }
+}
+
+/// Why a lane gave up. It needs no memory, since it is thrown through the data plane; ``LaneSet/poolError(_:lane:)`` makes an
+/// ``InitiatorError`` of it.
+enum LaneError: Error {
+    /// Another call or the monitor found out that the pool is of no use any more, see ``StickyError``.
+    case poolFailed
+    case timedOut
+    /// libfabric refused an operation with this code.
+    case libfabric(LaneOperation, Int32)
+    /// An operation completed with an error, which is in the completion queue.
+    case completedInError
+    case answerOfWrongLength
+    case answerForAnotherLane
+    /// An answer arrived while no request was unanswered.
+    case unsolicitedAnswer
+}
+
+extension LaneSet {
+    /// The error of a call that cannot have a lane: ``closeEndpoints()`` has taken it, or another thread's call.
+    func takenLaneError(_ number: Int) -> InitiatorError {
+        stickyError.isSet ? stickyError.error ?? .closed : .laneInUse(number)
+    }
+
+    /// Fails the pool with the error of a lane that the calling thread has taken.
+    ///
+    /// - Returns: The error of the call: the first that made the pool fail.
+    func poolError(_ laneError: LaneError, lane number: Int) -> InitiatorError {
+        let slot = lanes[number]
+        let error: InitiatorError
+        switch laneError {
+        case .poolFailed:
+            return stickyError.error ?? .closed
+        case .timedOut:
+            let timeout = slot.pointee.lane.constants.timeoutNanoseconds
+            error = .timedOut(
+                waitingFor: "answer on lane \(number)", after: .nanoseconds(Int64(clamping: timeout)))
+        case .answerOfWrongLength:
+            error = Self.protocolError(
+                number, "an answer of \(slot.pointee.lane.answerLength) bytes instead of \(PersistResponse.byteCount)")
+        case .answerForAnotherLane:
+            error = Self.protocolError(number, "an answer for lane \(slot.pointee.lane.answeredLane)")
+        case .unsolicitedAnswer:
+            error = Self.protocolError(number, "an answer that no request was waiting for")
+        case .libfabric(let operation, let code):
+            error = Self.lostOrFailed(FabricError(operation.function, code: code, detail: "lane \(number)"))
+        case .completedInError:
+            let reason =
+                CompletionQueue.readError(slot.pointee.lane.queue)?.error
+                ?? FabricError("operation", code: Int32(FI_EIO), detail: "lane \(number)")
+            error = Self.lostOrFailed(reason)
+        }
+        if case .lost = error, let better = stickyErrorSoon() { return better }
+        let first = stickyError.set(error)
+        wakeAll()
+        return first
+    }
+
+    /// The error that the monitor sets within 400 ms, if any. When a target dies, libfabric's error says the least about it.
+    private func stickyErrorSoon() -> InitiatorError? {
+        let deadline = Deadline.after(milliseconds: 400)
+        while !deadline.hasPassed {
+            if let error = stickyError.error { return error }
+            usleep(5000)
+        }
+        return nil
+    }
+
+    private static func protocolError(_ lane: Int, _ sent: String) -> InitiatorError {
+        .protocolError(target: "lane \(lane)", reason: "the target sent \(sent)", targetLines: [])
+    }
+
+    private static func lostOrFailed(_ error: FabricError) -> InitiatorError {
+        switch error.code {
+        // The target's side reports these for an operation, while the connection stands.
+        case EACCES, EPERM, EINVAL, ENOMEM, EMSGSIZE, Int32(FI_ETRUNC), Int32(FI_EKEYREJECTED), Int32(FI_ENOKEY):
+            .operationFailed(error)
+        default: .lost(reason: "\(error)", targetLines: [])
+        }
+    }
+}

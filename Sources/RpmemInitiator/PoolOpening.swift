@@ -1,0 +1,135 @@
+import Glibc
+import RpmemProtocol
+import SystemSupport
+
+/// The stages of opening a pool.
+public struct OpeningTimes: Hashable, Sendable {
+    /// From starting ssh to the target's initial status.
+    public let initialStatus: Duration
+    /// From the request to the answer to CREATE or OPEN.
+    public let answer: Duration
+    /// Until all lanes were connected and the memory was registered.
+    public let lanes: Duration
+}
+
+/// Opening a pool, step by step: ``run()`` reads from top to bottom.
+struct PoolOpening {
+    let target: TargetAddress
+    let poolSet: String
+    let memory: UnsafeMutableRawBufferPointer
+    /// Lanes to ask for.
+    let lanes: Int
+    /// Attributes to create the pool with; nil opens a pool that exists.
+    let creating: PoolAttributes?
+    let options: InitiatorOptions
+
+    /// A session with an open pool.
+    struct Session {
+        let control: ControlClient
+        let lanes: LaneSet
+        let monitor: PoolMonitor
+        let provider: Provider
+        let persistMethod: PersistMethod
+        let attributes: PoolAttributes
+        let times: OpeningTimes
+    }
+
+    func run() throws(InitiatorError) -> Session {
+        let descriptor = try checkArguments()
+        let choice = try ProviderChoice(for: target.host, options: options)
+        let laneCount = max(1, min(lanes, options.maximumLanes, choice.laneLimit))
+        let start = ContinuousClock.now
+        let control = try startTarget(choice.provider)
+        do throws(InitiatorError) {
+            try control.awaitInitialStatus(within: options.connectTimeout)
+            let ready = ContinuousClock.now
+            let (inBand, attributes) = try requestPool(descriptor, choice.provider, laneCount, from: control)
+            let answered = ContinuousClock.now
+            do throws(InitiatorError) {
+                let lanes = try connectLanes(
+                    min(laneCount, Int(inBand.laneCount)), choice.provider, inBand, control)
+                let monitor = try startMonitor(control, lanes)
+                let times = OpeningTimes(
+                    initialStatus: start.duration(to: ready), answer: ready.duration(to: answered),
+                    lanes: answered.duration(to: .now))
+                return Session(
+                    control: control, lanes: lanes, monitor: monitor, provider: choice.provider,
+                    persistMethod: inBand.method, attributes: attributes, times: times)
+            } catch {
+                undoRequest(on: control)
+                throw error
+            }
+        } catch {
+            control.end()
+            throw error
+        }
+    }
+
+    // MARK: Steps
+
+    private func checkArguments() throws(InitiatorError) -> PoolDescriptor {
+        let page = Int(getpagesize())
+        guard let base = memory.baseAddress, !memory.isEmpty else {
+            throw .invalidArgument("the pool's memory is empty: at least a page is needed")
+        }
+        if Int(bitPattern: base) % page != 0 {
+            throw .invalidArgument("the pool's memory starts at \(base), which is not the start of a page")
+        }
+        if memory.count % page != 0 {
+            throw .invalidArgument("the pool's memory has \(memory.count) bytes, which is not a multiple of \(page)")
+        }
+        if lanes < 1 { throw .invalidArgument("\(lanes) lanes: at least 1 is needed") }
+        do throws(PoolDescriptor.Fault) { return try PoolDescriptor(validating: poolSet) } catch {
+            throw .invalidArgument("\(error)")
+        }
+    }
+
+    private func startTarget(_ provider: Provider) throws(InitiatorError) -> ControlClient {
+        // ssh refuses to be kept to IPv4 when the host is an IPv6 address.
+        let forceIPv4 = provider == .sockets && !target.host.contains(":")
+        let command = SSHCommand(
+            ssh: options.ssh, target: target, forceIPv4: forceIPv4, command: options.commands.next())
+        return try ControlClient(command, exitTimeout: options.exitTimeout)
+    }
+
+    /// CREATE or OPEN.
+    ///
+    /// - Returns: The answer's attributes of the lanes, and those of the pool.
+    private func requestPool(
+        _ descriptor: PoolDescriptor, _ provider: Provider, _ laneCount: Int, from control: ControlClient
+    ) throws(InitiatorError) -> (InBandAttributes, PoolAttributes) {
+        let request = PoolRequest(
+            poolSize: UInt64(memory.count), laneCount: UInt32(clamping: laneCount), provider: provider,
+            inlineSize: UInt64(LaneSet.inlineCapacity), descriptor: descriptor)
+        if let creating {
+            let answer = try control.exchange(.create(request, creating), within: options.openTimeout)
+            if case .create(let inBand) = answer { return (inBand, creating) }
+        } else {
+            let answer = try control.exchange(.open(request), within: options.openTimeout)
+            if case .open(let inBand, let attributes) = answer { return (inBand, attributes) }
+        }
+        throw .protocolError(target: "\(target)", reason: "an answer to another request", targetLines: [])
+    }
+
+    private func connectLanes(
+        _ count: Int, _ provider: Provider, _ inBand: InBandAttributes, _ control: ControlClient
+    ) throws(InitiatorError) -> LaneSet {
+        // Registering the local pool pins it.
+        if provider == .verbs { LockedMemory.raiseLimit() }
+        let connections = try LaneConnections.connect(
+            to: target.host, port: inBand.port, provider: provider, count: count, options: options, watching: control)
+        return try LaneSet(
+            connections, memory: memory, inBand: inBand, provider: provider, options: options)
+    }
+
+    private func startMonitor(_ control: ControlClient, _ lanes: LaneSet) throws(InitiatorError) -> PoolMonitor {
+        do throws(SystemCallError) { return try PoolMonitor(control: control, lanes: lanes) } catch {
+            throw .system(error)
+        }
+    }
+
+    /// Sends CLOSE, which removes a pool that this session created. The target may not have noticed the error.
+    private func undoRequest(on control: ControlClient) {
+        _ = try? control.exchange(.close(creating == nil ? [] : .remove), within: options.exitTimeout)
+    }
+}

@@ -1,0 +1,61 @@
+import CRpmem
+import Glibc
+import RpmemInitiator
+
+// librpmem(7): versions and error messages.
+
+@c @implementation
+public func rpmem_check_version(_ major_required: UInt32, _ minor_required: UInt32) -> UnsafePointer<CChar>! {
+    if major_required == UInt32(RPMEM_MAJOR_VERSION) && minor_required <= UInt32(RPMEM_MINOR_VERSION) { return nil }
+    let text = """
+        version \(major_required).\(minor_required) of librpmem is needed, this one has \
+        \(RPMEM_MAJOR_VERSION).\(RPMEM_MINOR_VERSION)
+        """
+    ErrorMessage.set(text)
+    Log.write(.errors, "rpmem_check_version: \(text)")
+    return ErrorMessage.current
+}
+
+@c @implementation
+public func rpmem_errormsg() -> UnsafePointer<CChar>! { ErrorMessage.current }
+
+/// Ends a call that failed: keeps the message for `rpmem_errormsg`, writes it to the log and sets `errno`.
+///
+/// - Returns: −1, for the call to return.
+@inline(never)
+func report(_ error: InitiatorError, by function: StaticString) -> Int32 {
+    let text = "\(function): \(error)"
+    ErrorMessage.set(text)
+    Log.write(.errors, text)
+    // Last: the calls before may change it.
+    Glibc.errno = error.errno
+    return -1
+}
+
+/// The message of the calling thread's last error. It stays in place until the thread's next error or its end.
+private enum ErrorMessage {
+    /// nil when the process has no keys left; there are no messages then.
+    private static let key: pthread_key_t? = {
+        var key = pthread_key_t()
+        return pthread_key_create(&key, { free($0) }) == 0 ? key : nil
+    }()
+
+    static func set(_ text: String) {
+        guard let key, let copy = strdup(text) else { return }
+        let before = pthread_getspecific(key)
+        if pthread_setspecific(key, copy) == 0 { free(before) } else { free(copy) }
+    }
+
+    /// NUL-terminated; empty before the first error.
+    static var current: UnsafePointer<CChar> {
+        if let key, let text = pthread_getspecific(key) {
+            return UnsafePointer(text.assumingMemoryBound(to: CChar.self))
+        }
+        return empty
+    }
+
+    private static var empty: UnsafePointer<CChar> {
+        let text: StaticString = ""
+        return UnsafeRawPointer(text.utf8Start).assumingMemoryBound(to: CChar.self)
+    }
+}

@@ -1,0 +1,98 @@
+import CFabric
+import Glibc
+import Synchronization
+import SystemSupport
+
+@testable import Fabric
+
+// libfabric's objects call through tables of functions. A test replaces one function of one object, to see a moment that
+// no peer could bring about on purpose.
+
+/// Replaces the function that fi_trywait calls for all queues of a fabric: it refuses from then on.
+enum RefusedWaits {
+    static let calls = Atomic<Int>(0)
+    // Never freed: objects look at it until their end. Tests of one kind run one after the other.
+    nonisolated(unsafe) private static let table = UnsafeMutablePointer<fi_ops_fabric>.allocate(capacity: 1)
+
+    static func begin(on domain: FabricDomain) {
+        calls.store(0, ordering: .releasing)
+        table.initialize(to: domain.fabric.pointee.ops.pointee)
+        table.pointee.trywait = { _, _, _ in
+            RefusedWaits.calls.add(1, ordering: .relaxed)
+            return -Int32(FI_EAGAIN)
+        }
+        domain.fabric.pointee.ops = table
+    }
+}
+
+/// Replaces the function that fi_shutdown calls for an endpoint: it waits until ``release()``.
+enum HeldShutdown {
+    // Never freed, see ``RefusedWaits``.
+    nonisolated(unsafe) private static let table = UnsafeMutablePointer<fi_ops_cm>.allocate(capacity: 1)
+    private static let entered = Atomic<Bool>(false)
+    private static let released = Atomic<Bool>(false)
+
+    static func begin(on endpoint: Endpoint) {
+        entered.store(false, ordering: .releasing)
+        released.store(false, ordering: .releasing)
+        table.initialize(to: endpoint.pointer.pointee.cm.pointee)
+        table.pointee.shutdown = { _, _ in
+            HeldShutdown.entered.store(true, ordering: .releasing)
+            // Bounded, so that a test that fails ends.
+            let deadline = Deadline.after(milliseconds: 60_000)
+            while !HeldShutdown.released.load(ordering: .acquiring), !deadline.hasPassed { usleep(1000) }
+            return 0
+        }
+        endpoint.pointer.pointee.cm = table
+    }
+
+    /// False when nobody called it in time.
+    static func waitUntilEntered() -> Bool {
+        let deadline = Deadline.after(milliseconds: 60_000)
+        while !entered.load(ordering: .acquiring) {
+            if deadline.hasPassed { return false }
+            usleep(1000)
+        }
+        return true
+    }
+
+    static func release() { released.store(true, ordering: .releasing) }
+}
+
+/// Replaces the function that fi_close calls for a memory region: it notes whether the region's memory is still there.
+enum ObservedRegion {
+    private static let pattern: UInt64 = 0xc3c3_c3c3_c3c3_c3c3
+    private static let closed = Atomic<Bool>(false)
+    private static let intact = Atomic<Bool>(false)
+    // One test at a time uses it, on one thread.
+    nonisolated(unsafe) private static var memory: UnsafeMutableRawPointer?
+    nonisolated(unsafe) private static var original: UnsafeMutablePointer<fi_ops>?
+    // Never freed, see ``RefusedWaits``.
+    nonisolated(unsafe) private static let table = UnsafeMutablePointer<fi_ops>.allocate(capacity: 1)
+
+    static var isClosed: Bool { closed.load(ordering: .acquiring) }
+    /// Whether the memory was neither unmapped nor overwritten when the region was closed.
+    static var memoryWasIntact: Bool { intact.load(ordering: .acquiring) }
+
+    /// - Parameter memory: The region's, at least a page; its content is replaced.
+    static func begin(on region: MemoryRegion, memory: UnsafeMutableRawBufferPointer) {
+        closed.store(false, ordering: .releasing)
+        intact.store(false, ordering: .releasing)
+        memory.storeBytes(of: pattern, toByteOffset: 1024, as: UInt64.self)
+        self.memory = memory.baseAddress
+        original = region.pointer.pointee.fid.ops
+        table.initialize(to: region.pointer.pointee.fid.ops.pointee)
+        table.pointee.close = { object in ObservedRegion.close(object!) }
+        region.pointer.pointee.fid.ops = table
+    }
+
+    private static func close(_ object: UnsafeMutablePointer<fid>) -> Int32 {
+        var residence: UInt8 = 0
+        let isMapped = mincore(memory, Int(getpagesize()), &residence) == 0
+        let isIntact = isMapped && memory!.load(fromByteOffset: 1024, as: UInt64.self) == pattern
+        intact.store(isIntact, ordering: .releasing)
+        closed.store(true, ordering: .releasing)
+        object.pointee.ops = original
+        return original!.pointee.close(object)
+    }
+}
