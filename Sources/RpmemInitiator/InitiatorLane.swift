@@ -3,7 +3,8 @@ import Fabric
 import Glibc
 import RpmemProtocol
 
-/// One connected lane: persist requests as `docs/protocol.md`, section 4 (In-band messages), has them, from the call down to libfabric.
+/// One connected lane, from the call down to libfabric. Persist requests are those of `docs/protocol.md`, section 4 (In-band
+/// messages).
 ///
 /// One thread at a time uses a lane, see ``LaneSlot/isTaken``. Lanes share nothing but constants. At most one request is
 /// unanswered at any time, because targets post one receive buffer per lane. Callers have checked ranges before.

@@ -258,68 +258,6 @@ import Testing
         #expect(try target.isUnlocked("part"))
     }
 
-    /// What SIGBUS was about is in the log as well.
-    @Test(.enabled(if: PrivateMounts.skipReason == nil, "needs root for a mount namespace"))
-    func aHoleOnAFullFileSystem() async {
-        await #expect(processExitsWith: .success) {
-            try #require(PrivateMounts.enter() == nil)
-            for provider in loopbackProviders {
-                let target = try Target()
-                try #require(PrivateMounts.mountTmpfs(at: target.parts, options: "size=44m") == nil)
-                defer { PrivateMounts.unmount(target.parts) }
-                try target.addSet("one.set", "40M %/part")
-                try target.makePool("one.set")
-                do {
-                    let part = try Descriptor.open("\(target.parts)/part", O_RDWR)
-                    try #require(
-                        rpmem_fallocate(part.number, rpmem_fallocate_punch_hole, 16 << 20, 1 << 20) == 0)
-                    let filler = try Descriptor.open("\(target.parts)/filler", O_RDWR | O_CREAT, mode: 0o600)
-                    let block = [UInt8](repeating: 1, count: 4096)
-                    while write(filler.number, block, block.count) == block.count {}
-                }
-                let session = try target.session().ready()
-                let (lanes, _) = try session.pool(.open("one.set", lanes: 1, provider: provider))
-                let client = try LaneClient(provider, lanes)
-                #expect(throws: (any Error).self) {
-                    _ = try client[0].persist(.inline, at: 16 << 20, size: 4, data: [1, 2, 3, 4])
-                }
-                try session.expectEnd(1)
-                try session.expectOneError("SIGBUS", "\(target.parts)/part", "offset 16777216", "file system is full")
-                #expect(try target.isDirty("part"))
-            }
-        }
-    }
-
-    /// The provider's own calls meet the page, in the kernel: there is no signal then.
-    @Test(.enabled(if: PrivateMounts.skipReason == nil, "needs root for a mount namespace"))
-    func aReadOfAHoleOnAFullFileSystem() async {
-        await #expect(processExitsWith: .success) {
-            try #require(PrivateMounts.enter() == nil)
-            for (provider, length) in [(Provider.sockets, 8), (.sockets, 100_000), (.tcp, 8), (.tcp, 100_000)] {
-                let target = try Target()
-                try #require(PrivateMounts.mountTmpfs(at: target.parts, options: "size=44m") == nil)
-                defer { PrivateMounts.unmount(target.parts) }
-                try target.addSet("one.set", "40M %/part")
-                try target.makePool("one.set")
-                do {
-                    let part = try Descriptor.open("\(target.parts)/part", O_RDWR)
-                    try #require(
-                        rpmem_fallocate(part.number, rpmem_fallocate_punch_hole, 16 << 20, 1 << 20) == 0)
-                    let filler = try Descriptor.open("\(target.parts)/filler", O_RDWR | O_CREAT, mode: 0o600)
-                    let block = [UInt8](repeating: 1, count: 4096)
-                    while write(filler.number, block, block.count) == block.count {}
-                }
-                let session = try target.session().ready()
-                let (lanes, _) = try session.pool(.open("one.set", lanes: 1, provider: provider))
-                let client = try LaneClient(provider, lanes)
-                #expect(throws: (any Error).self) { _ = try client[0].read(length, at: 16 << 20) }
-                try session.expectEnd(1)
-                try session.expectOneError("\(target.parts)/part", "offset 16777216", "file system is full")
-                #expect(try target.isDirty("part"))
-            }
-        }
-    }
-
     // MARK: Time; where a test has to be faster than the daemon's clock, it has plenty of it
 
     @Test(arguments: loopbackProviders) func withoutALaneACreatedPoolIsRemovedInTime(_ provider: Provider) throws {
