@@ -46,6 +46,10 @@ static inline int rpmem_flock(int fd, int operation) { return flock(fd, operatio
 /// O_TMPFILE is made of other macros.
 static const int rpmem_o_tmpfile = O_TMPFILE;
 static const int rpmem_o_path = O_PATH;
+static const int rpmem_o_nofollow = O_NOFOLLOW;
+
+/// syncfs(2): 0, or -1 with errno, which since Linux 5.8 tells of any write to the file system that failed.
+static inline int rpmem_syncfs(int fd) { return syncfs(fd); }
 
 /// fallocate(2) modes: allocate without changing the size, and give blocks back.
 static const int rpmem_fallocate_keep_size = FALLOC_FL_KEEP_SIZE;

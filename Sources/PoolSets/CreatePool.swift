@@ -11,9 +11,11 @@ extension PoolStore {
     /// A transaction: when it throws, the disk is as it was. Checked in this order: the descriptor, the pool set file,
     /// its options against the attributes, the parts that are there (lock, size), their header pages, the pool's size,
     /// room for the parts that are not.
-    /// Only then anything is made. New parts get their name when they are complete, the first part's header is written
-    /// last, and all of it is durable when this returns: a target that dies meanwhile leaves either a whole pool or
-    /// one that OPEN refuses.
+    /// Only then anything is made. New parts get their name when they have their blocks, the first one first, so that
+    /// of several creations one gets the pool. Then the headers are written, the first part's last, and all of it is
+    /// durable when this returns. A target that dies meanwhile leaves either a whole pool or one that OPEN refuses and
+    /// the next creation makes anew: parts whose header pages are zero, or a ``CreationRecord`` in the first and
+    /// headers of that creation in others.
     ///
     /// - Parameters:
     ///   - descriptor: Path bytes below the pool set directory, without NUL.
@@ -23,12 +25,14 @@ extension PoolStore {
     package func create(
         descriptor: [UInt8], attributes: PoolAttributes, requestedSize: UInt64, isCancelled: () -> Bool = { false }
     ) throws(PoolError) -> Pool {
-        let set = try resolve(descriptor)
+        var set = try resolve(descriptor)
         try checkOptions(of: set, attributes)
+        if try removeIncompleteParts(of: set) { set = try resolve(descriptor) }
+        try set.checkNumbers()
 
         let existing = try openParts(of: set) { index throws(PoolError) in try onStep?(.openPart(index)) }
         let partsWithEarlierErrors = try settleWriteBack(existing.compactMap { $0 })
-        try checkEmpty(existing, of: set)
+        let stale = try checkEmpty(existing, of: set)
         if attributes.compatFeatures & Feature.checkBadBlocks != 0 { try checkBadBlocks(existing.compactMap { $0 }) }
 
         var sizes: [UInt64] = []
@@ -45,7 +49,7 @@ extension PoolStore {
             try makeParts(existing, growth, sizes, of: set, into: made, isCancelled: isCancelled)
             try onStep?(.map)
             let mapping = try map(made.parts, geometry)
-            let attributes = try publish(made, attributes, geometry)
+            let attributes = try publish(made, attributes, geometry, stale: stale)
             return Pool(
                 set: set, store: self, mapping: mapping, geometry: geometry, made: made, attributes: attributes,
                 isCreated: true, partsWithEarlierErrors: partsWithEarlierErrors)
@@ -88,15 +92,58 @@ extension PoolStore {
                 : "the \(origin) has SINGLEHDR (\(features)), the set has not: add `OPTION SINGLEHDR`")
     }
 
-    /// Refuses parts with something where a header goes.
-    private func checkEmpty(_ parts: [PartFile?], of set: ResolvedSet) throws(PoolError) {
+    /// Removes parts that a killed creation left half-made. Parts in use are left to their session.
+    ///
+    /// - Returns: Whether there were any.
+    private func removeIncompleteParts(of set: ResolvedSet) throws(PoolError) -> Bool {
+        var found = false
+        for spec in set.parts {
+            guard case .absolute(let path) = spec.location else { continue }
+            var status = stat()
+            // A part that is opened is locked, which others would take for a session: so only what looks like one.
+            guard path.withPlatformString({ stat($0, &status) }) == 0, status.st_mode & S_ISVTX != 0,
+                status.st_mode & S_IFMT == S_IFREG
+            else { continue }
+            do throws(PoolError) {
+                guard let part = try PartFile.open(spec.location, path: spec.path, in: directory.number),
+                    part.isIncomplete, try part.holdsNothing()
+                else { continue }
+                if let left = part.removeName() { throw .incompleteRemoval(set: set.path, left: [left]) }
+                found = true
+            } catch {
+                guard case .busy = error else { throw error }
+            }
+        }
+        return found
+    }
+
+    /// Refuses parts with something where a header goes, unless it is from a creation that did not finish.
+    ///
+    /// - Returns: Numbers of the parts with headers of that creation.
+    private func checkEmpty(_ parts: [PartFile?], of set: ResolvedSet) throws(PoolError) -> [Int] {
         let headers = set.options.contains(.noHeaders) ? 0 : set.options.contains(.singleHeader) ? 1 : parts.count
+        var record: CreationRecord?
+        var isFirstEmpty = true
+        var stale: [Int] = []
         for (index, part) in parts.prefix(headers).enumerated() {
             guard let part else { continue }
             try onStep?(.readHeader(index))
             let header = try part.readHeader()
-            if !header.isZero { throw .exists(path: part.path, found: header.summary) }
+            if header.isZero { continue }
+            if index == 0 {
+                record = CreationRecord(header)
+                if record != nil { continue }
+                isFirstEmpty = false
+            } else if let record, header.isChecksumValid, header.poolsetUUID == record.poolsetUUID {
+                stale.append(index)
+                continue
+            }
+            throw .exists(
+                path: part.path,
+                found: header.summary
+                    + (isFirstEmpty ? ", of which the first part \(set.parts[0].path) is missing or empty" : ""))
         }
+        return stale
     }
 
     private func size(
@@ -146,39 +193,46 @@ extension PoolStore {
         made.parts.append(
             try PartFile.create(
                 path, mode: partMode, anonymous: usesNamelessFiles, isCancelled: isCancelled, size: size,
-                set: set.path))
+                set: set.path, near: made.parts.last?.place.parent))
     }
 
-    /// Writes the headers and gives the new parts their names, the first part last.
+    /// Gives the new parts their names, then writes the headers, the first part's last.
     ///
+    /// - Parameter stale: Parts with headers of a creation that did not finish.
     /// - Returns: The attributes that the pool has now.
     private func publish(
-        _ made: MadeParts, _ attributes: PoolAttributes, _ geometry: PoolGeometry
+        _ made: MadeParts, _ attributes: PoolAttributes, _ geometry: PoolGeometry, stale: [Int]
     ) throws(PoolError) -> PoolAttributes {
         var headers: [PoolHeader] = []
         if geometry.headers > 0 {
             headers = try makeHeaders(made.parts, attributes, count: geometry.headers)
         }
-        for index in made.parts.indices.dropFirst() + [0] {
-            let part = made.parts[index]
-            if !part.isExisting {
-                try onStep?(.synchronizePart(index))
-                try part.synchronize()
-            }
-            if index < headers.count {
-                try onStep?(.writeHeader(index))
-                // Before the write: one that fails half-way has to be taken back too.
-                made.headersWritten.insert(index)
-                try part.writeHeader(headers[index].bytes)
-            }
-            if !part.isExisting {
-                try onStep?(.linkPart(index))
-                try part.link()
-                try onStep?(.synchronizeDirectory(index))
-                try part.synchronizeDirectory()
-            }
+        for (index, part) in made.parts.enumerated() where !part.isExisting {
+            try onStep?(.synchronizePart(index))
+            try part.synchronize()
+            try onStep?(.linkPart(index))
+            try part.link()
+            try onStep?(.synchronizeDirectory(index))
+            try part.synchronizeDirectory()
         }
-        return headers.first?.attributes ?? .none
+        guard let first = headers.first else { return .none }
+        // While the first part still has the record that they belong to.
+        for index in stale.reversed() {
+            made.headersWritten.insert(index)
+            try made.parts[index].clearHeader()
+        }
+        if headers.count > 1 {
+            try onStep?(.writeCreationRecord)
+            made.headersWritten.insert(0)
+            try made.parts[0].writeHeader(CreationRecord(poolsetUUID: first.poolsetUUID).bytes)
+        }
+        for index in headers.indices.reversed() {
+            try onStep?(.writeHeader(index))
+            // Before the write: one that fails half-way has to be taken back too.
+            made.headersWritten.insert(index)
+            try made.parts[index].writeHeader(headers[index].bytes)
+        }
+        return first.attributes
     }
 
     private func makeHeaders(
@@ -214,13 +268,18 @@ final class MadeParts: @unchecked Sendable {
     var parts: [PartFile] = []
     var headersWritten: Set<Int> = []
 
-    /// Undoes what was done, first part first: with its header gone the pool is none any more.
+    /// Undoes what was done. The first part has a ``CreationRecord`` until the others are undone: a target that dies
+    /// meanwhile leaves what the next creation knows.
     ///
     /// - Returns: What could not be undone.
     func takeBack() -> [PoolError.Leftover] {
         defer { headersWritten = [] }
-        return parts.enumerated().compactMap { index, part in
-            part.takeBack(headerWritten: headersWritten.contains(index))
+        if headersWritten.count > 1, let header = try? parts[0].readHeader(), header.isChecksumValid, !header.isZero {
+            // When this fails the page cannot be cleared either, which is told below.
+            try? parts[0].writeHeader(CreationRecord(poolsetUUID: header.poolsetUUID).bytes)
+        }
+        return parts.indices.reversed().compactMap { index in
+            parts[index].takeBack(headerWritten: headersWritten.contains(index))
         }
     }
 }

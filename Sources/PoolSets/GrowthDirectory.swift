@@ -100,12 +100,10 @@ extension ResolvedSet {
                 found[number] = Spec(location: .absolute(file), path: file.string, line: nil, size: .any)
             }
         }
-        for number in 0..<found.count {
-            guard let spec = found[number] else {
-                throw .notFound(what: .part, path: GrowthDirectory.fileName(number), set: path)
-            }
-            parts.append(spec)
+        if let number = (0..<found.count).first(where: { found[$0] == nil }) {
+            missingNumber = .notFound(what: .part, path: GrowthDirectory.fileName(number), set: path)
         }
+        parts = found.keys.sorted().compactMap { found[$0] }
     }
 
     private static func isSame(_ one: FilePath, _ other: FilePath) -> Bool {

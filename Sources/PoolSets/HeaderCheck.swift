@@ -11,6 +11,9 @@ struct HeaderCheck {
             if header.isZero {
                 throw flaw(index, "has no pool on it (its header page is zero): create the pool first")
             }
+            if CreationRecord(header) != nil {
+                throw flaw(index, "the creation of its pool did not finish: create the pool again")
+            }
             if !header.isChecksumValid {
                 throw flaw(
                     index,

@@ -34,6 +34,7 @@ extension PoolStore {
     /// Describes what `descriptor` names.
     package func inspect(descriptor: [UInt8]) throws(PoolError) -> PoolSetInspection {
         let set = try resolve(descriptor)
+        try set.checkNumbers()
         var sizes: [UInt64]? = []
         var parts: [PoolSetInspection.Part] = []
         for spec in set.parts {

@@ -12,6 +12,7 @@ extension PoolStore {
     ///   - requestedSize: Bytes that the pool must have at least.
     package func open(descriptor: [UInt8], requestedSize: UInt64) throws(PoolError) -> Pool {
         let set = try resolve(descriptor)
+        try set.checkNumbers()
         var parts: [PartFile] = []
         for (part, spec) in zip(try openParts(of: set), set.parts) {
             guard let part else { throw .notFound(what: .part, path: spec.path, set: set.path) }

@@ -19,7 +19,7 @@ enum Ownership {
         return "\(owner): change owner, group or mode so that it may read and write"
     }
 
-    private static func user(_ id: uid_t) -> String {
+    static func user(_ id: uid_t) -> String {
         var entry = passwd()
         var found: UnsafeMutablePointer<passwd>?
         var buffer = [CChar](repeating: 0, count: 4096)
@@ -31,7 +31,7 @@ enum Ownership {
         }
     }
 
-    private static func group(_ id: gid_t) -> String {
+    static func group(_ id: gid_t) -> String {
         var entry = Glibc.group()
         var found: UnsafeMutablePointer<Glibc.group>?
         var buffer = [CChar](repeating: 0, count: 4096)

@@ -217,9 +217,8 @@ package final class Pool: Sendable {
     ///
     /// - Throws: `incompleteRemoval` with what could not be removed.
     package func remove() throws(PoolError) {
-        try end { [directory = store.directory.number] made in
-            made.parts.compactMap { $0.remove(from: directory) }
-        }
+        // The first part last: until it is gone, the rest is a pool's.
+        try end { made in made.parts.reversed().compactMap { $0.remove() } }
     }
 
     private func end(_ body: (MadeParts) -> [PoolError.Leftover]) throws(PoolError) {

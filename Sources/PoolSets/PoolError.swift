@@ -103,7 +103,7 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
             "pool set \(set): needs \(asked) bytes, has \(available): \(hint)"
         case .badConfiguration(let place, let reason): "\(place): \(reason)"
         case .badBlocks(let path, let extents):
-            "\(path): bad blocks: \(extents.map(\.description).joined(separator: ", ")): "
+            "\(path): bad blocks: \(Self.list(extents)): "
                 + "clear them with `ndctl clear-errors` or `pmempool sync --bad-blocks`, then restore what was there"
         case .noSpace(let path, let parts, let needed, let free):
             "\(path): no space for \(needed) bytes\(parts > 1 ? " of \(parts) new parts" : "")"
@@ -120,8 +120,11 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
         }
     }
 
-    private static func list(_ left: [Leftover]) -> String {
-        left.map(\.description).joined(separator: ", ")
+    /// The first few of many: a pool may have thousands of parts, and a line of the log should stay one.
+    private static func list(_ items: [some CustomStringConvertible]) -> String {
+        let most = 8
+        let rest = items.count - most
+        return items.prefix(most).map(\.description).joined(separator: ", ") + (rest > 0 ? " and \(rest) more" : "")
     }
 
     private static func missingText(_ item: Item, _ path: String, _ set: String?) -> String {

@@ -7,6 +7,9 @@ package enum PoolSetFile {
     /// Parts a pool set may have: each takes a descriptor.
     package static let maximumParts = 4096
 
+    /// Bytes a part path may have: Linux opens no longer one (`PATH_MAX` counts the NUL).
+    package static let maximumPathLength = 4095
+
     static let signature = Array("PMEMPOOLSET".utf8)
 
     /// Whether a file that starts with these bytes is a pool set file rather than a pool.
@@ -74,6 +77,12 @@ package enum PoolSetFile {
             .split { $0 == UInt8(ascii: " ") || $0 == UInt8(ascii: "\t") }
     }
 
+    /// What a message shows of a field: a field may be as long as the file.
+    static func excerpt(_ field: some Collection<UInt8>) -> String {
+        let most = 64
+        return String(decoding: field.prefix(most), as: UTF8.self) + (field.count > most ? "..." : "")
+    }
+
     private static func parseOptions(
         _ names: ArraySlice<ArraySlice<UInt8>>, line: Int
     ) throws(Flaw) -> PoolSetDescription.Options {
@@ -83,7 +92,8 @@ package enum PoolSetFile {
             switch String(decoding: name, as: UTF8.self) {
             case "SINGLEHDR": options.insert(.singleHeader)
             case "NOHDRS": options.insert(.noHeaders)
-            case let other: throw Flaw(line: line, reason: "unknown option '\(other)': SINGLEHDR or NOHDRS")
+            default:
+                throw Flaw(line: line, reason: "unknown option '\(excerpt(name))': SINGLEHDR or NOHDRS")
             }
         }
         return options
@@ -92,7 +102,7 @@ package enum PoolSetFile {
     private static func parsePart(
         _ fields: [ArraySlice<UInt8>], line: Int
     ) throws(Flaw) -> PoolSetDescription.Part {
-        let shown = fields.map { String(decoding: $0, as: UTF8.self) }
+        let shown = fields.prefix(3).map { excerpt($0) }
         guard fields.count == 2 else {
             throw Flaw(
                 line: line,
@@ -101,7 +111,7 @@ package enum PoolSetFile {
                     : "'\(shown[2])' after the path: a part is a size and a path without blanks")
         }
         let size: PoolSetDescription.Size
-        if shown[0] == "AUTO" {
+        if fields[0].elementsEqual("AUTO".utf8) {
             size = .auto
         } else {
             switch PoolSetSize.parse(fields[0]) {
@@ -114,6 +124,10 @@ package enum PoolSetFile {
             throw Flaw(line: line, reason: "part path '\(shown[1])' is not absolute")
         }
         guard !path.contains(0) else { throw Flaw(line: line, reason: "part path has a NUL byte") }
+        guard path.count <= maximumPathLength else {
+            throw Flaw(
+                line: line, reason: "part path has \(path.count) bytes: a path has at most \(maximumPathLength)")
+        }
         return PoolSetDescription.Part(line: line, size: size, path: FilePath(bytes: path))
     }
 }

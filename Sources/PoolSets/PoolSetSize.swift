@@ -4,8 +4,10 @@ enum PoolSetSize {
     static func parse(_ text: some Collection<UInt8>) -> Result<UInt64, Reason> {
         let digits = text.prefix { $0 >= UInt8(ascii: "0") && $0 <= UInt8(ascii: "9") }
         guard !digits.isEmpty else { return .failure(.notANumber) }
-        let suffix = String(decoding: text.dropFirst(digits.count), as: UTF8.self)
-        guard let factor = factor(of: suffix) else { return .failure(.unknownSuffix(suffix)) }
+        let suffix = text.dropFirst(digits.count)
+        guard let factor = factor(of: String(decoding: suffix, as: UTF8.self)) else {
+            return .failure(.unknownSuffix(PoolSetFile.excerpt(suffix)))
+        }
         var number: UInt64 = 0
         for digit in digits {
             let (times, overflow) = number.multipliedReportingOverflow(by: 10)

@@ -9,7 +9,7 @@ import SystemSupport
 ///
 /// Descriptors are looked up below the directory by the kernel (`openat2` with RESOLVE_BENEATH), so neither `..` nor
 /// symbolic links lead out. The part paths inside a pool set file are absolute and trusted: who can write a pool set
-/// file decides where its parts lie.
+/// file decides where its parts lie. Who can write to a directory on the way to a part is not: see ``PartPlace``.
 package final class PoolStore: Sendable {
     /// The directory, as configured.
     package let path: String
@@ -27,9 +27,11 @@ package final class PoolStore: Sendable {
         case map
         case readShutdownCounts
         case synchronizePart(Int)
-        case writeHeader(Int)
         case linkPart(Int)
         case synchronizeDirectory(Int)
+        /// Only when several parts have headers.
+        case writeCreationRecord
+        case writeHeader(Int)
     }
 
     /// Opens the directory, which this process must be allowed to look names up in; reading it is not needed.
@@ -79,7 +81,9 @@ package final class PoolStore: Sendable {
         for (index, spec) in set.parts.enumerated() {
             try onStep(index)
             do throws(PoolError) {
-                let part = try PartFile.open(spec.location, path: spec.path, in: directory.number)
+                let part = try PartFile.open(
+                    spec.location, path: spec.path, in: directory.number,
+                    near: parts.lazy.compactMap { $0 }.last?.place.parent)
                 if let part {
                     try check(part, against: spec, of: set)
                 } else {
@@ -119,6 +123,11 @@ package final class PoolStore: Sendable {
     private func check(
         _ part: PartFile, against spec: ResolvedSet.Spec, of set: ResolvedSet
     ) throws(PoolError) {
+        if part.isIncomplete, try part.holdsNothing() {
+            throw .badConfiguration(
+                place: set.place(of: spec),
+                reason: "\(spec.path) was left by a creation that did not finish: create the pool again")
+        }
         switch spec.size {
         case .exactly(let size) where part.size != size:
             throw .badConfiguration(

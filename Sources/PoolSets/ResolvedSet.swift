@@ -14,6 +14,10 @@ struct ResolvedSet {
     var directories: [GrowthDirectory] = []
     /// A plain file or Device DAX, not a pool set file.
     var isPlain = false
+    /// Of the pool set file that was read; nil for a plain file.
+    var identity: PartFile.Identity?
+    /// What is wrong with the numbers of the parts in ``directories``; only a removal goes on then.
+    var missingNumber: PoolError?
 
     /// A part as the set wants it.
     struct Spec: Equatable {
@@ -31,6 +35,11 @@ struct ResolvedSet {
             /// As big as it is: a plain file, or a part in a directory.
             case any
         }
+    }
+
+    /// Refuses to make or open a pool of which a part in a directory is missing.
+    func checkNumbers() throws(PoolError) {
+        if let missingNumber { throw missingNumber }
     }
 
     /// `path:line` of a part, or the path where no line speaks of it.
@@ -64,6 +73,8 @@ extension PoolStore {
         let count = pread(file.number, &start, start.count, 0)
         if count < 0 { throw .system(.last("read", on: path)) }
         guard PoolSetFile.isPoolSet(start[..<count]) else { return .plain(descriptor, path) }
+        // Larger than any pool set file: a pool whose initiator wrote this over its header.
+        if UInt64(clamping: status.st_size) >= PoolGeometry.minimumPart { return .plain(descriptor, path) }
 
         let text: [UInt8]
         do throws(SystemCallError) { text = try readFile(file, limit: PoolSetFile.maximumSize) } catch {
@@ -77,7 +88,9 @@ extension PoolStore {
         do throws(PoolSetFile.Flaw) { description = try PoolSetFile.parse(text) } catch {
             throw .badConfiguration(place: "pool set \(path):\(error.line)", reason: error.reason)
         }
-        return try ResolvedSet(description, path: path)
+        var set = try ResolvedSet(description, path: path)
+        set.identity = PartFile.Identity(status)
+        return set
     }
 
     /// The rules for descriptors that need no look at the disk.

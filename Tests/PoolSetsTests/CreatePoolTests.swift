@@ -452,6 +452,47 @@ import Testing
         try fixture.store().open(descriptor: bytes("a.set"), requestedSize: 0).close()
     }
 
+    // MARK: Durable names
+
+    /// A name that is not durable is no pool.
+    @Test func aDirectoryThatCannotBeOpenedIsAFailure() async {
+        await #expect(processExitsWith: .success) {
+            let fixture = PoolFixture()
+            fixture.writeSet("a.set", "4M @/p0")
+            var limit = rlimit()
+            getrlimit(__rlimit_resource_t(7), &limit)
+            let most = limit.rlim_cur
+            let store = try fixture.store { step throws(PoolError) in
+                guard case .synchronizeDirectory = step else { return }
+                var none = rlimit(rlim_cur: 0, rlim_max: most)
+                setrlimit(__rlimit_resource_t(7), &none)
+            }
+            let error = poolError { () throws(PoolError) in
+                _ = try store.create(descriptor: bytes("a.set"), attributes: .captured(), requestedSize: 0)
+            }
+            setrlimit(__rlimit_resource_t(7), &limit)
+            #expect(error?.errno == .tooManyOpenFiles, "\(String(describing: error))")
+            #expect(error?.status == .fatal)
+            #expect(TemporaryDirectory.entries(of: fixture.parts).isEmpty)
+        }
+    }
+
+    /// A directory may be written to and not read; then the whole file system is made durable.
+    @Test(.enabled(if: PrivateMounts.skipReason == nil, "needs root to become another user"))
+    func aDirectoryThatMayNotBeReadIsEnough() async {
+        await #expect(processExitsWith: .success) {
+            let fixture = PoolFixture()
+            chmod(fixture.directory.path, 0o755)
+            chown(fixture.parts, 65534, 65534)
+            chmod(fixture.parts, 0o300)
+            fixture.writeSet("a.set", "4M @/p0")
+            try #require(setegid(65534) == 0 && seteuid(65534) == 0)
+            try fixture.store().create(descriptor: bytes("a.set"), attributes: .captured(), requestedSize: 0).close()
+            try fixture.store().open(descriptor: bytes("a.set"), requestedSize: 0).close()
+            try #require(seteuid(0) == 0)
+        }
+    }
+
     // MARK: Taking back
 
     @Test(arguments: [true, false]) func abandoningLeavesTheDirectoryAsItWas(_ nameless: Bool) throws {

@@ -46,16 +46,16 @@ import Testing
     static let scenes = [
         Scene(
             name: "three new", lines: ["2M @/p0", "3M @/p1", "2M @/p2"], attributes: .captured(), existing: [],
-            steps: 3 + 3 + 1 + 1 + 3 * 4),
+            steps: 3 + 3 + 1 + 1 + 3 * 4 + 1),
         Scene(
             name: "three new, named files", lines: ["2M @/p0", "3M @/p1", "2M @/p2"], attributes: .captured(),
-            existing: [], nameless: false, steps: 3 + 3 + 1 + 1 + 3 * 4),
+            existing: [], nameless: false, steps: 3 + 3 + 1 + 1 + 3 * 4 + 1),
         Scene(
             name: "first there", lines: ["2M @/p0", "3M @/p1", "2M @/p2"], attributes: .captured(), existing: ["p0"],
-            steps: 3 + 1 + 2 + 1 + 1 + 1 + 2 * 4),
+            steps: 3 + 1 + 2 + 1 + 1 + 1 + 2 * 4 + 1),
         Scene(
             name: "all there", lines: ["2M @/p0", "2M @/p1"], attributes: .captured(), existing: ["p0", "p1"],
-            steps: 2 + 2 + 1 + 1 + 2),
+            steps: 2 + 2 + 1 + 1 + 2 + 1),
         Scene(
             name: "single header", lines: ["OPTION SINGLEHDR", "2M @/p0", "2M @/p1"],
             attributes: .captured(singleHeader: true), existing: ["p1"], steps: 2 + 1 + 1 + 1 + 4),

@@ -97,6 +97,25 @@ import Testing
         #expect(flaw("PMEMPOOLSET\n20M /a\r\n")?.reason.contains("carriage return") == true)
     }
 
+    @Test func aPathIsNoLongerThanAPathCanBe() throws {
+        let longest = "/" + String(repeating: "a/", count: 2047)
+        #expect(try parse("PMEMPOOLSET\n20M \(longest)\n").get().parts.count == 1)
+        let flaw = flaw("PMEMPOOLSET\n20M /b\n20M \(longest)a\n")
+        #expect(flaw == .init(line: 3, reason: "part path has 4096 bytes: a path has at most 4095"))
+    }
+
+    /// A set file has up to 1 MiB, a line of the log should not.
+    @Test(arguments: [
+        "20M @", "20M /@", "@ /a", "9@ /a", "9M@ /a", "@", "20M /a @", "OPTION @", "OPTION NOHDRS @", "20M /a\u{0}@",
+    ])
+    func noReasonIsAsLongAsTheFile(_ line: String) {
+        let long = String(repeating: "x", count: 500_000)
+        let flaw = flaw(
+            "PMEMPOOLSET\n\(line.split(separator: "@", omittingEmptySubsequences: false).joined(separator: long))\n")
+        #expect(flaw?.line == 2)
+        #expect(flaw.map { $0.reason.utf8.count < 400 } == true)
+    }
+
     @Test(arguments: ["PMEMPOOLSET", "PMEMPOOLSET\n", "PMEMPOOLSET\n# 20M /a\n", "PMEMPOOLSET\nOPTION NOHDRS\n"])
     func aSetHasParts(_ text: String) {
         #expect(flaw(text)?.reason.contains("no parts") == true)

@@ -1,0 +1,259 @@
+import CLinux
+import Glibc
+import SystemPackage
+import SystemSupport
+
+/// A directory that has a part, opened with O_PATH: names are looked up, made and removed relative to it.
+final class PartDirectory {
+    let descriptor: Descriptor
+    let identity: PartFile.Identity
+
+    init(_ descriptor: consuming Descriptor, _ identity: PartFile.Identity) {
+        self.descriptor = descriptor
+        self.identity = identity
+    }
+}
+
+/// Where a part is, or would be: an open directory and a name in it that is no symbolic link.
+///
+/// The path is walked component by component, so that the links in it can be looked at. A link is followed if nobody but
+/// root and this process's user can put another one in its place (``isTrusted(link:in:)``). Otherwise whoever writes to
+/// a directory on the way would choose the file that a process of root opens or removes. Directories are walked through
+/// whoever owns them: they lead nowhere else.
+struct PartPlace {
+    let parent: PartDirectory
+    /// Ends in NUL.
+    let name: [CChar]
+    /// The symbolic link that the path itself names; nil when it names the file.
+    let link: Link?
+
+    struct Link {
+        let parent: PartDirectory
+        /// Ends in NUL.
+        let name: [CChar]
+        let identity: PartFile.Identity
+    }
+
+    /// Links that a path may lead through, as many as the kernel follows (path_resolution(7)).
+    private static let maximumLinks = 40
+
+    /// Finds the place of a part, which need not be there.
+    ///
+    /// - Parameters:
+    ///   - directory: The pool set directory, for a location below it.
+    ///   - shown: The path, for errors.
+    ///   - near: The directory of another part; taken again when it is the same, which saves a descriptor.
+    /// - Returns: nil when a directory on the way does not exist.
+    static func find(
+        _ location: PartLocation, in directory: Int32, shown: String, near: PartDirectory? = nil
+    ) throws(PoolError) -> PartPlace? {
+        var pending: [[UInt8]]
+        var current: PartDirectory
+        do throws(SystemCallError) {
+            switch location {
+            case .absolute(let path):
+                pending = components(of: path)
+                current = try root(shown)
+            case .beneath(let name):
+                pending = components(of: name)
+                current = try Self.directory(of: directory, shown)
+            }
+        } catch {
+            throw .from(error, path: shown)
+        }
+        var link: Link?
+        var links = 0
+        while let component = pending.popLast() {
+            let name = component.map { CChar(bitPattern: $0) } + [0]
+            let isLast = pending.isEmpty && !isUpwards(component)
+            if !isLast, let next = try subdirectory(component, of: current, shown) {
+                current = next
+                continue
+            }
+            guard let number = try entry(name, in: current, shown) else {
+                return isLast ? PartPlace(parent: shared(current, near), name: name, link: link) : nil
+            }
+            let entry = Descriptor(owning: number)
+            var status = stat()
+            if fstat(number, &status) != 0 { throw .system(.last("fstat", on: shown)) }
+            switch status.st_mode & S_IFMT {
+            case S_IFLNK:
+                links += 1
+                if links > maximumLinks {
+                    throw .badConfiguration(place: shown, reason: "leads through more than \(maximumLinks) links")
+                }
+                try checkTrust(of: status, component, in: current, shown)
+                if isLast && link == nil {
+                    link = Link(parent: current, name: name, identity: PartFile.Identity(status))
+                }
+                let target = try text(of: entry, shown)
+                do throws(SystemCallError) {
+                    if target.first == UInt8(ascii: "/") { current = try root(shown) }
+                } catch {
+                    throw .from(error, path: shown)
+                }
+                pending += components(of: target)
+            case _ where isLast: return PartPlace(parent: shared(current, near), name: name, link: link)
+            case S_IFDIR:
+                // In the place of a symbolic link by now: look again.
+                pending.append(component)
+            default: throw .from(SystemCallError("open", on: shown, errno: .notDirectory), path: shown)
+            }
+        }
+        throw .badConfiguration(place: shown, reason: "is a directory: a part is a file or a Device DAX")
+    }
+
+    /// Opens a directory; nil when the name is something else, or nothing.
+    private static func subdirectory(
+        _ name: [UInt8], of directory: PartDirectory, _ shown: String
+    ) throws(PoolError) -> PartDirectory? {
+        // The dot makes the kernel mount what autofs(5) mounts on use, which opening the name with O_PATH does not.
+        let path =
+            name.map { CChar(bitPattern: $0) } + [
+                CChar(bitPattern: UInt8(ascii: "/")), CChar(bitPattern: UInt8(ascii: ".")), 0,
+            ]
+        let flags = UInt64(UInt32(bitPattern: rpmem_o_path | O_DIRECTORY | O_CLOEXEC))
+        do throws(SystemCallError) {
+            let number = try retryingInterrupts("openat2", on: shown) {
+                rpmem_openat2(directory.descriptor.number, path, flags, 0, UInt64(RESOLVE_NO_SYMLINKS))
+            }
+            return try identified(Descriptor(owning: number), shown)
+        } catch {
+            switch error.errno {
+            case .tooManySymbolicLinkLevels, .notDirectory, .noSuchFileOrDirectory: return nil
+            default: throw .from(error, path: shown)
+            }
+        }
+    }
+
+    /// Opens an entry, a symbolic link too, with O_PATH; the caller closes it. nil when there is none.
+    private static func entry(
+        _ name: [CChar], in directory: PartDirectory, _ shown: String
+    ) throws(PoolError) -> Int32? {
+        do throws(SystemCallError) {
+            return try retryingInterrupts("open", on: shown) {
+                openat(directory.descriptor.number, name, rpmem_o_path | rpmem_o_nofollow | O_CLOEXEC)
+            }
+        } catch {
+            if error.errno == .noSuchFileOrDirectory { return nil }
+            throw .from(error, path: shown)
+        }
+    }
+
+    /// Whether nobody but root and this process's user can have a link lead elsewhere: they own it and its directory,
+    /// and others cannot rename entries there.
+    static func isTrusted(link: stat, in directory: stat) -> Bool {
+        func isTrusted(_ user: uid_t) -> Bool { user == 0 || user == geteuid() }
+        guard isTrusted(link.st_uid), isTrusted(directory.st_uid) else { return false }
+        // In a sticky directory an entry belongs to its owner.
+        if directory.st_mode & S_ISVTX != 0 { return true }
+        if directory.st_mode & S_IWOTH != 0 { return false }
+        // Where each user has a group of its own, home directories may be writable by it.
+        return directory.st_mode & S_IWGRP == 0 || directory.st_gid == 0 || directory.st_gid == getegid()
+    }
+
+    private static func checkTrust(
+        of link: stat, _ name: [UInt8], in parent: PartDirectory, _ shown: String
+    ) throws(PoolError) {
+        var directory = stat()
+        if fstat(parent.descriptor.number, &directory) != 0 { throw .system(.last("fstat", on: shown)) }
+        if isTrusted(link: link, in: directory) { return }
+        // A path in /proc/self/fd is text of at most a page.
+        let way = (try? text(ofLinkAt: "/proc/self/fd/\(parent.descriptor.number)")) ?? []
+        let path = String(
+            decoding: way + (way.last == UInt8(ascii: "/") ? [] : [UInt8(ascii: "/")]) + name, as: UTF8.self)
+        throw .badConfiguration(
+            place: shown,
+            reason: "leads through the symbolic link \(path), which another user can change: it is owned by "
+                + "\(Ownership.user(link.st_uid)), its directory by \(Ownership.user(directory.st_uid)):"
+                + "\(Ownership.group(directory.st_gid)) with mode 0\(String(directory.st_mode & 0o7777, radix: 8)): "
+                + "write the path without the link, or give the link and its directory to root")
+    }
+
+    private static func text(of link: borrowing Descriptor, _ shown: String) throws(PoolError) -> [UInt8] {
+        do throws(SystemCallError) { return try readLink(link.number, "", shown) } catch {
+            throw .from(error, path: shown)
+        }
+    }
+
+    private static func text(ofLinkAt path: String) throws(SystemCallError) -> [UInt8] {
+        try readLink(AT_FDCWD, path, path)
+    }
+
+    /// - Parameter path: Empty for the link that `directory` is.
+    private static func readLink(
+        _ directory: Int32, _ path: String, _ shown: String
+    ) throws(SystemCallError) -> [UInt8] {
+        // Linux has no longer link.
+        var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
+        let count = readlinkat(directory, path, &buffer, buffer.count)
+        if count < 0 { throw .last("readlink", on: shown) }
+        return buffer[..<count].map { UInt8(bitPattern: $0) }
+    }
+
+    private static func root(_ shown: String) throws(SystemCallError) -> PartDirectory {
+        let descriptor = try Descriptor.open("/", rpmem_o_path | O_DIRECTORY)
+        return try identified(descriptor, shown)
+    }
+
+    private static func directory(of number: Int32, _ shown: String) throws(SystemCallError) -> PartDirectory {
+        let copy = try retryingInterrupts("open", on: shown) {
+            openat(number, ".", rpmem_o_path | O_DIRECTORY | O_CLOEXEC)
+        }
+        return try identified(Descriptor(owning: copy), shown)
+    }
+
+    private static func identified(
+        _ descriptor: consuming Descriptor, _ shown: String
+    ) throws(SystemCallError) -> PartDirectory {
+        var status = stat()
+        if fstat(descriptor.number, &status) != 0 { throw .last("fstat", on: shown) }
+        return PartDirectory(descriptor, PartFile.Identity(status))
+    }
+
+    private static func shared(_ directory: PartDirectory, _ near: PartDirectory?) -> PartDirectory {
+        guard let near, near.identity == directory.identity else { return directory }
+        return near
+    }
+
+    /// The last one first.
+    private static func components(of path: FilePath) -> [[UInt8]] {
+        components(
+            of: path.withPlatformString { text in Array(UnsafeBufferPointer(start: text, count: strlen(text))) }
+                .map { UInt8(bitPattern: $0) })
+    }
+
+    private static func components(of path: [UInt8]) -> [[UInt8]] {
+        path.split(separator: UInt8(ascii: "/")).filter { !$0.elementsEqual([UInt8(ascii: ".")]) }.reversed()
+            .map { Array($0) }
+    }
+
+    private static func isUpwards(_ component: [UInt8]) -> Bool {
+        component.elementsEqual([UInt8(ascii: "."), UInt8(ascii: ".")])
+    }
+
+    // MARK: Entries
+
+    /// What the name is now; nil when there is nothing. A symbolic link is not followed.
+    func status() -> stat? { Self.status(parent, name) }
+
+    private static func status(_ parent: PartDirectory, _ name: [CChar]) -> stat? {
+        var status = stat()
+        return fstatat(parent.descriptor.number, name, &status, AT_SYMLINK_NOFOLLOW) == 0 ? status : nil
+    }
+
+    /// Removes the file if the name still is `identity`, and the link that led here if it still is the one followed.
+    ///
+    /// - Returns: Why not. Nothing when the name is gone or another file's by now: nothing of ours is left there.
+    func unlink(_ identity: PartFile.Identity) -> Errno? {
+        var names = [(parent, name, identity)]
+        if let link { names.append((link.parent, link.name, link.identity)) }
+        for (parent, name, identity) in names {
+            guard let status = Self.status(parent, name), PartFile.Identity(status) == identity else { return nil }
+            if unlinkat(parent.descriptor.number, name, 0) != 0, Errno.current != .noSuchFileOrDirectory {
+                return Errno.current
+            }
+        }
+        return nil
+    }
+}
