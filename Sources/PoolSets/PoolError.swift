@@ -147,8 +147,13 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
     /// A failed call that is no special case of its own, with the ones that are picked out.
     static func from(_ error: SystemCallError, path: String) -> PoolError {
         switch error.errno {
-        case .permissionDenied, .notPermitted, .readOnlyFileSystem:
+        case .permissionDenied, .notPermitted:
             .noAccess(path: path, errno: error.errno, ownership: Ownership.text(of: path))
+        case .readOnlyFileSystem:
+            .noAccess(
+                path: path, errno: error.errno,
+                ownership: "the file system is mounted read-only, or turned read-only after an error, which the kernel's log "
+                    + "tells: mend it, then mount it for writing")
         default: .system(error)
         }
     }

@@ -39,6 +39,16 @@ let table: [Boot] = [
             Case("rdma-latency", limit: 300),
             Case("rdma-silence", limit: 300),
         ]),
+    // A disk under device mapper, which makes it fail and hang.
+    Boot(
+        name: "storage", disks: [64], memory: 1024,
+        cases: [
+            Case("storage-dm-error"),
+            Case("storage-dm-flakey"),
+            Case("storage-dm-suspend"),
+            // Last: it turns all file systems on disks read-only.
+            Case("storage-read-only"),
+        ]),
     Boot(
         name: "systemd", nvdimms: [.init(size: 256), .init(size: 256)],
         // It fails on emulated NVDIMMs, and is none of ours.
