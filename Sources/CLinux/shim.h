@@ -21,6 +21,8 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/statvfs.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <linux/filter.h>
@@ -69,6 +71,13 @@ static inline ssize_t rpmem_pwrite_durably(int fd, const void *bytes, size_t cou
 /// page at this offset, so that sync_file_range(2) has nothing to write or to wait for.
 static inline int rpmem_report_write_back(int fd) {
     return sync_file_range(fd, (off64_t)1 << 60, 1, SYNC_FILE_RANGE_WAIT_BEFORE);
+}
+
+/// EROFS when the file's file system is read-only now, 0 when it is not, and otherwise the errno of fstatfs(2).
+static inline int rpmem_read_only(int fd) {
+    struct statfs status;
+    if (fstatfs(fd, &status) != 0) return errno;
+    return status.f_flags & ST_RDONLY ? EROFS : 0;
 }
 
 /// Whence values of lseek(2) for sparse files.

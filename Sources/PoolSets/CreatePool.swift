@@ -214,6 +214,7 @@ extension PoolStore {
             try part.link()
             try onStep?(.synchronizeDirectory(index))
             try part.synchronizeDirectory()
+            try part.checkWritable()
         }
         guard let first = headers.first else { return .none }
         // While the first part still has the record that they belong to.

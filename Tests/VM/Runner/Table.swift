@@ -41,7 +41,7 @@ let table: [Boot] = [
         ]),
     // A disk under device mapper, which makes it fail and hang.
     Boot(
-        name: "storage", disks: [64], memory: 1024,
+        name: "storage", disks: [320], memory: 1024,
         cases: [
             Case("storage-dm-error"),
             Case("storage-dm-flakey"),
