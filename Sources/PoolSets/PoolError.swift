@@ -152,8 +152,9 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
         case .readOnlyFileSystem:
             .noAccess(
                 path: path, errno: error.errno,
-                ownership: "the file system is mounted read-only, or turned read-only after an error, which the kernel's log "
-                    + "tells: mend it, then mount it for writing")
+                ownership:
+                    "the file system is mounted read-only, or turned read-only after an error, which the "
+                    + "kernel's log tells: mend it, then mount it for writing")
         default: .system(error)
         }
     }

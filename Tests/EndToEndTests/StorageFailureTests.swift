@@ -60,7 +60,8 @@ import Testing
 
         /// All with tcp, and those that once were acknowledged falsely with sockets.
         static let onExt4 =
-            all + all.map { Case(provider: .sockets, step: $0.step, failure: $0.failure) }.filter {
+            all
+            + all.map { Case(provider: .sockets, step: $0.step, failure: $0.failure) }.filter {
                 isThorough || [.twoWorkers, .setAttributes].contains($0.step) && $0.failure.ofDisk == .full
             }
 

@@ -60,14 +60,14 @@ import Testing
             try disk.synchronize()
             let count = Mutex(0)
             // Not thrown in the step: a disk that does not fail there makes the creation succeed.
-            let unsafeDisk = UncheckedDisk(disk: disk)
+            let unchecked = UncheckedDisk(disk: disk)
             let error = poolError { () throws(PoolError) in
                 try create(fixture) { _ in
                     let isThere = count.withLock { count in
                         defer { count += 1 }
                         return count == number
                     }
-                    if isThere { try? unsafeDisk.disk.fail(scene.failure) }
+                    if isThere { try? unchecked.disk.fail(scene.failure) }
                 }.close()
             }
             // EROFS of the calls that open or link is an answer of its own.
@@ -77,7 +77,8 @@ import Testing
             try disk.recover()
             let isLeft = Self.parts.contains { name in
                 scene.existing.contains(name)
-                    ? !fixture.read("\(disk.path)/\(name)").allSatisfy { $0 == 0 } : access("\(disk.path)/\(name)", F_OK) == 0
+                    ? !fixture.read("\(disk.path)/\(name)").allSatisfy { $0 == 0 }
+                    : access("\(disk.path)/\(name)", F_OK) == 0
             }
             if isLeft {
                 #expect(error.map { "\($0)" }?.contains("is left in \(disk.path)/p") == true, "\(step): \(error!)")
