@@ -1,5 +1,5 @@
 # A disk that hangs, and one that is slow: no answer before the data is on it, and all answers in the end.
-numbered 4096 >"$WORK/data"
+numbered 4096 s >"$WORK/data"
 failing_disk ext4
 hold writer create a.set --size 8M --provider tcp --prompted --data "$WORK/data" --at 4M --chunk 4096
 dmsetup suspend --noflush --nolockfs failing
@@ -10,8 +10,7 @@ sleep 1
 [ -z "$(acknowledged writer)" ] || fail "an answer while the disk hangs: $(cat "$WORK/writer")"
 dmsetup resume --noudevsync failing
 within 60 grep -q ^wrote "$WORK/writer"
-dd if=/dev/vdc of="$WORK/disk" bs=1M iflag=direct status=none
-equal "lines that are on the disk" "$(grep -acE '^[0-9]{15}$' "$WORK/disk")" 4096
+equal "lines that are on the disk" "$(on_disk s)" 4096
 release writer
 equal "the mark after CLOSE" "$(mark)" 00
 
