@@ -85,7 +85,7 @@ check: lint unit
 # The cases of storage that fails, each ROUNDS times.
 ROUNDS ?= 100
 test-storage: test-deps
-	STORAGE_ROUNDS=$(ROUNDS) $(SWIFT) test --disable-xctest --no-parallel --filter 'StorageFailureTests|SyncAliasTests'
+	STORAGE_ROUNDS=$(ROUNDS) $(SWIFT) test --disable-xctest --no-parallel --filter 'Storage(Failure|Hang|Control)Tests|CreateOnFailingDiskTests|SyncAliasTests'
 
 unit: deps
 	$(SWIFT) build --build-tests

@@ -21,6 +21,8 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/statvfs.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <linux/filter.h>
@@ -69,6 +71,38 @@ static inline ssize_t rpmem_pwrite_durably(int fd, const void *bytes, size_t cou
 /// page at this offset, so that sync_file_range(2) has nothing to write or to wait for.
 static inline int rpmem_report_write_back(int fd) {
     return sync_file_range(fd, (off64_t)1 << 60, 1, SYNC_FILE_RANGE_WAIT_BEFORE);
+}
+
+/// EROFS when the file's file system is read-only now, 0 when it is not, and otherwise the errno of fstatfs(2).
+static inline int rpmem_read_only(int fd) {
+    struct statfs status;
+    if (fstatfs(fd, &status) != 0) return errno;
+    return status.f_flags & ST_RDONLY ? EROFS : 0;
+}
+
+/// The system calls behind send(2), recv(2), sendmsg(2) and recvmsg(2), for a program that defines these functions itself.
+struct msghdr;
+static inline ssize_t rpmem_system_send(int fd, const void *bytes, size_t count, int flags) {
+    return syscall(SYS_sendto, fd, bytes, count, flags, NULL, 0);
+}
+static inline ssize_t rpmem_system_recv(int fd, void *bytes, size_t count, int flags) {
+    return syscall(SYS_recvfrom, fd, bytes, count, flags, NULL, NULL);
+}
+static inline ssize_t rpmem_system_sendmsg(int fd, const struct msghdr *message, int flags) {
+    return syscall(SYS_sendmsg, fd, message, flags);
+}
+static inline ssize_t rpmem_system_recvmsg(int fd, struct msghdr *message, int flags) {
+    return syscall(SYS_recvmsg, fd, message, flags);
+}
+
+/// Whether the kernel can read this process's byte at `address`: it copies the byte into a pipe, or fails with EFAULT.
+static inline bool rpmem_can_read(const void *address) {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return true;
+    bool can = write(ends[1], address, 1) == 1 || errno != EFAULT;
+    close(ends[0]);
+    close(ends[1]);
+    return can;
 }
 
 /// Whence values of lseek(2) for sparse files.

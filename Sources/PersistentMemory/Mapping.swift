@@ -150,6 +150,7 @@ package final class Mapping: Sendable {
 
     deinit {
         abandon()
+        for index in 0..<partCount where parts[index].path >= 0 { Glibc.close(parts[index].path) }
         parts.deallocate()
     }
 }
@@ -178,7 +179,8 @@ extension MappedPart {
             case .denied: .deviceDenied
             case .noRegion: .deviceWithoutRegion
             }
-        self.init(start: start, length: UInt(segment.length), kind: kind, region: segment.device?.region)
+        let path = kind == .file ? open("/proc/self/fd/\(segment.descriptor)", rpmem_o_path | O_CLOEXEC) : -1
+        self.init(start: start, length: UInt(segment.length), kind: kind, region: segment.device?.region, path: path)
     }
 }
 

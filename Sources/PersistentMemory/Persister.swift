@@ -1,3 +1,4 @@
+import CLinux
 import CNdctl
 import CPmem
 import Glibc
@@ -11,6 +12,9 @@ struct MappedPart {
     var kind: Kind
     /// The region behind a Device DAX (`struct ndctl_region *`), nil for files and devices without one.
     var region: OpaquePointer?
+    /// Leads to the file, for fstatfs(2) only; the mapping closes it. Of use for ``Kind/file``; −1 where it could not be
+    /// opened, which fstatfs(2) refuses.
+    var path: Int32
 
     enum Kind: UInt8 {
         case file
@@ -106,7 +110,24 @@ package struct Persister: Sendable {
     @inlinable
     package func synchronize(_ address: UnsafeRawPointer, _ length: Int) -> Int32 {
         if length == 0 { return 0 }
-        return pmem_msync(address + aliasOffset, length) == 0 ? 0 : errno
+        return pmem_msync(address + aliasOffset, length) == 0 ? checkWritable(address, length) : errno
+    }
+
+    /// Whether an msync(2) of the range that succeeded has written it. On a file system that was made read-only under the
+    /// pool (sysrq u) ext4 writes nothing for msync and reports no error (seen with Linux 6.1).
+    ///
+    /// - Returns: 0, EROFS, or the errno of fstatfs(2).
+    @usableFromInline
+    func checkWritable(_ address: UnsafeRawPointer, _ length: Int) -> Int32 {
+        let start = UInt(bitPattern: address)
+        let end = start &+ UInt(bitPattern: length)
+        for index in 0..<partCount {
+            let part = parts[index]
+            if part.kind != .file || start >= part.start &+ part.length || end <= part.start { continue }
+            let result = rpmem_read_only(part.path)
+            if result != 0 { return result }
+        }
+        return 0
     }
 
     /// Makes one range durable, whatever the policy.
@@ -165,7 +186,7 @@ extension MappedPart {
         case .file:
             // One page is enough: the file system flushes the whole device's write queue.
             let start = UnsafeRawPointer(bitPattern: address).unsafelyUnwrapped + aliasOffset
-            return pmem_msync(start, Int(Swift.min(length, 4096))) == 0 ? 0 : errno
+            return pmem_msync(start, Int(Swift.min(length, 4096))) == 0 ? rpmem_read_only(path) : errno
         case .device:
             guard let region else { return EOPNOTSUPP }
             return -ndctl_region_deep_flush(region)

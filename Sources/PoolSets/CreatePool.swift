@@ -8,7 +8,7 @@ import SystemSupport
 extension PoolStore {
     /// Makes a pool on parts that are missing or empty, and opens it.
     ///
-    /// A transaction: when it throws, the disk is as it was. Checked in this order: the descriptor, the pool set file,
+    /// A transaction: when it throws, the disk is as it was, or the error says what could not be taken back. Checked in this order: the descriptor, the pool set file,
     /// its options against the attributes, the parts that are there (lock, size), their header pages, the pool's size,
     /// room for the parts that are not.
     /// Only then anything is made. New parts get their name when they have their blocks, the first one first, so that
@@ -54,8 +54,8 @@ extension PoolStore {
                 set: set, store: self, mapping: mapping, geometry: geometry, made: made, attributes: attributes,
                 isCreated: true, partsWithEarlierErrors: partsWithEarlierErrors)
         } catch {
-            _ = made.takeBack()
-            throw error
+            let left = made.takeBack()
+            throw left.isEmpty ? error : .leftBehind(cause: error, left: left)
         }
     }
 
@@ -214,6 +214,7 @@ extension PoolStore {
             try part.link()
             try onStep?(.synchronizeDirectory(index))
             try part.synchronizeDirectory()
+            try part.checkWritable()
         }
         guard let first = headers.first else { return .none }
         // While the first part still has the record that they belong to.

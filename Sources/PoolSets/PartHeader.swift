@@ -59,6 +59,7 @@ extension PartFile {
             }
             offset += count
         }
+        try checkWritable()
     }
 
     /// Lends the first 4096 bytes of a Device DAX, which maps in units of its alignment only.

@@ -28,6 +28,8 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
     case cancelled(set: String)
     /// Some of a pool's files could not be removed.
     case incompleteRemoval(set: String, left: [Leftover])
+    /// CREATE failed, and some of what it had made could not be taken back.
+    indirect case leftBehind(cause: PoolError, left: [Leftover])
     /// SET_ATTR failed, and some of the headers that it had written could not be put back.
     case halfChanged(set: String, cause: String, errno: Errno, left: [Leftover])
     /// Something else that the kernel refused.
@@ -45,7 +47,7 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
         case partDirectory = "directory of a part"
     }
 
-    /// A file that a removal did not remove, and why.
+    /// A file that a removal did not remove or a header that was not put back, and why.
     package struct Leftover: Equatable, Sendable, CustomStringConvertible {
         package var path: String
         package var errno: Errno
@@ -65,6 +67,7 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
         case .badConfiguration: .badPoolConfiguration
         case .badBlocks, .noSpace, .cancelled, .incompleteRemoval, .halfChanged, .system, .persistentMemory, .closed:
             .fatal
+        case .leftBehind(let cause, _): cause.status
         }
     }
 
@@ -84,6 +87,7 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
         case .cancelled: .canceled
         case .incompleteRemoval(_, let left): left.first?.errno ?? .ioError
         case .halfChanged(_, _, let errno, _): errno
+        case .leftBehind(let cause, _): cause.errno
         case .system(let error): error.errno
         case .persistentMemory(let error): error.errno
         case .closed: .badFileDescriptor
@@ -111,6 +115,9 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
         case .cancelled(let set): "pool set \(set): given up: the session ended"
         case .incompleteRemoval(let set, let left):
             "pool set \(set): not removed: \(Self.list(left)); all other files are"
+        case .leftBehind(let cause, let left):
+            "\(cause); what was made of the pool is left in \(Self.list(left)): once the storage works, the next CREATE "
+                + "takes it over, and `rpmemd --remove` removes it"
         case .halfChanged(let set, let cause, _, let left):
             "pool set \(set): \(cause); the header could not be put back in \(Self.list(left)), and OPEN refuses a pool "
                 + "whose headers differ: mend the storage, then restore this replica with `pmempool sync`"
@@ -140,8 +147,14 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
     /// A failed call that is no special case of its own, with the ones that are picked out.
     static func from(_ error: SystemCallError, path: String) -> PoolError {
         switch error.errno {
-        case .permissionDenied, .notPermitted, .readOnlyFileSystem:
+        case .permissionDenied, .notPermitted:
             .noAccess(path: path, errno: error.errno, ownership: Ownership.text(of: path))
+        case .readOnlyFileSystem:
+            .noAccess(
+                path: path, errno: error.errno,
+                ownership:
+                    "the file system is mounted read-only, or turned read-only after an error, which the "
+                    + "kernel's log tells: mend it, then mount it for writing")
         default: .system(error)
         }
     }

@@ -14,6 +14,14 @@ extension PartFile {
         }
     }
 
+    /// Fails when the part's file system is read-only. Where it was made so under an open file (sysrq u), ext4 writes
+    /// nothing for fsync and the like, and reports no error.
+    func checkWritable() throws(PoolError) {
+        guard device == nil else { return }
+        let result = rpmem_read_only(descriptor.number)
+        if result != 0 { throw .system(SystemCallError("write", on: path, errno: .init(rawValue: result))) }
+    }
+
     /// Makes the page cache agree with the medium again, where a write-back of the part failed before it was opened.
     ///
     /// Nothing that was acknowledged is lost by that: an acknowledged range is on the medium.

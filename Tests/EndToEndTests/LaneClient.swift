@@ -190,6 +190,13 @@ final class Lane {
         return response
     }
 
+    /// Whether an answer is there, or comes in this time.
+    func isAnswered(within milliseconds: UInt64) throws -> Bool {
+        let deadline = Deadline.after(milliseconds: milliseconds)
+        while !finished.contains(.receive), !deadline.hasPassed { try poll(milliseconds: 20) }
+        return finished.contains(.receive)
+    }
+
     // MARK: Operations
 
     private func buffer(_ operation: Operation) -> UnsafeMutableRawBufferPointer {

@@ -149,9 +149,11 @@ extension Target {
     func isDirty(_ part: String) throws -> Bool { try bytes(of: part, at: 4040, count: 1) != [0] }
 
     /// Expects that a pool can be opened, and closes it.
-    func expectOpens(_ set: String, sourceLocation: SourceLocation = #_sourceLocation) throws {
+    func expectOpens(
+        _ set: String, size: UInt64 = 32 << 20, sourceLocation: SourceLocation = #_sourceLocation
+    ) throws {
         let session = try session().ready(sourceLocation: sourceLocation)
-        guard case .open = try session.ask(.open(set)) else {
+        guard case .open = try session.ask(.open(set, size: size)) else {
             Issue.record("\(set): \(session.process.errorText)", sourceLocation: sourceLocation)
             _ = try session.end()
             return

@@ -1,10 +1,19 @@
 import Glibc
 import SystemSupport
 
-/// A file system on a disk that takes no more new blocks once it is told to: a sparse image on a small tmpfs, behind a
-/// loop device. Every block write that needs room on the tmpfs fails then; blocks that the image has already can still
-/// be overwritten.
+/// A file system on a disk that fails, or hangs, once it is told to: a sparse image behind a loop device. The image lies on
+/// a small tmpfs, or on the file system of another such disk.
 package final class FailingDisk {
+    /// How it fails.
+    package enum Failure: String, CaseIterable, Sendable {
+        /// The tmpfs is full. Writes of new blocks fail; blocks that the image has already can still be overwritten.
+        case full
+        /// The file system turns read-only, as it does when it finds an error in its own structures. Not for xfs.
+        case readOnly
+        /// The file system shuts down, as it does when its device is gone: every call fails.
+        case shutDown
+    }
+
     package enum FileSystem: String, CaseIterable, Sendable {
         case ext4
         case xfs
@@ -17,16 +26,21 @@ package final class FailingDisk {
             }
         }
 
-        fileprivate var options: [String] { self == .xfs ? ["-o", "nouuid"] : [] }
+        fileprivate var options: String { self == .xfs ? "loop,nouuid" : "loop,errors=remount-ro" }
     }
 
     private let directory: TemporaryDirectory
     private let fileSystem: FileSystem
+    /// The disk that the image lies on; nil for a tmpfs.
+    private let lower: FailingDisk?
     /// Where the file system is mounted.
     package let path: String
     private let medium: String
     private var image: String { "\(medium)/disk.img" }
     private var filler: String { "\(medium)/filler" }
+    private var failure: Failure?
+    /// Holds the file system frozen until its standard input ends, so that a test that is killed leaves none frozen.
+    private var freezer: ChildProcess?
 
     /// Why there can be none here; nil when there can.
     package static func skipReason(_ fileSystem: FileSystem) -> String? {
@@ -40,24 +54,34 @@ package final class FailingDisk {
         }
     }
 
-    /// - Parameter room: MiB that the disk takes before ``fail()``.
-    package init(_ fileSystem: FileSystem, room: Int = 96) throws {
+    /// - Parameters:
+    ///   - room: MiB that the tmpfs has.
+    ///   - lower: The disk to lie on instead, which fails or hangs this one when it fails or is frozen.
+    package init(_ fileSystem: FileSystem, room: Int = 96, on lower: FailingDisk? = nil) throws {
         directory = TemporaryDirectory("rpmem-disk")
         self.fileSystem = fileSystem
-        medium = directory.file("medium")
+        self.lower = lower
+        medium = lower?.path ?? directory.file("medium")
         path = directory.file("mounted")
-        mkdir(medium, 0o755)
         mkdir(path, 0o755)
-        try Self.run("/usr/bin/mount", "-t", "tmpfs", "-o", "size=\(room)M", "tmpfs", medium)
+        if lower == nil {
+            mkdir(medium, 0o755)
+            try Self.run("/usr/bin/mount", "-t", "tmpfs", "-o", "size=\(room)M", "tmpfs", medium)
+        }
         let file = try Descriptor.open(image, O_RDWR | O_CREAT, mode: 0o600)
-        guard ftruncate(file.number, 384 << 20) == 0 else { throw SystemCallError.last("ftruncate") }
+        guard ftruncate(file.number, lower == nil ? 384 << 20 : 320 << 20) == 0 else {
+            throw SystemCallError.last("ftruncate")
+        }
         try Self.run(fileSystem.make + [image])
-        try Self.run(["/usr/bin/mount", "-o", "loop"] + [image, path])
+        try mount()
     }
 
+    private func mount() throws { try Self.run("/usr/bin/mount", "-o", fileSystem.options, image, path) }
+
     deinit {
+        thaw()
         // Detached, since a daemon that a failed test left may still use it. The loop device goes with the mount.
-        for mounted in [path, medium] { try? Self.run("/usr/bin/umount", "-l", mounted) }
+        for mounted in lower == nil ? [path, medium] : [path] { _ = try? Self.run("/usr/bin/umount", "-l", mounted) }
     }
 
     /// Makes a file of zeros of which the file system needs no new block, but the disk does: a page of it that is written
@@ -69,19 +93,82 @@ package final class FailingDisk {
         try Self.run("/usr/bin/fallocate", "--dig-holes", image)
     }
 
-    /// From now on, writes of new blocks fail.
-    package func fail() throws {
+    /// From now on, the disk fails. What was written and not synchronised before may be lost or not.
+    ///
+    /// - Parameter blocks: New blocks of 4096 bytes that a full disk still takes.
+    package func fail(_ failure: Failure = .full, after blocks: Int = 0) throws {
+        self.failure = failure
+        switch failure {
+        case .full: try fill(leaving: blocks)
+        case .readOnly:
+            let device = try Self.run("/usr/bin/findmnt", "-n", "-o", "SOURCE", path)
+            let trigger = "/sys/fs/ext4/\(device.split(separator: "/").last ?? "")/trigger_fs_error"
+            if let file = try? Descriptor.open(trigger, O_WRONLY) {
+                try writeAll(Array("1".utf8), to: file.number)
+            } else {
+                try Self.run("/usr/bin/mount", "-o", "remount,abort", path)
+            }
+        case .shutDown:
+            let directory = try Descriptor.open(path, O_RDONLY | O_DIRECTORY)
+            // XFS_IOC_GOINGDOWN, which is EXT4_IOC_SHUTDOWN too, without a flush of anything (linux/fs/ext4/ext4.h).
+            var flags: UInt32 = 2
+            if ioctl(directory.number, 0x8004_587d, &flags) != 0 { throw SystemCallError.last("ioctl", on: path) }
+        }
+    }
+
+    private func fill(leaving blocks: Int) throws {
         // What is in the page cache so far is to reach the disk.
         try synchronize()
         let file = try Descriptor.open(filler, O_WRONLY | O_CREAT, mode: 0o600)
         let bytes = [UInt8](repeating: 1, count: 64 << 10)
-        while write(file.number, bytes, bytes.count) > 0 {}
+        var size = 0
+        while true {
+            let written = write(file.number, bytes, bytes.count)
+            if written <= 0 { break }
+            size += written
+        }
         guard errno == ENOSPC else { throw SystemCallError.last("write", on: filler) }
+        if blocks > 0, ftruncate(file.number, off_t(size / 4096 - blocks) * 4096) != 0 {
+            throw SystemCallError.last("ftruncate", on: filler)
+        }
     }
 
-    /// From now on, writes succeed again.
-    package func recover() {
-        unlink(filler)
+    /// The disk works again, with what it has. Nobody may have a file of it open, unless the failure was ``Failure/full``.
+    package func recover() throws {
+        defer { failure = nil }
+        if failure == .full { unlink(filler) } else { try remount() }
+    }
+
+    /// Forgets what only the page cache has. Nobody may have a file of it open.
+    package func remount() throws {
+        try Self.run("/usr/bin/umount", path)
+        try mount()
+    }
+
+    /// Both this disk and the one below it work again, with what the lower one has.
+    package func recoverWithLower() throws {
+        guard let lower else { return try recover() }
+        try Self.run("/usr/bin/umount", path)
+        try lower.recover()
+        try mount()
+    }
+
+    /// From now on, every write waits.
+    package func freeze() throws {
+        let freezer = try ChildProcess(
+            ["/bin/sh", "-c", #"fsfreeze -f "$0" && echo frozen; read line; fsfreeze -u "$0""#, path],
+            environment: ["PATH": "/usr/sbin:/usr/bin:/sbin:/bin"])
+        guard try freezer.receive(7) == Array("frozen\n".utf8) else {
+            throw TestSupportError("fsfreeze: \(freezer.errorText)")
+        }
+        self.freezer = freezer
+    }
+
+    /// Writes that wait are done, and so are later ones.
+    package func thaw() {
+        freezer?.closeInput()
+        _ = try? freezer?.wait()
+        freezer = nil
     }
 
     /// Has the kernel write back what is dirty, as it does by itself after some time; whether that succeeds is not told.
@@ -89,7 +176,7 @@ package final class FailingDisk {
         try? synchronize()
     }
 
-    private func synchronize() throws {
+    package func synchronize() throws {
         try Self.run("/usr/bin/sync", "-f", path)
     }
 
@@ -100,8 +187,8 @@ package final class FailingDisk {
         let mounted = copies.file("mounted")
         mkdir(mounted, 0o755)
         try Self.run("/usr/bin/cp", "--sparse=always", image, copy)
-        try Self.run(["/usr/bin/mount"] + fileSystem.options + ["-o", "loop", copy, mounted])
-        defer { try? Self.run("/usr/bin/umount", mounted) }
+        try Self.run("/usr/bin/mount", "-o", fileSystem.options, copy, mounted)
+        defer { _ = try? Self.run("/usr/bin/umount", mounted) }
         let file = try Descriptor.open("\(mounted)/\(name)", O_RDONLY)
         var bytes = [UInt8](repeating: 0, count: count)
         guard pread(file.number, &bytes, count, off_t(offset)) == count else {
@@ -110,12 +197,25 @@ package final class FailingDisk {
         return bytes
     }
 
-    private static func run(_ arguments: String...) throws { try run(arguments) }
+    @discardableResult
+    private static func run(_ arguments: String...) throws -> String { try run(arguments) }
 
-    private static func run(_ arguments: [String]) throws {
+    /// - Returns: Its output, without the last newline.
+    @discardableResult
+    private static func run(_ arguments: [String]) throws -> String {
         let child = try ChildProcess(arguments, environment: ["PATH": "/usr/sbin:/usr/bin:/sbin:/bin"])
+        let output = try child.receive(1 << 16)
         guard try child.wait() == .exited(0) else {
             throw TestSupportError("\(arguments.joined(separator: " ")): \(child.errorText)")
         }
+        return String(decoding: output, as: UTF8.self).trimmingSuffix(while: \.isNewline)
+    }
+}
+
+extension String {
+    fileprivate func trimmingSuffix(while matches: (Character) -> Bool) -> String {
+        var rest = self[...]
+        while let last = rest.last, matches(last) { rest.removeLast() }
+        return String(rest)
     }
 }

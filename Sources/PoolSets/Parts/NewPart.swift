@@ -58,8 +58,8 @@ extension PartFile {
             try part.allocateNew(isCancelled: isCancelled, set: set)
             if fchmod(number, mode) != 0 { throw PoolError.system(.last("fchmod", on: shown)) }
         } catch {
-            part.takeBack(headerWritten: false)
-            throw error
+            guard let left = part.takeBack(headerWritten: false) else { throw error }
+            throw .leftBehind(cause: error, left: [left])
         }
         return part
     }

@@ -246,12 +246,17 @@ struct PartPlace {
 
     /// Removes the file if the name still is `identity`, and the link that led here if it still is the one followed.
     ///
-    /// - Returns: Why not. Nothing when the name is gone or another file's by now: nothing of ours is left there.
+    /// - Returns: Why not. Nothing when the name is gone or another file's by now: nothing of ours is left there. A file
+    ///   system that cannot tell what is there, as xfs once its device is gone, is a failure.
     func unlink(_ identity: PartFile.Identity) -> Errno? {
         var names = [(parent, name, identity)]
         if let link { names.append((link.parent, link.name, link.identity)) }
         for (parent, name, identity) in names {
-            guard let status = Self.status(parent, name), PartFile.Identity(status) == identity else { return nil }
+            var status = stat()
+            if fstatat(parent.descriptor.number, name, &status, AT_SYMLINK_NOFOLLOW) != 0 {
+                return Errno.current == .noSuchFileOrDirectory ? nil : Errno.current
+            }
+            guard PartFile.Identity(status) == identity else { return nil }
             if unlinkat(parent.descriptor.number, name, 0) != 0, Errno.current != .noSuchFileOrDirectory {
                 return Errno.current
             }

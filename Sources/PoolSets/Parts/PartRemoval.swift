@@ -8,7 +8,6 @@ extension PartFile {
     /// back. Nothing is left to do after it but closing.
     ///
     /// - Returns: What could not be undone.
-    @discardableResult
     func takeBack(headerWritten: Bool) -> PoolError.Leftover? {
         switch origin {
         case .anonymous: return nil

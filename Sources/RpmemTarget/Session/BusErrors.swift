@@ -4,8 +4,8 @@ import Glibc
 import Synchronization
 import SystemSupport
 
-/// SIGBUS: a page of a mapped part cannot be had. Nothing can be acknowledged then, and the process ends with a line that
-/// says why.
+/// SIGBUS, and EFAULT in its place (`UnreadablePages.swift`): a page of a mapped part cannot be had. Nothing can be
+/// acknowledged then, and the process ends with a line that says why.
 ///
 /// A signal handler may do next to nothing. So it passes the address on to a ``Watchdog``, and stays where it is; where
 /// there is none, or it does not get to it, the handler ends the process with a line on standard error.
@@ -14,7 +14,7 @@ package enum BusErrors {
     struct Fault {
         /// Address that was touched.
         let address: UInt
-        /// `si_code` of sigaction(2): BUS_ADRERR, or BUS_MCEERR_AR for a hardware memory error.
+        /// `si_code` of sigaction(2): BUS_ADRERR, or BUS_MCEERR_AR for a hardware memory error; 0 for EFAULT.
         let code: Int32
     }
 
@@ -35,13 +35,8 @@ package enum BusErrors {
         _ = (isWatched.load(ordering: .relaxed), address.load(ordering: .relaxed), code.load(ordering: .relaxed))
         var action = sigaction()
         action.__sigaction_handler.sa_sigaction = { _, info, _ in
-            if BusErrors.isWatched.load(ordering: .acquiring) {
-                BusErrors.address.store(
-                    UInt(bitPattern: info?.pointee._sifields._sigfault.si_addr), ordering: .relaxed)
-                BusErrors.code.store(info?.pointee.si_code ?? 0, ordering: .relaxed)
-                WakeUp.signal(BusErrors.number.load(ordering: .relaxed))
-                poll(nil, 0, BusErrors.patience)
-            }
+            BusErrors.tellWatchdog(
+                of: UInt(bitPattern: info?.pointee._sifields._sigfault.si_addr), code: info?.pointee.si_code ?? 0)
             let line: StaticString =
                 "rpmemd: SIGBUS: a page of a part cannot be had: was the file truncated, is its file system full, or its medium damaged? The session ends.\n"
             _ = write(STDERR_FILENO, line.utf8Start, line.utf8CodeUnitCount)
@@ -49,6 +44,15 @@ package enum BusErrors {
         }
         action.sa_flags = Int32(SA_SIGINFO)
         sigaction(SIGBUS, &action, nil)
+    }
+
+    /// Passes an address on to the watchdog, if there is one, and waits to be ended. Safe in a signal handler.
+    static func tellWatchdog(of address: UInt, code: Int32) {
+        guard isWatched.load(ordering: .acquiring) else { return }
+        Self.address.store(address, ordering: .relaxed)
+        Self.code.store(code, ordering: .relaxed)
+        WakeUp.signal(number.load(ordering: .relaxed))
+        poll(nil, 0, patience)
     }
 
     static var descriptor: Int32 { number.load(ordering: .acquiring) }
@@ -64,15 +68,17 @@ package enum BusErrors {
 }
 
 extension BusErrors.Fault {
+    private var cause: String { code == 0 ? "EFAULT" : "SIGBUS" }
+
     /// BUS_MCEERR_AR and BUS_MCEERR_AO of <asm-generic/siginfo.h>.
     private var isHardwareError: Bool { code == 4 || code == 5 }
 
     /// What happened to which part, and what to do, as far as can be found out now.
     func describe() -> String {
         guard let place = MappedPlace(address) else {
-            return "SIGBUS at address 0x\(String(address, radix: 16)), where no file is mapped"
+            return "\(cause) at address 0x\(String(address, radix: 16)), where no file is mapped"
         }
-        return "SIGBUS: \(quoted(place.path)), offset \(place.offset): \(reason(place))"
+        return "\(cause): \(quoted(place.path)), offset \(place.offset): \(reason(place))"
     }
 
     private func reason(_ place: MappedPlace) -> String {

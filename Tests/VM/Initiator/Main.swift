@@ -85,10 +85,15 @@ import RpmemProtocol
         while done < count {
             let length = min(chunk.count, count - done)
             let offset = at.count + done
-            switch mode {
-            case .atomic: try pool.persist(offset: offset, length: length, lane: lane)
-            case .relaxed: try pool.persist(offset: offset, length: length, lane: lane, mode: .relaxed)
-            case .deep: try pool.deepPersist(offset: offset, length: length, lane: lane)
+            do throws(InitiatorError) {
+                switch mode {
+                case .atomic: try pool.persist(offset: offset, length: length, lane: lane)
+                case .relaxed: try pool.persist(offset: offset, length: length, lane: lane, mode: .relaxed)
+                case .deep: try pool.deepPersist(offset: offset, length: length, lane: lane)
+                }
+            } catch {
+                say("acknowledged \(done) bytes at \(at.count)")
+                throw error
             }
             done += length
             lane = (lane + 1) % pool.lanes

@@ -44,6 +44,16 @@ func table(losses: Int) -> [Boot] {
             companion: .init(program: "power-loss-initiator"), memory: 1024,
             kernelArguments: ["vm.bare", "vm.losses=\(losses)"],
             cases: [Case("power-loss")]),
+        // A disk under device mapper, which makes it fail and hang.
+        Boot(
+            name: "storage", disks: [320], memory: 1024,
+            cases: [
+                Case("storage-dm-error"),
+                Case("storage-dm-flakey"),
+                Case("storage-dm-suspend"),
+                // Last: it turns all file systems on disks read-only.
+                Case("storage-read-only"),
+            ]),
         Boot(
             name: "systemd", nvdimms: [.init(size: 256), .init(size: 256)],
             // It fails on emulated NVDIMMs, and is none of ours.
