@@ -61,7 +61,13 @@ let package = Package(
                 "SystemSupport", .product(name: "Logging", package: "swift-log"),
                 .product(name: "SystemPackage", package: "swift-system"),
             ], swiftSettings: strict),
-        .executableTarget(name: "rpmemd", dependencies: ["RpmemTarget"], swiftSettings: strict),
+        .executableTarget(
+            name: "rpmemd", dependencies: ["RpmemTarget"], swiftSettings: strict,
+            // libfabric, which is opened at run time, is to find these in the program: see UnreadablePages.swift.
+            linkerSettings: [
+                .unsafeFlags(
+                    ["send", "recv", "sendmsg", "recvmsg"].flatMap { ["-Xlinker", "--export-dynamic-symbol=\($0)"] })
+            ]),
         .target(
             name: "RpmemInitiator",
             dependencies: ["CFabric", "CLinux", "Fabric", "RpmemProtocol", "SystemSupport"], swiftSettings: strict),

@@ -81,25 +81,25 @@ static inline int rpmem_read_only(int fd) {
 }
 
 /// The system calls behind send(2), recv(2), sendmsg(2) and recvmsg(2), for a program that defines these functions itself.
-struct msghdr;
+/// `message` is a `struct msghdr *`.
 static inline ssize_t rpmem_system_send(int fd, const void *bytes, size_t count, int flags) {
     return syscall(SYS_sendto, fd, bytes, count, flags, NULL, 0);
 }
 static inline ssize_t rpmem_system_recv(int fd, void *bytes, size_t count, int flags) {
     return syscall(SYS_recvfrom, fd, bytes, count, flags, NULL, NULL);
 }
-static inline ssize_t rpmem_system_sendmsg(int fd, const struct msghdr *message, int flags) {
+static inline ssize_t rpmem_system_sendmsg(int fd, const void *message, int flags) {
     return syscall(SYS_sendmsg, fd, message, flags);
 }
-static inline ssize_t rpmem_system_recvmsg(int fd, struct msghdr *message, int flags) {
+static inline ssize_t rpmem_system_recvmsg(int fd, void *message, int flags) {
     return syscall(SYS_recvmsg, fd, message, flags);
 }
 
 /// Whether the kernel can read this process's byte at `address`: it copies the byte into a pipe, or fails with EFAULT.
-static inline bool rpmem_can_read(const void *address) {
+static inline _Bool rpmem_can_read(const void *address) {
     int ends[2];
-    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return true;
-    bool can = write(ends[1], address, 1) == 1 || errno != EFAULT;
+    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return 1;
+    _Bool can = write(ends[1], address, 1) == 1 || errno != EFAULT;
     close(ends[0]);
     close(ends[1]);
     return can;
