@@ -43,7 +43,7 @@ struct DeviceDAXTests {
             try #require(FakeDeviceDAX.install(size: 16 << 20, alignment: 2 << 20, deepFlush: "9\n") == nil)
             let mapping = try Self.mapDevice()
             #expect(mapping.persister.isPersistentMemory)
-            #expect(mapping.persister.policyName == "pmem_persist")
+            #expect(mapping.persister.kind == .flushAndDrain)
             mapping.base.storeBytes(of: 1, as: UInt8.self)
             #expect(mapping.persister.deepPersist(mapping.base, 64) == 0)
             #expect(FakeDeviceDAX.text(of: FakeDeviceDAX.deepFlushPath) == "1\n")

@@ -172,6 +172,17 @@ import Testing
     }
 }
 
+extension Persister {
+    /// Makes one range durable, whatever the kind of the mapping.
+    ///
+    /// - Returns: 0, or an errno.
+    fileprivate func persist(_ address: UnsafeRawPointer, _ length: Int) -> Int32 {
+        flush(address, length)
+        drain()
+        return isPersistentMemory ? 0 : synchronize(address, length)
+    }
+}
+
 private final class Flag: Sendable {
     private let value = Atomic(false)
     var isSet: Bool { value.load(ordering: .acquiring) }

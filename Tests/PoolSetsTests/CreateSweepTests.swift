@@ -76,7 +76,7 @@ import Testing
             try fixture.store(
                 usesNamelessFiles: scene.nameless,
                 onStep: { (step) throws(PoolError) in try recorder.take(step) }
-            ).create(descriptor: bytes("a.set"), attributes: scene.attributes, requestedSize: 3 << 20)
+            ).create(descriptor: .named("a.set"), attributes: scene.attributes, requestedSize: 3 << 20)
         }
 
         let good = Recorder()
@@ -93,7 +93,7 @@ import Testing
 
         // And it still works.
         try run(Recorder()).close()
-        try fixture.store().open(descriptor: bytes("a.set"), requestedSize: 3 << 20).close()
+        try fixture.store().open(descriptor: .named("a.set"), requestedSize: 3 << 20).close()
     }
 
     /// A target that is killed at any step leaves what the directory shows at that step: either it is opened as a whole
@@ -117,13 +117,13 @@ import Testing
                 }
                 copies.withLock { $0.append(copy) }
             })
-        try store.create(descriptor: bytes("a.set"), attributes: scene.attributes, requestedSize: 3 << 20).close()
+        try store.create(descriptor: .named("a.set"), attributes: scene.attributes, requestedSize: 3 << 20).close()
 
         let all = copies.withLock { $0 }
         #expect(all.count == scene.steps)
         for (number, copy) in all.enumerated() {
             let error = poolError { () throws(PoolError) in
-                try copy.store().open(descriptor: bytes("a.set"), requestedSize: 3 << 20).close()
+                try copy.store().open(descriptor: .named("a.set"), requestedSize: 3 << 20).close()
             }
             // The last steps make the first part's name durable: by then all of it is there.
             if let error {
@@ -131,7 +131,7 @@ import Testing
             } else if !scene.attributes.isNone {
                 #expect(number > scene.steps - 3, "step \(number) left a pool that opens")
             }
-            try copy.store().remove(descriptor: bytes("a.set"), force: true, removePoolSet: true)
+            try copy.store().remove(descriptor: .named("a.set"), force: true, removePoolSet: true)
             #expect(TemporaryDirectory.entries(of: copy.parts).isEmpty)
             #expect(TemporaryDirectory.entries(of: copy.sets).isEmpty)
         }

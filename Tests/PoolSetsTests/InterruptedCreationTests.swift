@@ -37,7 +37,7 @@ import Testing
     ) throws(PoolError) {
         let store = try PoolStore(
             directory: sets, usesNamelessFiles: scene.isNameless, onStep: { step in onStep(step) })
-        try store.create(descriptor: bytes("a.set"), attributes: scene.attributes, requestedSize: 2 << 20).close()
+        try store.create(descriptor: .named("a.set"), attributes: scene.attributes, requestedSize: 2 << 20).close()
     }
 
     private func prepare(_ scene: Scene) -> PoolFixture {
@@ -51,11 +51,11 @@ import Testing
         let create = poolError { () throws(PoolError) in try Self.create(scene, sets: fixture.sets) }
         if let create { #expect(create.status == .exists, "\(place): CREATE: \(create)") }
         let open = poolError { () throws(PoolError) in
-            try fixture.store().open(descriptor: bytes("a.set"), requestedSize: 2 << 20).close()
+            try fixture.store().open(descriptor: .named("a.set"), requestedSize: 2 << 20).close()
         }
         #expect(open == nil, "\(place): CREATE: \(create.map { "\($0)" } ?? "good"); OPEN: \(open!)")
         let remove = poolError { () throws(PoolError) in
-            try fixture.store().remove(descriptor: bytes("a.set"), force: false, removePoolSet: false)
+            try fixture.store().remove(descriptor: .named("a.set"), force: false, removePoolSet: false)
         }
         #expect(remove == nil, "\(place): \(remove!)")
     }
@@ -106,7 +106,7 @@ import Testing
                 if what == 2 { fixture.write(fixture.part(part), [UInt8](repeating: 0, count: 4096)) }
             }
             let open = poolError { () throws(PoolError) in
-                _ = try fixture.store().open(descriptor: bytes("a.set"), requestedSize: 0)
+                _ = try fixture.store().open(descriptor: .named("a.set"), requestedSize: 0)
             }
             #expect([.badPoolConfiguration, .noSuchPool].contains(open?.status))
             expectCreateOrOpenToWork(scene, fixture, "state \(state)")
@@ -116,7 +116,7 @@ import Testing
     @Test func openSaysThatTheCreationDidNotFinish() throws {
         let (_, fixture) = try interrupted()
         let open = poolError { () throws(PoolError) in
-            _ = try fixture.store().open(descriptor: bytes("a.set"), requestedSize: 0)
+            _ = try fixture.store().open(descriptor: .named("a.set"), requestedSize: 0)
         }
         #expect(open.map { "\($0)" }?.contains("did not finish: create the pool again") == true)
     }
@@ -170,7 +170,7 @@ import Testing
         fixture.makeFile(fixture.part("p0"), size: size)
         chmod(fixture.part("p0"), 0o1600)
         let open = poolError { () throws(PoolError) in
-            _ = try fixture.store().open(descriptor: bytes("a.set"), requestedSize: 0)
+            _ = try fixture.store().open(descriptor: .named("a.set"), requestedSize: 0)
         }
         #expect(open.map { "\($0)" }?.contains("did not finish: create the pool again") == true)
         expectCreateOrOpenToWork(scene, fixture, "\(size) bytes")
@@ -185,7 +185,7 @@ import Testing
         let descriptor = try Descriptor.open(path, O_CREAT | O_EXCL | O_RDWR, mode: 0o600)
         let part = PartFile(
             path: path, place: place, descriptor: descriptor, size: 2 << 20, device: nil,
-            identity: PartFile.Identity(fixture.status(path)), origin: .named)
+            identity: FileIdentity(fixture.status(path)), origin: .named)
         unlink(path)
         let error = poolError { () throws(PoolError) in try part.lockNew() }
         #expect(error == .busy(path: path, holder: nil))
@@ -197,6 +197,6 @@ import Testing
         try Self.create(scene, sets: fixture.sets)
         chmod(fixture.part("p0"), 0o1600)
         #expect(poolError { () throws(PoolError) in try Self.create(scene, sets: fixture.sets) }?.status == .exists)
-        try fixture.store().open(descriptor: bytes("a.set"), requestedSize: 0).close()
+        try fixture.store().open(descriptor: .named("a.set"), requestedSize: 0).close()
     }
 }

@@ -10,7 +10,7 @@ import Testing
     /// Another program has the lock, as PMDK's tools and daemon take it.
     @Test func anotherProcessKeepsThePartToItself() throws {
         fixture.writeSet("a.set", "2M @/p0")
-        try fixture.store().create(descriptor: bytes("a.set"), attributes: .captured(), requestedSize: 0).close()
+        try fixture.store().create(descriptor: .named("a.set"), attributes: .captured(), requestedSize: 0).close()
         let pipe = fixture.directory.file("pipe")
         mkfifo(pipe, 0o600)
         let holder = try #require(
@@ -19,13 +19,13 @@ import Testing
         try #require(fgets(&line, 16, holder) != nil)
 
         let error = poolError { () throws(PoolError) in
-            _ = try fixture.store().open(descriptor: bytes("a.set"), requestedSize: 0)
+            _ = try fixture.store().open(descriptor: .named("a.set"), requestedSize: 0)
         }
         #expect(error?.status == .busy)
         if case .busy(_, let who?) = error { #expect(who.hasPrefix("process ")) }
         #expect(
             poolError { () throws(PoolError) in
-                try fixture.store().remove(descriptor: bytes("a.set"), force: true, removePoolSet: true)
+                try fixture.store().remove(descriptor: .named("a.set"), force: true, removePoolSet: true)
             }?.status == .busy)
         #expect(fixture.exists(fixture.part("p0")) && fixture.exists("\(fixture.sets)/a.set"))
 
@@ -33,7 +33,7 @@ import Testing
         fputs("\n", answer)
         fclose(answer)
         #expect(pclose(holder) == 0)
-        try fixture.store().open(descriptor: bytes("a.set"), requestedSize: 0).close()
+        try fixture.store().open(descriptor: .named("a.set"), requestedSize: 0).close()
     }
 
     /// Many sessions create one pool at once: exactly one gets it, the others hear why not, and it is whole.
@@ -46,7 +46,7 @@ import Testing
             runTogether(threads) {
                 do throws(PoolError) {
                     let pool = try store.create(
-                        descriptor: bytes("a.set"), attributes: .captured(), requestedSize: 0)
+                        descriptor: .named("a.set"), attributes: .captured(), requestedSize: 0)
                     outcome.won(pool)
                 } catch {
                     outcome.lost(error)
@@ -59,8 +59,8 @@ import Testing
             #expect(winners.count == 1 || (!nameless && winners.isEmpty), "\(outcome.errors)")
             for pool in winners { try pool.close() }
             if !winners.isEmpty {
-                try fixture.store().open(descriptor: bytes("a.set"), requestedSize: 0).close()
-                try fixture.store().remove(descriptor: bytes("a.set"), force: false, removePoolSet: false)
+                try fixture.store().open(descriptor: .named("a.set"), requestedSize: 0).close()
+                try fixture.store().remove(descriptor: .named("a.set"), force: false, removePoolSet: false)
             }
             #expect(!fixture.exists(fixture.part("p0")) && !fixture.exists(fixture.part("p1")))
         }

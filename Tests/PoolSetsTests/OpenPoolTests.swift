@@ -1,6 +1,7 @@
 import Glibc
 import PersistentMemory
 import RpmemProtocol
+import TestSupport
 import Testing
 
 @testable import PoolSets
@@ -12,14 +13,14 @@ import Testing
     private func makePool(_ attributes: PoolAttributes = .captured(), health: DeviceHealth = .fake()) throws {
         fixture.writeSet("a.set", "2M @/p0", "3M @/p1", "2M @/p2")
         try fixture.store(health: health).create(
-            descriptor: bytes("a.set"), attributes: attributes, requestedSize: 0
+            descriptor: .named("a.set"), attributes: attributes, requestedSize: 0
         ).close()
     }
 
     private func open(
         _ name: String = "a.set", size: UInt64 = 0, health: DeviceHealth = .fake()
     ) throws(PoolError) -> Pool {
-        try fixture.store(health: health).open(descriptor: bytes(name), requestedSize: size)
+        try fixture.store(health: health).open(descriptor: .named(name), requestedSize: size)
     }
 
     private func failure(_ name: String = "a.set", size: UInt64 = 0, health: DeviceHealth = .fake()) -> PoolError? {
@@ -171,7 +172,7 @@ import Testing
         #expect(failure()?.status == .badPoolConfiguration)
     }
 
-    @Test func flawsNameFileAndLine() {
+    @Test func errorsNameFileAndLine() {
         fixture.writeSet("a.set", "2M @/p0", "REPLICA host other")
         #expect(
             "\(failure()!)".hasPrefix("pool set \(fixture.sets)/a.set:3: a target's pool set must not have replicas"))
@@ -238,7 +239,7 @@ import Testing
     @Test func theSetsSingleHeaderFitsTheHeaders() throws {
         fixture.writeSet("one.set", "2M @/p0")
         try fixture.store().create(
-            descriptor: bytes("one.set"), attributes: .captured(), requestedSize: 0
+            descriptor: .named("one.set"), attributes: .captured(), requestedSize: 0
         ).close()
         fixture.writeSet("single.set", "OPTION SINGLEHDR", "2M @/p0")
         #expect(failure("single.set")?.status == .badPoolConfiguration)
@@ -276,7 +277,7 @@ import Testing
                 fixture.write(fixture.part("p\(part)"), header)
             }
             if let error = poolError({ () throws(PoolError) in
-                try store.open(descriptor: bytes("a.set"), requestedSize: 0).close()
+                try store.open(descriptor: .named("a.set"), requestedSize: 0).close()
             }) {
                 #expect(error.status == .badPoolConfiguration, "\(error)")
             }
@@ -333,7 +334,7 @@ import Testing
         #expect(failure()?.status == .busy)
         #expect(
             poolError { () throws(PoolError) in
-                _ = try fixture.store().create(descriptor: bytes("a.set"), attributes: .captured(), requestedSize: 0)
+                _ = try fixture.store().create(descriptor: .named("a.set"), attributes: .captured(), requestedSize: 0)
             }?.status == .busy)
         fixture.writeSet("shares.set", "3M @/p1")
         #expect(failure("shares.set")?.status == .busy)

@@ -18,19 +18,19 @@ import Testing
             (
                 "create",
                 error { (store) throws(PoolError) in
-                    try store.create(descriptor: bytes(name), attributes: .captured(), requestedSize: 0).close()
+                    try store.create(descriptor: .named(name), attributes: .captured(), requestedSize: 0).close()
                 }
             ),
             (
                 "open",
                 error { (store) throws(PoolError) in
-                    try store.open(descriptor: bytes(name), requestedSize: 0).close()
+                    try store.open(descriptor: .named(name), requestedSize: 0).close()
                 }
             ),
             (
                 "remove",
                 error { (store) throws(PoolError) in
-                    try store.remove(descriptor: bytes(name), force: true, removePoolSet: true)
+                    try store.remove(descriptor: .named(name), force: true, removePoolSet: true)
                 }
             ),
         ]
@@ -62,7 +62,7 @@ import Testing
         mkdir(fixture.part("d/e"), 0o755)
         symlink("d/e", fixture.part("link"))
         fixture.writeSet("a.set", "2M @//d/./../link/../p0")
-        try fixture.store().create(descriptor: bytes("a.set"), attributes: .captured(), requestedSize: 0).close()
+        try fixture.store().create(descriptor: .named("a.set"), attributes: .captured(), requestedSize: 0).close()
         // The link leads to d/e, so what is above it is d.
         #expect(TemporaryDirectory.entries(of: fixture.part("d")) == ["e", "p0"])
         for (call, error) in failures().dropFirst() { #expect(error == nil, "\(call)") }
@@ -107,14 +107,14 @@ import Testing
     @Test func aPlainFileBehindALinkGoesWithIt() throws {
         fixture.makeFile("\(fixture.sets)/real", size: 2 << 20)
         symlink("real", "\(fixture.sets)/link")
-        try fixture.store().create(descriptor: bytes("link"), attributes: .captured(), requestedSize: 0).close()
-        try fixture.store().remove(descriptor: bytes("link"), force: false, removePoolSet: false)
+        try fixture.store().create(descriptor: .named("link"), attributes: .captured(), requestedSize: 0).close()
+        try fixture.store().remove(descriptor: .named("link"), force: false, removePoolSet: false)
         #expect(TemporaryDirectory.entries(of: fixture.sets).isEmpty)
     }
 
     @Test func aFileThatTookAPartsPlaceStays() throws {
         fixture.writeSet("a.set", "2M @/p0")
-        let pool = try fixture.store().create(descriptor: bytes("a.set"), attributes: .captured(), requestedSize: 0)
+        let pool = try fixture.store().create(descriptor: .named("a.set"), attributes: .captured(), requestedSize: 0)
         fixture.makeFile(fixture.part("victim"), size: 2 << 20)
         unlink(fixture.part("p0"))
         symlink("victim", fixture.part("p0"))

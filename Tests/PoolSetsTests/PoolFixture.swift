@@ -122,6 +122,26 @@ final class PoolFixture: Sendable {
 
 func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
 
+extension PoolDescriptor {
+    /// The descriptor of a test's pool. Fails as the store does when the name is no descriptor.
+    static func named(_ name: String) throws(PoolError) -> PoolDescriptor {
+        do throws(PoolDescriptor.FormatError) { return try PoolDescriptor(validating: name) } catch {
+            throw .badName(descriptor: name, reason: "\(error)")
+        }
+    }
+}
+
+extension Persister {
+    /// Makes one range durable, whatever the kind of the pool.
+    ///
+    /// - Returns: 0, or an errno.
+    func persist(_ address: UnsafeRawPointer, _ length: Int) -> Int32 {
+        flush(address, length)
+        drain()
+        return isPersistentMemory ? 0 : synchronize(address, length)
+    }
+}
+
 extension UUIDBytes {
     /// `first`, `first + 1` and so on.
     static func counting(from first: UInt8) -> UUIDBytes {
@@ -150,5 +170,16 @@ func poolError(_ body: () throws(PoolError) -> Void) -> PoolError? {
         return nil
     } catch {
         return error
+    }
+}
+
+extension DeviceHealth {
+    /// Devices that answer the same for every part.
+    static func fake(
+        unsafeShutdowns: UInt64 = 0, deviceID: [UInt8]? = nil, badBlocks: [BadBlock] = []
+    ) -> DeviceHealth {
+        DeviceHealth(
+            unsafeShutdownCount: { (_, _) in unsafeShutdowns }, deviceID: { (_, _) in deviceID },
+            badBlocks: { (_, _) in badBlocks })
     }
 }

@@ -25,7 +25,7 @@ import Testing
                 provider: provider, address: NetworkAddress("127.0.0.1")!, ports: nil, requestedLanes: 4,
                 laneLimit: nil,
                 inlineCapacity: 8192, region: UnsafeMutableRawBufferPointer(start: mapping.base, count: Self.size),
-                method: .gpspm, persister: mapping.persister, peerRule: .any, workers: 1, pollMicroseconds: 0,
+                method: .gpspm, syncAliases: try mapping.makeSyncAliases(1), peerRule: .any, pollMicroseconds: 0,
                 requiresOnDemandPaging: false, peerTimeout: 30))
         let info = try FabricInfo.query(
             provider: provider.name, node: "127.0.0.1", service: "\(server.attributes.port)", listening: false)

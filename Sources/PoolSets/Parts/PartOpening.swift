@@ -4,87 +4,23 @@ import PersistentMemory
 import SystemPackage
 import SystemSupport
 
-/// Where a part is.
-enum PartLocation: Hashable {
-    /// From a pool set file.
-    case absolute(FilePath)
-    /// A plain file or device that the descriptor itself names, below the pool set directory.
-    case beneath([UInt8])
-}
-
-/// A part that is open and locked by this process. Closing its descriptor unlocks it.
-final class PartFile {
-    /// For messages.
-    let path: String
-    let place: PartPlace
-    let descriptor: Descriptor
-    /// Bytes.
-    let size: UInt64
-    /// nil for a regular file.
-    let device: DeviceDAX?
-    /// Device and inode number.
-    let identity: Identity
-    /// Made by a creation that did not get to its end, where the file system has no files without a name: see
-    /// ``incompleteMode``. Nothing was ever written to it.
-    let isIncomplete: Bool
-    /// How it came to be, and what taking it back takes.
-    var origin: Origin
-
-    /// Tells two paths to one file.
-    struct Identity: Hashable {
-        let device: UInt64
-        let inode: UInt64
-
-        init(_ status: stat) {
-            device = UInt64(status.st_dev)
-            inode = UInt64(status.st_ino)
-        }
-    }
-
-    enum Origin {
-        /// Was there before. Its blocks stay as they are: whoever made it sparse meant it. `headerIsHole`: so its
-        /// header page has to become again.
-        case existing(headerIsHole: Bool)
-        /// Made by this process, without a name yet.
-        case anonymous
-        /// Made by this process under its name.
-        case named
-    }
-
-    init(
-        path: String, place: PartPlace, descriptor: consuming Descriptor, size: UInt64, device: DeviceDAX?,
-        identity: Identity, isIncomplete: Bool = false, origin: Origin
-    ) {
-        self.path = path
-        self.place = place
-        self.descriptor = descriptor
-        self.size = size
-        self.device = device
-        self.identity = identity
-        self.isIncomplete = isIncomplete
-        self.origin = origin
-    }
-
-    deinit {
-        // Closing alone would leave the lock to a descriptor that a child process has between fork and exec.
-        _ = rpmem_flock(descriptor.number, LOCK_UN)
-    }
-
-    var isExisting: Bool { if case .existing = origin { true } else { false } }
-
-    // MARK: Opening
-
+extension PartFile {
     /// Opens and locks a part that is there.
     ///
-    /// - Parameter near: The directory of another part of the set; see ``PartPlace/find(_:in:shown:near:)``.
+    /// - Parameters:
+    ///   - path: For messages.
+    ///   - directory: The pool set directory.
+    ///   - near: The directory of another part of the set; see ``PartPlace/find(_:in:shown:near:)``.
     /// - Returns: nil when there is none.
     static func open(
-        _ location: PartLocation, path: String, in directory: Int32, writable: Bool = true,
+        _ location: PartLocation, path: String, in directory: PoolSetDirectory, writable: Bool = true,
         near: PartDirectory? = nil
     ) throws(PoolError) -> PartFile? {
-        // A file that is unlinked between open and lock is no longer the part; look again.
+        // A file that is unlinked between open and lock is no longer the part. The name is then looked up again.
         for _ in 0..<16 {
-            guard let place = try PartPlace.find(location, in: directory, shown: path, near: near) else { return nil }
+            guard
+                let place = try PartPlace.find(location, in: directory.descriptor.number, shown: path, near: near)
+            else { return nil }
             let result = try openDescriptor(location, place, path: path, in: directory, writable: writable)
             if case .missing = result { return nil }
             guard case .opened(let number) = result else { continue }
@@ -105,9 +41,10 @@ final class PartFile {
             }
             if fstat(descriptor.number, &status) != 0 { throw .system(.last("fstat", on: path)) }
             if status.st_nlink == 0 { continue }
-            // Below the pool set directory the kernel has found the file, within its bounds; the place is from a walk.
+            // Below the pool set directory the kernel looked the file up, and the walk found the place. Both must be
+            // one file, because a removal unlinks the place.
             if case .beneath = location {
-                guard let found = place.status(), Identity(found) == Identity(status) else { continue }
+                guard let found = place.status(), FileIdentity(found) == FileIdentity(status) else { continue }
             }
             var device: DeviceDAX?
             if type == S_IFCHR {
@@ -118,12 +55,12 @@ final class PartFile {
                     throw .persistentMemory(error)
                 }
             }
-            // Blocks that were allocated but never written look like holes, yet must not be given back.
+            // SEEK_DATA reports blocks that were allocated and never written as holes. The sizes tell them apart.
             let isSparse = device == nil && UInt64(clamping: status.st_blocks) &* 512 < UInt64(clamping: status.st_size)
             let origin = Origin.existing(headerIsHole: isSparse && startsWithHole(descriptor))
             return PartFile(
                 path: path, place: place, descriptor: descriptor, size: device?.size ?? UInt64(status.st_size),
-                device: device, identity: Identity(status),
+                device: device, identity: FileIdentity(status),
                 isIncomplete: type == S_IFREG && status.st_mode & S_ISVTX != 0 && status.st_uid == geteuid(),
                 origin: origin)
         }
@@ -133,22 +70,22 @@ final class PartFile {
     /// Whether the header page of a file has no block.
     private static func startsWithHole(_ descriptor: borrowing Descriptor) -> Bool {
         let data = lseek(descriptor.number, 0, rpmem_seek_data)
-        // ENXIO: nothing but a hole.
+        // ENXIO: there is no data up to the end.
         return data < 0 ? errno == ENXIO : data >= off_t(PoolHeader.size)
     }
 
     private enum OpenResult {
-        /// The caller closes it.
+        /// The caller closes the descriptor.
         case opened(Int32)
         case missing
-        /// By a symbolic link, since the place was found.
+        /// A symbolic link has taken the file's name since the place was found.
         case replaced
     }
 
     private static func openDescriptor(
-        _ location: PartLocation, _ place: PartPlace, path: String, in directory: Int32, writable: Bool
+        _ location: PartLocation, _ place: PartPlace, path: String, in directory: PoolSetDirectory, writable: Bool
     ) throws(PoolError) -> OpenResult {
-        // O_NONBLOCK: a pipe in the place of a part must not hang the session.
+        // Without O_NONBLOCK the open of a named pipe would wait for its other end.
         let flags = (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK | O_NOCTTY
         do throws(SystemCallError) {
             switch location {
@@ -157,8 +94,8 @@ final class PartFile {
                     try retryingInterrupts("open", on: path) {
                         openat(place.parent.descriptor.number, place.name, flags | rpmem_o_nofollow)
                     })
-            case .beneath(let name):
-                return .opened(try openBeneath(directory, name, flags: flags, shown: path).release())
+            case .beneath(let descriptor):
+                return .opened(try directory.open(descriptor, flags: flags).release())
             }
         } catch {
             switch error.errno {
@@ -171,5 +108,36 @@ final class PartFile {
             default: throw .from(error, path: path)
             }
         }
+    }
+}
+
+/// Finds the process that holds the lock on a file, for messages only.
+enum LockHolder {
+    /// Such as `process 4711 (rpmemd)`; nil when the kernel does not say (other namespaces, some file systems).
+    static func text(of status: stat) -> String? {
+        let subject =
+            "\(hex(rpmem_major(UInt64(status.st_dev)))):\(hex(rpmem_minor(UInt64(status.st_dev)))):\(status.st_ino)"
+        guard let locks = readText("/proc/locks", limit: 1 << 20) else { return nil }
+        for line in locks.split(separator: "\n") {
+            // 1: FLOCK  ADVISORY  WRITE 4711 fd:01:131084 0 EOF
+            let fields = line.split(separator: " ")
+            guard fields.count >= 6, fields[1] == "FLOCK", fields[5] == subject else { continue }
+            guard let process = Int32(fields[4]), process > 0 else { return nil }
+            let name = readText("/proc/\(process)/comm", limit: 64).map { $0.filter { $0 != "\n" } }
+            return "process \(process)\(name.map { " (\($0))" } ?? "")"
+        }
+        return nil
+    }
+
+    private static func hex(_ number: UInt32) -> String {
+        let text = String(number, radix: 16)
+        return text.count < 2 ? "0" + text : text
+    }
+
+    private static func readText(_ path: String, limit: Int) -> String? {
+        guard let file = try? Descriptor.open(path, O_RDONLY), let bytes = try? readFile(file, limit: limit) else {
+            return nil
+        }
+        return String(decoding: bytes, as: UTF8.self)
     }
 }
