@@ -45,7 +45,7 @@ import Testing
         fixture.writeSet("three.set", "20M @/p0", "21M @/p1", "22M @/p2")
         let pool = try create("three.set", size: 62 << 20)
         #expect(pool.size == (63 << 20) - 2 * 4096)
-        // A mark at the end of each part and at the start of the next.
+        // A byte at the end of each part and at the start of the next.
         let marks = [4096, 20 << 20 - 1, 20 << 20, (41 << 20) - 4097, (41 << 20) - 4096, pool.size - 1]
         for (index, mark) in marks.enumerated() {
             pool.base.storeBytes(of: UInt8(index + 1), toByteOffset: mark, as: UInt8.self)
@@ -95,7 +95,7 @@ import Testing
         #expect(pool.size == 9 << 20 && !pool.hasHeaders && pool.attributes == .none)
         try pool.close()
         #expect(fixture.read(fixture.part("p0")).allSatisfy { $0 == 0 })
-        // Nothing tells such a pool from none, so it can be created again over its data.
+        // Without headers nothing shows that there is a pool, so CREATE takes the parts with their data.
         fixture.write(fixture.part("p0"), [1, 2, 3])
         try create("bare.set", size: 9 << 20, attributes: .none).close()
         #expect(fixture.read(fixture.part("p0"), count: 3) == [1, 2, 3])

@@ -47,7 +47,7 @@ import Testing
             #expect(free == 6 << 20)
             #expect("\(error!)".contains("no space for 8388608 bytes of 2 new parts, 6291456 are free"))
             #expect(fixture.snapshot() == before)
-            // Nothing was tried.
+            // The creation did not begin to allocate.
             var looks = 0
             _ = poolError { () throws(PoolError) in
                 _ = try fixture.store().create(
@@ -61,7 +61,7 @@ import Testing
         }
     }
 
-    /// Others take what was free when the creation began.
+    /// Another program takes the free space after the check.
     @Test(.enabled(if: PrivateMounts.skipReason == nil, "needs root for a mount namespace"))
     func aFileSystemThatFillsUpMeanwhileIsSaidAndLeavesNothing() async {
         await #expect(processExitsWith: .success) {
@@ -86,7 +86,7 @@ import Testing
         }
     }
 
-    /// Each file system has to have room for its own parts only.
+    /// Each file system needs room for its own parts only.
     @Test(.enabled(if: PrivateMounts.skipReason == nil, "needs root for a mount namespace"))
     func roomIsLookedForOnEachFileSystem() async {
         await #expect(processExitsWith: .success) {

@@ -7,7 +7,7 @@ import Testing
 
 @testable import PoolSets
 
-/// The ends of a pool that its session created.
+/// How a session ends a pool that it created.
 @Suite struct CreateTakeBackTests {
     let fixture = PoolFixture()
 

@@ -6,7 +6,7 @@ import Testing
 
 @testable import PoolSets
 
-/// Pools on a fake Device DAX. Its mappings do not share bytes, so headers written are not read back.
+/// Pools on a fake Device DAX. Its mappings do not share bytes, so a header that was written cannot be read.
 @Suite(.enabled(if: PrivateMounts.skipReason == nil, "needs root for a mount namespace"))
 struct DevicePoolTests {
     @Test func autoIsTheDevicesSize() async {
@@ -98,7 +98,7 @@ struct DevicePoolTests {
         await #expect(processExitsWith: .success) {
             let fixture = PoolFixture()
             try #require(FakeDeviceDAX.install(size: 16 << 20, alignment: 2 << 20) == nil)
-            // The same device once more, under another inode, is another device to everyone but the kernel.
+            // A second inode of the same device passes for another device, except in the kernel.
             mknod("/dev/other", S_IFCHR | 0o600, dev_t((1 << 8) | 5))
             fixture.writeSet("a.set", "16M /dev/dax0.0", "16M /dev/other")
             let error = poolError { () throws(PoolError) in

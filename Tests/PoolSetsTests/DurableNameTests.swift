@@ -6,9 +6,9 @@ import Testing
 
 @testable import PoolSets
 
-/// A creation is over when the names of its parts are durable.
+/// CREATE makes the names of new parts durable.
 @Suite struct DurableNameTests {
-    /// A name that is not durable is no pool.
+    /// CREATE fails when it cannot make a name durable.
     @Test func aDirectoryThatCannotBeOpenedIsAFailure() async {
         await #expect(processExitsWith: .success) {
             let fixture = PoolFixture()
@@ -31,7 +31,7 @@ import Testing
         }
     }
 
-    /// A directory may be written to and not read; then the whole file system is made durable.
+    /// Without read permission on the directory, CREATE synchronises the whole file system.
     @Test(.enabled(if: PrivateMounts.skipReason == nil, "needs root to become another user"))
     func aDirectoryThatMayNotBeReadIsEnough() async {
         await #expect(processExitsWith: .success) {

@@ -5,7 +5,7 @@ import Testing
 
 @testable import PoolSets
 
-/// Files that are no pool, and what a removal does with them: it leaves them, and what is beside them.
+/// A removal leaves files that are no parts, and the parts beside them.
 @Suite struct ForeignFilesTests {
     let fixture = PoolFixture()
 
@@ -20,7 +20,7 @@ import Testing
         }
     }
 
-    /// Refused with EINVAL whatever the options, in words that name the file; nothing is removed.
+    /// The removal fails with EINVAL for all options, the message names the file, and nothing is removed.
     private func expectRefusal(_ name: String = "a.set", naming path: String, _ words: String...) {
         let before = fixture.snapshot()
         for (force, removePoolSet) in [(false, false), (true, false), (true, true)] {
@@ -97,7 +97,7 @@ import Testing
         #expect(TemporaryDirectory.entries(of: fixture.parts).isEmpty)
     }
 
-    /// What a killed creation leaves where the file system has no files without a name.
+    /// A killed creation leaves such a part where the file system has no O_TMPFILE.
     @Test(arguments: [0, 1 << 20]) func aPartThatHoldsNothingYetGoes(_ size: Int) throws {
         fixture.makeFile(fixture.part("p0"), size: size)
         fixture.writeSet("a.set", "2M @/p0")

@@ -14,7 +14,7 @@ import Testing
         let before = fixture.snapshot()
         let set = try fixture.store().inspect(descriptor: .named("a.set"))
         #expect(set.path == "\(fixture.sets)/a.set" && set.options == [])
-        // With the type said: else Swift 6.3 compares through AnyHashable, and reads 9 bytes of 8.
+        // Without the type, Swift 6.3 compares through AnyHashable and reads 9 bytes of 8.
         let usable: UInt64 = (15 << 20) - 8192
         #expect(set.usableSize == usable)
         #expect(

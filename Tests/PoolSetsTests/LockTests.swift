@@ -7,7 +7,7 @@ import Testing
 @Suite struct LockTests {
     let fixture = PoolFixture()
 
-    /// Another program has the lock, as PMDK's tools and daemon take it.
+    /// Another program has the lock, which it took in the way of PMDK's tools and daemon.
     @Test func anotherProcessKeepsThePartToItself() throws {
         fixture.writeSet("a.set", "2M @/p0")
         try fixture.store().create(descriptor: .named("a.set"), attributes: .captured(), requestedSize: 0).close()
@@ -36,13 +36,13 @@ import Testing
         try fixture.store().open(descriptor: .named("a.set"), requestedSize: 0).close()
     }
 
-    /// Many sessions create one pool at once: exactly one gets it, the others hear why not, and it is whole.
+    /// Of several sessions that create one pool at once, one gets a whole pool, and the others get an error.
     @Test(arguments: [true, false]) func ofManyCreationsOneWins(_ nameless: Bool) throws {
         fixture.writeSet("a.set", "2M @/p0", "2M @/p1")
         let store = try fixture.store(usesNamelessFiles: nameless)
         for _ in 0..<20 {
             let threads = 4
-            let outcome = Outcome()
+            let outcome = CreationOutcomes()
             runTogether(threads) {
                 do throws(PoolError) {
                     let pool = try store.create(

@@ -55,14 +55,14 @@ import Testing
         #expect(closed.shutdownState == ShutdownState(.init(), isDirty: false))
     }
 
-    /// As after a persist that failed: closed in order, but not cleanly.
+    /// A session with a failed persist ends its pool in this way.
     @Test func whatCouldNotBeMadeDurableStaysDirty() throws {
         try makePool()
         let pool = try open()
         pool.leaveDirty()
         let left = try #require(PoolHeader(bytes: fixture.read(fixture.part("p0"))))
         #expect(left.shutdownState == ShutdownState(.init(), isDirty: true))
-        // It is ended: nothing clears the state any more, and nobody is kept out.
+        // The pool is ended: close() does not clear the mark, and the parts are not locked.
         try pool.close()
         let later = try #require(PoolHeader(bytes: fixture.read(fixture.part("p0"))))
         #expect(later.shutdownState.isDirty)
@@ -72,7 +72,7 @@ import Testing
     @Test func anInitiatorsHeaderDamageIsNotSealed() throws {
         try makePool()
         let pool = try open()
-        // As a peer that writes from offset 0 does.
+        // An initiator that writes from offset 0 does this.
         memset(pool.base, 0xaa, 4096)
         try pool.close()
         #expect(fixture.read(fixture.part("p0")) == [UInt8](repeating: 0xaa, count: 4096))
@@ -254,7 +254,7 @@ import Testing
         #expect(failure() == nil)
     }
 
-    /// Random bytes for headers, and captured headers with random damage: refused or opened, never a trap.
+    /// Headers of random bytes, and captured headers with random damage. OPEN refuses or accepts them, without a trap.
     @Test func noHeaderTraps() throws {
         try makePool()
         let good = (0..<3).map { fixture.read(fixture.part("p\($0)")) }
@@ -294,10 +294,10 @@ import Testing
         let before = fixture.snapshot()
         let error = failure(health: .fake(unsafeShutdowns: 6, deviceID: bytes("x")))
         #expect(error?.status == .badPoolConfiguration)
-        // Three parts, each with its own count.
+        // The sum over three parts.
         #expect("\(error!)".contains("unsafe shutdowns then 15, now 18"))
         #expect(fixture.snapshot() == before)
-        // The same counts: the process died, not the platform.
+        // With the same counts the process died, and the platform did not lose power.
         #expect(failure(health: .fake(unsafeShutdowns: 5, deviceID: bytes("x"))) == nil)
     }
 
@@ -342,9 +342,9 @@ import Testing
         #expect(failure() == nil)
     }
 
-    // MARK: Size of everything
+    // MARK: Large pools
 
-    /// 64 GiB, sparse: opening and closing must touch the header pages only.
+    /// Opening and closing 64 GiB must touch the header page only.
     @Test func aHugeSparsePartIsNotTouched() throws {
         let path = fixture.part("p0")
         fixture.makeFile(path, size: 64 << 30)
@@ -362,7 +362,7 @@ import Testing
         #expect(fixture.status(path).st_blocks == blocks)
     }
 
-    /// What /proc/self/smaps says of the mapping that starts at `address`.
+    /// The resident size of the mapping that starts at `address`, from /proc/self/smaps.
     private func residentKilobytes(at address: UnsafeRawPointer) -> Int? {
         guard let file = fopen("/proc/self/smaps", "r") else { return nil }
         defer { fclose(file) }

@@ -5,7 +5,7 @@ import Testing
 
 @testable import PoolSets
 
-/// Parts behind symbolic links: those of root and of the daemon's own user are followed, those of others are not.
+/// Parts behind symbolic links. The store follows links of root and of the daemon's user, and no others.
 @Suite struct PartLinkTests {
     let fixture = PoolFixture()
     static let nobody: uid_t = 65534
@@ -63,7 +63,7 @@ import Testing
         symlink("d/e", fixture.part("link"))
         fixture.writeSet("a.set", "2M @//d/./../link/../p0")
         try fixture.store().create(descriptor: .named("a.set"), attributes: .captured(), requestedSize: 0).close()
-        // The link leads to d/e, so what is above it is d.
+        // The link leads to d/e, so `..` behind it is d.
         #expect(TemporaryDirectory.entries(of: fixture.part("d")) == ["e", "p0"])
         for (call, error) in failures().dropFirst() { #expect(error == nil, "\(call)") }
         #expect(TemporaryDirectory.entries(of: fixture.part("d")) == ["e"])
@@ -78,7 +78,7 @@ import Testing
         #expect(TemporaryDirectory.entries(of: fixture.parts) == ["file"])
     }
 
-    /// A link that is the part's own name goes with what it leads to.
+    /// A removal removes the link under the part's own name, and the file.
     @Test func ofAChainTheFirstLinkAndTheFileGo() throws {
         fixture.makeFile(fixture.part("real"), size: 2 << 20)
         symlink("\(fixture.parts)/real", fixture.part("middle"))
@@ -122,7 +122,7 @@ import Testing
         #expect(TemporaryDirectory.entries(of: fixture.parts) == ["p0", "victim"])
     }
 
-    // MARK: Somebody else's
+    // MARK: Links of other users
 
     @Test(.enabled(if: geteuid() == 0, "only root can give files away"))
     func anothersLinkInThePlaceOfAPartIsNotFollowed() {
@@ -143,7 +143,7 @@ import Testing
         expectRefusals(of: fixture.part("link"))
     }
 
-    /// Whoever may rename entries of a directory may put any link there in the place of any other.
+    /// A user who may rename entries of a directory can replace every link in it.
     @Test(
         .enabled(if: geteuid() == 0, "only root can give files away"),
         arguments: [
@@ -173,7 +173,7 @@ import Testing
         for (call, error) in failures() { #expect(error == nil, "\(call)") }
     }
 
-    /// Directories are followed whoever owns them: what is removed there is an entry of theirs.
+    /// The store walks through directories of any owner, because their entries stay inside of them.
     @Test(.enabled(if: geteuid() == 0, "only root can give files away"))
     func anothersDirectoryIsNoLink() {
         mkdir(fixture.part("d"), 0o777)

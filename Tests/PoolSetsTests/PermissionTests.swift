@@ -5,7 +5,7 @@ import Testing
 
 @testable import PoolSets
 
-/// As a user who may not: root gives its rights away in a process of its own.
+/// Sessions of a user without permissions, each in a process in which root has become that user.
 @Suite(.enabled(if: PrivateMounts.skipReason == nil, "needs root to become another user"))
 struct PermissionTests {
     @Test func partsThatMayNotBeUsedAreSaid() async {
@@ -29,13 +29,13 @@ struct PermissionTests {
             #expect(
                 "\(opened!)".contains(
                     "p0: Permission denied: owned by root:root, mode 0600, this process is uid 65534: change owner"))
-            // The directory of the part may not be written.
+            // The user may not write to the directory of the part.
             let created = failure { (store) throws(PoolError) in
                 _ = try store.create(descriptor: .named("b.set"), attributes: .captured(), requestedSize: 0)
             }
             #expect(created?.status == .noAccess)
             #expect("\(created!)".hasPrefix("\(fixture.parts): "))
-            // Neither openable nor removable: all is left, and listed.
+            // The user may neither open nor remove the part, so the error lists it.
             let removed = failure { (store) throws(PoolError) in
                 try store.remove(descriptor: .named("a.set"), force: true, removePoolSet: true)
             }

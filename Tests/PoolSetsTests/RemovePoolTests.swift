@@ -70,7 +70,7 @@ import Testing
         #expect(failure(force: force)?.errno == .resourceTemporarilyUnavailable)
         #expect(fixture.snapshot() == before)
         try pool.close()
-        // Only the last part in use, through another set.
+        // Another set has the last part in use.
         fixture.writeSet("b.set", "OPTION NOHDRS", "2M @/p2")
         let other = try fixture.store().open(descriptor: .named("b.set"), requestedSize: 0)
         #expect(failure(force: force)?.status == .busy)
@@ -109,7 +109,7 @@ import Testing
         #expect(parts == ["p0"])
     }
 
-    /// A set may have thousands of parts.
+    /// The message stays short for a set with thousands of parts.
     @Test func ofManyThatAreLeftTheFirstAreListed() {
         let left = (0..<20).map { PoolError.Leftover(path: "/p\($0)", errno: .permissionDenied) }
         let text = "\(PoolError.incompleteRemoval(set: "a.set", left: left))"
@@ -126,7 +126,7 @@ import Testing
             fixture.writeSet("a.set", "2M @/p0", "2M @/locked/p1", "2M @/p2")
             let store = try fixture.store()
             try store.create(descriptor: .named("a.set"), attributes: .captured(), requestedSize: 0).close()
-            // Nobody's are the parts, and the directory of all but one.
+            // User nobody owns the parts, and the directory of all parts but one.
             for path in ["", "/p0", "/locked/p1", "/p2"] { chown(fixture.parts + path, 65534, 65534) }
             try #require(setegid(65534) == 0 && seteuid(65534) == 0)
             let error = poolError { () throws(PoolError) in

@@ -31,7 +31,7 @@ import Testing
             descriptor: .named("a.set"), attributes: .captured(), requestedSize: 0)
         try pool.setAttributes(changed)
         #expect(pool.attributes == changed)
-        // Part 0's header page is mapped; the rewrite shows there too.
+        // The first part's header page is mapped, so the mapping shows the rewrite as well.
         #expect(pool.base.load(as: UInt8.self) == UInt8(ascii: "N"))
         try pool.close()
         let again = try fixture.store().open(descriptor: .named("a.set"), requestedSize: 0)

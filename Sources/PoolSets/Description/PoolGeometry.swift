@@ -49,7 +49,7 @@ extension ResolvedSet {
     func geometry(sizes: [UInt64], requestedSize: UInt64, onDevices: Bool) throws(PoolError) -> PoolGeometry {
         guard let geometry = PoolGeometry(partSizes: sizes, options: options) else {
             throw .badConfiguration(
-                place: "pool set \(path)", reason: "its parts are more than an address space holds")
+                place: "pool set \(path)", reason: "its parts have more bytes than an address space")
         }
         if geometry.usableSize < requestedSize {
             throw .tooSmall(

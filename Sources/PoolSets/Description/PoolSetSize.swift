@@ -2,7 +2,7 @@
 /// files)).
 enum PoolSetSize {
     /// - Returns: Bytes.
-    static func parse(_ text: some Collection<UInt8>) -> Result<UInt64, SyntaxError> {
+    static func parse(_ text: some Collection<UInt8>) -> Result<UInt64, SizeError> {
         let digits = text.prefix { $0 >= UInt8(ascii: "0") && $0 <= UInt8(ascii: "9") }
         guard !digits.isEmpty else { return .failure(.notANumber) }
         let suffix = text.dropFirst(digits.count)
@@ -23,7 +23,7 @@ enum PoolSetSize {
     }
 
     /// Why a text is no size.
-    enum SyntaxError: Error, Equatable {
+    enum SizeError: Error, Equatable {
         case notANumber
         case unknownSuffix(String)
         case tooLarge

@@ -165,8 +165,8 @@ struct ResolvedSet {
         throw .badConfiguration(
             place: place,
             reason: inSet
-                ? "the set has SINGLEHDR, the \(origin) has not (\(features)): remove the option, "
+                ? "the set has SINGLEHDR, the \(origin) does not (\(features)): remove the option, "
                     + "or give the initiator's pool set the same one"
-                : "the \(origin) has SINGLEHDR (\(features)), the set has not: add `OPTION SINGLEHDR`")
+                : "the \(origin) has SINGLEHDR (\(features)), the set does not: add `OPTION SINGLEHDR`")
     }
 }

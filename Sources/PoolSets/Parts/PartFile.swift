@@ -114,3 +114,14 @@ final class PartFile {
         return false
     }
 }
+
+extension [PartFile] {
+    /// See ``PartFile/settleWriteBack()``.
+    ///
+    /// - Returns: Paths of the parts with a write-back that failed before.
+    func settleWriteBack() throws(PoolError) -> [String] {
+        var paths: [String] = []
+        for part in self where try part.settleWriteBack() { paths.append(part.path) }
+        return paths
+    }
+}

@@ -25,9 +25,9 @@ struct PartPlace {
     /// Ends in NUL.
     let name: [CChar]
     /// The symbolic link that the path itself names; nil when it names the file.
-    let link: Link?
+    let link: SymbolicLink?
 
-    struct Link {
+    struct SymbolicLink {
         let parent: PartDirectory
         /// Ends in NUL.
         let name: [CChar]
@@ -61,7 +61,7 @@ struct PartPlace {
         } catch {
             throw .from(error, path: shown)
         }
-        var link: Link?
+        var link: SymbolicLink?
         var links = 0
         while let component = pending.popLast() {
             let name = component.map { CChar(bitPattern: $0) } + [0]
@@ -86,7 +86,7 @@ struct PartPlace {
             case S_IFLNK:
                 try checkTrust(of: status, component, in: current, shown)
                 if isLast && link == nil {
-                    link = Link(parent: current, name: name, identity: FileIdentity(status))
+                    link = SymbolicLink(parent: current, name: name, identity: FileIdentity(status))
                 }
                 let target = try text(of: entry, shown)
                 do throws(SystemCallError) {

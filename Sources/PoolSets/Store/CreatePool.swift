@@ -42,9 +42,11 @@ extension PoolStore {
         if try removeIncompleteParts(of: set) { set = try ResolvedSet(descriptor, in: directory) }
         try set.checkNumbers()
         let existing = try openParts(of: set) { index throws(PoolError) in try onStep?(.openPart(index)) }
-        let partsWithEarlierErrors = try settleWriteBack(existing.compactMap { $0 })
+        let partsWithEarlierErrors = try existing.compactMap { $0 }.settleWriteBack()
         let staleHeaders = try checkEmpty(existing, of: set)
-        if attributes.compatFeatures & Feature.checkBadBlocks != 0 { try checkBadBlocks(existing.compactMap { $0 }) }
+        if attributes.compatFeatures & Feature.checkBadBlocks != 0 {
+            try health.checkBadBlocks(of: existing.compactMap { $0 })
+        }
         let plan = try planParts(existing, of: set, requestedSize: requestedSize)
         let geometry = try set.geometry(
             sizes: plan.map(\.size), requestedSize: requestedSize, onDevices: existing.contains { $0?.device != nil })
@@ -57,7 +59,7 @@ extension PoolStore {
                     try makePart(part, index, near: parts.files.last?.place.parent, of: set, isCancelled))
             }
             try onStep?(.map)
-            let mapping = try map(parts.files, geometry)
+            let mapping = try Pool.map(parts.files, geometry)
             let headers = try makeHeaders(for: parts.files, attributes, count: geometry.headers)
             try nameParts(parts.files)
             try writeHeaders(headers, on: parts, staleHeaders: staleHeaders)
@@ -229,7 +231,7 @@ extension PoolStore {
         }
         if attributes.incompatFeatures & Feature.shutdownState != 0 {
             try onStep?(.readShutdownCounts)
-            headers[0].shutdownState = ShutdownState(try shutdownCounts(parts), isDirty: true)
+            headers[0].shutdownState = ShutdownState(try health.shutdownCounts(of: parts), isDirty: true)
             headers[0].seal()
         }
         return headers

@@ -21,16 +21,16 @@ extension PoolStore {
         let onDevices = parts[0].device != nil
         // The requested size is compared after the headers, whose errors say more.
         let geometry = try set.geometry(sizes: sizes, requestedSize: 0, onDevices: onDevices)
-        let partsWithEarlierErrors = try settleWriteBack(parts)
+        let partsWithEarlierErrors = try parts.settleWriteBack()
         var headers: [PoolHeader] = []
         for part in parts.prefix(geometry.headers) { headers.append(try part.readHeader()) }
         try HeaderCheck(set: set, paths: parts.map(\.path)).check(headers)
         if let first = headers.first {
             try set.checkSingleHeader(incompatFeatures: first.incompatFeatures, origin: "pool's header")
-            if first.compatFeatures & Feature.checkBadBlocks != 0 { try checkBadBlocks(parts) }
+            if first.compatFeatures & Feature.checkBadBlocks != 0 { try health.checkBadBlocks(of: parts) }
         }
         _ = try set.geometry(sizes: sizes, requestedSize: requestedSize, onDevices: onDevices)
-        let mapping = try map(parts, geometry)
+        let mapping = try Pool.map(parts, geometry)
         if let first = headers.first, first.incompatFeatures & Feature.shutdownState != 0 {
             try setDirtyMark(parts, first.shutdownState)
         }
@@ -42,7 +42,7 @@ extension PoolStore {
 
     /// Writes a shutdown state with the dirty mark, unless the last one says that the pool may be corrupt.
     private func setDirtyMark(_ parts: [PartFile], _ before: ShutdownState) throws(PoolError) {
-        let counts = try shutdownCounts(parts)
+        let counts = try health.shutdownCounts(of: parts)
         if before.mayBeCorrupt(now: counts) {
             throw .badConfiguration(
                 place: parts[0].path,

@@ -5,7 +5,7 @@ import SystemPackage
 import SystemSupport
 
 /// Creates, opens and removes the pools of one pool set directory: `CreatePool.swift`, `OpenPool.swift`,
-/// `RemovePool.swift`. This file has the steps that several of them take.
+/// `RemovePool.swift`. This file opens the parts for CREATE and OPEN.
 ///
 /// Descriptors are confined to the directory (``PoolSetDirectory``). Part paths inside a pool set file are absolute and
 /// trusted: whoever can write a pool set file decides where its parts are. Whoever can write to a directory on the way
@@ -35,8 +35,6 @@ package final class PoolStore: Sendable {
         self.usesNamelessFiles = usesNamelessFiles
         self.onStep = onStep
     }
-
-    // MARK: Opening parts
 
     /// Opens and locks the parts that are there, and compares them with the set.
     ///
@@ -129,58 +127,6 @@ package final class PoolStore: Sendable {
                         + "need 4096, or `OPTION SINGLEHDR`")
             }
         }
-    }
-
-    // MARK: On open parts
-
-    /// See ``PartFile/settleWriteBack()``.
-    ///
-    /// - Returns: Paths of the parts with a write-back that failed before.
-    func settleWriteBack(_ parts: [PartFile]) throws(PoolError) -> [String] {
-        var paths: [String] = []
-        for part in parts where try part.settleWriteBack() { paths.append(part.path) }
-        return paths
-    }
-
-    /// Refuses parts with bad blocks.
-    func checkBadBlocks(_ parts: [PartFile]) throws(PoolError) {
-        for part in parts {
-            let extents: [BadBlock]
-            do throws(PersistentMemoryError) {
-                extents = try health.badBlocks(part.descriptor.number, part.path)
-            } catch {
-                throw .persistentMemory(error)
-            }
-            if !extents.isEmpty { throw .badBlocks(path: part.path, extents: extents) }
-        }
-    }
-
-    /// Maps the pool's pieces one behind the other.
-    func map(_ parts: [PartFile], _ geometry: PoolGeometry) throws(PoolError) -> Mapping {
-        let segments = zip(parts, geometry.pieces).map { part, piece in
-            Segment(
-                descriptor: part.descriptor.number, offset: Int64(piece.offset), length: Int(piece.length),
-                device: part.device, path: part.path)
-        }
-        do throws(PersistentMemoryError) { return try Mapping(segments) } catch {
-            if case .misaligned = error { throw .badConfiguration(place: parts[0].path, reason: "\(error)") }
-            throw .persistentMemory(error)
-        }
-    }
-
-    /// Reads the counts and ids of the devices under all parts.
-    func shutdownCounts(_ parts: [PartFile]) throws(PoolError) -> ShutdownState.Counts {
-        var counts = ShutdownState.Counts()
-        do throws(PersistentMemoryError) {
-            for part in parts {
-                counts.add(
-                    unsafeShutdowns: try health.unsafeShutdownCount(part.descriptor.number, part.path),
-                    deviceID: try health.deviceID(part.descriptor.number, part.path))
-            }
-        } catch {
-            throw .persistentMemory(error)
-        }
-        return counts
     }
 }
 
