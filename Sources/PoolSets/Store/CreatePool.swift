@@ -38,7 +38,7 @@ extension PoolStore {
     ) throws(PoolError) -> Pool {
         var set = try ResolvedSet(descriptor, in: directory)
         try checkOptions(of: set, attributes)
-        // The parts in a set's directories are others after a removal.
+        // A removal changes the parts in the set's directories.
         if try removeIncompleteParts(of: set) { set = try ResolvedSet(descriptor, in: directory) }
         try set.checkNumbers()
         let existing = try openParts(of: set) { index throws(PoolError) in try onStep?(.openPart(index)) }
