@@ -25,46 +25,54 @@ extension PartFile {
             if case .missing = result { return nil }
             guard case .opened(let number) = result else { continue }
             let descriptor = Descriptor(owning: number)
-            var status = stat()
-            if fstat(descriptor.number, &status) != 0 { throw .system(.last("fstat", on: path)) }
-            let type = status.st_mode & S_IFMT
-            if type == S_IFDIR {
-                throw .badConfiguration(place: path, reason: "is a directory: a part is a file or a Device DAX")
-            }
-            guard type == S_IFREG || type == S_IFCHR else {
-                throw .badConfiguration(place: path, reason: "is neither a regular file nor a Device DAX")
-            }
-            if rpmem_flock(descriptor.number, LOCK_EX | LOCK_NB) != 0 {
-                let reason = SystemCallError.last("flock", on: path)
-                guard reason.errno == .resourceTemporarilyUnavailable else { throw .system(reason) }
-                throw .busy(path: path, holder: LockHolder.text(of: status))
-            }
-            if fstat(descriptor.number, &status) != 0 { throw .system(.last("fstat", on: path)) }
-            if status.st_nlink == 0 { continue }
+            guard let status = try lock(descriptor, path) else { continue }
             // Below the pool set directory the kernel looked the file up, and the walk found the place. Both must be
             // one file, because a removal unlinks the place.
             if case .beneath = location {
                 guard let found = place.status(), FileIdentity(found) == FileIdentity(status) else { continue }
             }
-            var device: DeviceDAX?
-            if type == S_IFCHR {
-                do { device = try DeviceDAX(descriptor: descriptor.number, path: path) } catch {
-                    if case .notDeviceDAX = error {
-                        throw .badConfiguration(place: path, reason: "is a device, but not a Device DAX")
-                    }
-                    throw .persistentMemory(error)
-                }
-            }
+            let isFile = status.st_mode & S_IFMT == S_IFREG
+            let device = isFile ? nil : try findDevice(descriptor, path)
             // SEEK_DATA reports blocks that were allocated and never written as holes. The sizes tell them apart.
             let isSparse = device == nil && UInt64(clamping: status.st_blocks) &* 512 < UInt64(clamping: status.st_size)
             let origin = Origin.existing(headerIsHole: isSparse && startsWithHole(descriptor))
             return PartFile(
                 path: path, place: place, descriptor: descriptor, size: device?.size ?? UInt64(status.st_size),
                 device: device, identity: FileIdentity(status),
-                isIncomplete: type == S_IFREG && status.st_mode & S_ISVTX != 0 && status.st_uid == geteuid(),
+                isIncomplete: isFile && status.st_mode & S_ISVTX != 0 && status.st_uid == geteuid(),
                 origin: origin)
         }
         throw .busy(path: path, holder: nil)
+    }
+
+    /// Locks an open file or device.
+    ///
+    /// - Returns: Its status; nil when the file was unlinked before it was locked.
+    private static func lock(_ descriptor: borrowing Descriptor, _ path: String) throws(PoolError) -> stat? {
+        var status = stat()
+        if fstat(descriptor.number, &status) != 0 { throw .system(.last("fstat", on: path)) }
+        switch status.st_mode & S_IFMT {
+        case S_IFREG, S_IFCHR: break
+        case S_IFDIR:
+            throw .badConfiguration(place: path, reason: "is a directory: a part is a file or a Device DAX")
+        default: throw .badConfiguration(place: path, reason: "is neither a regular file nor a Device DAX")
+        }
+        if rpmem_flock(descriptor.number, LOCK_EX | LOCK_NB) != 0 {
+            let reason = SystemCallError.last("flock", on: path)
+            guard reason.errno == .resourceTemporarilyUnavailable else { throw .system(reason) }
+            throw .busy(path: path, holder: LockHolder.text(of: status))
+        }
+        if fstat(descriptor.number, &status) != 0 { throw .system(.last("fstat", on: path)) }
+        return status.st_nlink == 0 ? nil : status
+    }
+
+    private static func findDevice(_ descriptor: borrowing Descriptor, _ path: String) throws(PoolError) -> DeviceDAX {
+        do throws(PersistentMemoryError) { return try DeviceDAX(descriptor: descriptor.number, path: path) } catch {
+            if case .notDeviceDAX = error {
+                throw .badConfiguration(place: path, reason: "is a device, but not a Device DAX")
+            }
+            throw .persistentMemory(error)
+        }
     }
 
     /// Whether the header page of a file has no block.

@@ -47,20 +47,7 @@ struct PartPlace {
     static func find(
         _ location: PartLocation, in directory: Int32, shown: String, near: PartDirectory? = nil
     ) throws(PoolError) -> PartPlace? {
-        var pending: [[UInt8]]
-        var current: PartDirectory
-        do throws(SystemCallError) {
-            switch location {
-            case .absolute(let path):
-                pending = components(of: path)
-                current = try root(shown)
-            case .beneath(let name):
-                pending = components(of: name.bytes)
-                current = try Self.directory(of: directory, shown)
-            }
-        } catch {
-            throw .from(error, path: shown)
-        }
+        var (pending, current) = try start(of: location, in: directory, shown)
         var link: SymbolicLink?
         var links = 0
         while let component = pending.popLast() {
@@ -103,6 +90,21 @@ struct PartPlace {
             }
         }
         throw .badConfiguration(place: shown, reason: "is a directory: a part is a file or a Device DAX")
+    }
+
+    /// - Returns: The components to walk, the last one first, and the directory where the walk begins.
+    private static func start(
+        of location: PartLocation, in directory: Int32, _ shown: String
+    ) throws(PoolError) -> ([[UInt8]], PartDirectory) {
+        do throws(SystemCallError) {
+            switch location {
+            case .absolute(let path): return (components(of: path), try root(shown))
+            case .beneath(let descriptor):
+                return (components(of: descriptor.bytes), try Self.directory(of: directory, shown))
+            }
+        } catch {
+            throw .from(error, path: shown)
+        }
     }
 
     /// Opens a directory.
