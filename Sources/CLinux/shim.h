@@ -53,8 +53,7 @@ static const int rpmem_o_nofollow = O_NOFOLLOW;
 /// syncfs(2): 0, or -1 with errno, which since Linux 5.8 tells of any write to the file system that failed.
 static inline int rpmem_syncfs(int fd) { return syncfs(fd); }
 
-/// fallocate(2) modes: allocate without changing the size, and give blocks back.
-static const int rpmem_fallocate_keep_size = FALLOC_FL_KEEP_SIZE;
+/// fallocate(2), and its mode that gives blocks back.
 static const int rpmem_fallocate_punch_hole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
 static inline int rpmem_fallocate(int fd, int mode, int64_t offset, int64_t length) {
     return fallocate(fd, mode, offset, length);
@@ -105,9 +104,8 @@ static inline _Bool rpmem_can_read(const void *address) {
     return can;
 }
 
-/// Whence values of lseek(2) for sparse files.
+/// The whence of lseek(2) for the next data in a sparse file.
 static const int rpmem_seek_data = SEEK_DATA;
-static const int rpmem_seek_hole = SEEK_HOLE;
 
 /// Parts of a device number.
 static inline uint32_t rpmem_major(uint64_t device) { return major(device); }
@@ -135,11 +133,6 @@ extern int dl_iterate_phdr(int (*callback)(struct rpmem_loaded_object *, size_t,
 
 /// pthread_setname_np for the calling thread; at most 15 bytes count.
 static inline void rpmem_name_this_thread(const char *name) { (void)pthread_setname_np(pthread_self(), name); }
-
-static inline int rpmem_wifexited(int status) { return WIFEXITED(status); }
-static inline int rpmem_wexitstatus(int status) { return WEXITSTATUS(status); }
-static inline int rpmem_wifsignaled(int status) { return WIFSIGNALED(status); }
-static inline int rpmem_wtermsig(int status) { return WTERMSIG(status); }
 
 /// Extensions of posix_spawn(3), which are declared for GNU sources only. Untyped, since <spawn.h> would bring in a
 /// second fd_set.

@@ -10,8 +10,8 @@
 #include <libpmem2.h>
 #include <stdint.h>
 
-/// Dirties the page of one byte without changing it, whoever else writes to it meanwhile. In assembly where the compiler
-/// would make a load of an operation that changes nothing.
+/// Marks the page of one byte as dirty by an atomic operation that does not change the byte, even while others write to it.
+/// On x86-64 in assembly, because compilers replace such an operation by a load.
 static inline void rpmem_dirty_page(void *byte) {
 #if defined(__x86_64__)
     __asm__ volatile("lock; orb $0, %0" : "+m"(*(volatile uint8_t *)byte) : : "cc");

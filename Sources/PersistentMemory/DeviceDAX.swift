@@ -5,34 +5,35 @@ import Glibc
 import SystemPackage
 import SystemSupport
 
-/// A Device DAX as libdaxctl and libndctl describe it.
+/// A Device DAX, from libdaxctl and libndctl.
 ///
-/// Holds the libraries' contexts, which own the region that deep flushes go to; keep it as long as the device is
-/// mapped.
+/// The object holds the libraries' contexts, which own the region for deep flushes. It must live as long as the device
+/// is mapped.
 package final class DeviceDAX: Sendable {
-    /// Where it was found, for messages.
+    /// For messages.
     package let path: String
     /// Bytes.
     package let size: UInt64
     /// Bytes that mappings must be multiples of: 4 KiB, 2 MiB or 1 GiB.
     package let alignment: Int
-    /// The kernel's name for the region behind it, such as `region0`; nil when libndctl knows none.
+    /// The kernel's name of the region that the device is in, such as `region0`; nil when libndctl finds none.
     package let regionName: String?
-    /// What a deep flush of the region would do.
+    /// Whether the region can be flushed.
     package let deepFlush: DeepFlush
 
-    /// Whether a region's write queues can be flushed.
+    /// Whether software can flush the write queues of a region.
     package enum DeepFlush: Sendable, Equatable {
         case available
-        /// The platform has no flush hints: a drain is all there is.
+        /// The platform has no flush hints. A drain is all that can be done.
         case notNeeded
         /// This process may not write the region's `deep_flush`.
         case denied
-        /// libndctl knows no region behind the device.
+        /// libndctl finds no region for the device.
         case noRegion
     }
 
-    // Only read after init. The one call made later, ndctl_region_deep_flush, is a pwrite on a descriptor.
+    // Threads may share them: after init they are only read. The one later call, ndctl_region_deep_flush, is a pwrite
+    // to a descriptor.
     nonisolated(unsafe) let region: OpaquePointer?
     private nonisolated(unsafe) let daxContext: OpaquePointer
     private nonisolated(unsafe) let ndctlContext: OpaquePointer?
@@ -74,7 +75,7 @@ package final class DeviceDAX: Sendable {
 
         self.path = path
         self.size = daxctl_dev_get_size(device)
-        // A device without a readable alignment is mapped by the strictest rule in use.
+        // Without a usable alignment: 2 MiB, the default of the kernel.
         self.alignment = alignment == 0 || alignment > 1 << 30 ? 2 << 20 : Int(alignment)
         self.daxContext = daxContext
         self.ndctlContext = ndctlContext
@@ -127,7 +128,7 @@ package final class DeviceDAX: Sendable {
         return nil
     }
 
-    /// libndctl does not tell "no hints" from "not allowed", so the attribute is looked at.
+    /// Reads the attribute in sysfs, because libndctl reports missing hints and missing permissions in the same way.
     private static func probeDeepFlush(regionName: String) -> DeepFlush {
         let attribute = "/sys/bus/nd/devices/\(regionName)/deep_flush"
         let number = Glibc.open(attribute, O_RDONLY | O_CLOEXEC)
@@ -139,7 +140,7 @@ package final class DeviceDAX: Sendable {
     }
 }
 
-/// Flushes and drains bytes of a mapped Device DAX, which is persistent memory always.
+/// Flushes and drains bytes of a mapped Device DAX, which is always persistent memory.
 package func persistDeviceBytes(_ address: UnsafeRawPointer, _ length: Int) {
     pmem_persist(address, length)
 }

@@ -2,7 +2,7 @@ import CPmem
 import Glibc
 import SystemSupport
 
-/// A range of a part that the medium cannot read back.
+/// A range of a part that cannot be read from the medium.
 package struct BadBlock: Sendable, Equatable, CustomStringConvertible {
     /// Bytes from the start of the part.
     package var offset: UInt64
@@ -17,13 +17,14 @@ package struct BadBlock: Sendable, Equatable, CustomStringConvertible {
     package var description: String { "\(length) bytes at offset \(offset)" }
 }
 
-/// What the device under a part says about itself. Each closure takes an open descriptor and a path for messages.
+/// Facts about the device under a part. Each closure takes an open descriptor and a path for messages.
 package struct DeviceHealth: Sendable {
-    /// The device's unsafe shutdown count; 0 where it has none.
+    /// The device's unsafe shutdown count; 0 for a device without one.
     package var unsafeShutdownCount: @Sendable (Int32, String) throws(PersistentMemoryError) -> UInt64
-    /// The device's identification without a terminating NUL; nil where it has none.
+    /// The device's id, without a terminating NUL; nil for a device without one.
     package var deviceID: @Sendable (Int32, String) throws(PersistentMemoryError) -> [UInt8]?
-    /// The ranges of the file or device that are known to be bad; empty where nothing keeps track.
+    /// The ranges of the file or device that are known to be bad; empty where the file system or driver keeps no
+    /// record.
     package var badBlocks: @Sendable (Int32, String) throws(PersistentMemoryError) -> [BadBlock]
 
     package init(
@@ -36,7 +37,7 @@ package struct DeviceHealth: Sendable {
         self.badBlocks = badBlocks
     }
 
-    /// As libpmem2 computes them, which is how PMDK's own pools were stamped.
+    /// From libpmem2, which PMDK uses for the shutdown states of its pools.
     package static let libpmem2 = DeviceHealth(
         unsafeShutdownCount: { (descriptor, path) throws(PersistentMemoryError) in
             try Pmem2Source(descriptor, path).unsafeShutdownCount()
@@ -82,7 +83,7 @@ private struct Pmem2Source: ~Copyable {
         var result = pmem2_source_device_id(handle, nil, &length)
         if result == Pmem2Code.notSupported { return nil }
         if result != 0 { throw .pmem2("pmem2_source_device_id", on: path, result) }
-        // libpmem2 appends to the buffer, so it has to start out zero.
+        // libpmem2 appends to the text in the buffer, so the buffer starts with zeros.
         var bytes = [CChar](repeating: 0, count: length + 1)
         result = pmem2_source_device_id(handle, &bytes, &length)
         if result == Pmem2Code.notSupported { return nil }
@@ -101,7 +102,7 @@ private struct Pmem2Source: ~Copyable {
         guard result == 0, context != nil else { throw .pmem2("pmem2_badblock_context_new", on: path, result) }
         defer { pmem2_badblock_context_delete(&context) }
         var found: [BadBlock] = []
-        // A cap, so that a medium that is bad throughout does not fill the log.
+        // The cap keeps a medium that is bad throughout from filling the log.
         while found.count < 64 {
             var block = pmem2_badblock()
             let next = pmem2_badblock_next(context, &block)
@@ -112,8 +113,8 @@ private struct Pmem2Source: ~Copyable {
         return found
     }
 
-    /// Where a Device DAX lies in its region takes a right to know that ordinary users may lack; whether the region has
-    /// bad blocks at all does not.
+    /// Fails when the region of a Device DAX has any bad block. By default only root may read where in its region the
+    /// device lies (`resource`), but everybody may read the bad blocks of the region.
     private func checkWholeRegion() throws(PersistentMemoryError) {
         let device = try DeviceDAX(descriptor: descriptor, path: path)
         guard let region = device.regionName else { return }
@@ -122,7 +123,7 @@ private struct Pmem2Source: ~Copyable {
         do throws(SystemCallError) {
             bytes = try readFile(Descriptor.open(attribute, O_RDONLY), limit: 1 << 20)
         } catch {
-            // Kernels without the attribute keep no track.
+            // Kernels without the attribute keep no record.
             if error.errno == .noSuchFileOrDirectory { return }
             throw .system(SystemCallError(error.call, on: attribute, errno: error.errno))
         }
@@ -130,7 +131,7 @@ private struct Pmem2Source: ~Copyable {
     }
 }
 
-/// libpmem2's answers that mean "nothing there", not "failed".
+/// Answers of libpmem2 that are no failures here.
 private enum Pmem2Code {
     static let notSupported: Int32 = -100_001
     static let noBadBlock: Int32 = -100_029

@@ -6,9 +6,9 @@ import Synchronization
 import SystemPackage
 import SystemSupport
 
-/// A piece of a file or device to map.
+/// A range of a file or device that is to be mapped.
 package struct Segment: Sendable {
-    /// Open for reading and writing. Borrowed: it must stay open while the mapping, or a ``SyncAlias`` of it, is made.
+    /// Open for reading and writing. Borrowed: it must stay open while a mapping or a ``SyncAlias`` is made from it.
     package var descriptor: Int32
     /// Bytes from the file's start; a multiple of the page size.
     package var offset: Int64
@@ -30,8 +30,9 @@ package struct Segment: Sendable {
 
 /// One contiguous range of virtual memory over the parts of a pool (`docs/media.md`, section 3 (Mapping)).
 ///
-/// No page is touched: a sparse part of any size maps as fast as a small one. All of it is MADV_DONTFORK: RDMA
-/// registrations mark their own pages so, and Device DAX refuses that at less than the device's alignment.
+/// To map touches no page, so a sparse part of any size maps as fast as a small one. The whole range is MADV_DONTFORK.
+/// RDMA registrations would set that for their pages alone, which Device DAX refuses at less than the device's
+/// alignment.
 package final class Mapping: Sendable {
     /// First byte of the first segment.
     package nonisolated(unsafe) let base: UnsafeMutableRawPointer
@@ -39,19 +40,19 @@ package final class Mapping: Sendable {
     package let size: Int
     /// Whether every segment is mapped with MAP_SYNC.
     package let isMapSync: Bool
-    /// Makes ranges durable; not to be used after ``close()``.
+    /// Makes ranges durable. Must not be used after ``close()``.
     package let persister: Persister
 
-    // Written by init only; the persister reads it.
+    // Shared with the persister: only init writes it.
     private nonisolated(unsafe) let parts: UnsafeMutablePointer<MappedPart>
     private let partCount: Int
-    // Own the regions in `parts`.
+    // The devices own the regions in `parts`.
     private let devices: [DeviceDAX]
-    /// As mapped, in order.
+    /// In the order in which they are mapped.
     let segments: [Segment]
     private let isMapped = Mutex(true)
 
-    /// The first Device DAX whose region this process may not flush, so that deep persists of it fail.
+    /// The first Device DAX whose region this process may not flush; deep persists of it fail. nil when there is none.
     package var deviceWithDeniedFlush: DeviceDAX? { devices.first { $0.deepFlush == .denied } }
 
     /// Maps `segments` one behind the other.
@@ -75,7 +76,7 @@ package final class Mapping: Sendable {
         if segments.isEmpty { throw .system(SystemCallError("mmap", errno: .invalidArgument)) }
 
         let reservation = try Reservation(size: size, alignment: alignment)
-        // MAP_SYNC for all or for none: one policy must hold for every byte of the pool.
+        // MAP_SYNC for all or for none, because one kind of persister serves the whole pool.
         let isMapSync = segments.allSatisfy(\.takesMapSync)
         try reservation.map(segments, flags: isMapSync ? rpmem_map_shared_sync : MAP_SHARED)
         let base = reservation.base
@@ -104,13 +105,13 @@ package final class Mapping: Sendable {
             kind: evidence.kind, isByWord: evidence.isByWord, parts: parts, partCount: segments.count)
     }
 
-    /// Unmaps. On persistent memory all that was flushed reaches the medium first.
+    /// Unmaps. On persistent memory all flushed stores reach the medium first. Later calls do nothing.
     ///
-    /// On ordinary files nothing is synchronised here: what was asked for is durable since it was acknowledged, and of
-    /// the rest nobody was promised anything. There may be gigabytes of it, where an initiator was cut off in the middle
-    /// of its writes, and a session has to end soon; the kernel writes them back in its own time. Later calls do nothing.
+    /// On ordinary files nothing is synchronised. Acknowledged ranges are durable already. The rest, which no answer
+    /// has promised, may be gigabytes when an initiator was cut off, and a session has to end soon. The kernel writes
+    /// it back later.
     ///
-    /// - Throws: When the medium could not be reached; it is unmapped all the same.
+    /// - Throws: When the stores did not reach the medium. The range is unmapped all the same.
     package func close() throws(PersistentMemoryError) {
         let failure: PersistentMemoryError? = isMapped.withLock { isMapped in
             guard isMapped else { return nil }
@@ -123,7 +124,7 @@ package final class Mapping: Sendable {
         if let failure { throw failure }
     }
 
-    /// Pushes what was flushed on to the media of all parts.
+    /// Moves flushed stores on to the media of all parts.
     ///
     /// - Returns: 0, or an errno.
     private func drainAll() -> Int32 {
@@ -131,16 +132,16 @@ package final class Mapping: Sendable {
         persister.drain()
         var offset = 0
         for index in 0..<partCount {
-            // A page of each part, not the range: initiators flushed what they were promised.
+            // One page of each part is enough to flush the write queues. No other range was promised.
             let result = persister.deepPersist(base + offset, min(4096, Int(parts[index].length)))
-            // Where no deep flush exists, the drain above was all that can be done.
+            // Without a deep flush the drain above is all that can be done.
             if result != 0 && result != EOPNOTSUPP && result != EACCES { return result }
             offset += Int(parts[index].length)
         }
         return 0
     }
 
-    /// Unmaps without making anything durable; what was acknowledged already is. Later calls do nothing.
+    /// Unmaps, and makes nothing durable. Acknowledged ranges are durable already. Later calls do nothing.
     package func abandon() {
         isMapped.withLock { isMapped in
             if isMapped { munmap(base, size) }
@@ -156,8 +157,8 @@ package final class Mapping: Sendable {
 }
 
 extension Segment {
-    /// Whether the file system or device can keep its own metadata durable (MAP_SYNC). Tried beside the reservation: a
-    /// refused mapping may already have taken away what was mapped in its place.
+    /// Whether the file system or device supports MAP_SYNC. The trial mapping is not made over the reservation, because
+    /// mmap may unmap the old range before it fails.
     fileprivate var takesMapSync: Bool {
         let length = device?.alignment ?? 4096
         guard
@@ -184,14 +185,14 @@ extension MappedPart {
     }
 }
 
-/// A range of addresses set aside; unmapped with all that was mapped over it unless released.
+/// A reserved range of addresses. Its end unmaps the range, with all mappings over it, unless it was released.
 final class Reservation {
     let base: UnsafeMutableRawPointer
     private let size: Int
     private var isHeld = true
 
     init(size: Int, alignment: Int) throws(PersistentMemoryError) {
-        // From 1 GiB on, pages of that size can be used where the file system or device has them.
+        // With an alignment of 1 GiB the kernel can use pages of that size.
         let preferred = size >= 1 << 30 ? max(alignment, 1 << 30) : alignment
         if let base = Self.reserve(size, preferred) ?? Self.reserve(size, alignment) {
             self.base = base
@@ -217,7 +218,7 @@ final class Reservation {
         let before = Int(aligned &- address)
         let base = start + before
         if before > 0 { munmap(start, before) }
-        // Room up to a whole page behind the last segment is given back too.
+        // The rest behind the range goes back as well.
         let after = length - before - size
         if after > 0 { munmap(base + size, after) }
         return base
@@ -235,6 +236,7 @@ final class Reservation {
         }
     }
 
+    /// Leaves the range to the caller, who unmaps it.
     func release() { isHeld = false }
 
     deinit {

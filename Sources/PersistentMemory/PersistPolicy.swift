@@ -1,46 +1,38 @@
 import CPmem
 import Glibc
 
-/// How a pool's stores are made durable; chosen once per pool, when it is mapped.
+/// How a pool's stores are made durable. Chosen when the pool is mapped.
 package enum PersistKind: UInt8, Sendable {
-    /// Cache lines are flushed, then drained: persistent memory.
+    /// Cache flush and drain: persistent memory.
     case flushAndDrain
-    /// Drained only: persistent memory on a platform whose caches are in the persistence domain (eADR).
+    /// Drain alone: persistent memory on a platform whose caches are in the persistence domain (eADR).
     case drainOnly
     /// msync(2): ordinary files.
     case msync
-
-    /// The word for the log's `persist flush:` line; scripts grep for it. `docs/media.md`, section 7.7 (Log lines of
-    /// the persistency policy).
-    package var policyName: String {
-        switch self {
-        case .flushAndDrain, .drainOnly: "pmem_persist"
-        case .msync: "pmem_msync"
-        }
-    }
 }
 
-/// What is known about a mapping when its persist policy is chosen.
+/// The facts that decide the ``PersistKind`` of a mapping.
 struct PersistEvidence {
-    /// All parts are Device DAX (parts are never mixed).
+    /// All parts are Device DAX. Otherwise none is.
     var deviceDAX: Bool
     /// All parts are mapped with MAP_SYNC.
     var mapSync: Bool
-    /// `PMEM_IS_PMEM_FORCE` is in the environment, so that libpmem's answer is the user's.
+    /// `PMEM_IS_PMEM_FORCE` is in the environment. libpmem then answers what the user wants.
     var forced: Bool
-    /// What `pmem_is_pmem` answers for the whole range.
+    /// The answer of `pmem_is_pmem` for the whole range.
     var libpmemAnswer: Bool
-    /// `pmem_has_auto_flush` answers 1.
+    /// The answer of `pmem_has_auto_flush` is 1.
     var autoFlush: Bool
 
-    /// The rule of `docs/media.md`, section 3 (Mapping): Device DAX, or all MAP_SYNC, or as `pmem_is_pmem` says. With
-    /// `PMEM_IS_PMEM_FORCE` set, libpmem's answer rules over MAP_SYNC; not over Device DAX, where msync(2) fails.
+    /// Whether the mapping is persistent memory (`docs/media.md`, section 3 (Mapping)). With `PMEM_IS_PMEM_FORCE`
+    /// libpmem's answer overrides MAP_SYNC. It does not override Device DAX, where msync(2) fails.
     var isPersistentMemory: Bool {
         if deviceDAX { return true }
         return forced ? libpmemAnswer : mapSync || libpmemAnswer
     }
 
-    /// Persistent memory by ``forced`` alone, that is, in truth the page cache of an ordinary file.
+    /// Whether ``forced`` alone makes the mapping persistent memory. It is then in fact the page cache of ordinary
+    /// files.
     var isByWord: Bool { isPersistentMemory && !deviceDAX && !mapSync }
 
     var kind: PersistKind {

@@ -2,17 +2,17 @@ import CPmem
 import SystemPackage
 import SystemSupport
 
-/// What the kernel or one of the persistent memory libraries refused.
+/// Why a call of the kernel or of a persistent memory library failed.
 package enum PersistentMemoryError: Error, Equatable, CustomStringConvertible {
-    /// The kernel refused a call.
+    /// A system call failed.
     case system(SystemCallError)
-    /// A library call failed: which, on what, the library's own words, and the errno it stands for.
+    /// A call of a library failed. `reason` is the library's message.
     case library(call: String, subject: String, reason: String, errno: Errno)
     /// A character device that the dax subsystem does not know.
     case notDeviceDAX(path: String)
     /// A part does not start at a multiple of its device's alignment in the pool's contiguous range.
     case misaligned(path: String, offset: Int, alignment: Int)
-    /// The region behind a Device DAX has bad blocks, and this process may not know whether they are the device's.
+    /// The region of a Device DAX has bad blocks, and this process may not read whether they are in the device.
     case badBlocksSomewhere(path: String, region: String)
 
     /// The errno that stands for this failure.
@@ -42,10 +42,11 @@ package enum PersistentMemoryError: Error, Equatable, CustomStringConvertible {
         }
     }
 
-    /// What libpmem2 says about `result`, a negative answer of `call`.
+    /// The error of a call of libpmem2 that returned `result`, which is negative.
     static func pmem2(_ call: String, on subject: String, _ result: Int32) -> PersistentMemoryError {
         let reason = String(cString: pmem2_errormsg())
-        // Its own function for this is declared but not exported by Debian's library. Down to -100000 it is an errno.
+        // Above -100000 the result is a negated errno. Debian's libpmem2 declares pmem2_err_to_errno but does not
+        // export it.
         let errno: Errno = result > -100_000 ? Errno(rawValue: -result) : .invalidArgument
         return .library(call: call, subject: subject, reason: reason.isEmpty ? "\(errno)" : reason, errno: errno)
     }

@@ -3,14 +3,14 @@ import CNdctl
 import CPmem
 import Glibc
 
-/// One part's piece of a mapping, as deep persist needs it. Plain data in memory that the mapping owns.
+/// One part's piece of a mapping, for deep persist. Plain data in memory that the mapping owns.
 struct MappedPart {
     /// First mapped address.
     var start: UInt
     /// Bytes mapped.
     var length: UInt
     var kind: Kind
-    /// The region behind a Device DAX (`struct ndctl_region *`), nil for files and devices without one.
+    /// The region of a Device DAX (`struct ndctl_region *`); nil for files, and for devices without one.
     var region: OpaquePointer?
     /// Leads to the file, for fstatfs(2) only; the mapping closes it. Of use for ``Kind/file``; −1 where it could not be
     /// opened, which fstatfs(2) refuses.
@@ -18,29 +18,30 @@ struct MappedPart {
 
     enum Kind: UInt8 {
         case file
-        /// A Device DAX whose region takes deep flushes.
+        /// A Device DAX whose region has flush hints that this process may use.
         case device
-        /// A Device DAX on a platform without flush hints: a drain reaches the medium.
+        /// A Device DAX without flush hints: a drain reaches the medium.
         case deviceWithoutFlushHints
         /// A Device DAX whose `deep_flush` this process may not write.
         case deviceDenied
-        /// A Device DAX without a region that libndctl knows.
+        /// A Device DAX for which libndctl finds no region.
         case deviceWithoutRegion
     }
 }
 
-/// Makes ranges of one mapping durable. A plain value that any thread may copy and use: no method allocates, locks,
-/// logs or counts references. It must not be used after its ``Mapping`` is closed.
+/// Makes ranges of one mapping durable. Any thread may copy the value and use it. No method allocates, locks, logs or
+/// counts references. The value must not be used after its ``Mapping`` is closed.
 package struct Persister: Sendable {
     /// Chosen when the pool was mapped.
     package let kind: PersistKind
-    /// Whether the ranges are persistent memory by the word of `PMEM_IS_PMEM_FORCE` alone: then they are the page cache,
-    /// where a store in the CPU's caches is no less safe than a flushed one.
+    /// Whether the ranges count as persistent memory because of `PMEM_IS_PMEM_FORCE` alone. They are then in the page
+    /// cache, where a store in the CPU's caches is as safe as a flushed one.
     package let isByWord: Bool
-    // Memory that the mapping owns and never changes, so that threads may share it.
+    // Threads may share it: the mapping owns this memory and never changes it.
     private nonisolated(unsafe) let parts: UnsafePointer<MappedPart>
     private let partCount: Int
-    /// Bytes from an address of the mapping to the address that msync(2) gets for it: 0, or the way to a ``SyncAlias``.
+    /// Bytes from an address of the mapping to the address that msync(2) gets for it: 0, or the distance to a
+    /// ``SyncAlias``.
     @usableFromInline let aliasOffset: Int
 
     init(
@@ -54,41 +55,39 @@ package struct Persister: Sendable {
         self.aliasOffset = aliasOffset
     }
 
-    /// The word for the log's `persist flush:` line: `pmem_persist` or `pmem_msync`.
-    package var policyName: String { kind.policyName }
-
-    /// The same ranges under another policy; for tests on machines without persistent memory.
+    /// The same ranges with another kind, for tests on machines without persistent memory.
     func copy(kind: PersistKind) -> Persister {
         Persister(kind: kind, parts: parts, partCount: partCount, aliasOffset: aliasOffset)
     }
 
-    /// The same ranges, synchronised through a ``SyncAlias`` that lies `offset` bytes behind the mapping.
+    /// The same ranges, synchronised through a ``SyncAlias`` at a distance of `offset` bytes from the mapping.
     func copy(aliasOffset offset: Int) -> Persister {
         Persister(kind: kind, isByWord: isByWord, parts: parts, partCount: partCount, aliasOffset: offset)
     }
 
-    /// Whether ``flush(_:_:)`` and ``drain()`` make a range durable; otherwise ``synchronize(_:_:)`` does.
+    /// Whether ``flush(_:_:)`` and ``drain()`` make a range durable. Otherwise ``synchronize(_:_:)`` does.
     @inlinable
     package var isPersistentMemory: Bool { kind != .msync }
 
-    /// Whether stores are durable without leaving the CPU caches (eADR).
+    /// Whether stores are durable while they are in the CPU caches (eADR).
     package var cachesPersist: Bool { kind == .drainOnly }
 
-    /// Flushes the range's cache lines; durable only after ``drain()``. Nothing on eADR and on ordinary files.
+    /// Flushes the range's cache lines, which are durable after ``drain()``. Does nothing with eADR and on ordinary
+    /// files.
     @inlinable
     package func flush(_ address: UnsafeRawPointer, _ length: Int) {
         if kind == .flushAndDrain { pmem_flush(address, length) }
     }
 
-    /// Waits until all that was flushed before is in the persistence domain. Nothing on ordinary files.
+    /// Waits until all flushed cache lines are in the persistence domain. Does nothing on ordinary files.
     @inlinable
     package func drain() {
         if kind != .msync { pmem_drain() }
     }
 
-    /// Has ``synchronize(_:_:)`` write the range although no CPU stored to it: what a device wrote by DMA leaves the
-    /// pages of an ordinary file clean, and msync(2) passes over clean pages. To be called after the device is done.
-    /// Changes no byte; nothing on persistent memory.
+    /// Marks the pages of the range as dirty, so that ``synchronize(_:_:)`` writes them. A device that writes by DMA
+    /// leaves the pages of an ordinary file clean, and msync(2) skips clean pages. Must be called after the device has
+    /// written. Changes no byte. Does nothing on persistent memory.
     @inlinable
     package func noteDeviceWrites(_ address: UnsafeMutableRawPointer, _ length: Int) {
         guard kind == .msync, length > 0 else { return }
@@ -103,8 +102,8 @@ package struct Persister: Sendable {
 
     /// msync(MS_SYNC) of the pages that the range touches.
     ///
-    /// Only the persister of a ``SyncAlias`` sees every write-back error; threads that share any other persister take the
-    /// errors from each other.
+    /// Only the persister of a ``SyncAlias`` reports every write-back error. Of threads that share another persister,
+    /// one gets the error, and the others get 0.
     ///
     /// - Returns: 0, or an errno.
     @inlinable
@@ -130,39 +129,28 @@ package struct Persister: Sendable {
         return 0
     }
 
-    /// Makes one range durable, whatever the policy.
+    /// Copies `length` bytes into the pool. On persistent memory the copy includes the flush, and the bytes are durable
+    /// after ``drain()``. On ordinary files they are durable after ``synchronize(_:_:)``. The ranges must not overlap.
     ///
-    /// - Returns: 0, or an errno.
-    @inlinable
-    package func persist(_ address: UnsafeRawPointer, _ length: Int) -> Int32 {
-        if kind == .msync { return synchronize(address, length) }
-        flush(address, length)
-        drain()
-        return 0
-    }
-
-    /// Copies `length` bytes into the pool. On persistent memory they are flushed as well (so no ``flush(_:_:)``) and
-    /// durable after ``drain()``; on ordinary files after ``synchronize(_:_:)``. The ranges must not overlap.
-    ///
-    /// Each aligned 8-byte word of the destination that the range covers is stored at once: libpmem copies with stores
-    /// of at least eight bytes, where glibc's memcpy promises nothing. This is what an initiator relies on that asks
-    /// for inline persists (`docs/protocol.md`, section 4.1 (Persist request)).
+    /// Each aligned 8-byte word of the destination that the range covers is stored at once, because libpmem copies with
+    /// stores of at least eight bytes. glibc's memcpy does not promise that. Initiators rely on it for inline persists
+    /// (`docs/protocol.md`, section 4.1 (Persist request)).
     @inlinable
     package func copy(to destination: UnsafeMutableRawPointer, from source: UnsafeRawPointer, length: Int) {
-        // On ordinary files the flush would be wasted: only msync makes the page durable.
+        // On ordinary files msync alone makes the page durable.
         pmem_memcpy(destination, source, length, kind == .msync ? PMEM_F_MEM_NOFLUSH : PMEM_F_MEM_NODRAIN)
     }
 
-    /// Makes the range durable down to the lowest persistence domain (`docs/media.md`, section 7.5 (Persist and deep
-    /// persist)): msync on ordinary files; flush, then the region's deep flush on Device DAX; flush, then msync of a
-    /// page of each part touched on fsdax.
+    /// Makes the range durable down to the medium (`docs/media.md`, section 7.5 (Persist and deep persist)): by msync
+    /// on ordinary files; by cache flush and the region's deep flush on Device DAX; by cache flush and msync of one
+    /// page of each part that the range touches on fsdax.
     ///
-    /// - Returns: 0, or an errno: what msync(2) or the region says; EOPNOTSUPP for a Device DAX without a region,
-    ///   EACCES when this process may not write the region's `deep_flush`.
+    /// - Returns: 0, or an errno: that of msync(2) or of the region's flush; EOPNOTSUPP for a Device DAX without a
+    ///   region; EACCES when this process may not write the region's `deep_flush`.
     package func deepPersist(_ address: UnsafeRawPointer, _ length: Int) -> Int32 {
         if length <= 0 { return 0 }
         if kind == .msync { return synchronize(address, length) }
-        // Not pmem_flush: with eADR that does nothing, and the lines have to leave the caches here.
+        // With eADR pmem_flush does nothing, but the cache lines have to leave the caches here.
         pmem_deep_flush(address, length)
         pmem_drain()
         let start = UInt(bitPattern: address)
@@ -180,11 +168,11 @@ package struct Persister: Sendable {
 }
 
 extension MappedPart {
-    /// Pushes what was drained in this part on to its medium.
+    /// Moves drained stores to this part on to its medium.
     fileprivate func deepDrain(from address: UInt, length: UInt, aliasOffset: Int) -> Int32 {
         switch kind {
         case .file:
-            // One page is enough: the file system flushes the whole device's write queue.
+            // One page is enough: for its msync the file system flushes the write queue of the whole device.
             let start = UnsafeRawPointer(bitPattern: address).unsafelyUnwrapped + aliasOffset
             return pmem_msync(start, Int(Swift.min(length, 4096))) == 0 ? rpmem_read_only(path) : errno
         case .device:

@@ -2,18 +2,18 @@ import CLinux
 import Glibc
 import SystemSupport
 
-/// One thread's own way to synchronise a ``Mapping``: the same files, opened once more and mapped a second time.
+/// A second mapping of the files of a ``Mapping``, from open files of its own, by which one thread synchronises.
 ///
-/// Linux keeps the error of a failed write-back in the file's errseq_t, and reports it once to each open file. msync(2)
-/// reports for the open file that the mapping was made from. Threads that share a mapping share its reports: the first
-/// caller gets the error, and the next one gets 0 for data that is lost. So each thread that acknowledges data has an alias.
+/// Linux keeps the error of a failed write-back in the file's errseq_t and reports it once to each open file. msync(2)
+/// reports to the open file that the mapping was made from. Of threads that share a mapping, the first caller gets the
+/// error, and the next one gets 0 for lost data. Each thread that acknowledges data therefore has an alias.
 ///
-/// No page of an alias is ever touched, so that it costs address space and no memory.
+/// Nobody touches a page of an alias, so it takes address space and no memory.
 package final class SyncAlias: Sendable {
-    /// Makes ranges of the mapping durable. Its addresses are the mapping's. Not to be used after the mapping is closed, or
-    /// by two threads at once.
+    /// Makes ranges of the mapping durable; takes addresses of the mapping. Must not be used after the mapping is
+    /// closed, or by two threads at once.
     package let persister: Persister
-    // Unmapped in deinit only. nil where no part is a file.
+    // Only deinit unmaps it. nil where no part is a file.
     private nonisolated(unsafe) let base: UnsafeMutableRawPointer?
     private let size: Int
 
@@ -29,7 +29,7 @@ package final class SyncAlias: Sendable {
         for segment in mapping.segments {
             if segment.device == nil {
                 do throws(SystemCallError) {
-                    // msync(2) passes over mappings of files that are not open for writing.
+                    // msync(2) skips mappings of files that are not open for writing.
                     let file = try Descriptor.open("/proc/self/fd/\(segment.descriptor)", O_RDWR)
                     try Self.map(segment, at: offset, from: file, over: reservation)
                 } catch {
@@ -43,7 +43,7 @@ package final class SyncAlias: Sendable {
         persister = mapping.persister.copy(aliasOffset: reservation.base - mapping.base)
     }
 
-    /// The mapping keeps the open file when its descriptor is closed.
+    /// The mapping keeps the open file. The caller may close the descriptor.
     private static func map(
         _ segment: Segment, at offset: Int, from file: borrowing Descriptor, over reservation: Reservation
     ) throws(SystemCallError) {
@@ -59,9 +59,10 @@ package final class SyncAlias: Sendable {
 }
 
 extension Mapping {
-    /// Address space for all aliases of a mapping at most, in bytes.
+    /// The most bytes of address space for all aliases of a mapping.
     private static let aliasSpace = 16 << 40
-    /// The kernel's default limit on mappings of a process is 65530 (vm.max_map_count).
+    /// The most segments of all aliases of a mapping. By default the kernel allows a process 65530 mappings
+    /// (vm.max_map_count).
     private static let aliasSegments = 16384
 
     /// Makes an alias for each of up to `count` threads.

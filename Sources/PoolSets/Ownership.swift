@@ -1,6 +1,6 @@
 import Glibc
 
-/// Who may use a file, for the people who have to change that.
+/// The owner and mode of a file that this process may not use, for messages.
 enum Ownership {
     /// Such as `owned by root:pmem, mode 0660, this process is uid 1000`.
     static func text(of path: String) -> String {

@@ -3,43 +3,44 @@ import RpmemProtocol
 import SystemPackage
 import SystemSupport
 
-/// Why a pool could not be created, opened, changed or removed. Its description is for the target's log: what failed,
-/// on what, why, and what to do; ``status`` is what the initiator is told.
+/// Why a pool could not be created, opened, changed or removed. The description is for the target's log and says what
+/// failed, on what, why, and what to do. The initiator gets ``status``.
 package enum PoolError: Error, Equatable, CustomStringConvertible {
-    /// The descriptor is no path inside the pool set directory.
+    /// The kernel finds no path inside the pool set directory for the descriptor.
     case badName(descriptor: String, reason: String)
-    /// Something that the pool needs is not there.
+    /// A file or directory that the pool needs is missing.
     case notFound(what: Item, path: String, set: String?)
     /// This process may not use a file.
     case noAccess(path: String, errno: Errno, ownership: String)
-    /// A part is in use.
+    /// Another open file has the lock on a part.
     case busy(path: String, holder: String?)
     /// CREATE on a part whose first page is not all zero.
     case exists(path: String, found: String)
     /// The pool is smaller than the initiator asks for.
     case tooSmall(set: String, asked: UInt64, available: UInt64, hint: String)
-    /// The pool set, its parts or a header are not as they must be. `place` is a path, or `path:line`.
+    /// The pool set, a part or a header breaks a rule. `place` is a path, or `path:line`.
     case badConfiguration(place: String, reason: String)
-    /// The media under a part cannot read ranges back.
+    /// The medium under a part has ranges that cannot be read.
     case badBlocks(path: String, extents: [BadBlock])
-    /// The file system has no room for new parts: one at `path`, or several, the first of them in the directory `path`.
+    /// The file system has no room for new parts: for one at `path`, or for several, of which one is in the directory
+    /// `path`.
     case noSpace(path: String, parts: Int = 1, needed: UInt64, free: UInt64?)
     /// The session ended while the pool was being made.
     case cancelled(set: String)
-    /// Some of a pool's files could not be removed.
+    /// Some files of a pool could not be removed.
     case incompleteRemoval(set: String, left: [Leftover])
     /// CREATE failed, and some of what it had made could not be taken back.
     indirect case leftBehind(cause: PoolError, left: [Leftover])
-    /// SET_ATTR failed, and some of the headers that it had written could not be put back.
+    /// SET_ATTR failed, and some of the headers that it had written did not get their old contents back.
     case halfChanged(set: String, cause: String, errno: Errno, left: [Leftover])
-    /// Something else that the kernel refused.
+    /// Another system call failed.
     case system(SystemCallError)
-    /// Something else that a persistent memory library refused.
+    /// A call of a persistent memory library failed.
     case persistentMemory(PersistentMemoryError)
-    /// The pool was closed before.
+    /// The pool has ended.
     case closed(set: String)
 
-    /// What is missing.
+    /// The kind of a missing file or directory.
     package enum Item: String, Equatable, Sendable {
         case poolSetDirectory = "pool set directory"
         case poolSet = "pool set"
@@ -71,7 +72,7 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
         }
     }
 
-    /// The exit status of `--remove`, as 1.12.1 has it: ENOENT for what is missing, EBADF for an absolute descriptor.
+    /// The exit status of `--remove`, as in PMDK 1.12.1: ENOENT for a missing file, EBADF for an absolute descriptor.
     package var errno: Errno {
         switch self {
         case .badName: .badFileDescriptor
@@ -112,14 +113,14 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
         case .noSpace(let path, let parts, let needed, let free):
             "\(path): no space for \(needed) bytes\(parts > 1 ? " of \(parts) new parts" : "")"
                 + "\(free.map { ", \($0) are free" } ?? ""): free some, or make the part\(parts > 1 ? "s" : "") smaller"
-        case .cancelled(let set): "pool set \(set): given up: the session ended"
+        case .cancelled(let set): "pool set \(set): the creation is given up, because the session ended"
         case .incompleteRemoval(let set, let left):
-            "pool set \(set): not removed: \(Self.list(left)); all other files are"
+            "pool set \(set): not removed: \(Self.list(left)); all other files are removed"
         case .leftBehind(let cause, let left):
             "\(cause); what was made of the pool is left in \(Self.list(left)): once the storage works, the next CREATE "
                 + "takes it over, and `rpmemd --remove` removes it"
         case .halfChanged(let set, let cause, _, let left):
-            "pool set \(set): \(cause); the header could not be put back in \(Self.list(left)), and OPEN refuses a pool "
+            "pool set \(set): \(cause); the old header could not be restored in \(Self.list(left)), and OPEN refuses a pool "
                 + "whose headers differ: mend the storage, then restore this replica with `pmempool sync`"
         case .system(let error): error.description
         case .persistentMemory(let error): error.description
@@ -127,7 +128,7 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
         }
     }
 
-    /// The first few of many: a pool may have thousands of parts, and a line of the log should stay one.
+    /// At most eight items: a pool may have thousands of parts.
     private static func list(_ items: [some CustomStringConvertible]) -> String {
         let most = 8
         let rest = items.count - most
@@ -144,7 +145,8 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
         }
     }
 
-    /// A failed call that is no special case of its own, with the ones that are picked out.
+    /// The error of a failed system call: ``noAccess(path:errno:ownership:)`` for missing permissions, else
+    /// ``system(_:)``.
     static func from(_ error: SystemCallError, path: String) -> PoolError {
         switch error.errno {
         case .permissionDenied, .notPermitted:

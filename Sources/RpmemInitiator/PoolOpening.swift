@@ -79,7 +79,7 @@ struct PoolOpening {
             throw .invalidArgument("the pool's memory has \(memory.count) bytes, which is not a multiple of \(page)")
         }
         if lanes < 1 { throw .invalidArgument("\(lanes) lanes: at least 1 is needed") }
-        do throws(PoolDescriptor.Fault) { return try PoolDescriptor(validating: poolSet) } catch {
+        do throws(PoolDescriptor.FormatError) { return try PoolDescriptor(validating: poolSet) } catch {
             throw .invalidArgument("\(error)")
         }
     }

@@ -21,7 +21,7 @@ package struct ProtocolViolation: Error, Hashable, Sendable {
         /// The number as it came.
         case provider(UInt32)
         case noLanes
-        case descriptor(PoolDescriptor.Fault)
+        case descriptor(PoolDescriptor.FormatError)
         /// More than ``ControlProtocol/maximumPendingBytes`` without waiting for an answer.
         case sentAhead
     }

@@ -53,17 +53,18 @@ private func serve(_ overrides: CommandLineOverrides) -> Int32 {
         beginLoadingFabric(settings)
         let log = SessionLog.open(settings, peer: peer)
         log.info("session started, rpmemd \(projectVersion)")
+        let store: PoolStore
         do throws(PoolError) {
-            // Looked at now, so that a missing directory shows as initial status and not only at CREATE or OPEN.
-            _ = try PoolStore(directory: settings.poolsetDirectory.value, partMode: settings.partMode.value)
+            // Opened before the initial status, which can then report a missing directory.
+            store = try PoolStore(directory: settings.poolsetDirectory.value, partMode: settings.partMode.value)
         } catch {
             log.error("\(error)")
             sendInitialStatus(.failed(errno: error.errno.rawValue))
             return 1
         }
         return TargetSession(
-            settings: settings, environment: environment, log: log, signals: signals, input: STDIN_FILENO,
-            output: STDOUT_FILENO
+            settings: settings, store: store, environment: environment, log: log, signals: signals,
+            input: STDIN_FILENO, output: STDOUT_FILENO
         ).run()
     } catch let error as ConfigurationError {
         let log = SessionLog.openDefault(peer: peer)
@@ -107,12 +108,12 @@ private func remove(
         return error.errno.rawValue
     }
     let log = SessionLog.open(settings, peer: peer)
-    do throws(PoolDescriptor.Fault) {
+    do throws(PoolDescriptor.FormatError) {
         let descriptor = try PoolDescriptor(validating: set)
         do throws(PoolError) {
             let store = try PoolStore(
                 directory: settings.poolsetDirectory.value, partMode: settings.partMode.value)
-            try store.remove(descriptor: descriptor.bytes, force: force, removePoolSet: removePoolSet)
+            try store.remove(descriptor: descriptor, force: force, removePoolSet: removePoolSet)
             log.notice("pool \(descriptor) removed\(removePoolSet ? ", with its pool set file" : "")")
             return 0
         } catch {

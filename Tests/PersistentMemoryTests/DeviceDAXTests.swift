@@ -5,7 +5,7 @@ import Testing
 
 @testable import PersistentMemory
 
-/// Device DAX as libdaxctl and libndctl see it on a fake sysfs.
+/// A Device DAX that libdaxctl and libndctl find in a fake sysfs.
 @Suite(.enabled(if: PrivateMounts.skipReason == nil, "needs root for a mount namespace"))
 struct DeviceDAXTests {
     @Test func sizeAlignmentAndRegionAreRead() async {
@@ -43,7 +43,7 @@ struct DeviceDAXTests {
             try #require(FakeDeviceDAX.install(size: 16 << 20, alignment: 2 << 20, deepFlush: "9\n") == nil)
             let mapping = try Self.mapDevice()
             #expect(mapping.persister.isPersistentMemory)
-            #expect(mapping.persister.policyName == "pmem_persist")
+            #expect(mapping.persister.kind == .flushAndDrain)
             mapping.base.storeBytes(of: 1, as: UInt8.self)
             #expect(mapping.persister.deepPersist(mapping.base, 64) == 0)
             #expect(FakeDeviceDAX.text(of: FakeDeviceDAX.deepFlushPath) == "1\n")
@@ -98,7 +98,7 @@ struct DeviceDAXTests {
                 Segment(descriptor: file.number, offset: 0, length: 4096, device: device, path: "dax")
             ])
             #expect(mapping.persister.deepPersist(mapping.base, 64) == EOPNOTSUPP)
-            // Closing is no promise to an initiator: it does with what there is.
+            // close() accepts a missing deep flush, because it promises nothing to an initiator.
             try mapping.close()
         }
     }

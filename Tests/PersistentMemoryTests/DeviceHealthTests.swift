@@ -36,7 +36,7 @@ import Testing
 
 @Suite(.enabled(if: PrivateMounts.skipReason == nil, "needs root for a mount namespace"))
 struct BadBlocksOfDevicesTests {
-    /// Whoever may not know where in its region a Device DAX lies can still know that the region has no bad block.
+    /// A process that may not read where in its region a Device DAX lies can read whether the region has bad blocks.
     @Test(arguments: [nil, "", "\n"]) func aRegionWithoutBadBlocksHasNoneInTheDevice(badBlocks: String?) async {
         await #expect(processExitsWith: .success) { [badBlocks] in
             let file = try Self.deviceOfUnknownPlace(badBlocks: badBlocks)

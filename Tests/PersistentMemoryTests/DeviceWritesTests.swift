@@ -6,7 +6,7 @@ import Testing
 
 @testable import PersistentMemory
 
-/// What a device wrote by DMA must reach the medium with msync, though no CPU stored it.
+/// msync must write pages that a device wrote by DMA, although no CPU stored to them.
 @Suite struct DeviceWritesTests {
     private static let size = 16 * 4096
 
@@ -30,10 +30,10 @@ import Testing
         for index in bytes.indices { bytes[index] = UInt8(truncatingIfNeeded: index &* 7) }
         try #require(mapping.persister.kind == .msync)
         #expect(mapping.persister.synchronize(mapping.base, Self.size) == 0)
-        // A file system in memory never counts a page as written.
+        // A file system in memory keeps every page dirty.
         if try dirtyKibibytes(mapping) != 0 { return }
 
-        // The end of one page, a whole one, and the start of a third.
+        // The end of one page, a whole page, and the start of a third.
         mapping.persister.noteDeviceWrites(mapping.base + 2 * 4096 - 1, 4096 + 2)
         #expect(try dirtyKibibytes(mapping) == 12)
         #expect(mapping.persister.synchronize(mapping.base, Self.size) == 0)

@@ -85,7 +85,7 @@ import Testing
         #expect(throws: PersistentMemoryError.self) {
             try Mapping([Segment(descriptor: -1, offset: 0, length: 4096, path: "closed")])
         }
-        // More than there are addresses.
+        // This is larger than the address space.
         #expect(throws: PersistentMemoryError.self) { try Mapping([segment(first, length: 1 << 60)]) }
     }
 
@@ -148,13 +148,13 @@ import Testing
         let mapping = try Mapping([segment(first, length: 4096)])
         let persister = mapping.persister.copy(kind: kind)
         let words = 64
-        let isDone = Flag()
+        let isDone = WriterFlag()
         nonisolated(unsafe) let base = mapping.base
         let writer = try NamedThread(name: "writer") {
             let zeros = [UInt64](repeating: 0, count: words)
             let ones = [UInt64](repeating: .max, count: words)
             for round in 0..<20_000 {
-                // Of several lengths, so that each of libpmem's ways of copying is met.
+                // Several lengths, because libpmem copies each in its own way.
                 let length = 8 * (1 + round / 2 % words)
                 persister.copy(to: base, from: round % 2 == 0 ? ones : zeros, length: length)
             }
@@ -172,7 +172,18 @@ import Testing
     }
 }
 
-private final class Flag: Sendable {
+extension Persister {
+    /// Makes one range durable, whatever the kind of the mapping.
+    ///
+    /// - Returns: 0, or an errno.
+    fileprivate func persist(_ address: UnsafeRawPointer, _ length: Int) -> Int32 {
+        flush(address, length)
+        drain()
+        return isPersistentMemory ? 0 : synchronize(address, length)
+    }
+}
+
+private final class WriterFlag: Sendable {
     private let value = Atomic(false)
     var isSet: Bool { value.load(ordering: .acquiring) }
     func set() { value.store(true, ordering: .releasing) }

@@ -47,10 +47,4 @@ import Testing
         #expect(!isByWord(deviceDAX: true, libpmem: true))
         #expect(!isByWord(mapSync: true, libpmem: true))
     }
-
-    @Test func theLogsWords() {
-        #expect(PersistKind.flushAndDrain.policyName == "pmem_persist")
-        #expect(PersistKind.drainOnly.policyName == "pmem_persist")
-        #expect(PersistKind.msync.policyName == "pmem_msync")
-    }
 }

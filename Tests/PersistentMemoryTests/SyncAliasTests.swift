@@ -5,7 +5,7 @@ import Testing
 
 @testable import PersistentMemory
 
-/// Write-back errors reach every thread that acknowledges.
+/// Every thread with an alias gets each write-back error.
 @Suite struct SyncAliasTests {
     private static let length = 1 << 20
 
@@ -31,14 +31,14 @@ import Testing
             mapping.base.storeBytes(of: 7, toByteOffset: 8192, as: UInt8.self)
             #expect(alias.persister.synchronize(mapping.base + 8192, 1) == 0)
             #expect(alias.persister.synchronize(mapping.base + Self.length - 1, 1) == 0)
-            // Behind the alias there is nothing mapped that msync could take.
+            // Nothing is mapped behind the alias.
             #expect(alias.persister.synchronize(mapping.base + Self.length, 4096) == ENOMEM)
         }
         // An alias may outlive its mapping.
         try mapping.close()
     }
 
-    /// Two threads sync one page of which the disk takes nothing: neither may be told that it is durable.
+    /// Two threads synchronise one page that the disk refuses. Both must get an error.
     @Test(
         .enabled(if: FailingDisk.skipReason(.ext4) == nil, "loop devices"),
         arguments: [FailingDisk.FileSystem.ext4])
@@ -54,14 +54,14 @@ import Testing
         let second = aliases[1].persister.synchronize(mapping.base + 65600, 64)
         #expect(first == ENOSPC || first == EIO, "\(first)")
         #expect(second == ENOSPC || second == EIO, "\(second)")
-        // The reason why there are aliases: the mapping's own open file reports once.
+        // The mapping's own open file reports the error once, which is why there are aliases.
         #expect(mapping.persister.synchronize(mapping.base + 65536, 64) != 0)
         #expect(mapping.persister.synchronize(mapping.base + 65600, 64) == 0)
         #expect(try disk.stored("part", at: 65536, count: 65) == [UInt8](repeating: 0, count: 65))
         mapping.abandon()
     }
 
-    /// The page was lost before anybody asked.
+    /// The kernel's write-back loses the page before the first msync.
     @Test(.enabled(if: FailingDisk.skipReason(.ext4) == nil, "loop devices"))
     func everyAliasHearsOfALostWriteBack() throws {
         let disk = try FailingDisk(.ext4)

@@ -8,7 +8,7 @@ import Testing
 
 @testable import PoolSets
 
-/// Lets each step of a creation fail in turn; the directory must be as it was each time.
+/// Makes each step of a creation fail in turn. Each time the directory must be as before.
 @Suite struct CreateSweepTests {
     final class Recorder: Sendable {
         private let steps = Mutex<[PoolStore.CreateStep]>([])
@@ -34,10 +34,10 @@ import Testing
         var name: String
         var lines: [String]
         var attributes: PoolAttributes
-        /// Parts that are there, empty and sparse.
+        /// Parts that are there before, with holes only.
         var existing: [String]
         var nameless = true
-        /// Steps that a creation takes; so that a step lost shows.
+        /// The number of steps of a creation. A missing step fails the test.
         var steps: Int
 
         var testDescription: String { name }
@@ -76,7 +76,7 @@ import Testing
             try fixture.store(
                 usesNamelessFiles: scene.nameless,
                 onStep: { (step) throws(PoolError) in try recorder.take(step) }
-            ).create(descriptor: bytes("a.set"), attributes: scene.attributes, requestedSize: 3 << 20)
+            ).create(descriptor: .named("a.set"), attributes: scene.attributes, requestedSize: 3 << 20)
         }
 
         let good = Recorder()
@@ -91,13 +91,13 @@ import Testing
             #expect(fixture.snapshot() == before, "after \(good.recorded[number]) failed")
         }
 
-        // And it still works.
+        // A creation without a failure works after all of that.
         try run(Recorder()).close()
-        try fixture.store().open(descriptor: bytes("a.set"), requestedSize: 3 << 20).close()
+        try fixture.store().open(descriptor: .named("a.set"), requestedSize: 3 << 20).close()
     }
 
-    /// A target that is killed at any step leaves what the directory shows at that step: either it is opened as a whole
-    /// pool, or refused, and it can be removed.
+    /// A target that is killed at a step leaves the directory as it is at that step. OPEN then finds a whole pool or
+    /// refuses, and a removal works.
     @Test(arguments: scenes) func whateverAKilledCreationLeavesIsNoHalfPool(_ scene: Scene) throws {
         let fixture = PoolFixture()
         fixture.writeSet("a.set", scene.lines.joined(separator: "\n"))
@@ -117,21 +117,21 @@ import Testing
                 }
                 copies.withLock { $0.append(copy) }
             })
-        try store.create(descriptor: bytes("a.set"), attributes: scene.attributes, requestedSize: 3 << 20).close()
+        try store.create(descriptor: .named("a.set"), attributes: scene.attributes, requestedSize: 3 << 20).close()
 
         let all = copies.withLock { $0 }
         #expect(all.count == scene.steps)
         for (number, copy) in all.enumerated() {
             let error = poolError { () throws(PoolError) in
-                try copy.store().open(descriptor: bytes("a.set"), requestedSize: 3 << 20).close()
+                try copy.store().open(descriptor: .named("a.set"), requestedSize: 3 << 20).close()
             }
-            // The last steps make the first part's name durable: by then all of it is there.
+            // Before the last steps the first part has no header.
             if let error {
                 #expect([.noSuchPool, .badPoolConfiguration].contains(error.status), "step \(number): \(error)")
             } else if !scene.attributes.isNone {
                 #expect(number > scene.steps - 3, "step \(number) left a pool that opens")
             }
-            try copy.store().remove(descriptor: bytes("a.set"), force: true, removePoolSet: true)
+            try copy.store().remove(descriptor: .named("a.set"), force: true, removePoolSet: true)
             #expect(TemporaryDirectory.entries(of: copy.parts).isEmpty)
             #expect(TemporaryDirectory.entries(of: copy.sets).isEmpty)
         }

@@ -6,7 +6,7 @@ import Testing
 
 @testable import PoolSets
 
-/// Pools on a fake Device DAX. Its mappings do not share bytes, so headers written are not read back.
+/// Pools on a fake Device DAX. Its mappings do not share bytes, so a header that was written cannot be read.
 @Suite(.enabled(if: PrivateMounts.skipReason == nil, "needs root for a mount namespace"))
 struct DevicePoolTests {
     @Test func autoIsTheDevicesSize() async {
@@ -15,19 +15,19 @@ struct DevicePoolTests {
             try #require(FakeDeviceDAX.install(size: 16 << 20, alignment: 2 << 20) == nil)
             fixture.writeSet("a.set", "OPTION NOHDRS", "AUTO /dev/dax0.0")
             let pool = try fixture.store().create(
-                descriptor: bytes("a.set"), attributes: .none, requestedSize: 16 << 20)
+                descriptor: .named("a.set"), attributes: .none, requestedSize: 16 << 20)
             #expect(pool.size == 16 << 20 && pool.isPersistentMemory)
             #expect(pool.parts == [.init(path: "/dev/dax0.0", size: 16 << 20, isDeviceDAX: true, isNew: false)])
             #expect(
                 poolError { () throws(PoolError) in
-                    _ = try fixture.store().open(descriptor: bytes("a.set"), requestedSize: 0)
+                    _ = try fixture.store().open(descriptor: .named("a.set"), requestedSize: 0)
                 }?.status == .busy)
             try pool.close()
-            let again = try fixture.store().open(descriptor: bytes("a.set"), requestedSize: 16 << 20)
+            let again = try fixture.store().open(descriptor: .named("a.set"), requestedSize: 16 << 20)
             #expect(again.persister.persist(again.base, again.size) == 0)
             try again.close()
-            #expect(try fixture.store().inspect(descriptor: bytes("a.set")).usableSize == 16 << 20)
-            try fixture.store().remove(descriptor: bytes("a.set"), force: false, removePoolSet: true)
+            #expect(try fixture.store().inspect(descriptor: .named("a.set")).usableSize == 16 << 20)
+            try fixture.store().remove(descriptor: .named("a.set"), force: false, removePoolSet: true)
             #expect(fixture.exists("/dev/dax0.0") && !fixture.exists("\(fixture.sets)/a.set"))
         }
     }
@@ -38,7 +38,7 @@ struct DevicePoolTests {
             try #require(FakeDeviceDAX.install(size: 16 << 20, alignment: 2 << 20) == nil)
             fixture.writeSet("a.set", "16M /dev/dax0.0")
             let pool = try fixture.store().create(
-                descriptor: bytes("a.set"), attributes: .captured(), requestedSize: 16 << 20)
+                descriptor: .named("a.set"), attributes: .captured(), requestedSize: 16 << 20)
             #expect(pool.hasHeaders)
             try pool.abandonCreated()
             #expect(fixture.exists("/dev/dax0.0"))
@@ -51,7 +51,7 @@ struct DevicePoolTests {
             try #require(FakeDeviceDAX.install(size: 16 << 20, alignment: 4096) == nil)
             fixture.writeSet("a.set", "15M /dev/dax0.0")
             let error = poolError { () throws(PoolError) in
-                _ = try fixture.store().create(descriptor: bytes("a.set"), attributes: .captured(), requestedSize: 0)
+                _ = try fixture.store().create(descriptor: .named("a.set"), attributes: .captured(), requestedSize: 0)
             }
             #expect("\(error!)".contains("has 16777216 bytes, the set says 15728640: write AUTO here, or 16777216B"))
         }
@@ -69,7 +69,7 @@ struct DevicePoolTests {
                 let attributes = option == "# none" ? PoolAttributes.captured() : .none
                 let error = poolError { () throws(PoolError) in
                     _ = try fixture.store().create(
-                        descriptor: bytes("a.set"), attributes: attributes, requestedSize: 17 << 20)
+                        descriptor: .named("a.set"), attributes: attributes, requestedSize: 17 << 20)
                 }
                 #expect(error?.status == .badSize)
                 #expect("\(error!)".hasSuffix(": \(hint)"))
@@ -85,7 +85,7 @@ struct DevicePoolTests {
                 fixture.writeSet("a.set", lines)
                 let error = poolError { () throws(PoolError) in
                     _ = try fixture.store().create(
-                        descriptor: bytes("a.set"), attributes: .captured(), requestedSize: 0)
+                        descriptor: .named("a.set"), attributes: .captured(), requestedSize: 0)
                 }
                 #expect(error?.status == .badPoolConfiguration)
                 #expect("\(error!)".contains("either all parts are or none"))
@@ -98,16 +98,16 @@ struct DevicePoolTests {
         await #expect(processExitsWith: .success) {
             let fixture = PoolFixture()
             try #require(FakeDeviceDAX.install(size: 16 << 20, alignment: 2 << 20) == nil)
-            // The same device once more, under another inode, is another device to everyone but the kernel.
+            // A second inode of the same device passes for another device, except in the kernel.
             mknod("/dev/other", S_IFCHR | 0o600, dev_t((1 << 8) | 5))
             fixture.writeSet("a.set", "16M /dev/dax0.0", "16M /dev/other")
             let error = poolError { () throws(PoolError) in
-                _ = try fixture.store().create(descriptor: bytes("a.set"), attributes: .captured(), requestedSize: 0)
+                _ = try fixture.store().create(descriptor: .named("a.set"), attributes: .captured(), requestedSize: 0)
             }
             #expect("\(error!)".contains("has an alignment of 2097152 bytes"))
             fixture.writeSet("b.set", "OPTION SINGLEHDR", "16M /dev/dax0.0", "16M /dev/other")
             let pool = try fixture.store().create(
-                descriptor: bytes("b.set"), attributes: .captured(singleHeader: true), requestedSize: 32 << 20)
+                descriptor: .named("b.set"), attributes: .captured(singleHeader: true), requestedSize: 32 << 20)
             #expect(pool.size == 32 << 20)
             try pool.close()
         }
@@ -118,10 +118,10 @@ struct DevicePoolTests {
             try #require(FakeDeviceDAX.install(size: 16 << 20, alignment: 4096) == nil)
             let store = try PoolStore(directory: "/dev")
             let pool = try store.create(
-                descriptor: bytes("dax0.0"), attributes: .captured(), requestedSize: 16 << 20)
+                descriptor: .named("dax0.0"), attributes: .captured(), requestedSize: 16 << 20)
             #expect(pool.parts[0].isDeviceDAX)
             try pool.close()
-            try store.remove(descriptor: bytes("dax0.0"), force: false, removePoolSet: true)
+            try store.remove(descriptor: .named("dax0.0"), force: false, removePoolSet: true)
             #expect(access("/dev/dax0.0", F_OK) == 0)
         }
     }

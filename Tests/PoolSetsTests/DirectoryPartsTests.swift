@@ -16,7 +16,7 @@ import Testing
 
     private func create(size: UInt64, _ name: String = "a.set") throws(PoolError) -> Pool {
         try fixture.store().create(
-            descriptor: bytes(name), attributes: .captured(singleHeader: true), requestedSize: size)
+            descriptor: .named(name), attributes: .captured(singleHeader: true), requestedSize: size)
     }
 
     private func failure(size: UInt64, _ name: String = "a.set") -> PoolError? {
@@ -31,10 +31,10 @@ import Testing
         #expect(pool.parts.map(\.size) == [128 * mebi, 128 * mebi, 6 * mebi].map { $0 })
         #expect(files("d0") == ["000000.pmem", "000002.pmem"] && files("d1") == ["000001.pmem"])
         try pool.close()
-        let again = try fixture.store().open(descriptor: bytes("a.set"), requestedSize: 260 * mebi)
+        let again = try fixture.store().open(descriptor: .named("a.set"), requestedSize: 260 * mebi)
         #expect(again.size == pool.size)
         try again.close()
-        try fixture.store().remove(descriptor: bytes("a.set"), force: false, removePoolSet: false)
+        try fixture.store().remove(descriptor: .named("a.set"), force: false, removePoolSet: false)
         #expect(files("d0").isEmpty && files("d1").isEmpty)
     }
 
@@ -85,7 +85,7 @@ import Testing
 
     @Test func emptyDirectoriesHaveNoPoolToOpen() {
         let error = poolError { () throws(PoolError) in
-            _ = try fixture.store().open(descriptor: bytes("a.set"), requestedSize: 0)
+            _ = try fixture.store().open(descriptor: .named("a.set"), requestedSize: 0)
         }
         #expect(error?.status == .noSuchPool)
     }

@@ -6,9 +6,9 @@ import Testing
 
 @testable import PoolSets
 
-/// A creation is over when the names of its parts are durable.
+/// CREATE makes the names of new parts durable.
 @Suite struct DurableNameTests {
-    /// A name that is not durable is no pool.
+    /// CREATE fails when it cannot make a name durable.
     @Test func aDirectoryThatCannotBeOpenedIsAFailure() async {
         await #expect(processExitsWith: .success) {
             let fixture = PoolFixture()
@@ -22,7 +22,7 @@ import Testing
                 setrlimit(__rlimit_resource_t(7), &none)
             }
             let error = poolError { () throws(PoolError) in
-                _ = try store.create(descriptor: bytes("a.set"), attributes: .captured(), requestedSize: 0)
+                _ = try store.create(descriptor: .named("a.set"), attributes: .captured(), requestedSize: 0)
             }
             setrlimit(__rlimit_resource_t(7), &limit)
             #expect(error?.errno == .tooManyOpenFiles, "\(String(describing: error))")
@@ -31,7 +31,7 @@ import Testing
         }
     }
 
-    /// A directory may be written to and not read; then the whole file system is made durable.
+    /// Without read permission on the directory, CREATE synchronises the whole file system.
     @Test(.enabled(if: PrivateMounts.skipReason == nil, "needs root to become another user"))
     func aDirectoryThatMayNotBeReadIsEnough() async {
         await #expect(processExitsWith: .success) {
@@ -41,8 +41,8 @@ import Testing
             chmod(fixture.parts, 0o300)
             fixture.writeSet("a.set", "4M @/p0")
             try #require(setegid(65534) == 0 && seteuid(65534) == 0)
-            try fixture.store().create(descriptor: bytes("a.set"), attributes: .captured(), requestedSize: 0).close()
-            try fixture.store().open(descriptor: bytes("a.set"), requestedSize: 0).close()
+            try fixture.store().create(descriptor: .named("a.set"), attributes: .captured(), requestedSize: 0).close()
+            try fixture.store().open(descriptor: .named("a.set"), requestedSize: 0).close()
             try #require(seteuid(0) == 0)
         }
     }

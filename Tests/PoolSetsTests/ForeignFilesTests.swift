@@ -5,22 +5,22 @@ import Testing
 
 @testable import PoolSets
 
-/// Files that are no pool, and what a removal does with them: it leaves them, and what is beside them.
+/// A removal leaves files that are no parts, and the parts beside them.
 @Suite struct ForeignFilesTests {
     let fixture = PoolFixture()
 
     private func makePool(_ lines: String..., attributes: PoolAttributes = .captured()) throws {
         fixture.writeSet("a.set", lines.joined(separator: "\n"))
-        try fixture.store().create(descriptor: bytes("a.set"), attributes: attributes, requestedSize: 0).close()
+        try fixture.store().create(descriptor: .named("a.set"), attributes: attributes, requestedSize: 0).close()
     }
 
     private func failure(_ name: String = "a.set", force: Bool = false, removePoolSet: Bool = false) -> PoolError? {
         poolError { () throws(PoolError) in
-            try fixture.store().remove(descriptor: bytes(name), force: force, removePoolSet: removePoolSet)
+            try fixture.store().remove(descriptor: .named(name), force: force, removePoolSet: removePoolSet)
         }
     }
 
-    /// Refused with EINVAL whatever the options, in words that name the file; nothing is removed.
+    /// The removal fails with EINVAL for all options, the message names the file, and nothing is removed.
     private func expectRefusal(_ name: String = "a.set", naming path: String, _ words: String...) {
         let before = fixture.snapshot()
         for (force, removePoolSet) in [(false, false), (true, false), (true, true)] {
@@ -97,7 +97,7 @@ import Testing
         #expect(TemporaryDirectory.entries(of: fixture.parts).isEmpty)
     }
 
-    /// What a killed creation leaves where the file system has no files without a name.
+    /// A killed creation leaves such a part where the file system has no O_TMPFILE.
     @Test(arguments: [0, 1 << 20]) func aPartThatHoldsNothingYetGoes(_ size: Int) throws {
         fixture.makeFile(fixture.part("p0"), size: size)
         fixture.writeSet("a.set", "2M @/p0")
@@ -120,7 +120,7 @@ import Testing
         mkdir(fixture.part("d"), 0o755)
         fixture.writeSet("a.set", "OPTION SINGLEHDR", "400M @/d")
         try fixture.store().create(
-            descriptor: bytes("a.set"), attributes: .captured(singleHeader: true), requestedSize: 130 << 20
+            descriptor: .named("a.set"), attributes: .captured(singleHeader: true), requestedSize: 130 << 20
         ).close()
     }
 
@@ -159,7 +159,7 @@ import Testing
         for start in ["PMEMPOOLSET\n2M /etc/passwd\n", "garbage"] {
             fixture.makeFile("\(fixture.sets)/plain", size: 2 << 20)
             let pool = try fixture.store().create(
-                descriptor: bytes("plain"), attributes: .captured(), requestedSize: 0)
+                descriptor: .named("plain"), attributes: .captured(), requestedSize: 0)
             pool.base.copyMemory(from: bytes(start), byteCount: start.utf8.count)
             try pool.remove()
             #expect(!fixture.exists("\(fixture.sets)/plain"))
@@ -168,7 +168,7 @@ import Testing
 
     @Test func aPoolThatStartsLikeASetIsStillAPool() throws {
         fixture.makeFile("\(fixture.sets)/plain", size: 2 << 20)
-        let pool = try fixture.store().create(descriptor: bytes("plain"), attributes: .captured(), requestedSize: 0)
+        let pool = try fixture.store().create(descriptor: .named("plain"), attributes: .captured(), requestedSize: 0)
         let text = bytes("PMEMPOOLSET\n2M \(fixture.part("other"))\n")
         pool.base.copyMemory(from: text, byteCount: text.count)
         try pool.close()
@@ -176,11 +176,11 @@ import Testing
         expectRefusal("plain", naming: "\(fixture.sets)/plain", "rm '\(fixture.sets)/plain'", "2097152 bytes")
         #expect(
             poolError { () throws(PoolError) in
-                _ = try fixture.store().open(descriptor: bytes("plain"), requestedSize: 0)
+                _ = try fixture.store().open(descriptor: .named("plain"), requestedSize: 0)
             }?.status == .badPoolConfiguration)
         #expect(
             poolError { () throws(PoolError) in
-                _ = try fixture.store().create(descriptor: bytes("plain"), attributes: .captured(), requestedSize: 0)
+                _ = try fixture.store().create(descriptor: .named("plain"), attributes: .captured(), requestedSize: 0)
             }?.status == .exists)
     }
 }

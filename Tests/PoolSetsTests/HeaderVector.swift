@@ -1,6 +1,6 @@
 import Glibc
 
-/// A captured pool header out of Tests/Vectors/headers.
+/// A captured pool header of Tests/Vectors/headers.
 func headerVector(_ name: String) -> [UInt8] {
     let directory = #filePath.split(separator: "/").dropLast(2).joined(separator: "/")
     guard let file = fopen("/\(directory)/Vectors/headers/\(name).hex", "r") else { return [] }

@@ -7,10 +7,10 @@ import Testing
 @Suite struct LockTests {
     let fixture = PoolFixture()
 
-    /// Another program has the lock, as PMDK's tools and daemon take it.
+    /// Another program has the lock, which it took in the way of PMDK's tools and daemon.
     @Test func anotherProcessKeepsThePartToItself() throws {
         fixture.writeSet("a.set", "2M @/p0")
-        try fixture.store().create(descriptor: bytes("a.set"), attributes: .captured(), requestedSize: 0).close()
+        try fixture.store().create(descriptor: .named("a.set"), attributes: .captured(), requestedSize: 0).close()
         let pipe = fixture.directory.file("pipe")
         mkfifo(pipe, 0o600)
         let holder = try #require(
@@ -19,13 +19,13 @@ import Testing
         try #require(fgets(&line, 16, holder) != nil)
 
         let error = poolError { () throws(PoolError) in
-            _ = try fixture.store().open(descriptor: bytes("a.set"), requestedSize: 0)
+            _ = try fixture.store().open(descriptor: .named("a.set"), requestedSize: 0)
         }
         #expect(error?.status == .busy)
         if case .busy(_, let who?) = error { #expect(who.hasPrefix("process ")) }
         #expect(
             poolError { () throws(PoolError) in
-                try fixture.store().remove(descriptor: bytes("a.set"), force: true, removePoolSet: true)
+                try fixture.store().remove(descriptor: .named("a.set"), force: true, removePoolSet: true)
             }?.status == .busy)
         #expect(fixture.exists(fixture.part("p0")) && fixture.exists("\(fixture.sets)/a.set"))
 
@@ -33,20 +33,20 @@ import Testing
         fputs("\n", answer)
         fclose(answer)
         #expect(pclose(holder) == 0)
-        try fixture.store().open(descriptor: bytes("a.set"), requestedSize: 0).close()
+        try fixture.store().open(descriptor: .named("a.set"), requestedSize: 0).close()
     }
 
-    /// Many sessions create one pool at once: exactly one gets it, the others hear why not, and it is whole.
+    /// Of several sessions that create one pool at once, one gets a whole pool, and the others get an error.
     @Test(arguments: [true, false]) func ofManyCreationsOneWins(_ nameless: Bool) throws {
         fixture.writeSet("a.set", "2M @/p0", "2M @/p1")
         let store = try fixture.store(usesNamelessFiles: nameless)
         for _ in 0..<20 {
             let threads = 4
-            let outcome = Outcome()
+            let outcome = CreationOutcomes()
             runTogether(threads) {
                 do throws(PoolError) {
                     let pool = try store.create(
-                        descriptor: bytes("a.set"), attributes: .captured(), requestedSize: 0)
+                        descriptor: .named("a.set"), attributes: .captured(), requestedSize: 0)
                     outcome.won(pool)
                 } catch {
                     outcome.lost(error)
@@ -59,8 +59,8 @@ import Testing
             #expect(winners.count == 1 || (!nameless && winners.isEmpty), "\(outcome.errors)")
             for pool in winners { try pool.close() }
             if !winners.isEmpty {
-                try fixture.store().open(descriptor: bytes("a.set"), requestedSize: 0).close()
-                try fixture.store().remove(descriptor: bytes("a.set"), force: false, removePoolSet: false)
+                try fixture.store().open(descriptor: .named("a.set"), requestedSize: 0).close()
+                try fixture.store().remove(descriptor: .named("a.set"), force: false, removePoolSet: false)
             }
             #expect(!fixture.exists(fixture.part("p0")) && !fixture.exists(fixture.part("p1")))
         }

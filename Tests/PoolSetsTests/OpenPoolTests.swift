@@ -1,6 +1,7 @@
 import Glibc
 import PersistentMemory
 import RpmemProtocol
+import TestSupport
 import Testing
 
 @testable import PoolSets
@@ -12,14 +13,14 @@ import Testing
     private func makePool(_ attributes: PoolAttributes = .captured(), health: DeviceHealth = .fake()) throws {
         fixture.writeSet("a.set", "2M @/p0", "3M @/p1", "2M @/p2")
         try fixture.store(health: health).create(
-            descriptor: bytes("a.set"), attributes: attributes, requestedSize: 0
+            descriptor: .named("a.set"), attributes: attributes, requestedSize: 0
         ).close()
     }
 
     private func open(
         _ name: String = "a.set", size: UInt64 = 0, health: DeviceHealth = .fake()
     ) throws(PoolError) -> Pool {
-        try fixture.store(health: health).open(descriptor: bytes(name), requestedSize: size)
+        try fixture.store(health: health).open(descriptor: .named(name), requestedSize: size)
     }
 
     private func failure(_ name: String = "a.set", size: UInt64 = 0, health: DeviceHealth = .fake()) -> PoolError? {
@@ -54,14 +55,14 @@ import Testing
         #expect(closed.shutdownState == ShutdownState(.init(), isDirty: false))
     }
 
-    /// As after a persist that failed: closed in order, but not cleanly.
+    /// A session with a failed persist ends its pool in this way.
     @Test func whatCouldNotBeMadeDurableStaysDirty() throws {
         try makePool()
         let pool = try open()
         pool.leaveDirty()
         let left = try #require(PoolHeader(bytes: fixture.read(fixture.part("p0"))))
         #expect(left.shutdownState == ShutdownState(.init(), isDirty: true))
-        // It is ended: nothing clears the state any more, and nobody is kept out.
+        // The pool is ended: close() does not clear the mark, and the parts are not locked.
         try pool.close()
         let later = try #require(PoolHeader(bytes: fixture.read(fixture.part("p0"))))
         #expect(later.shutdownState.isDirty)
@@ -71,7 +72,7 @@ import Testing
     @Test func anInitiatorsHeaderDamageIsNotSealed() throws {
         try makePool()
         let pool = try open()
-        // As a peer that writes from offset 0 does.
+        // An initiator that writes from offset 0 does this.
         memset(pool.base, 0xaa, 4096)
         try pool.close()
         #expect(fixture.read(fixture.part("p0")) == [UInt8](repeating: 0xaa, count: 4096))
@@ -171,7 +172,7 @@ import Testing
         #expect(failure()?.status == .badPoolConfiguration)
     }
 
-    @Test func flawsNameFileAndLine() {
+    @Test func errorsNameFileAndLine() {
         fixture.writeSet("a.set", "2M @/p0", "REPLICA host other")
         #expect(
             "\(failure()!)".hasPrefix("pool set \(fixture.sets)/a.set:3: a target's pool set must not have replicas"))
@@ -238,7 +239,7 @@ import Testing
     @Test func theSetsSingleHeaderFitsTheHeaders() throws {
         fixture.writeSet("one.set", "2M @/p0")
         try fixture.store().create(
-            descriptor: bytes("one.set"), attributes: .captured(), requestedSize: 0
+            descriptor: .named("one.set"), attributes: .captured(), requestedSize: 0
         ).close()
         fixture.writeSet("single.set", "OPTION SINGLEHDR", "2M @/p0")
         #expect(failure("single.set")?.status == .badPoolConfiguration)
@@ -253,7 +254,7 @@ import Testing
         #expect(failure() == nil)
     }
 
-    /// Random bytes for headers, and captured headers with random damage: refused or opened, never a trap.
+    /// Headers of random bytes, and captured headers with random damage. OPEN refuses or accepts them, without a trap.
     @Test func noHeaderTraps() throws {
         try makePool()
         let good = (0..<3).map { fixture.read(fixture.part("p\($0)")) }
@@ -276,7 +277,7 @@ import Testing
                 fixture.write(fixture.part("p\(part)"), header)
             }
             if let error = poolError({ () throws(PoolError) in
-                try store.open(descriptor: bytes("a.set"), requestedSize: 0).close()
+                try store.open(descriptor: .named("a.set"), requestedSize: 0).close()
             }) {
                 #expect(error.status == .badPoolConfiguration, "\(error)")
             }
@@ -293,10 +294,10 @@ import Testing
         let before = fixture.snapshot()
         let error = failure(health: .fake(unsafeShutdowns: 6, deviceID: bytes("x")))
         #expect(error?.status == .badPoolConfiguration)
-        // Three parts, each with its own count.
+        // The sum over three parts.
         #expect("\(error!)".contains("unsafe shutdowns then 15, now 18"))
         #expect(fixture.snapshot() == before)
-        // The same counts: the process died, not the platform.
+        // With the same counts the process died, and the platform did not lose power.
         #expect(failure(health: .fake(unsafeShutdowns: 5, deviceID: bytes("x"))) == nil)
     }
 
@@ -333,7 +334,7 @@ import Testing
         #expect(failure()?.status == .busy)
         #expect(
             poolError { () throws(PoolError) in
-                _ = try fixture.store().create(descriptor: bytes("a.set"), attributes: .captured(), requestedSize: 0)
+                _ = try fixture.store().create(descriptor: .named("a.set"), attributes: .captured(), requestedSize: 0)
             }?.status == .busy)
         fixture.writeSet("shares.set", "3M @/p1")
         #expect(failure("shares.set")?.status == .busy)
@@ -341,9 +342,9 @@ import Testing
         #expect(failure() == nil)
     }
 
-    // MARK: Size of everything
+    // MARK: Large pools
 
-    /// 64 GiB, sparse: opening and closing must touch the header pages only.
+    /// Opening and closing 64 GiB must touch the header page only.
     @Test func aHugeSparsePartIsNotTouched() throws {
         let path = fixture.part("p0")
         fixture.makeFile(path, size: 64 << 30)
@@ -361,7 +362,7 @@ import Testing
         #expect(fixture.status(path).st_blocks == blocks)
     }
 
-    /// What /proc/self/smaps says of the mapping that starts at `address`.
+    /// The resident size of the mapping that starts at `address`, from /proc/self/smaps.
     private func residentKilobytes(at address: UnsafeRawPointer) -> Int? {
         guard let file = fopen("/proc/self/smaps", "r") else { return nil }
         defer { fclose(file) }

@@ -5,7 +5,7 @@ import Testing
 
 @testable import PoolSets
 
-/// Parts behind symbolic links: those of root and of the daemon's own user are followed, those of others are not.
+/// Parts behind symbolic links. The store follows links of root and of the daemon's user, and no others.
 @Suite struct PartLinkTests {
     let fixture = PoolFixture()
     static let nobody: uid_t = 65534
@@ -18,19 +18,19 @@ import Testing
             (
                 "create",
                 error { (store) throws(PoolError) in
-                    try store.create(descriptor: bytes(name), attributes: .captured(), requestedSize: 0).close()
+                    try store.create(descriptor: .named(name), attributes: .captured(), requestedSize: 0).close()
                 }
             ),
             (
                 "open",
                 error { (store) throws(PoolError) in
-                    try store.open(descriptor: bytes(name), requestedSize: 0).close()
+                    try store.open(descriptor: .named(name), requestedSize: 0).close()
                 }
             ),
             (
                 "remove",
                 error { (store) throws(PoolError) in
-                    try store.remove(descriptor: bytes(name), force: true, removePoolSet: true)
+                    try store.remove(descriptor: .named(name), force: true, removePoolSet: true)
                 }
             ),
         ]
@@ -62,8 +62,8 @@ import Testing
         mkdir(fixture.part("d/e"), 0o755)
         symlink("d/e", fixture.part("link"))
         fixture.writeSet("a.set", "2M @//d/./../link/../p0")
-        try fixture.store().create(descriptor: bytes("a.set"), attributes: .captured(), requestedSize: 0).close()
-        // The link leads to d/e, so what is above it is d.
+        try fixture.store().create(descriptor: .named("a.set"), attributes: .captured(), requestedSize: 0).close()
+        // The link leads to d/e, so `..` behind it is d.
         #expect(TemporaryDirectory.entries(of: fixture.part("d")) == ["e", "p0"])
         for (call, error) in failures().dropFirst() { #expect(error == nil, "\(call)") }
         #expect(TemporaryDirectory.entries(of: fixture.part("d")) == ["e"])
@@ -78,7 +78,7 @@ import Testing
         #expect(TemporaryDirectory.entries(of: fixture.parts) == ["file"])
     }
 
-    /// A link that is the part's own name goes with what it leads to.
+    /// A removal removes the link under the part's own name, and the file.
     @Test func ofAChainTheFirstLinkAndTheFileGo() throws {
         fixture.makeFile(fixture.part("real"), size: 2 << 20)
         symlink("\(fixture.parts)/real", fixture.part("middle"))
@@ -107,14 +107,14 @@ import Testing
     @Test func aPlainFileBehindALinkGoesWithIt() throws {
         fixture.makeFile("\(fixture.sets)/real", size: 2 << 20)
         symlink("real", "\(fixture.sets)/link")
-        try fixture.store().create(descriptor: bytes("link"), attributes: .captured(), requestedSize: 0).close()
-        try fixture.store().remove(descriptor: bytes("link"), force: false, removePoolSet: false)
+        try fixture.store().create(descriptor: .named("link"), attributes: .captured(), requestedSize: 0).close()
+        try fixture.store().remove(descriptor: .named("link"), force: false, removePoolSet: false)
         #expect(TemporaryDirectory.entries(of: fixture.sets).isEmpty)
     }
 
     @Test func aFileThatTookAPartsPlaceStays() throws {
         fixture.writeSet("a.set", "2M @/p0")
-        let pool = try fixture.store().create(descriptor: bytes("a.set"), attributes: .captured(), requestedSize: 0)
+        let pool = try fixture.store().create(descriptor: .named("a.set"), attributes: .captured(), requestedSize: 0)
         fixture.makeFile(fixture.part("victim"), size: 2 << 20)
         unlink(fixture.part("p0"))
         symlink("victim", fixture.part("p0"))
@@ -122,7 +122,7 @@ import Testing
         #expect(TemporaryDirectory.entries(of: fixture.parts) == ["p0", "victim"])
     }
 
-    // MARK: Somebody else's
+    // MARK: Links of other users
 
     @Test(.enabled(if: geteuid() == 0, "only root can give files away"))
     func anothersLinkInThePlaceOfAPartIsNotFollowed() {
@@ -143,7 +143,7 @@ import Testing
         expectRefusals(of: fixture.part("link"))
     }
 
-    /// Whoever may rename entries of a directory may put any link there in the place of any other.
+    /// A user who may rename entries of a directory can replace every link in it.
     @Test(
         .enabled(if: geteuid() == 0, "only root can give files away"),
         arguments: [
@@ -173,7 +173,7 @@ import Testing
         for (call, error) in failures() { #expect(error == nil, "\(call)") }
     }
 
-    /// Directories are followed whoever owns them: what is removed there is an entry of theirs.
+    /// The store walks through directories of any owner, because their entries stay inside of them.
     @Test(.enabled(if: geteuid() == 0, "only root can give files away"))
     func anothersDirectoryIsNoLink() {
         mkdir(fixture.part("d"), 0o777)

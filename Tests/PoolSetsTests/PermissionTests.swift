@@ -5,7 +5,7 @@ import Testing
 
 @testable import PoolSets
 
-/// As a user who may not: root gives its rights away in a process of its own.
+/// Sessions of a user without permissions, each in a process in which root has become that user.
 @Suite(.enabled(if: PrivateMounts.skipReason == nil, "needs root to become another user"))
 struct PermissionTests {
     @Test func partsThatMayNotBeUsedAreSaid() async {
@@ -14,7 +14,7 @@ struct PermissionTests {
             chmod(fixture.directory.path, 0o755)
             fixture.writeSet("a.set", "2M @/p0")
             fixture.writeSet("b.set", "2M @/p1")
-            try fixture.store().create(descriptor: bytes("a.set"), attributes: .captured(), requestedSize: 0).close()
+            try fixture.store().create(descriptor: .named("a.set"), attributes: .captured(), requestedSize: 0).close()
             let before = fixture.snapshot()
             try #require(setegid(65534) == 0 && seteuid(65534) == 0)
             let store = try fixture.store()
@@ -23,21 +23,21 @@ struct PermissionTests {
             }
 
             let opened = failure { (store) throws(PoolError) in
-                _ = try store.open(descriptor: bytes("a.set"), requestedSize: 0)
+                _ = try store.open(descriptor: .named("a.set"), requestedSize: 0)
             }
             #expect(opened?.status == .noAccess)
             #expect(
                 "\(opened!)".contains(
                     "p0: Permission denied: owned by root:root, mode 0600, this process is uid 65534: change owner"))
-            // The directory of the part may not be written.
+            // The user may not write to the directory of the part.
             let created = failure { (store) throws(PoolError) in
-                _ = try store.create(descriptor: bytes("b.set"), attributes: .captured(), requestedSize: 0)
+                _ = try store.create(descriptor: .named("b.set"), attributes: .captured(), requestedSize: 0)
             }
             #expect(created?.status == .noAccess)
             #expect("\(created!)".hasPrefix("\(fixture.parts): "))
-            // Neither openable nor removable: all is left, and listed.
+            // The user may neither open nor remove the part, so the error lists it.
             let removed = failure { (store) throws(PoolError) in
-                try store.remove(descriptor: bytes("a.set"), force: true, removePoolSet: true)
+                try store.remove(descriptor: .named("a.set"), force: true, removePoolSet: true)
             }
             guard case .incompleteRemoval(_, let left) = removed else {
                 Issue.record("\(String(describing: removed))")
@@ -58,7 +58,7 @@ struct PermissionTests {
             chmod("\(fixture.sets)/a.set", 0o600)
             try #require(setegid(65534) == 0 && seteuid(65534) == 0)
             let error = poolError { () throws(PoolError) in
-                _ = try fixture.store().open(descriptor: bytes("a.set"), requestedSize: 0)
+                _ = try fixture.store().open(descriptor: .named("a.set"), requestedSize: 0)
             }
             #expect(error?.status == .noAccess)
             try #require(seteuid(0) == 0)

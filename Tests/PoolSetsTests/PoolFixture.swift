@@ -4,7 +4,7 @@ import PoolSets
 import RpmemProtocol
 import TestSupport
 
-/// A pool set directory and a place for parts, both temporary.
+/// A temporary pool set directory, and a temporary directory for parts.
 final class PoolFixture: Sendable {
     let directory = TemporaryDirectory("rpmem-pools")
 
@@ -17,7 +17,7 @@ final class PoolFixture: Sendable {
     var parts: String { directory.file("parts") }
     func part(_ name: String) -> String { "\(parts)/\(name)" }
 
-    /// Writes a pool set file; `@` in it stands for the directory of the parts.
+    /// Writes a pool set file. `@` in a line stands for the directory of the parts.
     func writeSet(_ name: String, _ lines: String...) {
         let text = (["PMEMPOOLSET"] + lines).map { line in
             line.split(separator: "@", omittingEmptySubsequences: false).joined(separator: parts)
@@ -66,7 +66,7 @@ final class PoolFixture: Sendable {
         return status
     }
 
-    /// Names, modes, sizes, allocated blocks and contents of all files, to compare before and after.
+    /// Names, modes, sizes, allocated blocks and contents of all files, for comparisons.
     func snapshot() -> [String: Entry] {
         var found: [String: Entry] = [:]
         collect(directory.path, into: &found)
@@ -97,7 +97,7 @@ final class PoolFixture: Sendable {
         }
     }
 
-    /// Of the bytes that are not holes.
+    /// A digest of the bytes that are not zero.
     private func digest(_ path: String, size: Int) -> UInt64 {
         let number = open(path, O_RDONLY)
         guard number >= 0 else { return 0 }
@@ -122,6 +122,26 @@ final class PoolFixture: Sendable {
 
 func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
 
+extension PoolDescriptor {
+    /// The descriptor of a test's pool. Fails as the store does when the name is no descriptor.
+    static func named(_ name: String) throws(PoolError) -> PoolDescriptor {
+        do throws(PoolDescriptor.FormatError) { return try PoolDescriptor(validating: name) } catch {
+            throw .badName(descriptor: name, reason: "\(error)")
+        }
+    }
+}
+
+extension Persister {
+    /// Makes one range durable, whatever the kind of the pool.
+    ///
+    /// - Returns: 0, or an errno.
+    func persist(_ address: UnsafeRawPointer, _ length: Int) -> Int32 {
+        flush(address, length)
+        drain()
+        return isPersistentMemory ? 0 : synchronize(address, length)
+    }
+}
+
 extension UUIDBytes {
     /// `first`, `first + 1` and so on.
     static func counting(from first: UInt8) -> UUIDBytes {
@@ -132,7 +152,7 @@ extension UUIDBytes {
 }
 
 extension PoolAttributes {
-    /// Those of the captures (Tests/Vectors/README.md).
+    /// The attributes in the captures (Tests/Vectors/README.md).
     static func captured(singleHeader: Bool = false) -> PoolAttributes {
         var signature = SIMD8<UInt8>()
         for (index, byte) in "RPMEMTST".utf8.enumerated() { signature[index] = byte }
@@ -150,5 +170,16 @@ func poolError(_ body: () throws(PoolError) -> Void) -> PoolError? {
         return nil
     } catch {
         return error
+    }
+}
+
+extension DeviceHealth {
+    /// Devices that give the same answers for every part.
+    static func fake(
+        unsafeShutdowns: UInt64 = 0, deviceID: [UInt8]? = nil, badBlocks: [BadBlock] = []
+    ) -> DeviceHealth {
+        DeviceHealth(
+            unsafeShutdownCount: { (_, _) in unsafeShutdowns }, deviceID: { (_, _) in deviceID },
+            badBlocks: { (_, _) in badBlocks })
     }
 }

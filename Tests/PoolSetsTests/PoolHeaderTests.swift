@@ -25,7 +25,7 @@ import Testing
             #expect(PoolHeader(bytes: bytes)?.isChecksumValid == false, "offset \(offset)")
             bytes[offset] ^= 0x10
         }
-        // CKSUM_2K: the second half is not covered.
+        // With CKSUM_2K the checksum does not cover the second half.
         bytes[2048] ^= 0x10
         #expect(PoolHeader(bytes: bytes)?.isChecksumValid == true)
     }
@@ -78,7 +78,7 @@ import Testing
         attributes.userFlags.bytes[0] = 0xee
         header.setAttributes(attributes)
         header.seal()
-        // Opened once more in between, which leaves no trace on a device without counts.
+        // The pool was opened once more in between, which changes nothing on a device without counts.
         #expect(header.bytes == after.bytes)
     }
 
@@ -166,7 +166,7 @@ import Testing
         #expect(ShutdownState.Counts.checksum(deviceID: nil) == 0)
         let short = ShutdownState.Counts.checksum(deviceID: bytes("abc"))
         let word = UInt64(0x0063_6261)
-        // "abc" and its NUL fill a word, so another follows: low = word, high = 2 * word.
+        // "abc" and its NUL fill a word, so a zero word follows: low = word, high = 2 * word.
         #expect(short == (2 * word) << 32 | word)
         let exact = ShutdownState.Counts.checksum(deviceID: bytes("ab"))
         #expect(exact == UInt64(0x6261) << 32 | 0x6261)

@@ -1,17 +1,18 @@
 import SystemPackage
+import TestSupport
 import Testing
 
 @testable import PoolSets
 
 @Suite struct PoolSetFileTests {
-    private func parse(_ text: String) -> Result<PoolSetDescription, PoolSetFile.Flaw> {
-        do throws(PoolSetFile.Flaw) { return .success(try PoolSetFile.parse(bytes(text))) } catch {
+    private func parse(_ text: String) -> Result<PoolSetDescription, PoolSetFile.SyntaxError> {
+        do throws(PoolSetFile.SyntaxError) { return .success(try PoolSetFile.parse(bytes(text))) } catch {
             return .failure(error)
         }
     }
 
-    private func flaw(_ text: String) -> PoolSetFile.Flaw? {
-        if case .failure(let flaw) = parse(text) { flaw } else { nil }
+    private func syntaxError(_ text: String) -> PoolSetFile.SyntaxError? {
+        if case .failure(let error) = parse(text) { error } else { nil }
     }
 
     @Test func partsKeepTheirOrderAndLines() throws {
@@ -44,7 +45,7 @@ import Testing
         #expect(PoolSetSize.parse(bytes(text)) == .success(expected))
     }
 
-    static let noSizes: [(String, PoolSetSize.Reason)] = [
+    static let noSizes: [(String, PoolSetSize.SizeError)] = [
         ("", .notANumber), ("M", .notANumber), ("-1", .notANumber), ("+1", .notANumber), ("0", .zero), ("0G", .zero),
         ("9223372036854775808", .tooLarge), ("18446744073709551616", .tooLarge),
         ("99999999999999999999999999", .tooLarge), ("9007199254740992P", .tooLarge), ("8192P", .tooLarge),
@@ -54,14 +55,14 @@ import Testing
     ]
 
     @Test(arguments: noSizes)
-    func otherSizesAreRefused(_ text: String, _ reason: PoolSetSize.Reason) {
-        #expect(PoolSetSize.parse(bytes(text)) == .failure(reason))
-        #expect(!reason.text.isEmpty)
+    func otherSizesAreRefused(_ text: String, _ error: PoolSetSize.SizeError) {
+        #expect(PoolSetSize.parse(bytes(text)) == .failure(error))
+        #expect(!error.reason.isEmpty)
     }
 
     @Test func autoIsTheWholeDevice() throws {
         #expect(try parse("PMEMPOOLSET\nAUTO /dev/dax0.0\n").get().parts[0].size == .auto)
-        #expect(flaw("PMEMPOOLSET\nauto /dev/dax0.0\n")?.line == 2)
+        #expect(syntaxError("PMEMPOOLSET\nauto /dev/dax0.0\n")?.line == 2)
     }
 
     @Test func optionsComeAnywhere() throws {
@@ -70,64 +71,65 @@ import Testing
     }
 
     @Test func optionsAreKnownAndNamed() {
-        #expect(flaw("PMEMPOOLSET\nOPTION\n20M /a\n")?.line == 2)
-        #expect(flaw("PMEMPOOLSET\n20M /a\nOPTION FAST\n")?.reason.contains("unknown option 'FAST'") == true)
-        #expect(flaw("PMEMPOOLSET\n20M /a\nOPTIONSINGLEHDR\n")?.line == 3)
+        #expect(syntaxError("PMEMPOOLSET\nOPTION\n20M /a\n")?.line == 2)
+        #expect(syntaxError("PMEMPOOLSET\n20M /a\nOPTION FAST\n")?.reason.contains("unknown option 'FAST'") == true)
+        #expect(syntaxError("PMEMPOOLSET\n20M /a\nOPTIONSINGLEHDR\n")?.line == 3)
     }
 
     @Test func bothHeaderOptionsAreOneTooMany() {
-        #expect(flaw("PMEMPOOLSET\nOPTION SINGLEHDR NOHDRS\n20M /a\n")?.reason.contains("keep one") == true)
-        #expect(flaw("PMEMPOOLSET\nOPTION SINGLEHDR\n20M /a\nOPTION NOHDRS\n")?.reason.contains("keep one") == true)
+        #expect(syntaxError("PMEMPOOLSET\nOPTION SINGLEHDR NOHDRS\n20M /a\n")?.reason.contains("keep one") == true)
+        let apart = syntaxError("PMEMPOOLSET\nOPTION SINGLEHDR\n20M /a\nOPTION NOHDRS\n")
+        #expect(apart?.reason.contains("keep one") == true)
     }
 
     @Test(arguments: ["REPLICA\n20M /b\n", "REPLICA host other.set\n", "REPLICA"])
     func replicasAreRefusedWithTheReason(_ text: String) {
-        let flaw = flaw("PMEMPOOLSET\n20M /a\n\(text)")
-        #expect(flaw?.line == 3)
-        #expect(flaw?.reason.contains("must not have replicas") == true)
+        let error = syntaxError("PMEMPOOLSET\n20M /a\n\(text)")
+        #expect(error?.line == 3)
+        #expect(error?.reason.contains("must not have replicas") == true)
     }
 
     @Test(arguments: ["", "\n", "PMEMPOOLSE\n20M /a\n", "PMEMPOOLSET2\n20M /a\n", " PMEMPOOLSET\n20M /a\n"])
     func theFirstLineIsExact(_ text: String) {
-        #expect(flaw(text) == .init(line: 1, reason: "the first line must be exactly 'PMEMPOOLSET'"))
+        #expect(syntaxError(text) == .init(line: 1, reason: "the first line must be exactly 'PMEMPOOLSET'"))
     }
 
     @Test func windowsLineEndsAreNamed() {
-        #expect(flaw("PMEMPOOLSET\r\n20M /a\r\n")?.reason.contains("carriage return") == true)
-        #expect(flaw("PMEMPOOLSET\n20M /a\r\n")?.reason.contains("carriage return") == true)
+        #expect(syntaxError("PMEMPOOLSET\r\n20M /a\r\n")?.reason.contains("carriage return") == true)
+        #expect(syntaxError("PMEMPOOLSET\n20M /a\r\n")?.reason.contains("carriage return") == true)
     }
 
     @Test func aPathIsNoLongerThanAPathCanBe() throws {
         let longest = "/" + String(repeating: "a/", count: 2047)
         #expect(try parse("PMEMPOOLSET\n20M \(longest)\n").get().parts.count == 1)
-        let flaw = flaw("PMEMPOOLSET\n20M /b\n20M \(longest)a\n")
-        #expect(flaw == .init(line: 3, reason: "part path has 4096 bytes: a path has at most 4095"))
+        let error = syntaxError("PMEMPOOLSET\n20M /b\n20M \(longest)a\n")
+        #expect(error == .init(line: 3, reason: "part path has 4096 bytes: a path has at most 4095"))
     }
 
-    /// A set file has up to 1 MiB, a line of the log should not.
+    /// A line of the log must not be as long as a pool set file, which may have 1 MiB.
     @Test(arguments: [
         "20M @", "20M /@", "@ /a", "9@ /a", "9M@ /a", "@", "20M /a @", "OPTION @", "OPTION NOHDRS @", "20M /a\u{0}@",
     ])
     func noReasonIsAsLongAsTheFile(_ line: String) {
         let long = String(repeating: "x", count: 500_000)
-        let flaw = flaw(
+        let error = syntaxError(
             "PMEMPOOLSET\n\(line.split(separator: "@", omittingEmptySubsequences: false).joined(separator: long))\n")
-        #expect(flaw?.line == 2)
-        #expect(flaw.map { $0.reason.utf8.count < 400 } == true)
+        #expect(error?.line == 2)
+        #expect(error.map { $0.reason.utf8.count < 400 } == true)
     }
 
     @Test(arguments: ["PMEMPOOLSET", "PMEMPOOLSET\n", "PMEMPOOLSET\n# 20M /a\n", "PMEMPOOLSET\nOPTION NOHDRS\n"])
     func aSetHasParts(_ text: String) {
-        #expect(flaw(text)?.reason.contains("no parts") == true)
+        #expect(syntaxError(text)?.reason.contains("no parts") == true)
     }
 
     @Test func aPartIsASizeAndAnAbsolutePath() {
-        #expect(flaw("PMEMPOOLSET\n20M\n")?.reason.contains("alone") == true)
-        #expect(flaw("PMEMPOOLSET\n20M # /a\n")?.reason.contains("alone") == true)
-        #expect(flaw("PMEMPOOLSET\n20M /a b\n")?.reason.contains("'b' after the path") == true)
-        #expect(flaw("PMEMPOOLSET\n20M a\n") == .init(line: 2, reason: "part path 'a' is not absolute"))
-        #expect(flaw("PMEMPOOLSET\n20M /a\u{0}b\n") == .init(line: 2, reason: "part path has a NUL byte"))
-        #expect(flaw("PMEMPOOLSET\n20X /a\n")?.reason.contains("unknown suffix 'X'") == true)
+        #expect(syntaxError("PMEMPOOLSET\n20M\n")?.reason.contains("alone") == true)
+        #expect(syntaxError("PMEMPOOLSET\n20M # /a\n")?.reason.contains("alone") == true)
+        #expect(syntaxError("PMEMPOOLSET\n20M /a b\n")?.reason.contains("'b' after the path") == true)
+        #expect(syntaxError("PMEMPOOLSET\n20M a\n") == .init(line: 2, reason: "part path 'a' is not absolute"))
+        #expect(syntaxError("PMEMPOOLSET\n20M /a\u{0}b\n") == .init(line: 2, reason: "part path has a NUL byte"))
+        #expect(syntaxError("PMEMPOOLSET\n20X /a\n")?.reason.contains("unknown suffix 'X'") == true)
     }
 
     @Test func pathsNeedNotBeUTF8() throws {
@@ -139,10 +141,10 @@ import Testing
     @Test func partsAreCounted() {
         let lines = (0...PoolSetFile.maximumParts).map { "2M /a/\($0)" }
         #expect(
-            flaw("PMEMPOOLSET\n" + lines.joined(separator: "\n"))?.reason == "more than 4096 parts")
+            syntaxError("PMEMPOOLSET\n" + lines.joined(separator: "\n"))?.reason == "more than 4096 parts")
     }
 
-    /// Random bytes, and valid texts with random damage: an answer or a flaw, never a trap.
+    /// Random bytes, and valid texts with random damage, give a description or an error, and no trap.
     @Test func nothingTraps() {
         var generator = SeededGenerator(seed: 0x5e7)
         let valid = bytes("PMEMPOOLSET\n20M /a/p0\nOPTION SINGLEHDR\n# c\nAUTO /dev/dax0.0\n9P /b\nREPLICA h s\n")
@@ -171,7 +173,7 @@ import Testing
                     .random(in: 0...255, using: &generator)
                 }
             }
-            do throws(PoolSetFile.Flaw) {
+            do throws(PoolSetFile.SyntaxError) {
                 let set = try PoolSetFile.parse(text)
                 parsed += 1
                 #expect(!set.parts.isEmpty && set.parts.allSatisfy { $0.path.isAbsolute })
@@ -180,20 +182,5 @@ import Testing
             }
         }
         #expect(parsed > 0)
-    }
-}
-
-/// SplitMix64.
-struct SeededGenerator: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var value = state
-        value = (value ^ value >> 30) &* 0xbf58_476d_1ce4_e5b9
-        value = (value ^ value >> 27) &* 0x94d0_49bb_1331_11eb
-        return value ^ value >> 31
     }
 }

@@ -11,12 +11,12 @@ import Testing
 
     private func makePool() throws {
         fixture.writeSet("a.set", "2M @/p0", "2M @/p1", "2M @/p2")
-        try fixture.store().create(descriptor: bytes("a.set"), attributes: .captured(), requestedSize: 0).close()
+        try fixture.store().create(descriptor: .named("a.set"), attributes: .captured(), requestedSize: 0).close()
     }
 
     private func failure(_ name: String = "a.set", force: Bool = false, removePoolSet: Bool = false) -> PoolError? {
         poolError { () throws(PoolError) in
-            try fixture.store().remove(descriptor: bytes(name), force: force, removePoolSet: removePoolSet)
+            try fixture.store().remove(descriptor: .named(name), force: force, removePoolSet: removePoolSet)
         }
     }
 
@@ -64,15 +64,15 @@ import Testing
 
     @Test(arguments: [false, true]) func aPoolInUseIsLeftWhole(_ force: Bool) throws {
         try makePool()
-        let pool = try fixture.store().open(descriptor: bytes("a.set"), requestedSize: 0)
+        let pool = try fixture.store().open(descriptor: .named("a.set"), requestedSize: 0)
         let before = fixture.snapshot()
         #expect(failure(force: force, removePoolSet: true)?.status == .busy)
         #expect(failure(force: force)?.errno == .resourceTemporarilyUnavailable)
         #expect(fixture.snapshot() == before)
         try pool.close()
-        // Only the last part in use, through another set.
+        // Another set has the last part in use.
         fixture.writeSet("b.set", "OPTION NOHDRS", "2M @/p2")
-        let other = try fixture.store().open(descriptor: bytes("b.set"), requestedSize: 0)
+        let other = try fixture.store().open(descriptor: .named("b.set"), requestedSize: 0)
         #expect(failure(force: force)?.status == .busy)
         #expect(parts == ["p0", "p1", "p2"])
         try other.close()
@@ -80,7 +80,7 @@ import Testing
 
     @Test func aPlainFilePoolIsRemovedItself() throws {
         fixture.makeFile("\(fixture.sets)/plain", size: 2 << 20)
-        try fixture.store().create(descriptor: bytes("plain"), attributes: .captured(), requestedSize: 0).close()
+        try fixture.store().create(descriptor: .named("plain"), attributes: .captured(), requestedSize: 0).close()
         #expect(failure("plain") == nil)
         #expect(sets.isEmpty)
     }
@@ -101,7 +101,7 @@ import Testing
         #expect(!fixture.exists(fixture.part("real")))
     }
 
-    @Test func aSetWithAFlawIsNotRemoved() {
+    @Test func aSetWithAnErrorIsNotRemoved() {
         fixture.makeFile(fixture.part("p0"), size: 2 << 20)
         fixture.writeSet("a.set", "2M @/p0", "REPLICA")
         #expect(failure()?.errno == .invalidArgument)
@@ -109,7 +109,7 @@ import Testing
         #expect(parts == ["p0"])
     }
 
-    /// A set may have thousands of parts.
+    /// The message stays short for a set with thousands of parts.
     @Test func ofManyThatAreLeftTheFirstAreListed() {
         let left = (0..<20).map { PoolError.Leftover(path: "/p\($0)", errno: .permissionDenied) }
         let text = "\(PoolError.incompleteRemoval(set: "a.set", left: left))"
@@ -125,12 +125,12 @@ import Testing
             mkdir(fixture.part("locked"), 0o755)
             fixture.writeSet("a.set", "2M @/p0", "2M @/locked/p1", "2M @/p2")
             let store = try fixture.store()
-            try store.create(descriptor: bytes("a.set"), attributes: .captured(), requestedSize: 0).close()
-            // Nobody's are the parts, and the directory of all but one.
+            try store.create(descriptor: .named("a.set"), attributes: .captured(), requestedSize: 0).close()
+            // User nobody owns the parts, and the directory of all parts but one.
             for path in ["", "/p0", "/locked/p1", "/p2"] { chown(fixture.parts + path, 65534, 65534) }
             try #require(setegid(65534) == 0 && seteuid(65534) == 0)
             let error = poolError { () throws(PoolError) in
-                try store.remove(descriptor: bytes("a.set"), force: false, removePoolSet: true)
+                try store.remove(descriptor: .named("a.set"), force: false, removePoolSet: true)
             }
             try #require(seteuid(0) == 0)
             #expect(

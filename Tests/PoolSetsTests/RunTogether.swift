@@ -4,11 +4,11 @@ import SystemSupport
 
 @testable import PoolSets
 
-/// Runs `body` on `count` threads that start as one, and waits for all.
+/// Runs `body` on `count` threads, which begin at the same moment, and waits for all.
 func runTogether(_ count: Int, _ body: @escaping @Sendable () -> Void) {
     withExtendedLifetime(StartLine(count)) { line in
-        var threads: [Runner] = []
-        for _ in 0..<count { threads.append(Runner(line, body)) }
+        var threads: [RunningThread] = []
+        for _ in 0..<count { threads.append(RunningThread(line, body)) }
         for thread in threads { thread.join() }
     }
 }
@@ -25,7 +25,7 @@ private final class StartLine: Sendable {
 }
 
 /// A joinable thread that an array can hold.
-private final class Runner {
+private final class RunningThread {
     private var thread: NamedThread?
 
     init(_ line: StartLine, _ body: @escaping @Sendable () -> Void) {
@@ -41,8 +41,8 @@ private final class Runner {
     }
 }
 
-/// What several threads made of the same attempt.
-final class Outcome: Sendable {
+/// The results of one attempt by several threads.
+final class CreationOutcomes: Sendable {
     private let state = Mutex<(pools: [Pool], errors: [PoolError])>(([], []))
 
     func won(_ pool: Pool) { state.withLock { $0.pools.append(pool) } }

@@ -22,19 +22,19 @@ import Testing
 
     private func pool(_ lines: String..., attributes: PoolAttributes = .captured()) throws -> Pool {
         fixture.writeSet("a.set", lines.joined(separator: "\n"))
-        return try fixture.store().create(descriptor: bytes("a.set"), attributes: attributes, requestedSize: 0)
+        return try fixture.store().create(descriptor: .named("a.set"), attributes: attributes, requestedSize: 0)
     }
 
     @Test(arguments: 1...4) func everyHeaderFollows(_ count: Int) throws {
         fixture.writeSet("a.set", (0..<count).map { "2M @/p\($0)" }.joined(separator: "\n"))
         let pool = try fixture.store().create(
-            descriptor: bytes("a.set"), attributes: .captured(), requestedSize: 0)
+            descriptor: .named("a.set"), attributes: .captured(), requestedSize: 0)
         try pool.setAttributes(changed)
         #expect(pool.attributes == changed)
-        // Part 0's header page is mapped; the rewrite shows there too.
+        // The first part's header page is mapped, so the mapping shows the rewrite as well.
         #expect(pool.base.load(as: UInt8.self) == UInt8(ascii: "N"))
         try pool.close()
-        let again = try fixture.store().open(descriptor: bytes("a.set"), requestedSize: 0)
+        let again = try fixture.store().open(descriptor: .named("a.set"), requestedSize: 0)
         #expect(again.attributes == changed)
         try again.close()
         let headers = try (0..<count).map { try #require(PoolHeader(bytes: fixture.read(fixture.part("p\($0)")))) }

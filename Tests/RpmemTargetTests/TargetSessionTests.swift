@@ -1,6 +1,7 @@
 import CFabric
 import Fabric
 import Glibc
+import PoolSets
 import RpmemProtocol
 import SystemSupport
 import TestSupport
@@ -18,6 +19,7 @@ import Testing
         var settings = Settings(home: directory.path)
         try settings.assign(.poolsetDirectory, directory.path, from: .commandLine(option: "--poolset-dir"), home: "/")
         let final = settings
+        let store = try PoolStore(directory: directory.path)
         var ends: [Int32] = [-1, -1, -1, -1]
         try #require(pipe(&ends) == 0)
         try ends.withUnsafeMutableBufferPointer { try #require(pipe($0.baseAddress! + 2) == 0) }
@@ -34,7 +36,7 @@ import Testing
 
         let session = try Running("session") {
             TargetSession(
-                settings: final, environment: SessionEnvironment(peer: nil, local: nil),
+                settings: final, store: store, environment: SessionEnvironment(peer: nil, local: nil),
                 log: SessionLog(handler: lines.handler), signals: try SignalQueue([SIGUSR2]), input: input,
                 output: output
             ).run()

@@ -3,65 +3,52 @@ import Glibc
 import SystemPackage
 import SystemSupport
 
-/// A directory that has a part, opened with O_PATH: names are looked up, made and removed relative to it.
+/// A directory on the way to a part, opened with O_PATH. Names are looked up, made and removed relative to it.
 final class PartDirectory {
     let descriptor: Descriptor
-    let identity: PartFile.Identity
+    let identity: FileIdentity
 
-    init(_ descriptor: consuming Descriptor, _ identity: PartFile.Identity) {
+    init(_ descriptor: consuming Descriptor, _ identity: FileIdentity) {
         self.descriptor = descriptor
         self.identity = identity
     }
 }
 
-/// Where a part is, or would be: an open directory and a name in it that is no symbolic link.
+/// The place where a part is, or will be: an open directory and a name in it that is no symbolic link.
 ///
-/// The path is walked component by component, so that the links in it can be looked at. A link is followed if nobody but
-/// root and this process's user can put another one in its place (``isTrusted(link:in:)``). Otherwise whoever writes to
-/// a directory on the way would choose the file that a process of root opens or removes. Directories are walked through
-/// whoever owns them: they lead nowhere else.
+/// The path is walked component by component, so that its symbolic links can be checked. A link is followed only if
+/// nobody but root and this process's user can replace it (``isTrusted(link:in:)``). Otherwise a user with write
+/// permission on a directory on the way could choose the file that a process of root opens or removes. Directories are
+/// walked through whoever owns them, because their entries stay inside of them.
 struct PartPlace {
     let parent: PartDirectory
     /// Ends in NUL.
     let name: [CChar]
     /// The symbolic link that the path itself names; nil when it names the file.
-    let link: Link?
+    let link: SymbolicLink?
 
-    struct Link {
+    struct SymbolicLink {
         let parent: PartDirectory
         /// Ends in NUL.
         let name: [CChar]
-        let identity: PartFile.Identity
+        let identity: FileIdentity
     }
 
-    /// Links that a path may lead through, as many as the kernel follows (path_resolution(7)).
+    /// The most links that a path may lead through: the limit of the kernel (path_resolution(7)).
     private static let maximumLinks = 40
 
-    /// Finds the place of a part, which need not be there.
+    /// Finds the place of a part. The part may be missing.
     ///
     /// - Parameters:
     ///   - directory: The pool set directory, for a location below it.
-    ///   - shown: The path, for errors.
-    ///   - near: The directory of another part; taken again when it is the same, which saves a descriptor.
+    ///   - shown: The path, for messages.
+    ///   - near: The directory of another part. The place shares its descriptor when it is the same directory.
     /// - Returns: nil when a directory on the way does not exist.
     static func find(
         _ location: PartLocation, in directory: Int32, shown: String, near: PartDirectory? = nil
     ) throws(PoolError) -> PartPlace? {
-        var pending: [[UInt8]]
-        var current: PartDirectory
-        do throws(SystemCallError) {
-            switch location {
-            case .absolute(let path):
-                pending = components(of: path)
-                current = try root(shown)
-            case .beneath(let name):
-                pending = components(of: name)
-                current = try Self.directory(of: directory, shown)
-            }
-        } catch {
-            throw .from(error, path: shown)
-        }
-        var link: Link?
+        var (pending, current) = try start(of: location, in: directory, shown)
+        var link: SymbolicLink?
         var links = 0
         while let component = pending.popLast() {
             let name = component.map { CChar(bitPattern: $0) } + [0]
@@ -86,7 +73,7 @@ struct PartPlace {
             case S_IFLNK:
                 try checkTrust(of: status, component, in: current, shown)
                 if isLast && link == nil {
-                    link = Link(parent: current, name: name, identity: PartFile.Identity(status))
+                    link = SymbolicLink(parent: current, name: name, identity: FileIdentity(status))
                 }
                 let target = try text(of: entry, shown)
                 do throws(SystemCallError) {
@@ -97,7 +84,7 @@ struct PartPlace {
                 pending += components(of: target)
             case _ where isLast: return PartPlace(parent: shared(current, near), name: name, link: link)
             case S_IFDIR:
-                // In the place of a symbolic link by now: look again.
+                // The entry was no directory when it was opened as one. Somebody has replaced it since.
                 pending.append(component)
             default: throw .from(SystemCallError("open", on: shown, errno: .notDirectory), path: shown)
             }
@@ -105,11 +92,28 @@ struct PartPlace {
         throw .badConfiguration(place: shown, reason: "is a directory: a part is a file or a Device DAX")
     }
 
-    /// Opens a directory; nil when the name is something else, or nothing.
+    /// - Returns: The components to walk, the last one first, and the directory where the walk begins.
+    private static func start(
+        of location: PartLocation, in directory: Int32, _ shown: String
+    ) throws(PoolError) -> ([[UInt8]], PartDirectory) {
+        do throws(SystemCallError) {
+            switch location {
+            case .absolute(let path): return (components(of: path), try root(shown))
+            case .beneath(let descriptor):
+                return (components(of: descriptor.bytes), try Self.directory(of: directory, shown))
+            }
+        } catch {
+            throw .from(error, path: shown)
+        }
+    }
+
+    /// Opens a directory.
+    ///
+    /// - Returns: nil when the name is no directory, or does not exist.
     private static func subdirectory(
         _ name: [UInt8], of directory: PartDirectory, _ shown: String
     ) throws(PoolError) -> PartDirectory? {
-        // The dot makes the kernel mount what autofs(5) mounts on use, which opening the name with O_PATH does not.
+        // autofs(5) mounts a file system on use. The lookup of the dot is a use; opening the name with O_PATH is none.
         let path =
             name.map { CChar(bitPattern: $0) } + [
                 CChar(bitPattern: UInt8(ascii: "/")), CChar(bitPattern: UInt8(ascii: ".")), 0,
@@ -128,7 +132,9 @@ struct PartPlace {
         }
     }
 
-    /// Opens an entry, a symbolic link too, with O_PATH; the caller closes it. nil when there is none.
+    /// Opens an entry with O_PATH, without following a symbolic link.
+    ///
+    /// - Returns: A descriptor that the caller closes; nil when there is no entry.
     private static func entry(
         _ name: [CChar], in directory: PartDirectory, _ shown: String
     ) throws(PoolError) -> Int32? {
@@ -142,15 +148,15 @@ struct PartPlace {
         }
     }
 
-    /// Whether nobody but root and this process's user can have a link lead elsewhere: they own it and its directory,
-    /// and others cannot rename entries there.
+    /// Whether nobody but root and this process's user can replace a link: they own it and its directory, and other
+    /// users cannot rename entries there.
     static func isTrusted(link: stat, in directory: stat) -> Bool {
         func isTrusted(_ user: uid_t) -> Bool { user == 0 || user == geteuid() }
         guard isTrusted(link.st_uid), isTrusted(directory.st_uid) else { return false }
-        // In a sticky directory an entry belongs to its owner.
+        // In a sticky directory only the owner of an entry can rename it.
         if directory.st_mode & S_ISVTX != 0 { return true }
         if directory.st_mode & S_IWOTH != 0 { return false }
-        // Where each user has a group of its own, home directories may be writable by it.
+        // Some systems give each user a group, and let that group write the home directory.
         return directory.st_mode & S_IWGRP == 0 || directory.st_gid == 0 || directory.st_gid == getegid()
     }
 
@@ -160,7 +166,6 @@ struct PartPlace {
         var directory = stat()
         if fstat(parent.descriptor.number, &directory) != 0 { throw .system(.last("fstat", on: shown)) }
         if isTrusted(link: link, in: directory) { return }
-        // A path in /proc/self/fd is text of at most a page.
         let way = (try? text(ofLinkAt: "/proc/self/fd/\(parent.descriptor.number)")) ?? []
         let path = String(
             decoding: way + (way.last == UInt8(ascii: "/") ? [] : [UInt8(ascii: "/")]) + name, as: UTF8.self)
@@ -182,11 +187,11 @@ struct PartPlace {
         try readLink(AT_FDCWD, path, path)
     }
 
-    /// - Parameter path: Empty for the link that `directory` is.
+    /// - Parameter path: Of a link below `directory`; empty when the descriptor is the link's own.
     private static func readLink(
         _ directory: Int32, _ path: String, _ shown: String
     ) throws(SystemCallError) -> [UInt8] {
-        // Linux has no longer link.
+        // The text of a link has fewer than PATH_MAX bytes.
         var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
         let count = readlinkat(directory, path, &buffer, buffer.count)
         if count < 0 { throw .last("readlink", on: shown) }
@@ -210,7 +215,7 @@ struct PartPlace {
     ) throws(SystemCallError) -> PartDirectory {
         var status = stat()
         if fstat(descriptor.number, &status) != 0 { throw .last("fstat", on: shown) }
-        return PartDirectory(descriptor, PartFile.Identity(status))
+        return PartDirectory(descriptor, FileIdentity(status))
     }
 
     private static func shared(_ directory: PartDirectory, _ near: PartDirectory?) -> PartDirectory {
@@ -218,7 +223,7 @@ struct PartPlace {
         return near
     }
 
-    /// The last one first.
+    /// The components of a path without `.`, the last one first.
     private static func components(of path: FilePath) -> [[UInt8]] {
         components(
             of: path.withPlatformString { text in Array(UnsafeBufferPointer(start: text, count: strlen(text))) }
@@ -236,7 +241,7 @@ struct PartPlace {
 
     // MARK: Entries
 
-    /// What the name is now; nil when there is nothing. A symbolic link is not followed.
+    /// The status of what has the name now, without following a symbolic link; nil when there is nothing.
     func status() -> stat? { Self.status(parent, name) }
 
     private static func status(_ parent: PartDirectory, _ name: [CChar]) -> stat? {
@@ -244,11 +249,11 @@ struct PartPlace {
         return fstatat(parent.descriptor.number, name, &status, AT_SYMLINK_NOFOLLOW) == 0 ? status : nil
     }
 
-    /// Removes the file if the name still is `identity`, and the link that led here if it still is the one followed.
+    /// Removes the name if it still belongs to the file `identity`, then ``link`` if it is still the same link.
     ///
-    /// - Returns: Why not. Nothing when the name is gone or another file's by now: nothing of ours is left there. A file
-    ///   system that cannot tell what is there, as xfs once its device is gone, is a failure.
-    func unlink(_ identity: PartFile.Identity) -> Errno? {
+    /// - Returns: Why a removal failed. nil also when the name is gone, or another file has it: no name of the part is
+    ///   left. A file system that cannot tell what has the name, as xfs once its device is gone, is a failure.
+    func unlink(_ identity: FileIdentity) -> Errno? {
         var names = [(parent, name, identity)]
         if let link { names.append((link.parent, link.name, link.identity)) }
         for (parent, name, identity) in names {
@@ -256,7 +261,7 @@ struct PartPlace {
             if fstatat(parent.descriptor.number, name, &status, AT_SYMLINK_NOFOLLOW) != 0 {
                 return Errno.current == .noSuchFileOrDirectory ? nil : Errno.current
             }
-            guard PartFile.Identity(status) == identity else { return nil }
+            guard FileIdentity(status) == identity else { return nil }
             if unlinkat(parent.descriptor.number, name, 0) != 0, Errno.current != .noSuchFileOrDirectory {
                 return Errno.current
             }

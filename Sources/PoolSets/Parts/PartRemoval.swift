@@ -4,10 +4,11 @@ import SystemPackage
 import SystemSupport
 
 extension PartFile {
-    /// Undoes what this process did to the part: a new file is removed, an old one gets its header page of zeros
-    /// back. Nothing is left to do after it but closing.
+    /// Undoes a creation's changes to the part: removes a new file, and writes zeros over the header page of a part
+    /// that was there before. The part is only to be closed after that.
     ///
-    /// - Returns: What could not be undone.
+    /// - Parameter headerWritten: Whether the creation wrote to the header page, or tried to.
+    /// - Returns: The change that could not be undone.
     func takeBack(headerWritten: Bool) -> PoolError.Leftover? {
         switch origin {
         case .anonymous: return nil
@@ -28,13 +29,13 @@ extension PartFile {
         }
     }
 
-    /// Removes the file if its name still leads to it; where the name is a symbolic link, both. A Device DAX gets zeros
-    /// over its first page instead.
+    /// Removes the file if its name still leads to it. Where the name is a symbolic link, removes the link as well. On
+    /// a Device DAX, writes zeros over the header page instead.
     ///
-    /// Only for files that are parts: by ``PoolStore/checkIsPart(_:_:of:)``, or since this process made or opened a pool
+    /// Only for files that are parts: ``PoolStore/checkIsPart(_:_:of:)`` says so, or this process made or opened a pool
     /// on them.
     ///
-    /// - Returns: What is left, and why.
+    /// - Returns: The file that is left, and why.
     func remove() -> PoolError.Leftover? {
         guard device != nil else { return removeName() }
         do throws(PoolError) { try clearHeader() } catch {
@@ -43,22 +44,21 @@ extension PartFile {
         return nil
     }
 
-    /// Removes the name, whatever the file is.
+    /// Removes the name, whatever is in the file.
+    ///
+    /// - Returns: The file that is left, and why.
     func removeName() -> PoolError.Leftover? {
         place.unlink(identity).map { PoolError.Leftover(path: path, errno: $0) }
     }
 
-    /// Writes zeros over the header page, durably.
-    func clearHeader() throws(PoolError) { try writeHeader([UInt8](repeating: 0, count: PoolHeader.size)) }
-
-    /// Whether a file has no byte that is not zero. Holes and blocks that were never written are not read.
+    /// Whether all bytes of a file are zero. Skips holes, and blocks that were never written.
     func holdsNothing() throws(PoolError) -> Bool {
         var chunk = [UInt8](repeating: 0, count: 1 << 20)
         var offset: off_t = 0
         while true {
             let data = lseek(descriptor.number, offset, rpmem_seek_data)
             if data < 0 {
-                // ENXIO: nothing but a hole up to the end.
+                // ENXIO: there is no data up to the end.
                 if errno == ENXIO { return true }
                 throw .system(.last("lseek", on: path))
             }

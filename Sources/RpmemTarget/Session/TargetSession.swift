@@ -10,6 +10,7 @@ import SystemSupport
 /// its own.
 package final class TargetSession {
     private let settings: Settings
+    private let store: PoolStore
     private let environment: SessionEnvironment
     private let log: SessionLog
     private let signals: SignalQueue
@@ -51,14 +52,16 @@ package final class TargetSession {
     }
 
     /// - Parameters:
+    ///   - store: Of the pool set directory in `settings`.
     ///   - signals: SIGTERM, SIGINT and SIGHUP, which end the session cleanly.
     ///   - input: Where requests come from; stays the caller's.
     ///   - output: Where answers go; stays the caller's.
     package init(
-        settings: Settings, environment: SessionEnvironment, log: SessionLog, signals: consuming SignalQueue,
-        input: Int32, output: Int32
+        settings: Settings, store: PoolStore, environment: SessionEnvironment, log: SessionLog,
+        signals: consuming SignalQueue, input: Int32, output: Int32
     ) {
         self.settings = settings
+        self.store = store
         self.environment = environment
         self.log = log
         self.signals = signals
@@ -318,16 +321,14 @@ package final class TargetSession {
         }
         let pool: Pool
         do throws(PoolError) {
-            let store = try PoolStore(
-                directory: settings.poolsetDirectory.value, partMode: settings.partMode.value)
             if let attributes {
                 let input = connection.input
                 let signals = signals.descriptor.number
                 pool = try store.create(
-                    descriptor: request.descriptor.bytes, attributes: attributes, requestedSize: request.poolSize,
+                    descriptor: request.descriptor, attributes: attributes, requestedSize: request.poolSize,
                     isCancelled: { ControlConnection.isHungUp(input) || Self.isReadable(signals) })
             } else {
-                pool = try store.open(descriptor: request.descriptor.bytes, requestedSize: request.poolSize)
+                pool = try store.open(descriptor: request.descriptor, requestedSize: request.poolSize)
             }
         } catch {
             throw Refusal(error)

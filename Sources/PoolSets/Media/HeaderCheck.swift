@@ -1,21 +1,21 @@
 import RpmemProtocol
 
-/// What OPEN demands of the headers of a pool's parts (`docs/media.md`, section 7.2 (OPEN)).
+/// The rules of OPEN for the headers of a pool's parts (`docs/media.md`, section 7.2 (OPEN)).
 struct HeaderCheck {
     let set: ResolvedSet
-    /// Of the parts, in order.
+    /// Of the pool's parts, in order.
     let paths: [String]
 
     func check(_ headers: [PoolHeader]) throws(PoolError) {
         for (index, header) in headers.enumerated() {
             if header.isZero {
-                throw flaw(index, "has no pool on it (its header page is zero): create the pool first")
+                throw error(index, "has no pool on it (its header page is zero): create the pool first")
             }
             if CreationRecord(header) != nil {
-                throw flaw(index, "the creation of its pool did not finish: create the pool again")
+                throw error(index, "the creation of its pool did not finish: create the pool again")
             }
             if !header.isChecksumValid {
-                throw flaw(
+                throw error(
                     index,
                     "its pool header has a wrong checksum: not a pool, or damaged; restore it, or remove the pool")
             }
@@ -44,7 +44,7 @@ struct HeaderCheck {
 
     private func equal(_ index: Int, _ field: String, _ found: String, _ expected: String) throws(PoolError) {
         if found == expected { return }
-        throw flaw(
+        throw error(
             index,
             "its header has \(field) \(found), the first part \(paths[0]) has \(expected): parts of different pools?")
     }
@@ -53,13 +53,13 @@ struct HeaderCheck {
         _ index: Int, _ field: String, _ found: UUIDBytes, to neighbour: Int, _ expected: UUIDBytes
     ) throws(PoolError) {
         if found == expected { return }
-        throw flaw(
+        throw error(
             index,
             "its header has \(field) \(found.text), but part \(paths[neighbour]) has uuid \(expected.text): "
                 + "are the parts listed in the order they were created in?")
     }
 
-    private func flaw(_ index: Int, _ reason: String) -> PoolError {
+    private func error(_ index: Int, _ reason: String) -> PoolError {
         let line = index < set.parts.count ? set.parts[index].line : nil
         return .badConfiguration(
             place: line.map { "pool set \(set.path):\($0): \(paths[index])" } ?? paths[index],

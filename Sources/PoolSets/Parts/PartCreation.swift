@@ -6,12 +6,15 @@ import SystemSupport
 extension PartFile {
     /// Makes and locks a part that is not there, with all its blocks.
     ///
-    /// Where the file system can, the file has no name before ``link()``: nobody sees it half-made, and a target that
-    /// is killed meanwhile leaves nothing behind.
+    /// Where the file system supports O_TMPFILE, the file has no name before ``link()``: nobody sees it half-made, and
+    /// a target that is killed meanwhile leaves nothing behind. Elsewhere the file has its name from the start, and
+    /// ``incompleteMode`` until it has its blocks.
     ///
     /// - Parameters:
-    ///   - mode: Permission bits, whatever the umask.
-    ///   - anonymous: Whether to try for a file without a name.
+    ///   - mode: Permission bits. The umask does not apply.
+    ///   - anonymous: Whether to try O_TMPFILE.
+    ///   - isCancelled: Called before each ``chunk`` of blocks; true ends the creation.
+    ///   - set: The pool set file, for messages.
     ///   - near: The directory of another part of the set; see ``PartPlace/find(_:in:shown:near:)``.
     static func create(
         _ path: FilePath, mode: mode_t, anonymous: Bool, isCancelled: () -> Bool, size: UInt64, set: String,
@@ -30,7 +33,7 @@ extension PartFile {
         var number: Int32 = -1
         if anonymous { number = openat(parent, ".", rpmem_o_tmpfile | O_RDWR | O_CLOEXEC, mode_t(0o600)) }
         if number < 0 {
-            // A kernel or file system without nameless files, or a failure that a named one meets as well.
+            // The kernel or file system has no O_TMPFILE. Any other reason fails the second open as well.
             origin = .named
             number = openat(parent, place.name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, incompleteMode)
         }
@@ -52,10 +55,10 @@ extension PartFile {
         }
         let part = PartFile(
             path: shown, place: place, descriptor: descriptor, size: size, device: nil,
-            identity: Identity(status), origin: origin)
+            identity: FileIdentity(status), origin: origin)
         do throws(PoolError) {
             try part.lockNew()
-            try part.allocateNew(isCancelled: isCancelled, set: set)
+            try part.allocate(isCancelled: isCancelled, set: set)
             if fchmod(number, mode) != 0 { throw PoolError.system(.last("fchmod", on: shown)) }
         } catch {
             guard let left = part.takeBack(headerWritten: false) else { throw error }
@@ -64,19 +67,19 @@ extension PartFile {
         return part
     }
 
-    /// Mode of a part that has a name before it has its blocks. Nothing else gives files the sticky bit, which means
-    /// nothing on Linux: it tells what a killed creation left from a file that somebody made.
+    /// Mode of a part that has a name before it has its blocks. Linux ignores the sticky bit of files, and no other
+    /// program sets it, so it marks what a killed creation left.
     private static let incompleteMode = mode_t(0o600) | S_ISVTX
 
     /// Locks a part that this process has just made.
     func lockNew() throws(PoolError) {
-        // Another session may hold a file of that name for a moment, until it sees that its size is 0.
+        // Another session may open and lock the file for a moment, until it has read its size.
         for _ in 0..<100 {
             if rpmem_flock(descriptor.number, LOCK_EX | LOCK_NB) != 0 {
                 usleep(1000)
                 continue
             }
-            // Or it may have taken it for what a killed creation left, and removed it: ``isIncomplete``.
+            // The other session may have removed the file, because it looks like the rest of a killed creation.
             var status = stat()
             if fstat(descriptor.number, &status) != 0 { throw .system(.last("fstat", on: path)) }
             if case .named = origin, status.st_nlink == 0 { break }
@@ -85,35 +88,26 @@ extension PartFile {
         throw .busy(path: path, holder: nil)
     }
 
-    /// Bytes given to one fallocate(2), between looks at whether the session still lives.
+    /// Bytes of one fallocate(2). A larger call would delay the check whether the session has ended.
     private static let chunk: Int64 = 256 << 20
 
-    private func allocateNew(isCancelled: () -> Bool, set: String) throws(PoolError) {
+    private func allocate(isCancelled: () -> Bool, set: String) throws(PoolError) {
         let end = Int64(clamping: size)
-        if try !allocate(0..<end, mode: 0, isCancelled: isCancelled, set: set) {
-            try writeZeros(upTo: end, isCancelled: isCancelled, set: set)
-        }
-    }
-
-    /// - Returns: false when the file system cannot allocate.
-    private func allocate(
-        _ range: Range<Int64>, mode: Int32, isCancelled: () -> Bool, set: String
-    ) throws(PoolError) -> Bool {
-        var offset = range.lowerBound
-        while offset < range.upperBound {
+        var offset: Int64 = 0
+        while offset < end {
             if isCancelled() { throw .cancelled(set: set) }
-            let length = min(Self.chunk, range.upperBound - offset)
-            if rpmem_fallocate(descriptor.number, mode, offset, length) != 0 {
+            let length = min(Self.chunk, end - offset)
+            if rpmem_fallocate(descriptor.number, 0, offset, length) != 0 {
                 let reason = SystemCallError.last("fallocate", on: path)
                 switch reason.errno {
                 case .interrupted: continue
-                case .notSupportedOnSocket, .notSupported, .noFunction: return false
+                case .notSupportedOnSocket, .notSupported, .noFunction:
+                    return try writeZeros(upTo: end, isCancelled: isCancelled, set: set)
                 default: throw outOfSpace(reason)
                 }
             }
             offset += length
         }
-        return true
     }
 
     private func writeZeros(upTo end: Int64, isCancelled: () -> Bool, set: String) throws(PoolError) {
@@ -147,14 +141,14 @@ extension PartFile {
         let source = "/proc/self/fd/\(descriptor.number)"
         if linkat(AT_FDCWD, source, place.parent.descriptor.number, place.name, AT_SYMLINK_FOLLOW) != 0 {
             let reason = SystemCallError.last("link", on: path)
-            // Another session was faster; it holds the lock.
+            // Another session has linked its file first, and holds the lock.
             if reason.errno == .fileExists { throw .busy(path: path, holder: nil) }
             throw .from(reason, path: path)
         }
         origin = .named
     }
 
-    /// Makes the name durable.
+    /// Makes the name of a new file durable: by fsync(2) of the directory, or by syncfs(2) where that is not possible.
     func synchronizeDirectory() throws(PoolError) {
         guard case .named = origin else { return }
         do throws(SystemCallError) {
@@ -165,10 +159,10 @@ extension PartFile {
                 })
             if fsync(directory.number) == 0 { return }
             let reason = SystemCallError.last("fsync", on: "the directory of \(path)")
-            // A file system that synchronises no directories.
+            // EINVAL: the file system has no fsync for directories.
             guard reason.errno == .invalidArgument else { throw reason }
         } catch {
-            // A directory may be writable and not readable.
+            // EACCES: this process may write the directory, but not read it.
             guard error.errno == .permissionDenied || error.errno == .invalidArgument else { throw .system(error) }
         }
         if rpmem_syncfs(descriptor.number) != 0 { throw .system(.last("syncfs", on: path)) }

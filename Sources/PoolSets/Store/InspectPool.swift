@@ -1,30 +1,31 @@
 import Glibc
 import PersistentMemory
+import RpmemProtocol
 import SystemPackage
 
-/// What a descriptor names, for people: nothing is locked or changed to find out.
+/// A description of what a descriptor names, for people. To make it locks and changes nothing.
 package struct PoolSetInspection: Equatable, Sendable {
     /// The pool set file, or the plain file or device.
     package var path: String
     package var options: PoolSetDescription.Options
     package var parts: [Part]
-    /// Bytes that an initiator can ask for; nil while a part's size is not known.
+    /// The most bytes that an initiator can ask for; nil while the size of a part is not known.
     package var usableSize: UInt64?
 
     package struct Part: Equatable, Sendable {
         package var path: String
         /// Of the pool set file.
         package var line: Int?
-        /// As the set says; nil for AUTO, plain files and parts in directories.
+        /// From the pool set file; nil for AUTO, plain files and parts in directories.
         package var configuredSize: UInt64?
         package var state: State
 
         package enum State: Equatable, Sendable {
             case missing
-            /// Bytes it has.
+            /// A regular file of `size` bytes.
             case file(size: UInt64)
             case device
-            /// Neither regular file nor character device, or not to be looked at.
+            /// Neither a regular file nor a character device, or this process may not look.
             case unusable
         }
     }
@@ -32,8 +33,8 @@ package struct PoolSetInspection: Equatable, Sendable {
 
 extension PoolStore {
     /// Describes what `descriptor` names.
-    package func inspect(descriptor: [UInt8]) throws(PoolError) -> PoolSetInspection {
-        let set = try resolve(descriptor)
+    package func inspect(descriptor: PoolDescriptor) throws(PoolError) -> PoolSetInspection {
+        let set = try ResolvedSet(descriptor, in: directory)
         try set.checkNumbers()
         var sizes: [UInt64]? = []
         var parts: [PoolSetInspection.Part] = []
@@ -60,10 +61,9 @@ extension PoolStore {
             if file.withPlatformString({ stat($0, &status) }) != 0 {
                 return errno == ENOENT || errno == ENOTDIR ? (.missing, nil) : (.unusable, nil)
             }
-        case .beneath(let name):
+        case .beneath(let descriptor):
             do {
-                let file = try openBeneath(
-                    directory.number, name, flags: O_RDONLY | O_NONBLOCK | O_NOCTTY, shown: spec.path)
+                let file = try directory.open(descriptor, flags: O_RDONLY | O_NONBLOCK | O_NOCTTY)
                 if fstat(file.number, &status) != 0 { return (.unusable, nil) }
             } catch {
                 throw .from(error, path: spec.path)

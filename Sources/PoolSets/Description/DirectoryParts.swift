@@ -3,17 +3,16 @@ import PersistentMemory
 import SystemPackage
 import SystemSupport
 
-/// A directory that a pool set lists in the place of parts. Its parts are files `000000.pmem`, `000001.pmem` and so on,
-/// numbered through all directories of the set.
+/// A directory that a pool set lists instead of parts (`docs/media.md`, section 9 (Directories)).
 struct GrowthDirectory: Equatable {
     var path: FilePath
     /// Of the pool set file.
     var line: Int
-    /// Bytes of address space that the set reserves for it.
+    /// The most bytes that the pool's files in the directory may have together.
     var reservation: UInt64
 
-    /// Bytes of the files a pool grows by (`docs/media.md`, section 9 (Directories)).
-    static let growth: UInt64 = 128 << 20
+    /// Bytes of each file that CREATE makes in a directory, except for the last file.
+    static let fileSize: UInt64 = 128 << 20
 
     /// The name of the part with this number.
     static func fileName(_ number: Int) -> String {
@@ -21,7 +20,7 @@ struct GrowthDirectory: Equatable {
         return String(repeating: "0", count: max(0, 6 - digits.count)) + digits + ".pmem"
     }
 
-    /// The number in a part's name; nil for other files.
+    /// The number in a part's name; nil for files with another suffix.
     static func partNumber(_ name: [UInt8]) -> Number? {
         let suffix = Array(".pmem".utf8)
         guard name.count >= suffix.count, name.suffix(suffix.count).elementsEqual(suffix) else { return nil }
@@ -34,7 +33,7 @@ struct GrowthDirectory: Equatable {
 
     enum Number: Equatable {
         case part(Int)
-        /// Ends in `.pmem`, but is not named by a number.
+        /// The name ends in `.pmem`, and no number that an Int holds comes before it.
         case notANumber
     }
 
@@ -59,8 +58,10 @@ struct GrowthDirectory: Equatable {
 }
 
 extension ResolvedSet {
-    /// Fills in the directories and the parts that are in them.
-    mutating func resolveDirectories(
+    /// Adds the directories of a set, and the parts that are in them.
+    ///
+    /// - Parameter isDirectory: For each path of the set, whether it is a directory.
+    mutating func addDirectories(
         _ description: PoolSetDescription, _ isDirectory: [Bool]
     ) throws(PoolError) {
         for (part, isDirectory) in zip(description.parts, isDirectory) {
@@ -72,19 +73,24 @@ extension ResolvedSet {
             }
             guard case .bytes(let reservation) = part.size else {
                 throw .badConfiguration(
-                    place: place, reason: "AUTO is for Device DAX: write how far the pool may grow here")
+                    place: place,
+                    reason: "AUTO is for Device DAX: write the most bytes that the pool may have in this directory")
             }
             guard description.options.contains(.singleHeader) else {
                 throw .badConfiguration(
                     place: place, reason: "\(part.path) is a directory: that needs `OPTION SINGLEHDR`")
             }
-            if let other = directories.first(where: { Self.isSame($0.path, part.path) }) {
+            let identity = FileIdentity(of: part.path)
+            if let identity, let other = directories.first(where: { FileIdentity(of: $0.path) == identity }) {
                 throw .badConfiguration(
                     place: place, reason: "directory \(part.path) is on line \(other.line) already")
             }
             directories.append(GrowthDirectory(path: part.path, line: part.line, reservation: reservation))
         }
+        try findNumberedParts()
+    }
 
+    private mutating func findNumberedParts() throws(PoolError) {
         var found: [Int: Spec] = [:]
         for directory in directories {
             for name in try directory.entries() {
@@ -106,15 +112,7 @@ extension ResolvedSet {
         parts = found.keys.sorted().compactMap { found[$0] }
     }
 
-    private static func isSame(_ one: FilePath, _ other: FilePath) -> Bool {
-        var first = stat()
-        var second = stat()
-        return one.withPlatformString { stat($0, &first) } == 0
-            && other.withPlatformString { stat($0, &second) } == 0
-            && PartFile.Identity(first) == PartFile.Identity(second)
-    }
-
-    /// Bytes that all directories may hold.
+    /// The most bytes that the files in all directories may have together.
     var reservation: UInt64 {
         directories.reduce(0) { sum, directory in
             let (total, overflow) = sum.addingReportingOverflow(directory.reservation & ~(PoolGeometry.pageSize - 1))
@@ -122,12 +120,14 @@ extension ResolvedSet {
         }
     }
 
-    /// Sizes and places of the files that the set's directories lack for a pool of `requestedSize`.
+    /// The files that CREATE has to make in the directories for a pool of `requestedSize`.
     ///
-    /// - Parameter present: Bytes that are there.
-    func growth(to requestedSize: UInt64, present: UInt64) throws(PoolError) -> [(path: FilePath, size: UInt64)] {
+    /// - Parameter present: Bytes of the parts that are there.
+    func missingFiles(
+        for requestedSize: UInt64, present: UInt64
+    ) throws(PoolError) -> [(path: FilePath, size: UInt64)] {
         guard !directories.isEmpty else { return [] }
-        // A pool has at least one part, whatever is asked for.
+        // A pool has at least one part, even when the initiator asks for 0 bytes.
         let wanted = max(requestedSize, present == 0 ? PoolGeometry.minimumPart : 0)
         if wanted > reservation {
             throw .tooSmall(
@@ -143,7 +143,7 @@ extension ResolvedSet {
                     place: "pool set \(path)", reason: "would need more than \(PoolSetFile.maximumParts) parts")
             }
             let rest = (wanted - sum + PoolGeometry.pageSize - 1) & ~(PoolGeometry.pageSize - 1)
-            let size = max(min(rest, GrowthDirectory.growth), PoolGeometry.minimumPart)
+            let size = max(min(rest, GrowthDirectory.fileSize), PoolGeometry.minimumPart)
             let directory = directories[number % directories.count].path
             files.append((directory.appending(GrowthDirectory.fileName(number)), size))
             sum += size

@@ -1,13 +1,16 @@
 import Glibc
 import SystemPackage
 
-extension PoolStore {
-    /// Refuses new parts that their file systems have no room for, before the first is made: filling a file system only
-    /// to find that out takes long, and others run out of space meanwhile.
+/// The room that file systems have for new parts.
+enum FreeSpace {
+    /// Refuses new parts that their file systems have no room for. To fill a file system only to learn that takes long,
+    /// and other programs run out of space meanwhile.
     ///
-    /// - Parameter parts: Those to be made. Where a file system does not say what it has, or has no directory for a
-    ///   part, making the part tells.
-    func checkFreeSpace(for parts: [(path: FilePath, size: UInt64)]) throws(PoolError) {
+    /// Some file systems do not report their free space, and a part may have no directory. In both cases the creation
+    /// of the part fails later.
+    ///
+    /// - Parameter parts: The parts that are to be made.
+    static func check(for parts: [(path: FilePath, size: UInt64)]) throws(PoolError) {
         var demands: [UInt64: Demand] = [:]
         var order: [UInt64] = []
         for part in parts {
@@ -22,7 +25,7 @@ extension PoolStore {
     }
 }
 
-/// What is to be made on one file system.
+/// The new parts on one file system.
 private struct Demand {
     /// A directory on it.
     let directory: FilePath
@@ -47,11 +50,11 @@ private struct Demand {
 }
 
 extension statvfs {
-    /// Bytes that this process may still fill; nil where the file system does not say.
+    /// Bytes that this process may still fill; nil where the file system does not report them.
     var freeBytes: UInt64? {
-        // Block counts of 0 are what file systems without blocks have.
+        // File systems without blocks report a count of 0.
         guard f_blocks > 0 else { return nil }
-        // What is reserved for root is free for root.
+        // Root may fill the blocks that are reserved for root.
         let blocks = UInt64(geteuid() == 0 ? f_bfree : f_bavail)
         let (bytes, overflow) = blocks.multipliedReportingOverflow(by: UInt64(f_frsize))
         return overflow ? nil : bytes

@@ -2,7 +2,7 @@ import RpmemProtocol
 
 /// The first 4096 bytes of each part that has a header (`docs/media.md`, section 4 (Pool header)).
 ///
-/// Keeps the bytes, so that what this version does not know survives a rewrite.
+/// The value holds all bytes, so that a rewrite keeps fields that this version does not know.
 package struct PoolHeader: OnMedia, Equatable {
     /// Bytes.
     package static let size = 4096
@@ -10,13 +10,15 @@ package struct PoolHeader: OnMedia, Equatable {
     /// Exactly ``size`` bytes.
     package internal(set) var bytes: [UInt8]
 
-    /// Parses; nil unless there are exactly ``size`` bytes. Says nothing about their meaning.
+    /// Takes any page.
+    ///
+    /// - Returns: nil unless there are exactly ``size`` bytes.
     package init?(bytes: [UInt8]) {
         guard bytes.count == Self.size else { return nil }
         self.bytes = bytes
     }
 
-    /// The place of a part among its pool's parts.
+    /// The uuids that place a part among its pool's parts.
     package struct Links: Equatable, Sendable {
         package var own: UUIDBytes
         package var previous: UUIDBytes
@@ -28,7 +30,7 @@ package struct PoolHeader: OnMedia, Equatable {
             self.next = next
         }
 
-        /// The parts' links in a ring, in order.
+        /// The links of parts with these uuids, which form a ring.
         package static func ring(_ uuids: [UUIDBytes]) -> [Links] {
             let count = uuids.count
             return uuids.indices.map { index in
@@ -42,8 +44,8 @@ package struct PoolHeader: OnMedia, Equatable {
     /// A new part's header, checksum included.
     ///
     /// - Parameters:
-    ///   - attributes: As CREATE gives them, with a pool set uuid that is not zero.
-    ///   - firstPart: Stands for replica uuids that are not given, as for a pool that is its own only replica.
+    ///   - attributes: From CREATE, with a pool set uuid that is not zero.
+    ///   - firstPart: The first part's uuid, which replaces replica uuids of zero: the pool is its own only replica.
     ///   - creationTime: Seconds since the epoch: the part's `st_ctime`.
     package init(
         attributes: PoolAttributes, links: Links, firstPart: UUIDBytes, creationTime: UInt64
@@ -60,7 +62,7 @@ package struct PoolHeader: OnMedia, Equatable {
         seal()
     }
 
-    /// No byte is set: a part that has no pool on it.
+    /// All bytes are zero: the part has no pool on it.
     package var isZero: Bool { bytes.allSatisfy { $0 == 0 } }
 
     // MARK: Fields
@@ -118,7 +120,7 @@ package struct PoolHeader: OnMedia, Equatable {
         get { integer(at: 120, as: UInt64.self) }
         set { setInteger(newValue, at: 120) }
     }
-    /// Which machines can use the pool, or the user flags of an initiator.
+    /// The properties of the machine that made the pool, or the user flags of the initiator.
     package var archFlags: UUIDBytes {
         get { uuid(at: 128) }
         set { setUUID(newValue, at: 128) }
@@ -128,7 +130,7 @@ package struct PoolHeader: OnMedia, Equatable {
 
     var shutdownState: ShutdownState {
         get {
-            // The slice has the right size by construction.
+            // The slice has the size of a state.
             ShutdownState(bytes: Array(bytes[Self.shutdownStateOffset..<Self.shutdownStateOffset + ShutdownState.size]))
                 ?? ShutdownState(.init(), isDirty: false)
         }
@@ -140,7 +142,7 @@ package struct PoolHeader: OnMedia, Equatable {
 
     // MARK: Attributes
 
-    /// What OPEN answers with.
+    /// The attributes in the answer to OPEN.
     package var attributes: PoolAttributes {
         PoolAttributes(
             signature: signature, major: major, compatFeatures: compatFeatures, incompatFeatures: incompatFeatures,
@@ -148,7 +150,7 @@ package struct PoolHeader: OnMedia, Equatable {
             previousUUID: previousReplicaUUID, userFlags: archFlags)
     }
 
-    /// Overwrites the fields that every part of a pool shares; not the part's own uuid and its neighbours'.
+    /// Overwrites the fields that all parts of a pool share. The uuids of the part and of its neighbours stay.
     package mutating func setAttributes(_ attributes: PoolAttributes) {
         signature = attributes.signature
         major = attributes.major
@@ -170,7 +172,7 @@ package struct PoolHeader: OnMedia, Equatable {
 
     private static let checksumOffset = 4088
 
-    /// With CKSUM_2K the second half counts as zeros, without it only the checksum's own field does.
+    /// With CKSUM_2K the second half counts as zeros. Without it the checksum's own field alone does.
     private var computedChecksum: UInt64 {
         let end = incompatFeatures & Feature.checksum2K != 0 ? 2048 : Self.checksumOffset
         var sum = Fletcher64()
@@ -190,21 +192,31 @@ package struct PoolHeader: OnMedia, Equatable {
     }
 }
 
-/// Feature bits of pool headers that a target acts on.
+extension PoolHeader {
+    /// A few words about a page that is not all zero.
+    var summary: String {
+        guard isChecksumValid else { return "its first 4096 bytes are not zero, and no valid pool header either" }
+        return "signature '\(signatureText(signature))', major \(major), pool set uuid \(poolsetUUID.text), "
+            + "created at \(creationTime) s since the epoch"
+    }
+}
+
+/// Feature bits of pool headers that a target acts on (`docs/media.md`, section 4.1 (Feature bits that a target acts
+/// on)).
 package enum Feature {
-    /// compat: bad blocks are looked for before the pool is used.
+    /// compat: CREATE and OPEN look for bad blocks.
     package static let checkBadBlocks: UInt32 = 1 << 0
     /// incompat: only the first part has a header.
     package static let singleHeader: UInt32 = 1 << 0
     /// incompat: the checksum covers the first 2 KiB only.
     package static let checksum2K: UInt32 = 1 << 1
-    /// incompat: the shutdown state is kept.
+    /// incompat: the pool has a shutdown state.
     package static let shutdownState: UInt32 = 1 << 2
 }
 
 extension UUIDBytes {
-    /// Arch flags of the machine this runs on: how it aligns the basic C types, its word size, byte order and
-    /// ELF machine number (`docs/media.md`, section 4.2 (Arch flags)).
+    /// Arch flags of this machine: the alignments of the basic C types, word size, byte order and ELF machine number
+    /// (`docs/media.md`, section 4.2 (Arch flags)).
     static var thisMachine: UUIDBytes {
         #if arch(x86_64)
             let machine: (UInt8, UInt8) = (62, 0)
@@ -221,7 +233,7 @@ extension UUIDBytes {
                 machine.0, machine.1))
     }
 
-    /// As `pmempool info` writes it: the first three groups are little-endian numbers.
+    /// The uuid in the form of `pmempool info`: the first three groups are little-endian numbers.
     var text: String {
         var text = ""
         for (place, index) in [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15].enumerated() {
@@ -232,7 +244,7 @@ extension UUIDBytes {
     }
 }
 
-/// A signature as people read it: printable characters as they are, others as `\xNN`, trailing zeros left out.
+/// A signature for messages: printable characters as they are, others as `\xNN`, no trailing zeros.
 func signatureText(_ signature: SIMD8<UInt8>) -> String {
     var last = 8
     while last > 0 && signature[last - 1] == 0 { last -= 1 }
@@ -246,4 +258,25 @@ func signatureText(_ signature: SIMD8<UInt8>) -> String {
         }
     }
     return text
+}
+
+/// A structure on media: little-endian integers and runs of bytes at fixed offsets in `bytes`.
+protocol OnMedia {
+    var bytes: [UInt8] { get set }
+}
+
+extension OnMedia {
+    func integer<Value: FixedWidthInteger & UnsignedInteger>(at offset: Int, as _: Value.Type) -> Value {
+        var value: Value = 0
+        for index in (0..<Value.bitWidth / 8).reversed() {
+            value = value << 8 | Value(bytes[offset + index])
+        }
+        return value
+    }
+
+    mutating func setInteger<Value: FixedWidthInteger & UnsignedInteger>(_ value: Value, at offset: Int) {
+        for index in 0..<Value.bitWidth / 8 {
+            bytes[offset + index] = UInt8(truncatingIfNeeded: value >> Value(8 * index))
+        }
+    }
 }

@@ -1,7 +1,8 @@
-/// SIZE in a pool set file: a decimal number with a suffix. `docs/media.md`, section 1.2 (Sizes in pool set files).
+/// The sizes in pool set files: a decimal number with a suffix (`docs/media.md`, section 1.2 (Sizes in pool set
+/// files)).
 enum PoolSetSize {
-    /// Bytes, or why the text is no size.
-    static func parse(_ text: some Collection<UInt8>) -> Result<UInt64, Reason> {
+    /// - Returns: Bytes.
+    static func parse(_ text: some Collection<UInt8>) -> Result<UInt64, SizeError> {
         let digits = text.prefix { $0 >= UInt8(ascii: "0") && $0 <= UInt8(ascii: "9") }
         guard !digits.isEmpty else { return .failure(.notANumber) }
         let suffix = text.dropFirst(digits.count)
@@ -21,13 +22,15 @@ enum PoolSetSize {
         return bytes == 0 ? .failure(.zero) : .success(bytes)
     }
 
-    enum Reason: Error, Equatable {
+    /// Why a text is no size.
+    enum SizeError: Error, Equatable {
         case notANumber
         case unknownSuffix(String)
         case tooLarge
         case zero
 
-        var text: String {
+        /// The rest of a sentence that begins with the text.
+        var reason: String {
             switch self {
             case .notANumber: "is not a size: write a decimal number and a suffix such as 4G or 512MiB, or AUTO"
             case .unknownSuffix(let suffix):

@@ -4,21 +4,21 @@ import Synchronization
 import SystemPackage
 import SystemSupport
 
-/// An open pool: mapped, its parts locked.
+/// An open pool: its parts are mapped and locked.
 ///
-/// End it with ``close()``, ``leaveDirty()``, ``abandonCreated()`` or ``remove()``. Without, `deinit` unmaps and unlocks and claims
-/// nothing: the shutdown state stays dirty, as after a crash, since nobody looked whether all stores reached the medium.
-/// A pool that was created stays.
+/// ``close()``, ``leaveDirty()``, ``abandonCreated()`` or ``remove()`` ends it. Without one of them, `deinit` unmaps
+/// and unlocks. The shutdown state then stays dirty, as after a crash, because nobody checked whether all stores
+/// reached the medium. The parts stay, even if this session created them.
 package final class Pool: Sendable {
     /// The pool set file, or the plain file or device; for messages.
     package let path: String
     /// First byte: the first part's header page where the pool has headers. Valid until the pool is ended.
     package nonisolated(unsafe) let base: UnsafeMutableRawPointer
-    /// Bytes mapped: what the pool can be asked for at most.
+    /// Bytes mapped: the most that an initiator can ask for.
     package let size: Int
-    /// Makes ranges of `[base, base + size)` durable. Not to be used after the pool is ended.
+    /// Makes ranges of `[base, base + size)` durable. Must not be used after the pool is ended.
     package let persister: Persister
-    /// False for pools of sets with `OPTION NOHDRS`, which have no attributes.
+    /// False with `OPTION NOHDRS`: the pool then has no attributes.
     package let hasHeaders: Bool
     /// Whether every part is mapped with MAP_SYNC.
     package let isMapSync: Bool
@@ -31,7 +31,7 @@ package final class Pool: Sendable {
         /// Bytes of the file or device.
         package var size: UInt64
         package var isDeviceDAX: Bool
-        /// Made by the session that has the pool open.
+        /// The session that has the pool open made the part.
         package var isNew: Bool
 
         package var description: String {
@@ -40,7 +40,6 @@ package final class Pool: Sendable {
     }
 
     private let mapping: Mapping
-    private let store: PoolStore
     private let set: ResolvedSet
     private let headers: Int
     private let isCreated: Bool
@@ -48,14 +47,28 @@ package final class Pool: Sendable {
 
     private struct State: ~Copyable {
         /// nil when the pool is ended.
-        var made: MadeParts?
+        var parts: PoolParts?
         var attributes: PoolAttributes
-        /// Set once a part could not be read or written. Nobody knows then what the medium has.
+        /// Set once a part could not be read or written. The contents of the medium are then unknown.
         var failure: PoolError?
     }
 
+    /// Maps the pieces of a pool one behind the other.
+    static func map(_ parts: [PartFile], _ geometry: PoolGeometry) throws(PoolError) -> Mapping {
+        let segments = zip(parts, geometry.pieces).map { part, piece in
+            Segment(
+                descriptor: part.descriptor.number, offset: Int64(piece.offset), length: Int(piece.length),
+                device: part.device, path: part.path)
+        }
+        do throws(PersistentMemoryError) { return try Mapping(segments) } catch {
+            if case .misaligned = error { throw .badConfiguration(place: parts[0].path, reason: "\(error)") }
+            throw .persistentMemory(error)
+        }
+    }
+
+    /// - Parameter mapping: From ``map(_:_:)``.
     init(
-        set: ResolvedSet, store: PoolStore, mapping: Mapping, geometry: PoolGeometry, made: MadeParts,
+        set: ResolvedSet, mapping: Mapping, geometry: PoolGeometry, parts: PoolParts,
         attributes: PoolAttributes, isCreated: Bool, partsWithEarlierErrors: [String]
     ) {
         path = set.path
@@ -64,19 +77,18 @@ package final class Pool: Sendable {
         persister = mapping.persister
         hasHeaders = geometry.headers > 0
         isMapSync = mapping.isMapSync
-        parts = made.parts.map {
+        self.parts = parts.files.map {
             PartInfo(path: $0.path, size: $0.size, isDeviceDAX: $0.device != nil, isNew: !$0.isExisting)
         }
         self.mapping = mapping
-        self.store = store
         self.set = set
         headers = geometry.headers
         self.isCreated = isCreated
         self.partsWithEarlierErrors = partsWithEarlierErrors
-        state = Mutex(State(made: made, attributes: attributes))
+        state = Mutex(State(parts: parts, attributes: attributes))
     }
 
-    /// Why deep persists of the pool will fail, and what to do; nil when they can be done.
+    /// Why deep persists of the pool will fail, and the remedy; nil when nothing is in their way.
     package var deepPersistObstacle: String? {
         mapping.deviceWithDeniedFlush.map { device in
             let attribute = "/sys/bus/nd/devices/\(device.regionName ?? "region")/deep_flush"
@@ -85,7 +97,7 @@ package final class Pool: Sendable {
         }
     }
 
-    /// Makes the persisters of up to `count` threads; see ``SyncAlias``. To be called before a lane can write.
+    /// Makes the persisters of up to `count` threads; see ``SyncAlias``. Must be called before a lane can write.
     ///
     /// - Returns: At least one.
     package func makeSyncAliases(_ count: Int) throws(PoolError) -> [SyncAlias] {
@@ -94,33 +106,33 @@ package final class Pool: Sendable {
         }
     }
 
-    /// Whether flushes make stores durable; otherwise msync does.
+    /// Whether cache flushes make stores durable. Otherwise msync does.
     package var isPersistentMemory: Bool { persister.isPersistentMemory }
 
-    /// Whether the pool lies on a DAX file system, whose pages the kernel does not pin for long.
+    /// Whether the parts are files on a DAX file system. The kernel refuses to pin such pages for longer than one call.
     package var isOnDAXFileSystem: Bool { isMapSync && !parts.contains(where: \.isDeviceDAX) }
 
-    /// Whether a part could not be read or written. Such a pool must not be used on, and ``close()`` leaves it dirty.
+    /// Whether a part could not be read or written. The session must end then, and ``close()`` leaves the pool dirty.
     package var hasFailed: Bool { state.withLock { $0.failure != nil } }
 
     /// Paths of parts with a write-back error from before the pool was opened; see ``PartFile/settleWriteBack()``.
     package let partsWithEarlierErrors: [String]
 
-    /// As the headers have them; ``PoolAttributes/none`` without headers.
+    /// The attributes in the headers; ``PoolAttributes/none`` without headers.
     package var attributes: PoolAttributes { state.withLock { $0.attributes } }
 
-    /// Rewrites the attributes in every header, durably. The uuid is the first part's; its neighbours' links follow.
+    /// Rewrites the attributes in every header, durably (`docs/media.md`, section 7.3 (SET_ATTR)).
     ///
-    /// Refused, and the pool usable as before, without headers, for zero attributes, and for attributes that don't
-    /// fit the set's SINGLEHDR. When a header cannot be read or written, the headers that were written are put back as
-    /// far as possible, and the pool has failed: see ``hasFailed``.
+    /// A pool without headers, attributes that are all zero, and attributes that do not fit the set's SINGLEHDR are
+    /// refused; the pool stays usable. When a header cannot be read or written, the headers that were written get their
+    /// old contents back as far as possible, and the pool has failed: see ``hasFailed``.
     package func setAttributes(_ attributes: PoolAttributes) throws(PoolError) {
         let failure: PoolError? = state.withLock { state in
             do throws(PoolError) {
-                guard let made = state.made else { throw .closed(set: path) }
+                guard let parts = state.parts else { throw .closed(set: path) }
                 if let failure = state.failure { throw failure }
                 try checkNew(attributes)
-                do throws(PoolError) { try rewriteHeaders(made.parts, attributes) } catch {
+                do throws(PoolError) { try rewriteHeaders(parts.files, attributes) } catch {
                     state.failure = error
                     throw error
                 }
@@ -141,8 +153,7 @@ package final class Pool: Sendable {
             throw .badConfiguration(
                 place: "pool set \(path)", reason: "attributes that are all zero are for sets with NOHDRS only")
         }
-        try store.checkSingleHeader(
-            of: set, incompatFeatures: attributes.incompatFeatures, origin: "request")
+        try set.checkSingleHeader(incompatFeatures: attributes.incompatFeatures, origin: "request")
     }
 
     private func rewriteHeaders(_ parts: [PartFile], _ attributes: PoolAttributes) throws(PoolError) {
@@ -150,7 +161,7 @@ package final class Pool: Sendable {
         for part in parts.prefix(headers) { before.append(try part.readHeader()) }
         var written: [Int] = []
         do throws(PoolError) {
-            // The first part last: OPEN reads the attributes there.
+            // The first part last: OPEN answers with its attributes.
             for index in (0..<headers).reversed() {
                 var header = before[index]
                 header.setAttributes(attributes)
@@ -172,23 +183,21 @@ package final class Pool: Sendable {
         }
     }
 
-    /// Unmaps, marks the pool as cleanly closed, durably, and unlocks. Later calls do nothing.
+    /// Unmaps, clears the dirty mark, durably, and unlocks. Later calls do nothing.
     ///
-    /// Whatever was acknowledged is durable already; stores that nobody asked to persist are not waited for, see
-    /// ``Mapping/close()``.
+    /// Acknowledged ranges are durable already. Other stores are not waited for; see ``Mapping/close()``.
     ///
-    /// - Throws: When a part could not be read or written since the pool was opened, be it by the kernel's write-back of
-    ///   stores that nobody asked to persist. The shutdown state stays dirty then, and the pool is unmapped and unlocked
-    ///   all the same.
+    /// - Throws: When a part could not be read or written since the pool was opened, by this process or by the kernel's
+    ///   write-back. The dirty mark then stays. The pool is unmapped and unlocked all the same.
     package func close() throws(PoolError) {
         let failure: PoolError? = state.withLock { state in
-            guard let made = state.made else { return nil }
-            state.made = nil
+            guard let parts = state.parts else { return nil }
+            state.parts = nil
             do throws(PoolError) {
                 do throws(PersistentMemoryError) { try mapping.close() } catch { throw .persistentMemory(error) }
                 if let failure = state.failure { throw failure }
-                for part in made.parts { try part.checkWriteBack() }
-                if let first = made.parts.first, headers > 0 { try first.clearDirty() }
+                for part in parts.files { try part.checkWriteBack() }
+                if let first = parts.files.first, headers > 0 { try first.clearDirtyMark() }
                 return nil
             } catch {
                 return error
@@ -197,53 +206,66 @@ package final class Pool: Sendable {
         if let failure { throw failure }
     }
 
-    /// Unmaps and unlocks, and leaves the shutdown state dirty, as after a crash: for a pool of which something could not
-    /// be made durable. Later calls do nothing.
+    /// Unmaps and unlocks, and leaves the dirty mark, as after a crash. For a pool of which a range could not be made
+    /// durable. Later calls do nothing.
     package func leaveDirty() {
-        // Nothing is removed, so nothing can be left over.
+        // The body removes nothing, so there is no error.
         try? end { _ in [] }
     }
 
-    /// Ends a pool that this session created as if it had never been: new parts are removed, empty parts that were
-    /// there before get their zeros back. Only for pools no lane wrote to. Later calls do nothing.
+    /// Ends a pool that this session created, and undoes the creation: removes new parts, and writes zeros over the
+    /// header pages of parts that were there before. Only for pools that no lane wrote to. Closes a pool that was
+    /// opened. Later calls do nothing.
     ///
-    /// - Throws: `incompleteRemoval` with what could not be undone. A pool that was opened is closed instead.
+    /// - Throws: `incompleteRemoval` with the parts that could not be undone.
     package func abandonCreated() throws(PoolError) {
         guard isCreated else { return try close() }
-        try end { made in made.takeBack() }
+        try end { parts in parts.takeBack() }
     }
 
-    /// Removes all parts, still locked, and ends the pool. For CLOSE with the remove flag. Later calls do nothing.
+    /// Ends the pool and removes its parts while they are locked. For CLOSE with the remove flag. Later calls do
+    /// nothing.
     ///
-    /// - Throws: `incompleteRemoval` with what could not be removed.
+    /// - Throws: `incompleteRemoval` with the parts that could not be removed.
     package func remove() throws(PoolError) {
-        // The first part last: until it is gone, the rest is a pool's.
-        try end { made in made.parts.reversed().compactMap { $0.remove() } }
+        // The first part last: without it, CREATE takes the others for a pool that lost its first part.
+        try end { parts in parts.files.reversed().compactMap { $0.remove() } }
     }
 
-    private func end(_ body: (MadeParts) -> [PoolError.Leftover]) throws(PoolError) {
+    private func end(_ body: (PoolParts) -> [PoolError.Leftover]) throws(PoolError) {
         let left: [PoolError.Leftover] = state.withLock { state in
-            guard let made = state.made else { return [] }
-            state.made = nil
+            guard let parts = state.parts else { return [] }
+            state.parts = nil
             mapping.abandon()
-            return body(made)
+            return body(parts)
         }
         if !left.isEmpty { throw .incompleteRemoval(set: path, left: left) }
     }
 }
 
-extension PartFile {
-    /// Marks the pool as closed, where its header keeps a shutdown state that this process made dirty.
-    fileprivate func clearDirty() throws(PoolError) {
-        let header = try readHeader()
-        guard header.incompatFeatures & Feature.shutdownState != 0 else { return }
-        let state = header.shutdownState
-        // An initiator may have written over the page; what is not a state is not made one.
-        guard state.isChecksumValid, state.isDirty else { return }
-        do throws(PoolError) { try writeShutdownState(ShutdownState(state.counts, isDirty: false)) } catch {
-            // The page cache may say clean while the medium says dirty. The next OPEN reads the page cache.
-            try? writeShutdownState(state)
-            throw error
+/// The open parts of a pool, and the header pages that this process wrote on them.
+///
+/// Unchecked: one call makes or opens a pool and has the parts to itself. The pool then keeps them behind its mutex.
+final class PoolParts: @unchecked Sendable {
+    /// In order.
+    var files: [PartFile] = []
+    /// Numbers of the parts.
+    var headersWritten: Set<Int> = []
+
+    init(_ files: [PartFile] = []) { self.files = files }
+
+    /// Undoes a creation, the first part last. Until the other parts are undone, the first part's header page has a
+    /// ``CreationRecord``, so that after a kill the next CREATE can start again.
+    ///
+    /// - Returns: The parts that could not be undone.
+    func takeBack() -> [PoolError.Leftover] {
+        defer { headersWritten = [] }
+        if headersWritten.count > 1, let header = try? files[0].readHeader(), header.isChecksumValid, !header.isZero {
+            // A failure shows again below, where the page is cleared.
+            try? files[0].writeHeader(CreationRecord(poolsetUUID: header.poolsetUUID).bytes)
+        }
+        return files.indices.reversed().compactMap { index in
+            files[index].takeBack(headerWritten: headersWritten.contains(index))
         }
     }
 }

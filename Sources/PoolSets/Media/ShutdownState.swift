@@ -1,27 +1,28 @@
-/// What part 0's header says about the last shutdown: 64 bytes (`docs/media.md`, section 6 (Shutdown state)).
+/// The record in the first part's header by which OPEN notices a power loss while the pool was open: 64 bytes
+/// (`docs/media.md`, section 6 (Shutdown state)).
 struct ShutdownState: OnMedia, Equatable {
     static let size = 64
 
     /// Exactly ``size`` bytes.
     var bytes: [UInt8]
 
-    /// What the devices say about themselves now.
+    /// Two sums over the devices under all parts.
     struct Counts: Equatable {
-        /// Sum of the parts' unsafe shutdown counts.
+        /// Sum of the devices' unsafe shutdown counts.
         var unsafeShutdowns: UInt64 = 0
-        /// Sum of the checksums of the parts' device ids.
+        /// Sum of the checksums of the devices' ids.
         var devices: UInt64 = 0
 
-        /// Adds a part.
+        /// Adds the device under a part.
         ///
-        /// - Parameter deviceID: As libpmem2 gives it, without NUL; nil where the device has none.
+        /// - Parameter deviceID: From libpmem2, without NUL; nil for a device without an id.
         mutating func add(unsafeShutdowns: UInt64, deviceID: [UInt8]?) {
             self.unsafeShutdowns &+= unsafeShutdowns
             devices &+= Self.checksum(deviceID: deviceID)
         }
 
-        /// The id is summed with its NUL, zero-filled up to the *next* multiple of four: a full last word is
-        /// followed by a zero word. A device without an id counts as one zero word.
+        /// The checksum covers the id, its NUL and zeros up to the *next* multiple of four: where id and NUL fill their
+        /// last word, a zero word follows. A device without an id counts as one zero word.
         static func checksum(deviceID: [UInt8]?) -> UInt64 {
             let length = deviceID.map { $0.count + 1 } ?? 0
             let padded = length + 4 - length % 4
@@ -31,13 +32,13 @@ struct ShutdownState: OnMedia, Equatable {
         }
     }
 
-    /// Parses; nil unless there are exactly ``size`` bytes.
+    /// - Returns: nil unless there are exactly ``size`` bytes.
     init?(bytes: [UInt8]) {
         guard bytes.count == Self.size else { return nil }
         self.bytes = bytes
     }
 
-    /// A valid state.
+    /// A state with a valid checksum.
     init(_ counts: Counts, isDirty: Bool) {
         bytes = [UInt8](repeating: 0, count: Self.size)
         setInteger(counts.unsafeShutdowns, at: 0)
@@ -50,7 +51,7 @@ struct ShutdownState: OnMedia, Equatable {
         Counts(unsafeShutdowns: integer(at: 0, as: UInt64.self), devices: integer(at: 8, as: UInt64.self))
     }
 
-    /// A pool is open, or was when its target died.
+    /// The pool is open, or was open when its target died.
     var isDirty: Bool { bytes[16] != 0 }
 
     var isChecksumValid: Bool { integer(at: 56, as: UInt64.self) == computedChecksum }
@@ -62,9 +63,8 @@ struct ShutdownState: OnMedia, Equatable {
         return sum.value
     }
 
-    /// Whether the pool may have lost what a platform failed to flush at power loss: it was open, and the devices
-    /// count more unsafe shutdowns (or are other devices) than when it was opened. Every other state can be started
-    /// afresh.
+    /// Whether the platform may have failed to flush the pool's data at a power loss: the pool was open, and the
+    /// devices count other unsafe shutdowns than at its opening, or are other devices. OPEN replaces every other state.
     func mayBeCorrupt(now counts: Counts) -> Bool {
         isChecksumValid && self.counts != counts && isDirty
     }

@@ -1,13 +1,53 @@
 import SystemPackage
 
-/// Reads the text of pool set files (`docs/media.md`, section 1.1 (Grammar)).
+/// The contents of a pool set file, before any comparison with the disk.
+package struct PoolSetDescription: Equatable, Sendable {
+    /// At least one.
+    package var parts: [Part]
+    package var options: Options
+
+    /// A `SIZE PATH` line.
+    package struct Part: Equatable, Sendable {
+        /// Counted from 1.
+        package var line: Int
+        package var size: Size
+        /// Absolute. Unlike descriptors, part paths are not confined to the pool set directory: whoever can write the
+        /// pool set file is trusted with them.
+        package var path: FilePath
+    }
+
+    package enum Size: Equatable, Sendable {
+        /// As written, not rounded.
+        case bytes(UInt64)
+        /// The whole of a Device DAX.
+        case auto
+    }
+
+    package struct Options: OptionSet, Sendable {
+        package let rawValue: UInt8
+
+        package init(rawValue: UInt8) { self.rawValue = rawValue }
+
+        /// Only the first part has a header.
+        package static let singleHeader = Options(rawValue: 1 << 0)
+        /// No part has a header.
+        package static let noHeaders = Options(rawValue: 1 << 1)
+
+        /// How many of a pool's parts have a header: the first ones.
+        package func headerCount(parts: Int) -> Int {
+            contains(.noHeaders) ? 0 : contains(.singleHeader) ? min(parts, 1) : parts
+        }
+    }
+}
+
+/// Parses pool set files (`docs/media.md`, section 1.1 (Grammar)).
 package enum PoolSetFile {
-    /// Bytes a pool set file may have.
+    /// The most bytes that a pool set file may have.
     package static let maximumSize = 1 << 20
-    /// Parts a pool set may have: each takes a descriptor.
+    /// The most parts that a pool set may have: each part takes a file descriptor.
     package static let maximumParts = 4096
 
-    /// Bytes a part path may have: Linux opens no longer one (`PATH_MAX` counts the NUL).
+    /// The most bytes that a part path may have: Linux opens no longer path (`PATH_MAX` counts the NUL).
     package static let maximumPathLength = 4095
 
     static let signature = Array("PMEMPOOLSET".utf8)
@@ -15,18 +55,18 @@ package enum PoolSetFile {
     /// Whether a file that starts with these bytes is a pool set file rather than a pool.
     static func isPoolSet(_ bytes: some Collection<UInt8>) -> Bool { bytes.starts(with: signature) }
 
-    /// Why a text is no pool set file that a target can use.
-    package struct Flaw: Error, Equatable {
+    /// Why a target cannot use a text as a pool set file.
+    package struct SyntaxError: Error, Equatable {
         /// Counted from 1.
         package var line: Int
         package var reason: String
     }
 
-    /// Parses any bytes whatever.
-    package static func parse(_ bytes: [UInt8]) throws(Flaw) -> PoolSetDescription {
+    /// Parses a pool set file, whatever its bytes are.
+    package static func parse(_ bytes: [UInt8]) throws(SyntaxError) -> PoolSetDescription {
         var lines = bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
         guard let first = lines.first, first.elementsEqual(signature), lines.count > 1 else {
-            throw Flaw(line: 1, reason: firstLineReason(lines.first ?? []))
+            throw SyntaxError(line: 1, reason: firstLineReason(lines.first ?? []))
         }
         lines.removeFirst()
 
@@ -37,28 +77,28 @@ package enum PoolSetFile {
             let fields = fields(of: line)
             guard let keyword = fields.first else { continue }
             if line.contains(UInt8(ascii: "\r")) {
-                throw Flaw(line: number, reason: "has a carriage return: save the file with Unix line ends")
+                throw SyntaxError(line: number, reason: "has a carriage return: save the file with Unix line ends")
             }
             switch String(decoding: keyword, as: UTF8.self) {
             case "OPTION":
                 try options.formUnion(parseOptions(fields.dropFirst(), line: number))
             case "REPLICA":
-                throw Flaw(
+                throw SyntaxError(
                     line: number,
                     reason: "a target's pool set must not have replicas: "
                         + "keep the parts of one replica here and name the others in the initiator's pool set")
             default:
                 if parts.count == maximumParts {
-                    throw Flaw(line: number, reason: "more than \(maximumParts) parts")
+                    throw SyntaxError(line: number, reason: "more than \(maximumParts) parts")
                 }
                 parts.append(try parsePart(fields, line: number))
             }
         }
         if parts.isEmpty {
-            throw Flaw(line: lines.count + 1, reason: "no parts: add lines such as `4G /path/to/part`")
+            throw SyntaxError(line: lines.count + 1, reason: "no parts: add lines such as `4G /path/to/part`")
         }
         if options.isSuperset(of: [.singleHeader, .noHeaders]) {
-            throw Flaw(line: lines.count + 1, reason: "both SINGLEHDR and NOHDRS: keep one of them")
+            throw SyntaxError(line: lines.count + 1, reason: "both SINGLEHDR and NOHDRS: keep one of them")
         }
         return PoolSetDescription(parts: parts, options: options)
     }
@@ -71,13 +111,13 @@ package enum PoolSetFile {
         return "the first line must be exactly 'PMEMPOOLSET'"
     }
 
-    /// What is left of the line without its comment, split by blanks and tabs.
+    /// Cuts the comment off a line and splits the rest at blanks and tabs.
     private static func fields(of line: ArraySlice<UInt8>) -> [ArraySlice<UInt8>] {
         line.prefix { $0 != UInt8(ascii: "#") }
             .split { $0 == UInt8(ascii: " ") || $0 == UInt8(ascii: "\t") }
     }
 
-    /// What a message shows of a field: a field may be as long as the file.
+    /// The start of a field, for messages: a field may be as long as the file.
     static func excerpt(_ field: some Collection<UInt8>) -> String {
         let most = 64
         return String(decoding: field.prefix(most), as: UTF8.self) + (field.count > most ? "..." : "")
@@ -85,15 +125,15 @@ package enum PoolSetFile {
 
     private static func parseOptions(
         _ names: ArraySlice<ArraySlice<UInt8>>, line: Int
-    ) throws(Flaw) -> PoolSetDescription.Options {
-        if names.isEmpty { throw Flaw(line: line, reason: "OPTION without a name: SINGLEHDR or NOHDRS") }
+    ) throws(SyntaxError) -> PoolSetDescription.Options {
+        if names.isEmpty { throw SyntaxError(line: line, reason: "OPTION without a name: SINGLEHDR or NOHDRS") }
         var options: PoolSetDescription.Options = []
         for name in names {
             switch String(decoding: name, as: UTF8.self) {
             case "SINGLEHDR": options.insert(.singleHeader)
             case "NOHDRS": options.insert(.noHeaders)
             default:
-                throw Flaw(line: line, reason: "unknown option '\(excerpt(name))': SINGLEHDR or NOHDRS")
+                throw SyntaxError(line: line, reason: "unknown option '\(excerpt(name))': SINGLEHDR or NOHDRS")
             }
         }
         return options
@@ -101,10 +141,10 @@ package enum PoolSetFile {
 
     private static func parsePart(
         _ fields: [ArraySlice<UInt8>], line: Int
-    ) throws(Flaw) -> PoolSetDescription.Part {
+    ) throws(SyntaxError) -> PoolSetDescription.Part {
         let shown = fields.prefix(3).map { excerpt($0) }
         guard fields.count == 2 else {
-            throw Flaw(
+            throw SyntaxError(
                 line: line,
                 reason: fields.count == 1
                     ? "'\(shown[0])' alone: a part is a size and an absolute path"
@@ -116,16 +156,16 @@ package enum PoolSetFile {
         } else {
             switch PoolSetSize.parse(fields[0]) {
             case .success(let bytes): size = .bytes(bytes)
-            case .failure(let reason): throw Flaw(line: line, reason: "'\(shown[0])' \(reason.text)")
+            case .failure(let error): throw SyntaxError(line: line, reason: "'\(shown[0])' \(error.reason)")
             }
         }
         let path = fields[1]
         guard path.first == UInt8(ascii: "/") else {
-            throw Flaw(line: line, reason: "part path '\(shown[1])' is not absolute")
+            throw SyntaxError(line: line, reason: "part path '\(shown[1])' is not absolute")
         }
-        guard !path.contains(0) else { throw Flaw(line: line, reason: "part path has a NUL byte") }
+        guard !path.contains(0) else { throw SyntaxError(line: line, reason: "part path has a NUL byte") }
         guard path.count <= maximumPathLength else {
-            throw Flaw(
+            throw SyntaxError(
                 line: line, reason: "part path has \(path.count) bytes: a path has at most \(maximumPathLength)")
         }
         return PoolSetDescription.Part(line: line, size: size, path: FilePath(bytes: path))

@@ -3,9 +3,10 @@ import Glibc
 import PersistentMemory
 import SystemSupport
 
-// Headers of files go through read and write: a full file system, a bad block or a truncated file is an error then,
-// where a mapping would deliver a signal. Device DAX has no read and write, so there it is a mapping.
 extension PartFile {
+    // Headers of files go through pread and pwrite. A bad block or a truncated file is then an error, where a mapping
+    // would deliver SIGBUS. Device DAX has neither call, so its header goes through a mapping.
+
     /// The part's first 4096 bytes.
     func readHeader() throws(PoolError) -> PoolHeader {
         var bytes = [UInt8](repeating: 0, count: PoolHeader.size)
@@ -34,9 +35,11 @@ extension PartFile {
         return header
     }
 
-    /// Writes the part's first bytes and makes them durable; what else the file has to write is not waited for.
+    /// Writes bytes of the header page and makes them durable (RWF_DSYNC). Does not wait for other dirty pages of the
+    /// file.
     ///
-    /// - Parameter bytes: At most 4096.
+    /// - Parameters:
+    ///   - start: Bytes from the start of the part; together with `bytes` at most 4096.
     func writeHeader(_ bytes: [UInt8], at start: Int = 0) throws(PoolError) {
         if let device {
             try withFirstPage(of: device) { page in
@@ -62,7 +65,10 @@ extension PartFile {
         try checkWritable()
     }
 
-    /// Lends the first 4096 bytes of a Device DAX, which maps in units of its alignment only.
+    /// Writes zeros over the header page, durably.
+    func clearHeader() throws(PoolError) { try writeHeader([UInt8](repeating: 0, count: PoolHeader.size)) }
+
+    /// Maps the first page of a Device DAX for the time of `body`. A Device DAX maps in units of its alignment only.
     private func withFirstPage(
         of device: DeviceDAX, _ body: (UnsafeMutableRawBufferPointer) -> Void
     ) throws(PoolError) {

@@ -1,0 +1,139 @@
+import Glibc
+import PersistentMemory
+import RpmemProtocol
+import SystemPackage
+import SystemSupport
+
+/// Creates, opens and removes the pools of one pool set directory: `CreatePool.swift`, `OpenPool.swift`,
+/// `RemovePool.swift`. This file opens the parts for CREATE and OPEN.
+///
+/// Descriptors are confined to the directory (``PoolSetDirectory``). Part paths inside a pool set file are absolute and
+/// trusted: whoever can write a pool set file decides where its parts are. Whoever can write to a directory on the way
+/// to a part is not trusted (``PartPlace``).
+package final class PoolStore: Sendable {
+    let directory: PoolSetDirectory
+    let partMode: mode_t
+    let health: DeviceHealth
+    let usesNamelessFiles: Bool
+    let onStep: (@Sendable (CreateStep) throws(PoolError) -> Void)?
+
+    /// Opens the directory. This process needs the permission to search it, not the permission to read it.
+    ///
+    /// - Parameters:
+    ///   - directory: An absolute path.
+    ///   - partMode: Permission bits of parts that are created. The umask does not apply.
+    ///   - health: The source of bad blocks, device ids and unsafe shutdown counts.
+    ///   - usesNamelessFiles: Whether CREATE makes parts without a name (O_TMPFILE) where the file system can.
+    ///   - onStep: Called before each step of a creation. An error that it throws is the step's failure. For tests.
+    package init(
+        directory: String, partMode: mode_t = 0o600, health: DeviceHealth = .libpmem2, usesNamelessFiles: Bool = true,
+        onStep: (@Sendable (CreateStep) throws(PoolError) -> Void)? = nil
+    ) throws(PoolError) {
+        self.directory = try PoolSetDirectory(directory)
+        self.partMode = partMode
+        self.health = health
+        self.usesNamelessFiles = usesNamelessFiles
+        self.onStep = onStep
+    }
+
+    /// Opens and locks the parts that are there, and compares them with the set.
+    ///
+    /// - Parameter onStep: Called with the number of each part before it is opened.
+    /// - Returns: nil for each part that is missing.
+    func openParts(
+        of set: ResolvedSet, onStep: (Int) throws(PoolError) -> Void = { _ in }
+    ) throws(PoolError) -> [PartFile?] {
+        var parts: [PartFile?] = []
+        for (index, spec) in set.parts.enumerated() {
+            try onStep(index)
+            do throws(PoolError) {
+                let part = try PartFile.open(
+                    spec.location, path: spec.path, in: directory,
+                    near: parts.lazy.compactMap { $0 }.last?.place.parent)
+                if let part {
+                    try check(part, against: spec, of: set)
+                } else {
+                    try checkDirectory(of: spec, set)
+                }
+                parts.append(part)
+            } catch {
+                // A second path to a file of the set finds the lock of the first path.
+                if case .busy = error, let other = spec.sameFile(among: parts.lazy.compactMap { $0 }) {
+                    throw .badConfiguration(
+                        place: set.place(of: spec), reason: "part \(spec.path) is the same file as \(other.path)")
+                }
+                throw error
+            }
+        }
+        try checkDevices(parts, of: set)
+        return parts
+    }
+
+    private func check(
+        _ part: PartFile, against spec: ResolvedSet.Spec, of set: ResolvedSet
+    ) throws(PoolError) {
+        if part.isIncomplete, try part.holdsNothing() {
+            throw .badConfiguration(
+                place: set.place(of: spec),
+                reason: "\(spec.path) was left by a creation that did not finish: create the pool again")
+        }
+        switch spec.size {
+        case .exactly(let size) where part.size != size:
+            throw .badConfiguration(
+                place: set.place(of: spec),
+                reason: "part \(spec.path) has \(part.size) bytes, the set says \(size): write "
+                    + (part.device == nil
+                        ? "\(part.size)B here, or give the part that size" : "AUTO here, or \(part.size)B"))
+        case .auto where part.device == nil:
+            throw .badConfiguration(
+                place: set.place(of: spec),
+                reason: "AUTO is for Device DAX, \(spec.path) is a file: write its size, \(part.size)B")
+        default: break
+        }
+        if part.size < PoolGeometry.minimumPart {
+            throw .badConfiguration(
+                place: set.place(of: spec),
+                reason: "\(spec.path) has \(part.size) bytes: a part has at least \(PoolGeometry.minimumPart)")
+        }
+    }
+
+    /// Refuses a missing part whose directory is missing as well.
+    private func checkDirectory(of spec: ResolvedSet.Spec, _ set: ResolvedSet) throws(PoolError) {
+        guard case .absolute(let file) = spec.location else { return }
+        let parent = file.removingLastComponent()
+        if parent.withPlatformString({ access($0, F_OK) }) != 0, errno == ENOENT || errno == ENOTDIR {
+            throw .notFound(what: .partDirectory, path: parent.string, set: set.path)
+        }
+    }
+
+    private func checkDevices(_ parts: [PartFile?], of set: ResolvedSet) throws(PoolError) {
+        guard let first = parts.firstIndex(where: { $0?.device != nil }) else {
+            for (part, spec) in zip(parts, set.parts) where part == nil && spec.size == .auto {
+                throw .notFound(what: .part, path: spec.path, set: set.path)
+            }
+            return
+        }
+        for (part, spec) in zip(parts, set.parts) {
+            guard let device = part?.device else {
+                throw .badConfiguration(
+                    place: set.place(of: spec),
+                    reason: "\(spec.path) is no Device DAX, but \(set.parts[first].path) is: "
+                        + "either all parts are or none")
+            }
+            if parts.count > 1, set.options.isEmpty, device.alignment != Int(PoolGeometry.pageSize) {
+                throw .badConfiguration(
+                    place: set.place(of: spec),
+                    reason: "\(spec.path) has an alignment of \(device.alignment) bytes: several devices in a set "
+                        + "need 4096, or `OPTION SINGLEHDR`")
+            }
+        }
+    }
+}
+
+extension ResolvedSet.Spec {
+    /// The open part that this path leads to as well; nil when there is none, and for a plain pool.
+    func sameFile(among parts: some Sequence<PartFile>) -> PartFile? {
+        guard case .absolute(let file) = location, let identity = FileIdentity(of: file) else { return nil }
+        return parts.first { $0.identity == identity }
+    }
+}
