@@ -37,8 +37,6 @@ static const uint64_t rpmem_fi_bind_transmit = FI_TRANSMIT | FI_SELECTIVE_COMPLE
 static const uint64_t rpmem_fi_completion = FI_COMPLETION;
 static const uint64_t rpmem_fi_source = FI_SOURCE;
 
-static const uint64_t rpmem_fi_key_notavail = FI_KEY_NOTAVAIL;
-
 /// Symbol version of `fi_getinfo`, `fi_dupinfo` and `fi_freeinfo` that matches the `struct fi_info` of these headers.
 #if FI_MAJOR_VERSION >= 2
 #define RPMEM_FI_INFO_SYMBOL_VERSION "FABRIC_1.8"

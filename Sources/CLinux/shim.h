@@ -51,8 +51,7 @@ static const int rpmem_o_nofollow = O_NOFOLLOW;
 /// syncfs(2): 0, or -1 with errno, which since Linux 5.8 tells of any write to the file system that failed.
 static inline int rpmem_syncfs(int fd) { return syncfs(fd); }
 
-/// fallocate(2) modes: allocate without changing the size, and give blocks back.
-static const int rpmem_fallocate_keep_size = FALLOC_FL_KEEP_SIZE;
+/// The mode of fallocate(2) that gives blocks back.
 static const int rpmem_fallocate_punch_hole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
 static inline int rpmem_fallocate(int fd, int mode, int64_t offset, int64_t length) {
     return fallocate(fd, mode, offset, length);
@@ -101,11 +100,6 @@ extern int dl_iterate_phdr(int (*callback)(struct rpmem_loaded_object *, size_t,
 
 /// pthread_setname_np for the calling thread; at most 15 bytes count.
 static inline void rpmem_name_this_thread(const char *name) { (void)pthread_setname_np(pthread_self(), name); }
-
-static inline int rpmem_wifexited(int status) { return WIFEXITED(status); }
-static inline int rpmem_wexitstatus(int status) { return WEXITSTATUS(status); }
-static inline int rpmem_wifsignaled(int status) { return WIFSIGNALED(status); }
-static inline int rpmem_wtermsig(int status) { return WTERMSIG(status); }
 
 /// Extensions of posix_spawn(3), which are declared for GNU sources only. Untyped, since <spawn.h> would bring in a
 /// second fd_set.
