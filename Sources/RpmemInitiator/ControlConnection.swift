@@ -33,8 +33,9 @@ final class ControlConnection: Sendable {
         let deadline = Deadline.after(timeout)
         while true {
             let status: InitialStatus?
-            do throws(ResponseViolation) {
-                status = try decoder.withLock { decoder throws(ResponseViolation) in try decoder.nextInitialStatus() }
+            do throws(ResponseDecodingError) {
+                status = try decoder.withLock { decoder throws(ResponseDecodingError) in try decoder.nextInitialStatus()
+                }
             } catch { throw violation(error) }
             switch status {
             case .ready?: return
@@ -67,8 +68,8 @@ final class ControlConnection: Sendable {
         }
         while true {
             let response: Response?
-            do throws(ResponseViolation) {
-                response = try decoder.withLock { decoder throws(ResponseViolation) in
+            do throws(ResponseDecodingError) {
+                response = try decoder.withLock { decoder throws(ResponseDecodingError) in
                     try decoder.next(answering: request.kind)
                 }
             } catch { throw violation(error) }
@@ -205,7 +206,7 @@ final class ControlConnection: Sendable {
             target: "\(target)", during: during, ending: SessionEnding(exit: exit, words: lastWords()))
     }
 
-    private func violation(_ violation: ResponseViolation) -> InitiatorError {
+    private func violation(_ violation: ResponseDecodingError) -> InitiatorError {
         .protocolViolation(target: "\(target)", reason: "\(violation)", words: lastWords())
     }
 

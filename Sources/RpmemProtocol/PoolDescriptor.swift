@@ -1,23 +1,23 @@
-/// Names a pool set: a path relative to the target's pool set directory. Linux paths are bytes, so this is too: any but
-/// NUL, and not necessarily UTF-8.
+/// The name of a pool set: a path relative to the target's pool set directory. As with every Linux path, its bytes may be any but
+/// NUL, and need not be UTF-8.
 ///
-/// A value is well-formed, relative, and stays inside the directory when read component by component. Symbolic links are
-/// the kernel's to confine (`openat2` with `RESOLVE_BENEATH`).
+/// The path of a value does not leave the directory by `..`. The kernel confines symbolic links (`openat2` with
+/// `RESOLVE_BENEATH`).
 package struct PoolDescriptor: Hashable, Sendable {
-    /// Without the NUL that ends it on the wire; 1 to ``maximumLength`` of them.
+    /// 1 to ``maximumLength`` bytes, without the NUL that ends them on the wire.
     package let bytes: [UInt8]
 
-    /// Bytes: Linux opens no longer path (`PATH_MAX` counts the NUL).
+    /// The longest path that Linux opens, in bytes (`PATH_MAX` includes the NUL).
     package static let maximumLength = 4095
 
-    /// What is wrong with bytes that were meant as a descriptor.
-    package enum Fault: Error, Hashable, Sendable {
+    /// An error in the bytes of a descriptor.
+    package enum ValidationError: Error, Hashable, Sendable {
         case empty
-        /// Only on the wire: the last byte isn't NUL.
+        /// The last byte on the wire is not NUL.
         case notTerminated
         /// The offset of a NUL before the end.
         case embeddedNUL(at: Int)
-        /// The bytes there are.
+        /// How many bytes there are.
         case tooLong(Int)
         /// The descriptor, made printable.
         case absolute(String)
@@ -26,7 +26,7 @@ package struct PoolDescriptor: Hashable, Sendable {
     }
 
     /// - Parameter bytes: Without a terminating NUL.
-    package init(validating bytes: some Collection<UInt8>) throws(Fault) {
+    package init(validating bytes: some Collection<UInt8>) throws(ValidationError) {
         let bytes = Array(bytes)
         if bytes.isEmpty { throw .empty }
         if let offset = bytes.firstIndex(of: 0) { throw .embeddedNUL(at: offset) }
@@ -45,18 +45,18 @@ package struct PoolDescriptor: Hashable, Sendable {
         self.bytes = bytes
     }
 
-    package init(validating string: String) throws(Fault) {
+    package init(validating string: String) throws(ValidationError) {
         try self.init(validating: Array(string.utf8))
     }
 
-    /// - Parameter bytes: As they travel, the terminating NUL included.
-    package init(terminated bytes: ArraySlice<UInt8>) throws(Fault) {
+    /// - Parameter bytes: The bytes on the wire, with the terminating NUL.
+    package init(terminated bytes: ArraySlice<UInt8>) throws(ValidationError) {
         guard let last = bytes.last else { throw .empty }
         if last != 0 { throw .notTerminated }
         try self.init(validating: bytes.dropLast())
     }
 
-    /// Calls `body` with the path as C functions want it; the pointer is valid until `body` returns.
+    /// Calls `body` with the path as a C string, which is valid until `body` returns.
     package func withCString<Result, Failure: Error>(
         _ body: (UnsafePointer<CChar>) throws(Failure) -> Result
     ) throws(Failure) -> Result {
@@ -72,12 +72,12 @@ package struct PoolDescriptor: Hashable, Sendable {
 }
 
 extension PoolDescriptor: CustomStringConvertible {
-    /// On one line and without control characters, whatever the peer sent; cut when long. For messages, not for opening.
+    /// For messages: on one line, without control characters, cut when it is long. It cannot be opened.
     package var description: String { printable(bytes) }
 }
 
-extension PoolDescriptor.Fault: CustomStringConvertible {
-    /// What is wrong, and what would be right.
+extension PoolDescriptor.ValidationError: CustomStringConvertible {
+    /// The error, and the remedy.
     package var description: String {
         switch self {
         case .empty:

@@ -13,32 +13,32 @@ import Testing
 
     @Test(arguments: ["..", "../a", "a/../..", "a/../../b", "./..", ".//../a", "a/b/../../../c"])
     func escaping(path: String) {
-        #expect(throws: PoolDescriptor.Fault.escapes(path)) { try PoolDescriptor(validating: path) }
+        #expect(throws: PoolDescriptor.ValidationError.escapes(path)) { try PoolDescriptor(validating: path) }
     }
 
     @Test(arguments: ["/", "//", "/a", "/../a"]) func absolute(path: String) {
-        #expect(throws: PoolDescriptor.Fault.absolute(path)) { try PoolDescriptor(validating: path) }
+        #expect(throws: PoolDescriptor.ValidationError.absolute(path)) { try PoolDescriptor(validating: path) }
     }
 
     @Test func empty() {
-        #expect(throws: PoolDescriptor.Fault.empty) { try PoolDescriptor(validating: "") }
-        #expect(throws: PoolDescriptor.Fault.empty) { try PoolDescriptor(terminated: []) }
-        #expect(throws: PoolDescriptor.Fault.empty) { try PoolDescriptor(terminated: [0]) }
+        #expect(throws: PoolDescriptor.ValidationError.empty) { try PoolDescriptor(validating: "") }
+        #expect(throws: PoolDescriptor.ValidationError.empty) { try PoolDescriptor(terminated: []) }
+        #expect(throws: PoolDescriptor.ValidationError.empty) { try PoolDescriptor(terminated: [0]) }
     }
 
     @Test func notTerminated() {
-        #expect(throws: PoolDescriptor.Fault.notTerminated) { try PoolDescriptor(terminated: [97]) }
+        #expect(throws: PoolDescriptor.ValidationError.notTerminated) { try PoolDescriptor(terminated: [97]) }
     }
 
     @Test func embeddedNUL() {
-        #expect(throws: PoolDescriptor.Fault.embeddedNUL(at: 1)) { try PoolDescriptor(validating: "a\0") }
-        #expect(throws: PoolDescriptor.Fault.embeddedNUL(at: 0)) { try PoolDescriptor(terminated: [0, 0]) }
+        #expect(throws: PoolDescriptor.ValidationError.embeddedNUL(at: 1)) { try PoolDescriptor(validating: "a\0") }
+        #expect(throws: PoolDescriptor.ValidationError.embeddedNUL(at: 0)) { try PoolDescriptor(terminated: [0, 0]) }
     }
 
     @Test func tooLong() throws {
         let longest = String(repeating: "a", count: PoolDescriptor.maximumLength)
         _ = try PoolDescriptor(validating: longest)
-        #expect(throws: PoolDescriptor.Fault.tooLong(4096)) { try PoolDescriptor(validating: longest + "a") }
+        #expect(throws: PoolDescriptor.ValidationError.tooLong(4096)) { try PoolDescriptor(validating: longest + "a") }
     }
 
     @Test func anyBytesButNUL() throws {
@@ -54,9 +54,10 @@ import Testing
     }
 
     @Test func faultsSayWhatWouldBeRight() {
-        #expect("\(PoolDescriptor.Fault.absolute("/a"))".contains("relative to the target's pool set directory"))
+        #expect(
+            "\(PoolDescriptor.ValidationError.absolute("/a"))".contains("relative to the target's pool set directory"))
         for fault in [
-            PoolDescriptor.Fault.empty, .notTerminated, .embeddedNUL(at: 3), .tooLong(5000), .escapes("../x"),
+            PoolDescriptor.ValidationError.empty, .notTerminated, .embeddedNUL(at: 3), .tooLong(5000), .escapes("../x"),
         ] {
             #expect("\(fault)".hasPrefix("the pool descriptor"))
         }
