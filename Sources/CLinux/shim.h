@@ -51,7 +51,7 @@ static const int rpmem_o_nofollow = O_NOFOLLOW;
 /// syncfs(2): 0, or -1 with errno, which since Linux 5.8 tells of any write to the file system that failed.
 static inline int rpmem_syncfs(int fd) { return syncfs(fd); }
 
-/// The mode of fallocate(2) that gives blocks back.
+/// fallocate(2), and its mode that gives blocks back.
 static const int rpmem_fallocate_punch_hole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
 static inline int rpmem_fallocate(int fd, int mode, int64_t offset, int64_t length) {
     return fallocate(fd, mode, offset, length);
@@ -70,9 +70,8 @@ static inline int rpmem_report_write_back(int fd) {
     return sync_file_range(fd, (off64_t)1 << 60, 1, SYNC_FILE_RANGE_WAIT_BEFORE);
 }
 
-/// Whence values of lseek(2) for sparse files.
+/// The whence of lseek(2) for the next data in a sparse file.
 static const int rpmem_seek_data = SEEK_DATA;
-static const int rpmem_seek_hole = SEEK_HOLE;
 
 /// Parts of a device number.
 static inline uint32_t rpmem_major(uint64_t device) { return major(device); }

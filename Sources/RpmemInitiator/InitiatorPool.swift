@@ -84,7 +84,7 @@ public final class InitiatorPool: Sendable {
         try Self.check(memory)
         if lanes < 1 { throw .invalidArgument("\(lanes) lanes: at least 1 is needed") }
         let descriptor: PoolDescriptor
-        do throws(PoolDescriptor.ValidationError) { descriptor = try PoolDescriptor(validating: poolSet) } catch {
+        do throws(PoolDescriptor.FormatError) { descriptor = try PoolDescriptor(validating: poolSet) } catch {
             throw .invalidArgument("\(error)")
         }
         let choice = try ProviderChoice(for: target.host, options: options)

@@ -1,23 +1,23 @@
-/// The name of a pool set: a path relative to the target's pool set directory. As with every Linux path, its bytes may be any but
-/// NUL, and need not be UTF-8.
+/// The name of a pool set: a path relative to the target's pool set directory. As a Linux path it consists of any bytes
+/// but NUL, and need not be UTF-8.
 ///
-/// The path of a value does not leave the directory by `..`. The kernel confines symbolic links (`openat2` with
-/// `RESOLVE_BENEATH`).
+/// A value is well-formed, relative, and does not leave the directory by `..`. The kernel confines symbolic links
+/// (`openat2` with `RESOLVE_BENEATH`).
 package struct PoolDescriptor: Hashable, Sendable {
-    /// 1 to ``maximumLength`` bytes, without the NUL that ends them on the wire.
+    /// Without the NUL that ends it on the wire; 1 to ``maximumLength`` of them.
     package let bytes: [UInt8]
 
-    /// The longest path that Linux opens, in bytes (`PATH_MAX` includes the NUL).
+    /// Bytes: Linux opens no longer path (`PATH_MAX` counts the NUL).
     package static let maximumLength = 4095
 
-    /// An error in the bytes of a descriptor.
-    package enum ValidationError: Error, Hashable, Sendable {
+    /// Why bytes are no descriptor.
+    package enum FormatError: Error, Hashable, Sendable {
         case empty
-        /// The last byte on the wire is not NUL.
+        /// On the wire only: the last byte is not NUL.
         case notTerminated
         /// The offset of a NUL before the end.
         case embeddedNUL(at: Int)
-        /// How many bytes there are.
+        /// The number of bytes.
         case tooLong(Int)
         /// The descriptor, made printable.
         case absolute(String)
@@ -26,7 +26,7 @@ package struct PoolDescriptor: Hashable, Sendable {
     }
 
     /// - Parameter bytes: Without a terminating NUL.
-    package init(validating bytes: some Collection<UInt8>) throws(ValidationError) {
+    package init(validating bytes: some Collection<UInt8>) throws(FormatError) {
         let bytes = Array(bytes)
         if bytes.isEmpty { throw .empty }
         if let offset = bytes.firstIndex(of: 0) { throw .embeddedNUL(at: offset) }
@@ -45,18 +45,18 @@ package struct PoolDescriptor: Hashable, Sendable {
         self.bytes = bytes
     }
 
-    package init(validating string: String) throws(ValidationError) {
+    package init(validating string: String) throws(FormatError) {
         try self.init(validating: Array(string.utf8))
     }
 
-    /// - Parameter bytes: The bytes on the wire, with the terminating NUL.
-    package init(terminated bytes: ArraySlice<UInt8>) throws(ValidationError) {
+    /// - Parameter bytes: As they travel, the terminating NUL included.
+    package init(terminated bytes: ArraySlice<UInt8>) throws(FormatError) {
         guard let last = bytes.last else { throw .empty }
         if last != 0 { throw .notTerminated }
         try self.init(validating: bytes.dropLast())
     }
 
-    /// Calls `body` with the path as a C string, which is valid until `body` returns.
+    /// Calls `body` with the path as a C string. The pointer is valid until `body` returns.
     package func withCString<Result, Failure: Error>(
         _ body: (UnsafePointer<CChar>) throws(Failure) -> Result
     ) throws(Failure) -> Result {
@@ -72,12 +72,13 @@ package struct PoolDescriptor: Hashable, Sendable {
 }
 
 extension PoolDescriptor: CustomStringConvertible {
-    /// For messages: on one line, without control characters, cut when it is long. It cannot be opened.
+    /// On one line and without control characters, whatever the peer sent; cut when long. For messages, not for
+    /// opening.
     package var description: String { printable(bytes) }
 }
 
-extension PoolDescriptor.ValidationError: CustomStringConvertible {
-    /// The error, and the remedy.
+extension PoolDescriptor.FormatError: CustomStringConvertible {
+    /// What is wrong, and what would be right.
     package var description: String {
         switch self {
         case .empty:

@@ -114,7 +114,7 @@ private struct PoolRequestFields {
         if descriptor.count != descriptorSize { throw .descriptorSize(descriptorSize, room: descriptor.count) }
         guard let provider = Provider(rawValue: provider) else { throw .provider(provider) }
         if laneCount == 0 { throw .noLanes }
-        do throws(PoolDescriptor.ValidationError) {
+        do throws(PoolDescriptor.FormatError) {
             return PoolRequest(
                 poolSize: poolSize, laneCount: laneCount, provider: provider, inlineSize: inlineSize,
                 descriptor: try PoolDescriptor(terminated: descriptor))

@@ -21,7 +21,7 @@ package struct RequestDecodingError: Error, Hashable, Sendable {
         /// The number in the message.
         case provider(UInt32)
         case noLanes
-        case descriptor(PoolDescriptor.ValidationError)
+        case descriptor(PoolDescriptor.FormatError)
         /// The initiator sent more than ``ControlProtocol/maximumPendingBytes`` without waiting for an answer.
         case sentAhead
     }

@@ -111,7 +111,7 @@ private func remove(
         return error.errno.rawValue
     }
     let log = SessionLog.open(settings, peer: peer)
-    do throws(PoolDescriptor.ValidationError) {
+    do throws(PoolDescriptor.FormatError) {
         let descriptor = try PoolDescriptor(validating: set)
         do throws(PoolError) {
             let store = try PoolStore(

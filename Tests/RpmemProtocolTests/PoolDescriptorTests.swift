@@ -13,32 +13,32 @@ import Testing
 
     @Test(arguments: ["..", "../a", "a/../..", "a/../../b", "./..", ".//../a", "a/b/../../../c"])
     func escaping(path: String) {
-        #expect(throws: PoolDescriptor.ValidationError.escapes(path)) { try PoolDescriptor(validating: path) }
+        #expect(throws: PoolDescriptor.FormatError.escapes(path)) { try PoolDescriptor(validating: path) }
     }
 
     @Test(arguments: ["/", "//", "/a", "/../a"]) func absolute(path: String) {
-        #expect(throws: PoolDescriptor.ValidationError.absolute(path)) { try PoolDescriptor(validating: path) }
+        #expect(throws: PoolDescriptor.FormatError.absolute(path)) { try PoolDescriptor(validating: path) }
     }
 
     @Test func empty() {
-        #expect(throws: PoolDescriptor.ValidationError.empty) { try PoolDescriptor(validating: "") }
-        #expect(throws: PoolDescriptor.ValidationError.empty) { try PoolDescriptor(terminated: []) }
-        #expect(throws: PoolDescriptor.ValidationError.empty) { try PoolDescriptor(terminated: [0]) }
+        #expect(throws: PoolDescriptor.FormatError.empty) { try PoolDescriptor(validating: "") }
+        #expect(throws: PoolDescriptor.FormatError.empty) { try PoolDescriptor(terminated: []) }
+        #expect(throws: PoolDescriptor.FormatError.empty) { try PoolDescriptor(terminated: [0]) }
     }
 
     @Test func notTerminated() {
-        #expect(throws: PoolDescriptor.ValidationError.notTerminated) { try PoolDescriptor(terminated: [97]) }
+        #expect(throws: PoolDescriptor.FormatError.notTerminated) { try PoolDescriptor(terminated: [97]) }
     }
 
     @Test func embeddedNUL() {
-        #expect(throws: PoolDescriptor.ValidationError.embeddedNUL(at: 1)) { try PoolDescriptor(validating: "a\0") }
-        #expect(throws: PoolDescriptor.ValidationError.embeddedNUL(at: 0)) { try PoolDescriptor(terminated: [0, 0]) }
+        #expect(throws: PoolDescriptor.FormatError.embeddedNUL(at: 1)) { try PoolDescriptor(validating: "a\0") }
+        #expect(throws: PoolDescriptor.FormatError.embeddedNUL(at: 0)) { try PoolDescriptor(terminated: [0, 0]) }
     }
 
     @Test func tooLong() throws {
         let longest = String(repeating: "a", count: PoolDescriptor.maximumLength)
         _ = try PoolDescriptor(validating: longest)
-        #expect(throws: PoolDescriptor.ValidationError.tooLong(4096)) { try PoolDescriptor(validating: longest + "a") }
+        #expect(throws: PoolDescriptor.FormatError.tooLong(4096)) { try PoolDescriptor(validating: longest + "a") }
     }
 
     @Test func anyBytesButNUL() throws {
@@ -55,9 +55,9 @@ import Testing
 
     @Test func faultsSayWhatWouldBeRight() {
         #expect(
-            "\(PoolDescriptor.ValidationError.absolute("/a"))".contains("relative to the target's pool set directory"))
+            "\(PoolDescriptor.FormatError.absolute("/a"))".contains("relative to the target's pool set directory"))
         for fault in [
-            PoolDescriptor.ValidationError.empty, .notTerminated, .embeddedNUL(at: 3), .tooLong(5000), .escapes("../x"),
+            PoolDescriptor.FormatError.empty, .notTerminated, .embeddedNUL(at: 3), .tooLong(5000), .escapes("../x"),
         ] {
             #expect("\(fault)".hasPrefix("the pool descriptor"))
         }

@@ -91,7 +91,7 @@ extension BusErrors.Fault {
                 + "another replica"
         }
         var space = statvfs()
-        let hole = lseek(file, place.offset, rpmem_seek_hole)
+        let hole = lseek(file, place.offset, 4)  // SEEK_HOLE
         if fstatvfs(file, &space) == 0, space.f_bavail == 0 || space.f_bfree == 0, hole == place.offset {
             return "the file has no block there, and its file system is full: make room, or allocate the part "
                 + "(fallocate)"
