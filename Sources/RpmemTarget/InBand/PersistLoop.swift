@@ -13,20 +13,17 @@ import SystemSupport
 /// ``answer(_:)`` posts the lane's next receive and sends the answer. On that way nothing is allocated, locked, logged or
 /// retained: all data lies in memory that this value owns or borrows.
 ///
-/// Each function on the way returns false when the loop must end. Functions beside the way, which the compiler does not inline,
-/// have then set ``end``.
+/// A function on the way returns false when the loop must end. A function beside the way, not inlined, has set ``end`` then.
 struct PersistLoop: ~Copyable {
     private let context: PersistContext
     private let queue: UnsafeMutablePointer<fid_cq>
     private let stop: UnsafePointer<Atomic<Bool>>
-    /// Odd while a batch is served; see ``PersistWorker/rounds``.
     private let rounds: UnsafeMutablePointer<Atomic<UInt64>>
     /// The queue's descriptor for poll(2); -1 where `fi_cq_sread` waits.
     private let waitSet: UnsafeMutablePointer<pollfd>
     /// The error that ``waitForDescriptor()`` has read, if ``hasTakenError``.
     private let takenError: UnsafeMutablePointer<fi_cq_err_entry>
     private var hasTakenError = false
-
     private let completions: UnsafeMutablePointer<fi_cq_msg_entry>
     /// Lanes of this batch that have no answer yet.
     private let batch: UnsafeMutablePointer<UnsafeMutablePointer<TargetLane>>
@@ -34,16 +31,15 @@ struct PersistLoop: ~Copyable {
     private let ranges: UnsafeMutablePointer<DirtyRange>
     private var rangeCount = 0
     private var mustDrain = false
-    /// Why the loop ends, once a function has returned false.
-    private var end = WorkerEnd.stopped
+    /// Why the loop ends. It is `stopped`, which owns no memory, until a function replaces it by initialize(to:).
+    private let end: UnsafeMutablePointer<WorkerEnd>
 
     /// libfabric's negated codes, as its data path functions return them.
     private static var tryAgain: Int { 0 &- Int(FI_EAGAIN) }
     private static var errorAvailable: Int { 0 &- Int(FI_EAVAIL) }
     /// Completions that are read at once. Their requests share one drain.
     private static let batchSize = 64
-    /// Ranges closer than this share an msync. Skipping the clean pages between them costs nanoseconds, a second journal commit
-    /// milliseconds.
+    /// Ranges closer than this share an msync: skipping clean pages costs nanoseconds, a journal commit milliseconds.
     private static let mergeGap = 64 << 20
     /// How long a provider may have no room for a receive or an answer before the lane counts as broken.
     private static let roomNanoseconds: UInt64 = 10_000_000_000
@@ -70,6 +66,8 @@ struct PersistLoop: ~Copyable {
         // A lane is in it once at most: a second request before the answer to the first ends the loop.
         batch = .allocate(capacity: context.laneCount)
         ranges = .allocate(capacity: Self.batchSize)
+        end = .allocate(capacity: 1)
+        end.initialize(to: .stopped)
     }
 
     deinit {
@@ -78,12 +76,13 @@ struct PersistLoop: ~Copyable {
         completions.deallocate()
         batch.deallocate()
         ranges.deallocate()
+        end.deallocate()
     }
 
-    /// Serves requests until it is told to stop, or an error ends it.
+    /// Serves requests until it is told to stop, or an error ends it. Call it once.
     mutating func run() -> WorkerEnd {
         serve()
-        return end
+        return end.move()
     }
 
     // MARK: The way of a request
@@ -229,7 +228,7 @@ struct PersistLoop: ~Copyable {
             }
             let errno = context.persister.synchronize(
                 UnsafeRawPointer(bitPattern: merged.start).unsafelyUnwrapped, Int(merged.end &- merged.start))
-            if errno != 0 { return endForSync(start: merged.start, end: merged.end, errno: errno) }
+            if errno != 0 { return endForSync(merged.start, merged.end, errno: errno) }
         }
         rangeCount = 0
         return true
@@ -321,20 +320,20 @@ struct PersistLoop: ~Copyable {
             signOfLife.pointee.isAwaited.store(false, ordering: .releasing)
             // Cancelled with its lane, whose receive completes in error as well.
             if error.code == FI_ECANCELED { return true }
-            end = .peerUnreachable(error)
+            end.initialize(to: .peerUnreachable(error))
             return false
         }
         let address = UInt(bitPattern: opaque)
         let first = UInt(bitPattern: context.lanes)
         guard (first..<UInt(bitPattern: context.lanes + context.laneCount)).contains(address) else {
-            end = .fabricFailed(error)
+            end.initialize(to: .fabricFailed(error))
             return false
         }
         let lane = Int(address - first) / MemoryLayout<TargetLane>.stride
         close(context.lanes + lane)
         // The connection stands, but without a receive its peer would wait for an answer for ever.
         if error.code == FI_ETRUNC || error.code == FI_EMSGSIZE {
-            end = .oversizedRequest(lane: lane)
+            end.initialize(to: .oversizedRequest(lane: lane))
             return false
         }
         return true
@@ -356,45 +355,46 @@ struct PersistLoop: ~Copyable {
     }
 
     @inline(never)
-    private mutating func endForQueue(_ result: Int) -> Bool {
-        end = .fabricFailed(FabricError(.readCompletionQueue, code: Int32(truncatingIfNeeded: 0 &- result)))
+    private func endForQueue(_ result: Int) -> Bool {
+        let code = Int32(truncatingIfNeeded: 0 &- result)
+        end.initialize(to: .fabricFailed(FabricError(.readCompletionQueue, code: code)))
         return false
     }
 
     @inline(never)
-    private mutating func endForOverlap(_ lane: UnsafeMutablePointer<TargetLane>) -> Bool {
-        end = .overlappingRequest(lane: lane - context.lanes)
+    private func endForOverlap(_ lane: UnsafeMutablePointer<TargetLane>) -> Bool {
+        end.initialize(to: .overlappingRequest(lane: lane - context.lanes))
         return false
     }
 
     @inline(never)
-    private mutating func endForViolation(
+    private func endForViolation(
         _ lane: UnsafeMutablePointer<TargetLane>, _ error: PersistRequestError, _ header: PersistRequestHeader,
         receivedBytes: Int
     ) -> Bool {
-        end = .violation(lane: lane - context.lanes, error, header, receivedBytes: receivedBytes)
+        end.initialize(to: .violation(lane: lane - context.lanes, error, header, receivedBytes: receivedBytes))
         return false
     }
 
     @inline(never)
-    private mutating func endForDeepPersist(_ lane: UnsafeMutablePointer<TargetLane>, errno: Int32) -> Bool {
-        end = .persistFailed(lanes: [lane - context.lanes], errno: errno)
+    private func endForDeepPersist(_ lane: UnsafeMutablePointer<TargetLane>, errno: Int32) -> Bool {
+        end.initialize(to: .persistFailed(lanes: [lane - context.lanes], errno: errno))
         return false
     }
 
     /// All lanes with a range inside these addresses shared the msync that failed.
     @inline(never)
-    private mutating func endForSync(start: UInt, end: UInt, errno: Int32) -> Bool {
-        let lanes = (0..<rangeCount).filter { ranges[$0].start >= start && ranges[$0].end <= end }
+    private func endForSync(_ first: UInt, _ last: UInt, errno: Int32) -> Bool {
+        let lanes = (0..<rangeCount).filter { ranges[$0].start >= first && ranges[$0].end <= last }
             .map { ranges[$0].lane - context.lanes }.sorted()
-        self.end = .persistFailed(lanes: lanes, errno: errno)
+        end.initialize(to: .persistFailed(lanes: lanes, errno: errno))
         return false
     }
 
     @inline(never)
-    private mutating func endForRoom(_ lane: UnsafeMutablePointer<TargetLane>) -> Bool {
+    private func endForRoom(_ lane: UnsafeMutablePointer<TargetLane>) -> Bool {
         let detail = "lane \(lane - context.lanes): no room for an answer in 10 s"
-        end = .fabricFailed(FabricError(.inject, code: Int32(FI_EAGAIN), detail: detail))
+        end.initialize(to: .fabricFailed(FabricError(.inject, code: Int32(FI_EAGAIN), detail: detail)))
         return false
     }
 }
