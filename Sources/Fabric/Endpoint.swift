@@ -5,7 +5,7 @@ import SystemSupport
 /// One end of a connected lane.
 package final class Endpoint {
     package let pointer: UnsafeMutablePointer<fid_ep>
-    // Kept until this is closed: libfabric refuses to close what an endpoint is bound to.
+    // libfabric refuses to close an object that an endpoint is bound to, so the endpoint keeps them all.
     private let info: FabricInfo
     private let domain: FabricDomain
     private let events: EventQueue
@@ -13,14 +13,14 @@ package final class Endpoint {
     /// Whether fi_shutdown must be left out, see ``shutDown()``.
     private let endsOnlyByClosing: Bool
 
-    /// Makes an endpoint whose events and completions arrive in the queues, ready to post receives to.
+    /// Makes an endpoint that can post receives at once. Its events and completions arrive in the queues.
     ///
-    /// Receives always report their completion, other operations only where they ask for it with FI_COMPLETION.
+    /// Every receive has a completion. Other operations have one when they ask for it with FI_COMPLETION.
     package init(
         _ info: FabricInfo, in domain: FabricDomain, events: EventQueue, completions: CompletionQueue
     ) throws(FabricError) {
         var endpoint: UnsafeMutablePointer<fid_ep>?
-        try check("fi_endpoint", withSignalsBlocked { fi_endpoint(domain.domain, info.pointer, &endpoint, nil) })
+        try check(.openEndpoint, withSignalsBlocked { fi_endpoint(domain.domain, info.pointer, &endpoint, nil) })
         pointer = endpoint!
         self.info = info
         self.domain = domain
@@ -28,12 +28,13 @@ package final class Endpoint {
         self.completions = completions
         // A connection request's information does not name the provider.
         endsOnlyByClosing = domain.providerName == "sockets"
-        try check("fi_ep_bind(event queue)", fi_ep_bind(pointer, asFid(events.pointer), 0))
+        try check(.bindEndpoint, fi_ep_bind(pointer, asFid(events.pointer), 0), detail: "event queue")
         let queue = asFid(completions.pointer)
-        try check("fi_ep_bind(completion queue)", fi_ep_bind(pointer, queue, rpmem_fi_bind_transmit))
-        try check("fi_ep_bind(completion queue)", fi_ep_bind(pointer, queue, UInt64(FI_RECV)))
+        try check(
+            .bindEndpoint, fi_ep_bind(pointer, queue, rpmem_fi_bind_transmit), detail: "completion queue, transmit")
+        try check(.bindEndpoint, fi_ep_bind(pointer, queue, UInt64(FI_RECV)), detail: "completion queue, receive")
         let result = withSignalsBlocked { fi_enable(pointer) }
-        try check("fi_enable", result)
+        try check(.enableEndpoint, result)
     }
 
     deinit { close(pointer) }
@@ -42,21 +43,19 @@ package final class Endpoint {
 
     /// Accepts the connection request whose information the endpoint was made from.
     package func accept() throws(FabricError) {
-        try check("fi_accept", withSignalsBlocked { fi_accept(pointer, nil, 0) })
+        try check(.accept, withSignalsBlocked { fi_accept(pointer, nil, 0) })
     }
 
-    /// Starts to connect to the address that `info` names; an event tells how it went.
+    /// Starts to connect to the address that `info` names. An event reports the result.
     package func connect(to info: FabricInfo) throws(FabricError) {
-        try check("fi_connect", withSignalsBlocked { fi_connect(pointer, info.pointer.pointee.dest_addr, nil, 0) })
+        try check(.connect, withSignalsBlocked { fi_connect(pointer, info.pointer.pointee.dest_addr, nil, 0) })
     }
 
-    /// Starts a WRITE of no bytes, which the peer's device acknowledges and nobody else there notices. It completes in the
-    /// completion queue with a flag of its own (FI_WRITE).
+    /// Starts a WRITE of no bytes. The peer's device acknowledges it without its program. The completion has the flag FI_WRITE.
     ///
     /// - Parameters:
-    ///   - buffer: Registered with `descriptor`; not read. A vector of no buffers would be simpler, but makes libfabric 1.17
-    ///     write behind its own.
-    ///   - context: Begins with room for a `fi_context`, and stays in place until the completion.
+    ///   - buffer: Registered with `descriptor`; not read. With a vector of no buffers libfabric 1.17 writes past its own array.
+    ///   - context: Begins with a `fi_context`, and must not move until the completion.
     /// - Returns: 0, or libfabric's negated code.
     package func writeNothing(
         from buffer: UnsafeMutableRawPointer, descriptor: UnsafeMutableRawPointer?, context: UnsafeMutableRawPointer
@@ -80,43 +79,33 @@ package final class Endpoint {
         }
     }
 
-    /// Tells the peer that the lane is over; both sides get an event. Harmless when it is already.
+    /// Ends the connection; both sides get an event. Does nothing when the connection has ended.
     ///
-    /// Nothing with the sockets provider, whose peers hear it when the endpoint is closed, that is, let go of:
-    /// after fi_shutdown it closes the lane's descriptor a second time, and by then the number may be somebody else's.
+    /// With the sockets provider it does nothing, and the connection ends when the endpoint is closed. After fi_shutdown that
+    /// provider closes the connection's descriptor a second time, when the number may belong to another file.
     package func shutDown() {
         if !endsOnlyByClosing { _ = fi_shutdown(pointer, 0) }
     }
-
-    /// The peer's address as the provider knows it.
-    package var peerAddress: NetworkAddress? {
-        var storage = sockaddr_storage()
-        var size = MemoryLayout<sockaddr_storage>.size
-        guard fi_getpeer(pointer, &storage, &size) == 0 else { return nil }
-        return withUnsafeBytes(of: storage) {
-            NetworkAddress(socketAddress: UnsafeRawBufferPointer(rebasing: $0[..<min(size, $0.count)]))
-        }
-    }
 }
 
-/// A port on which lanes are asked for.
+/// A port at which peers ask for connections.
 package final class PassiveEndpoint {
     package let pointer: UnsafeMutablePointer<fid_pep>
-    /// Where it listens.
+    /// The TCP or RDMA CM port.
     package let port: UInt16
-    // The sockets provider goes on using it for the requests that come in.
+    // The sockets provider uses it for every connection request.
     private let info: FabricInfo
     private let domain: FabricDomain
     private let events: EventQueue
 
-    /// Listens at the address that `info` was queried with; requests arrive in `events`.
+    /// Listens at the address that `info` was queried with. Connection requests arrive in `events`.
     package init(_ info: FabricInfo, in domain: FabricDomain, events: EventQueue) throws(FabricError) {
         var endpoint: UnsafeMutablePointer<fid_pep>?
-        try check("fi_passive_ep", fi_passive_ep(domain.fabric, info.pointer, &endpoint, nil))
+        try check(.openPassiveEndpoint, fi_passive_ep(domain.fabric, info.pointer, &endpoint, nil))
         let pointer = endpoint!
         do throws(FabricError) {
-            try check("fi_pep_bind", fi_pep_bind(pointer, asFid(events.pointer), 0))
-            try check("fi_listen", withSignalsBlocked { fi_listen(pointer) })
+            try check(.bindPassiveEndpoint, fi_pep_bind(pointer, asFid(events.pointer), 0))
+            try check(.listen, withSignalsBlocked { fi_listen(pointer) })
             port = try Self.listeningPort(pointer)
         } catch {
             close(pointer)
@@ -137,12 +126,12 @@ package final class PassiveEndpoint {
     private static func listeningPort(_ endpoint: UnsafeMutablePointer<fid_pep>) throws(FabricError) -> UInt16 {
         var storage = sockaddr_storage()
         var size = MemoryLayout<sockaddr_storage>.size
-        try check("fi_getname", fi_getname(asFid(endpoint), &storage, &size))
+        try check(.getName, fi_getname(asFid(endpoint), &storage, &size))
         let port = withUnsafeBytes(of: storage) {
             SystemSupport.port(ofSocketAddress: UnsafeRawBufferPointer(rebasing: $0[..<min(size, $0.count)]))
         }
         guard let port, port != 0 else {
-            throw FabricError("fi_getname", code: Int32(FI_EADDRNOTAVAIL), detail: "no port was assigned")
+            throw FabricError(.getName, code: Int32(FI_EADDRNOTAVAIL), detail: "no port was assigned")
         }
         return port
     }

@@ -5,13 +5,13 @@ import SystemSupport
 /// Connection events of a fabric's endpoints.
 package final class EventQueue {
     package enum Event {
-        /// Somebody wants a lane: accept it with an ``Endpoint`` made from the information, or reject it.
+        /// A peer asks for a connection: accept it with an ``Endpoint`` made from the information, or reject it.
         case connectionRequest(ConnectionRequest)
         /// The endpoint with this identity is connected.
         case connected(ObjectIdentity)
         /// The endpoint with this identity was shut down by its peer.
         case shutdown(ObjectIdentity)
-        /// The endpoint with this identity, or all of the queue where nil, failed.
+        /// The endpoint with this identity failed; nil stands for the queue itself.
         case failed(ObjectIdentity?, FabricError)
     }
 
@@ -24,18 +24,18 @@ package final class EventQueue {
         var attributes = fi_eq_attr()
         attributes.wait_obj = FI_WAIT_FD
         var queue: UnsafeMutablePointer<fid_eq>?
-        try check("fi_eq_open", withSignalsBlocked { fi_eq_open(domain.fabric, &attributes, &queue, nil) })
+        try check(.openEventQueue, withSignalsBlocked { fi_eq_open(domain.fabric, &attributes, &queue, nil) })
         pointer = queue!
         self.domain = domain
         var descriptor: Int32 = -1
         let result = fi_control(asFid(pointer), Int32(FI_GETWAIT), &descriptor)
         self.descriptor = descriptor
-        try check("fi_control(FI_GETWAIT)", result)
+        try check(.control, result, detail: "FI_GETWAIT")
     }
 
     deinit { close(pointer) }
 
-    /// Whether ``descriptor`` may be polled now: false when there is something to read at once.
+    /// Whether ``descriptor`` may be polled now (`fi_trywait`): false when there may be an event to read at once.
     package func isWorthWaiting() -> Bool {
         var object: UnsafeMutablePointer<fid>? = asFid(pointer)
         return fi_trywait(domain.fabric, &object, 1) == 0
@@ -49,7 +49,7 @@ package final class EventQueue {
             let result = fi_eq_read(pointer, &kind, &entry, MemoryLayout<rpmem_fi_cm_event>.size, 0)
             if result == -Int(FI_EAGAIN) || result == 0 { return nil }
             if result == -Int(FI_EAVAIL) { return readError() }
-            if result < 0 { return .failed(nil, FabricError("fi_eq_read", code: Int32(-result))) }
+            if result < 0 { return .failed(nil, FabricError(.readEventQueue, code: Int32(-result))) }
             switch Int(kind) {
             case FI_CONNREQ:
                 guard let info = entry.info, let library = try? FabricLibrary.shared() else { continue }
@@ -69,8 +69,8 @@ package final class EventQueue {
         while true {
             if let event = next() { return event }
             if deadline.hasPassed { return nil }
-            var set = [pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)]
-            _ = try waitForEvents(&set, until: min(deadline, pause.next(isWorthWaiting: isWorthWaiting()) ?? deadline))
+            let latest = pause.next(isWorthWaiting: isWorthWaiting()) ?? deadline
+            _ = try PollSet.wait(for: descriptor, until: min(deadline, latest))
         }
     }
 
@@ -78,16 +78,16 @@ package final class EventQueue {
         var entry = fi_eq_err_entry()
         let result = fi_eq_readerr(pointer, &entry, 0)
         guard result > 0 else { return nil }
-        var words = fi_eq_strerror(pointer, entry.prov_errno, entry.err_data, nil, 0).map { String(cString: $0) }
-        // The verbs provider takes the connection manager's reasons for errnos.
-        if words?.hasPrefix("Unknown error") == true { words = nil }
+        var reason = fi_eq_strerror(pointer, entry.prov_errno, entry.err_data, nil, 0).map { String(cString: $0) }
+        // The verbs provider looks the connection manager's reasons up as errnos.
+        if reason?.hasPrefix("Unknown error") == true { reason = nil }
         return .failed(
             entry.fid.map { ObjectIdentity($0) },
-            FabricError("connection", code: entry.err, detail: words))
+            FabricError(.connection, code: entry.err, detail: reason))
     }
 }
 
-/// Which libfabric object an event is about. Says nothing about the object being alive.
+/// The libfabric object that an event is about. The object may have been closed since.
 package struct ObjectIdentity: Hashable, Sendable {
     private let address: UInt
 
@@ -96,7 +96,7 @@ package struct ObjectIdentity: Hashable, Sendable {
     }
 }
 
-/// A lane that a peer asks for.
+/// A connection that a peer asks for.
 package final class ConnectionRequest {
     package let info: FabricInfo
     init(_ info: FabricInfo) {

@@ -1,6 +1,6 @@
 import CFabric
 
-/// An open fabric and its domain: what endpoints, queues and memory regions are made in. They keep it alive.
+/// An open fabric and its domain, in which endpoints, queues and memory regions are made. They keep it alive.
 package final class FabricDomain {
     package let fabric: UnsafeMutablePointer<fid_fabric>
     package let domain: UnsafeMutablePointer<fid_domain>
@@ -12,11 +12,11 @@ package final class FabricDomain {
         var fabric: UnsafeMutablePointer<fid_fabric>?
         var domain: UnsafeMutablePointer<fid_domain>?
         let opened = withSignalsBlocked { library.openFabric(info.pointer.pointee.fabric_attr, &fabric, nil) }
-        try check("fi_fabric", opened)
+        try check(.openFabric, opened)
         let result = withSignalsBlocked { fi_domain(fabric, info.pointer, &domain, nil) }
         guard result == 0, let fabric, let domain else {
             if let fabric { close(fabric) }
-            throw FabricError("fi_domain", code: -result)
+            throw FabricError(.openDomain, code: -result)
         }
         self.fabric = fabric
         self.domain = domain
@@ -29,8 +29,8 @@ package final class FabricDomain {
     }
 }
 
-/// Closes a libfabric object. What fi_close could still say here (EBUSY: something made from it is open) is ruled out
-/// by whoever is made from it keeping it alive.
+/// Closes a libfabric object. fi_close fails with EBUSY while an object made from this one is open. That cannot be: each such
+/// object keeps a reference to the owner of this one.
 func close<Object>(_ object: UnsafeMutablePointer<Object>) {
     // Every libfabric object starts with its `struct fid`.
     _ = UnsafeMutableRawPointer(object).withMemoryRebound(to: fid.self, capacity: 1) { fi_close($0) }

@@ -2,7 +2,7 @@ import CFabric
 import Glibc
 import SystemSupport
 
-/// What a provider offers for one address: libfabric's `fi_info`, owned.
+/// A provider's description of one address: libfabric's `fi_info`, owned.
 package final class FabricInfo {
     package let pointer: UnsafeMutablePointer<fi_info>
     private let library: FabricLibrary
@@ -27,9 +27,9 @@ package final class FabricInfo {
         provider: String, node: String, service: String?, listening: Bool
     ) throws(FabricError) -> FabricInfo {
         let library = try FabricLibrary.shared()
-        let what = "provider \(provider), address \(node)\(service.map { ", port \($0)" } ?? "")"
+        let query = "provider \(provider), address \(node)\(service.map { ", port \($0)" } ?? "")"
         // fi_dupinfo(nil) is libfabric's fi_allocinfo.
-        guard let hints = library.duplicateInfo(nil) else { throw FabricError("fi_allocinfo", code: Int32(FI_ENOMEM)) }
+        guard let hints = library.duplicateInfo(nil) else { throw FabricError(.allocateInfo, code: Int32(FI_ENOMEM)) }
         defer { library.freeInfo(hints) }
         hints.pointee.caps = UInt64(FI_MSG | FI_RMA)
         hints.pointee.mode = rpmem_fi_mode
@@ -43,8 +43,8 @@ package final class FabricInfo {
         var found: UnsafeMutablePointer<fi_info>?
         let result = library.getInfo(
             rpmem_fi_api_version, node, service, listening ? rpmem_fi_source : 0, hints, &found)
-        try check("fi_getinfo", result, detail: what)
-        guard let found else { throw FabricError("fi_getinfo", code: Int32(FI_ENODATA), detail: what) }
+        try check(.getInfo, result, detail: query)
+        guard let found else { throw FabricError(.getInfo, code: Int32(FI_ENODATA), detail: query) }
         return FabricInfo(owning: found, library: library)
     }
 
@@ -53,7 +53,7 @@ package final class FabricInfo {
         pointer.pointee.fabric_attr.pointee.prov_name.map { String(cString: $0) } ?? ""
     }
 
-    /// The provider's name for the device behind the address: with verbs libibverbs' own, such as `rxe0`.
+    /// The provider's name for the device behind the address. With verbs it is libibverbs' name, such as `rxe0`.
     package var deviceName: String {
         pointer.pointee.domain_attr.pointee.name.map { String(cString: $0) } ?? ""
     }
@@ -67,7 +67,7 @@ package final class FabricInfo {
     /// The longest message or RDMA operation, in bytes.
     package var maximumMessageSize: Int { limit(pointer.pointee.ep_attr.pointee.max_msg_size) }
 
-    /// The longest message that may be injected: sent from a buffer that is free again when the call returns.
+    /// The longest message for `fi_inject`, in bytes. The caller may reuse the buffer of an injected message at once.
     package var injectSize: Int { pointer.pointee.tx_attr.pointee.inject_size }
 
     /// Operations that an endpoint made from this can have under way; settable before it is made.
@@ -87,5 +87,5 @@ package final class FabricInfo {
     }
 }
 
-/// A limit that libfabric gives as size_t, which comes over as Int: "none" is SIZE_MAX or a little less.
+/// A limit that libfabric gives as size_t. Swift imports it as Int: no limit is SIZE_MAX or a little less, so it is negative.
 private func limit(_ value: Int) -> Int { value < 0 ? .max : value }

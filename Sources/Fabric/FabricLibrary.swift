@@ -2,12 +2,12 @@ import CFabric
 import CLinux
 import Glibc
 
-/// libfabric, opened when it is first needed.
+/// libfabric, opened with dlopen(3) when it is first needed.
 ///
-/// Debian's libfabric pulls in libraries whose constructors sleep for 0.2 s, and its first `fi_getinfo` takes another
-/// 0.1 s. Linking it would put that in front of a session's initial status; opened from a thread of its own, the wait
-/// overlaps with everything a session does before it needs the fabric. Only the functions below are real symbols; the
-/// rest of libfabric's interface goes through tables in its objects.
+/// Debian's libfabric loads libraries whose constructors sleep for 0.2 s, and its first `fi_getinfo` takes another 0.1 s. If
+/// the program linked libfabric, a session's initial status would come that much later. A thread of its own opens it instead,
+/// while the session does everything for which it needs no fabric. Only the functions below are symbols; all other calls go
+/// through tables in libfabric's objects.
 package struct FabricLibrary: Sendable {
     typealias GetInfo =
         @convention(c) (
@@ -21,42 +21,41 @@ package struct FabricLibrary: Sendable {
             UnsafeMutablePointer<fi_fabric_attr>?, UnsafeMutablePointer<UnsafeMutablePointer<fid_fabric>?>?,
             UnsafeMutableRawPointer?
         ) -> Int32
-    typealias ErrorWords = @convention(c) (Int32) -> UnsafePointer<CChar>?
+    typealias ErrorDescription = @convention(c) (Int32) -> UnsafePointer<CChar>?
     typealias Version = @convention(c) () -> UInt32
 
     let getInfo: GetInfo
     let duplicateInfo: DuplicateInfo
     let freeInfo: FreeInfo
     let openFabric: OpenFabric
-    private let errorWords: ErrorWords
+    private let errorDescription: ErrorDescription
     private let versionNumber: Version
 
-    /// Loads the library and its providers on a thread that nobody waits for; whoever needs the library next waits
-    /// for the load to end.
+    /// Starts to load the library on a detached thread. ``shared()`` waits until it is loaded.
     ///
-    /// - Parameter settingUpProviders: False leaves that to the first query, for which the environment may still change; see
-    ///   ``ProviderEnvironment``.
+    /// - Parameter settingUpProviders: Whether the thread also sets the providers up. False leaves that to the first query, until
+    ///   which the environment may still change; see ``ProviderEnvironment``.
     package static func beginLoading(settingUpProviders: Bool) {
         var thread = pthread_t()
         var attributes = pthread_attr_t()
         pthread_attr_init(&attributes)
         pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
-        // A failure to start the thread only costs time later.
+        // If the thread cannot be started, the first caller of shared() loads the library.
         _ = pthread_create(
             &thread, &attributes,
             { setsUp in
-                if let library = try? FabricLibrary.shared(), setsUp != nil { library.wakeProviders() }
+                if let library = try? FabricLibrary.shared(), setsUp != nil { library.setUpProviders() }
                 return nil
             }, settingUpProviders ? UnsafeMutableRawPointer(bitPattern: 1) : nil)
         pthread_attr_destroy(&attributes)
     }
 
-    /// The library; the first call loads it, and calls from other threads wait for that.
+    /// The library. The first call loads it, and calls of other threads wait for that.
     package static func shared() throws(FabricError) -> FabricLibrary {
         try loaded.get()
     }
 
-    /// As libfabric counts itself, such as `1.17`.
+    /// libfabric's version, such as `1.17`.
     package var version: String {
         let number = versionNumber()
         return "\(number >> 16).\(number & 0xffff)"
@@ -68,18 +67,18 @@ package struct FabricLibrary: Sendable {
         func failure() -> FabricError {
             let reason = dlerror().map { String(cString: $0) }
             return FabricError(
-                "loading libfabric.so.1", code: Int32(FI_ENOSYS),
+                .loadLibrary, code: Int32(FI_ENOSYS),
                 detail: "\(reason ?? "no reason given"); install libfabric1")
         }
         let handlers = SignalHandlers()
         let opened = withSignalsBlocked { dlopen("libfabric.so.1", RTLD_NOW | RTLD_LOCAL) }
-        handlers.takeBackFromNewObjects()
+        handlers.restoreFromNewObjects()
         guard let handle = opened else { return .failure(failure()) }
         guard let getInfo = dlvsym(handle, "fi_getinfo", RPMEM_FI_INFO_SYMBOL_VERSION),
             let duplicateInfo = dlvsym(handle, "fi_dupinfo", RPMEM_FI_INFO_SYMBOL_VERSION),
             let freeInfo = dlvsym(handle, "fi_freeinfo", RPMEM_FI_INFO_SYMBOL_VERSION),
             let openFabric = dlvsym(handle, "fi_fabric", "FABRIC_1.1"),
-            let errorWords = dlvsym(handle, "fi_strerror", "FABRIC_1.0"),
+            let errorDescription = dlvsym(handle, "fi_strerror", "FABRIC_1.0"),
             let version = dlvsym(handle, "fi_version", "FABRIC_1.0")
         else { return .failure(failure()) }
         return .success(
@@ -88,20 +87,21 @@ package struct FabricLibrary: Sendable {
                 duplicateInfo: unsafeBitCast(duplicateInfo, to: DuplicateInfo.self),
                 freeInfo: unsafeBitCast(freeInfo, to: FreeInfo.self),
                 openFabric: unsafeBitCast(openFabric, to: OpenFabric.self),
-                errorWords: unsafeBitCast(errorWords, to: ErrorWords.self),
+                errorDescription: unsafeBitCast(errorDescription, to: ErrorDescription.self),
                 versionNumber: unsafeBitCast(version, to: Version.self)))
     }
 
-    /// Lets libfabric set its providers up, which it does once, in the first query.
-    private func wakeProviders() {
+    /// Makes the first query, in which libfabric sets its providers up.
+    private func setUpProviders() {
         var found: UnsafeMutablePointer<fi_info>?
         if getInfo(rpmem_fi_api_version, nil, nil, 0, nil, &found) == 0 { freeInfo(found) }
     }
 
-    static func words(for code: Int32) -> String {
-        guard case .success(let library) = loaded, let words = library.errorWords(code) else {
+    /// libfabric's text for one of its codes; strerror's while the library is not loaded.
+    static func description(ofCode code: Int32) -> String {
+        guard case .success(let library) = loaded, let text = library.errorDescription(code) else {
             return String(cString: strerror(code))
         }
-        return String(cString: words)
+        return String(cString: text)
     }
 }

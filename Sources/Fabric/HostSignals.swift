@@ -2,8 +2,8 @@ import CLinux
 import Glibc
 import SystemSupport
 
-/// Runs `body` with `asynchronousSignals` blocked in the calling thread. Threads that libfabric starts meanwhile inherit that, and
-/// so leave signals to the threads of the host.
+/// Runs `body` with `asynchronousSignals` blocked in the calling thread. Threads that libfabric starts meanwhile inherit the mask,
+/// so the kernel delivers signals to the host's threads.
 func withSignalsBlocked<Result, Failure: Error>(_ body: () throws(Failure) -> Result) throws(Failure) -> Result {
     var blocked = asynchronousSignals()
     var before = sigset_t()
@@ -14,13 +14,13 @@ func withSignalsBlocked<Result, Failure: Error>(_ body: () throws(Failure) -> Re
 
 /// How the process handles signals at one moment.
 ///
-/// Debian's libfabric pulls in libinfinipath, whose constructor takes over SIGINT, SIGTERM, SIGSEGV and others from
-/// whoever handled them, unless IPATH_NO_BACKTRACE is in the environment, which other threads may be reading.
+/// Debian's libfabric loads libinfinipath, whose constructor installs its own handlers for SIGINT, SIGTERM, SIGSEGV and others.
+/// IPATH_NO_BACKTRACE in the environment would prevent that, but other threads may be reading the environment.
 struct SignalHandlers {
     private var actions: [(signal: Int32, action: sigaction)] = []
     private let objects = Self.loadedObjects()
 
-    /// Notes what is in effect now.
+    /// Reads the handlers that are in effect now.
     init() {
         for signal in 1..<Int32(NSIG) {
             var action = sigaction()
@@ -28,9 +28,9 @@ struct SignalHandlers {
         }
     }
 
-    /// Puts back what was in effect, where a handler has come instead that lies in an object loaded since then: what
-    /// the host's own threads have set meanwhile stays.
-    func takeBackFromNewObjects() {
+    /// Restores the handler of each signal whose present handler lies in an object that was loaded since. A handler that the
+    /// host's threads have installed meanwhile stays.
+    func restoreFromNewObjects() {
         for (signal, before) in actions {
             var now = sigaction()
             guard sigaction(signal, nil, &now) == 0, let address = now.handlerAddress,
@@ -44,7 +44,7 @@ struct SignalHandlers {
 
     /// The addresses at which objects are loaded.
     private static func loadedObjects() -> Set<UnsafeRawPointer> {
-        // Only noted here: the loader is not to be called back.
+        // The callback must not call the loader, so it only collects the addresses.
         let headers = Headers()
         _ = dl_iterate_phdr(
             { object, _, headers in
@@ -62,7 +62,7 @@ struct SignalHandlers {
     }
 }
 
-/// Where the object is loaded that an address lies in; nil when it lies in none.
+/// The address at which the object around `address` is loaded; nil when no object is there.
 private func objectBase(of address: UnsafeRawPointer) -> UnsafeRawPointer? {
     var object = Dl_info()
     return dladdr(address, &object) == 0 ? nil : UnsafeRawPointer(object.dli_fbase)

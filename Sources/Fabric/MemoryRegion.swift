@@ -1,15 +1,16 @@
 import CFabric
 
-/// Memory that the fabric may read or write. The memory itself must stay mapped for as long as this lives.
+/// Memory that is registered with the fabric. The memory must stay mapped for as long as this lives.
 package final class MemoryRegion {
-    /// Who may do what with the region.
+    /// The operations that may use the region.
     package enum Access {
-        /// A buffer of this side's own messages.
+        /// This side's SENDs and receives.
         case localMessages
-        /// Source of this side's WRITEs and destination of its READs.
+        /// This side's WRITEs and READs.
         case localTransfers
-        /// A pool: the peer reads and writes it.
+        /// The peer's WRITEs and READs.
         case remote
+
         var flags: UInt64 {
             switch self {
             case .localMessages: UInt64(FI_SEND) | UInt64(FI_RECV)
@@ -28,16 +29,16 @@ package final class MemoryRegion {
         var region: UnsafeMutablePointer<fid_mr>?
         let result = fi_mr_reg(
             domain.domain, memory.baseAddress, memory.count, access.flags, 0, 0, 0, &region, nil)
-        try check("fi_mr_reg", result, detail: "\(memory.count) bytes")
+        try check(.registerMemory, result, detail: "\(memory.count) bytes")
         pointer = region!
         self.domain = domain
     }
 
     deinit { close(pointer) }
 
-    /// What the peer must present to reach the region.
+    /// The key by which the peer reaches the region (rkey).
     package var key: UInt64 { fi_mr_key(pointer) }
 
-    /// What this side's own operations on the region must present.
+    /// The descriptor that this side's own operations on the region pass to libfabric.
     package var descriptor: UnsafeMutableRawPointer? { fi_mr_desc(pointer) }
 }

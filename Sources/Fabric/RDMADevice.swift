@@ -1,20 +1,20 @@
 import CIbverbs
 import Glibc
 
-/// What libibverbs knows of an RDMA device that libfabric does not tell.
+/// Properties of RDMA devices that libfabric does not show.
 package enum RDMADevice {
-    /// Whether it is the CPU that moves the data of the device with this name, such as `rxe0` (soft-RoCE) or siw's: the
-    /// kernel has them below no bus.
+    /// Whether the CPU moves the data of this device, as with `rxe0` (soft-RoCE) and siw. sysfs shows such devices below no
+    /// bus.
     package static func isSoftware(_ name: String) -> Bool {
         guard let path = realpath("/sys/class/infiniband/\(name)", nil) else { return false }
         defer { free(path) }
         return String(cString: path).hasPrefix("/sys/devices/virtual/")
     }
 
-    /// Whether the device with this name, such as `mlx5_0` or `rxe0`, registers memory without pinning it (on-demand
-    /// paging); nil when there is no such device, or no libibverbs.
+    /// Whether this device, such as `mlx5_0` or `rxe0`, registers memory without pinning it (on-demand paging); nil when there
+    /// is no such device, or no libibverbs.
     package static func pagesOnDemand(_ name: String) -> Bool? {
-        // libfabric's verbs provider has it open already.
+        // libfabric's verbs provider has opened it already.
         guard let library = dlopen("libibverbs.so.1", RTLD_NOW | RTLD_LOCAL) else { return nil }
         defer { dlclose(library) }
         func function<Function>(_ name: String, _: Function.Type) -> Function? {

@@ -1,12 +1,11 @@
-/// Memory of this process's own that a fabric may use, and its memory regions. It owns both: the regions are closed before
-/// the memory is freed.
+/// Allocated memory and its memory regions. It owns both, and closes the regions before it frees the memory.
 ///
-/// Operations that use the memory must be over, or their endpoint closed, before the last reference goes.
+/// Operations on the memory must be over, or their endpoint closed, before the last reference goes.
 package final class RegisteredBuffer {
     /// The memory, not initialized. It never moves.
     package let bytes: UnsafeMutableRawBufferPointer
     private let accesses: [MemoryRegion.Access]
-    /// One for each of ``accesses``; empty only while this is being let go of.
+    /// One for each of ``accesses``.
     private var regions: [MemoryRegion]
 
     /// Allocates and registers memory.
@@ -15,7 +14,7 @@ package final class RegisteredBuffer {
     ///   - byteCount: At least 1.
     ///   - alignment: Of the first byte, in bytes; a power of two.
     ///   - accesses: The buffer gets one memory region for each; at least one, and none twice.
-    /// - Throws: What `fi_mr_reg` says: the memory is freed again.
+    /// - Throws: The error of `fi_mr_reg`. The memory is freed again.
     package init(
         byteCount: Int, alignment: Int = 4096, for accesses: MemoryRegion.Access..., in domain: FabricDomain
     ) throws(FabricError) {
@@ -39,12 +38,12 @@ package final class RegisteredBuffer {
         regions[accesses.firstIndex(of: access)!]
     }
 
-    /// What this side's operations with `access` on the memory must present; constant.
+    /// The descriptor that this side's operations with `access` pass to libfabric; constant.
     package func descriptor(for access: MemoryRegion.Access) -> UnsafeMutableRawPointer? {
         region(for: access).descriptor
     }
 
-    /// In a function of its own: when it throws, the regions that it has made are closed before the caller frees the memory.
+    /// When it throws, the regions that it has made are closed before the caller frees the memory.
     private static func register(
         _ bytes: UnsafeMutableRawBufferPointer, for accesses: [MemoryRegion.Access], in domain: FabricDomain
     ) throws(FabricError) -> [MemoryRegion] {

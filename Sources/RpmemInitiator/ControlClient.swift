@@ -31,8 +31,8 @@ final class ControlClient: Sendable {
         let deadline = Deadline.after(timeout)
         while true {
             let status: InitialStatus?
-            do throws(ResponseViolation) {
-                status = try decoder.withLock { decoder throws(ResponseViolation) in try decoder.nextInitialStatus() }
+            do throws(ResponseDecodingError) {
+                status = try decoder.withLock { decoder throws(ResponseDecodingError) in try decoder.nextInitialStatus() }
             } catch { throw protocolError(error) }
             switch status {
             case .ready?: return
@@ -68,8 +68,8 @@ final class ControlClient: Sendable {
         }
         while true {
             let response: Response?
-            do throws(ResponseViolation) {
-                response = try decoder.withLock { decoder throws(ResponseViolation) in
+            do throws(ResponseDecodingError) {
+                response = try decoder.withLock { decoder throws(ResponseDecodingError) in
                     try decoder.next(answering: request.kind)
                 }
             } catch { throw protocolError(error) }
@@ -208,7 +208,7 @@ final class ControlClient: Sendable {
             target: "\(target)", during: during, ending: SessionEnding(exit: exit, targetLines: lastErrorLines()))
     }
 
-    private func protocolError(_ error: ResponseViolation) -> InitiatorError {
+    private func protocolError(_ error: ResponseDecodingError) -> InitiatorError {
         .protocolError(target: "\(target)", reason: "\(error)", targetLines: lastErrorLines())
     }
 }

@@ -1,7 +1,6 @@
-/// Reads fixed-size fields off the front of some bytes. It never reads past their end: it throws instead, and is then
-/// where it was before.
+/// Reads fixed-size fields from the front of some bytes. When too few bytes are left, it throws and stays at its position.
 package struct ByteReader {
-    /// What has not been read yet.
+    /// The bytes that have not been read yet.
     package private(set) var rest: ArraySlice<UInt8>
 
     /// A field needs more bytes than are left.

@@ -1,9 +1,9 @@
-/// Puts fixed-size fields behind each other, without padding.
+/// Appends fixed-size fields, without padding.
 package struct ByteWriter {
-    /// What has been written so far.
+    /// The bytes written so far.
     package private(set) var bytes: [UInt8] = []
 
-    /// - Parameter capacity: Bytes to reserve room for; more may be written.
+    /// - Parameter capacity: Bytes to reserve memory for. More may be written.
     package init(capacity: Int = 0) {
         bytes.reserveCapacity(capacity)
     }
@@ -26,12 +26,12 @@ package struct ByteWriter {
         for index in 0..<16 { bytes.append(uuid.bytes[index]) }
     }
 
-    /// As they are.
+    /// Bytes in their order.
     package mutating func write(_ more: some Collection<UInt8>) {
         bytes.append(contentsOf: more)
     }
 
-    /// Adds zero bytes until there are `count`; nothing when there are as many already.
+    /// Appends zero bytes until there are `count` bytes.
     package mutating func zeroFill(to count: Int) {
         while bytes.count < count { bytes.append(0) }
     }

@@ -1,4 +1,4 @@
-/// Where and how the initiator connects its lanes: 28 bytes of CREATE_RESP and OPEN_RESP.
+/// The address and parameters of a session's lanes: 28 bytes of CREATE_RESP and OPEN_RESP.
 package struct InBandAttributes: Hashable, Sendable {
     /// TCP or RDMA CM port that the target listens on; 1 or more in a decoded answer.
     package var port: UInt16
@@ -7,7 +7,7 @@ package struct InBandAttributes: Hashable, Sendable {
     package var remoteKey: UInt64
     /// The target's virtual address of the pool's first byte (the field's `raddr`).
     package var remoteAddress: UInt64
-    /// Lanes granted; 1 or more in a decoded answer. Whether it is more than were asked for is the initiator's to check.
+    /// Lanes granted; 1 or more in a decoded answer. The initiator checks that it has asked for as many.
     package var laneCount: UInt32
 
     package init(port: UInt16, method: PersistMethod, remoteKey: UInt64, remoteAddress: UInt64, laneCount: UInt32) {
@@ -24,7 +24,7 @@ package struct InBandAttributes: Hashable, Sendable {
         writer.write(method.rawValue)
         writer.write(remoteKey)
         writer.write(remoteAddress)
-        // Not converted by targets, and initiators depend on that.
+        // PMDK's targets do not convert this field, and its initiators expect that.
         writer.write(laneCount, .host)
     }
 }

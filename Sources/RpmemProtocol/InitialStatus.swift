@@ -1,20 +1,20 @@
 import Glibc
 
-/// The first thing that the target writes: four bytes, in host byte order. `docs/protocol.md`, section 1.2 (Initial
+/// The first four bytes that the target sends, in host byte order. `docs/protocol.md`, section 1.2 (Initial
 /// status).
 package enum InitialStatus: Hashable, Sendable {
-    /// Requests may come.
+    /// The target takes requests.
     case ready
-    /// The target ends; stock initiators show `strerror` of this number.
+    /// The target ends. Stock initiators show `strerror` of this number.
     case failed(errno: Int32)
 
     /// Bytes on the wire.
     package static let size = 4
 
-    /// Linux hands out no larger errno (`MAX_ERRNO`).
+    /// The errnos of Linux (`MAX_ERRNO`).
     private static let errnos: ClosedRange<Int32> = 1...4095
 
-    /// The bytes to send. A failure without a usable errno says EIO, so that it never reads as ready.
+    /// The bytes to send. A failure without a valid errno becomes EIO, since 0 would mean ready.
     package func encode() -> [UInt8] {
         var writer = ByteWriter(capacity: Self.size)
         switch self {
@@ -24,7 +24,9 @@ package enum InitialStatus: Hashable, Sendable {
         return writer.bytes
     }
 
-    /// - Parameter value: The four bytes in host byte order; nil when they can't be an errno.
+    /// nil when the value cannot be an errno.
+    ///
+    /// - Parameter value: The four bytes in host byte order.
     package init?(decoding value: UInt32) {
         if value == 0 {
             self = .ready

@@ -1,10 +1,10 @@
-/// The bytes of a control connection that have arrived and were not decoded yet. It holds no more than
-/// ``ControlProtocol/maximumPendingBytes``, however much is appended, and reserves room only for what is there.
+/// The bytes of a control connection that have not been decoded yet. It holds at most
+/// ``ControlProtocol/maximumPendingBytes``, and allocates memory only for bytes that have arrived.
 struct MessageBuffer {
     private var bytes: [UInt8] = []
     private var start = 0
 
-    /// Some bytes were dropped, since they exceeded the limit.
+    /// Whether bytes beyond the limit were dropped.
     private(set) var overflowed = false
 
     /// Bytes held.
@@ -15,14 +15,14 @@ struct MessageBuffer {
             bytes.removeFirst(start)
             start = 0
         }
-        // Once something is missing, what comes after it is not a continuation.
+        // Bytes are missing before these.
         if overflowed { return }
         let room = ControlProtocol.maximumPendingBytes - bytes.count
         bytes.append(contentsOf: more.prefix(room))
         overflowed = more.count > room
     }
 
-    /// The integer that starts `offset` bytes behind the front; nil while its bytes are not all there.
+    /// The integer at `offset` bytes from the front; nil while bytes of it are missing.
     func integer<T: FixedWidthInteger & UnsignedInteger>(
         at offset: Int, as type: T.Type = T.self, _ order: ByteOrder = .bigEndian
     ) -> T? {
@@ -31,14 +31,14 @@ struct MessageBuffer {
         return try? reader.read(T.self, order)
     }
 
-    /// Takes `count` bytes off the front; nil, and nothing taken, while fewer are there.
+    /// Removes `count` bytes from the front; nil while there are fewer.
     mutating func take(_ count: Int) -> ByteReader? {
         guard self.count >= count else { return nil }
         defer { start += count }
         return ByteReader(bytes[start..<start + count])
     }
 
-    /// Lets go of everything, and of what is still appended.
+    /// Drops all bytes, and those that are appended later.
     mutating func close() {
         bytes = []
         start = 0

@@ -1,28 +1,28 @@
-// The in-band messages: what travels on a lane, in host byte order, naturally aligned. `docs/protocol.md`, section 4
+// The messages on a lane, in host byte order, naturally aligned. `docs/protocol.md`, section 4
 // (In-band messages).
 //
-// The data plane reads and writes them in place with `loadUnaligned(as:)` and `storeBytes(of:as:)`, so they are trivial
-// types whose layout is the wire's. They are inlinable since another module uses them for each request.
+// The data plane reads and writes them in place with `loadUnaligned(as:)` and `storeBytes(of:as:)`, so they are trivial types
+// with the layout of the wire. They are inlinable because another module uses them for each request.
 
-/// What is done about a range before its request is answered.
+/// What the target does with a range before it answers the request.
 @usableFromInline
 package enum PersistMode: UInt32, Hashable, Sendable, CaseIterable {
-    /// The data was put in place by RDMA WRITEs on this lane: make it persistent.
+    /// RDMA WRITEs on this lane have stored the data. The target makes it persistent.
     case write = 0
     /// Likewise, down to the lowest persistence domain.
     case deep = 1
-    /// The data follows the request in the same SEND: copy it in place and make it persistent.
+    /// The data follows the request in the same SEND. The target copies it to the range and makes it persistent.
     case inline = 2
 }
 
-/// The start of a persist request; in mode ``PersistMode/inline`` as many bytes as ``size`` says follow it.
+/// The header of a persist request. In mode ``PersistMode/inline`` ``size`` bytes of data follow it.
 @usableFromInline
 package struct PersistRequestHeader: BitwiseCopyable, Hashable, Sendable {
     /// Bits 0 and 1 are the mode, bit 2 the completion hint; the others are 0.
     @usableFromInline package var flags: UInt32
-    /// The lane as the initiator counts them, echoed in the answer.
+    /// The initiator's number of the lane, which the answer repeats.
     @usableFromInline package var lane: UInt32
-    /// Start of the range, as an address of the target's.
+    /// The target's address of the range.
     @usableFromInline package var address: UInt64
     /// Bytes of the range.
     @usableFromInline package var size: UInt64
@@ -43,11 +43,11 @@ package struct PersistRequestHeader: BitwiseCopyable, Hashable, Sendable {
     @inlinable
     package static var modeMask: UInt32 { 3 }
 
-    /// An initiator's note to itself, which may be set on the wire and means nothing there.
+    /// A bit that PMDK's initiators use for themselves. It may be set on the wire, where it means nothing.
     @inlinable
     package static var completionHint: UInt32 { 4 }
 
-    /// What to do; nil for the one number that has no meaning.
+    /// nil for the number 3, which has no meaning.
     @inlinable
     package var mode: PersistMode? {
         switch flags & Self.modeMask {
@@ -62,7 +62,7 @@ package struct PersistRequestHeader: BitwiseCopyable, Hashable, Sendable {
 /// The answer to a persist request: the range is persistent.
 @usableFromInline
 package struct PersistResponse: BitwiseCopyable, Hashable, Sendable {
-    /// 0; initiators don't look at it.
+    /// 0. Initiators ignore it.
     @usableFromInline package var flags: UInt32
     /// The request's lane.
     @usableFromInline package var lane: UInt32

@@ -1,31 +1,31 @@
-/// Why a persist request must not be served. The lane that it came on is broken: it gets no answer.
+/// An error in a persist request. The request gets no answer, and the session ends.
 @usableFromInline
-package enum PersistRequestFault: UInt8, Hashable, Sendable, CaseIterable {
+package enum PersistRequestError: UInt8, Hashable, Sendable, CaseIterable {
     /// Fewer bytes than a header.
     case tooShort
-    /// Not a lane of this session.
+    /// The lane is not one of the session's.
     case laneOutOfRange
     /// Mode 3.
     case unknownMode
     /// A bit beyond the mode and the completion hint.
     case unknownFlags
-    /// Not entirely inside the pool.
+    /// The range is not entirely inside the pool.
     case rangeOutsideRegion
     /// More inline data than was agreed on.
     case inlineTooLarge
-    /// The stated size is not that of the data that came along.
+    /// The size is not that of the inline data.
     case inlineSizeMismatch
-    /// Data that nobody announced.
+    /// Data behind a request that has none.
     case trailingBytes
 }
 
-/// Says whether a persist request is sound; nil means that it is. Nothing is allocated, and no value makes it trap.
+/// Checks a persist request; nil means that it is valid. It allocates nothing, and no value makes it trap.
 ///
-/// A range of no bytes is legal anywhere from the region's first byte to right behind its last.
+/// A range of no bytes is valid from the region's first byte to the one behind its last.
 ///
 /// - Parameters:
-///   - header: What lies at the start of the receive buffer. It may be stale beyond `receivedBytes`, which is looked at
-///     first; the buffer itself is never shorter than a header.
+///   - header: The start of the receive buffer. Bytes beyond `receivedBytes` may be those of an earlier request. The buffer is
+///     never shorter than a header.
 ///   - receivedBytes: Length of the message, from the completion.
 ///   - regionBase: Address of the registered region's first byte.
 ///   - regionSize: Bytes of it.
@@ -35,14 +35,14 @@ package enum PersistRequestFault: UInt8, Hashable, Sendable, CaseIterable {
 package func checkPersistRequest(
     _ header: PersistRequestHeader, receivedBytes: Int, regionBase: UInt64, regionSize: UInt64, laneCount: UInt32,
     inlineCapacity: UInt64
-) -> PersistRequestFault? {
+) -> PersistRequestError? {
     if receivedBytes < PersistRequestHeader.byteCount { return .tooShort }
     if header.lane >= laneCount { return .laneOutOfRange }
     guard let mode = header.mode else { return .unknownMode }
     if header.flags & ~(PersistRequestHeader.modeMask | PersistRequestHeader.completionHint) != 0 {
         return .unknownFlags
     }
-    // In terms of offsets nothing can wrap: each subtraction is of something not larger.
+    // No subtraction wraps: none subtracts the larger number.
     if header.address < regionBase { return .rangeOutsideRegion }
     let offset = header.address &- regionBase
     if offset > regionSize || header.size > regionSize &- offset { return .rangeOutsideRegion }
@@ -56,8 +56,7 @@ package func checkPersistRequest(
     return nil
 }
 
-extension PersistRequestFault: CustomStringConvertible {
-    /// What is wrong, in words.
+extension PersistRequestError: CustomStringConvertible {
     @usableFromInline package var description: String {
         switch self {
         case .tooShort: "shorter than a persist request"
@@ -71,7 +70,7 @@ extension PersistRequestFault: CustomStringConvertible {
         }
     }
 
-    /// What is wrong, and the values that show it, for the log. Call it once the lane has been given up: it allocates.
+    /// For the log: the error, and the values of the request. It allocates, so the data plane must not call it.
     package func describe(_ header: PersistRequestHeader, receivedBytes: Int) -> String {
         if self == .tooShort { return "persist request of \(receivedBytes) bytes: \(description)" }
         return """

@@ -1,7 +1,7 @@
-/// What an application says about its pool: 104 bytes in CREATE, OPEN_RESP and SET_ATTR, and most of the fields of a
-/// pool header. `docs/protocol.md`, section 2.3 (Pool attributes).
+/// An application's description of its pool: 104 bytes in CREATE, OPEN_RESP and SET_ATTR, most of which are in the pool
+/// header. `docs/protocol.md`, section 2.3 (Pool attributes).
 public struct PoolAttributes: Hashable, Sendable {
-    /// Eight bytes chosen by the application, in the order they travel: byte 0 is the lowest of the vector.
+    /// Eight bytes of the application's choice, in the order of the wire: element 0 of the vector is the first byte.
     public var signature: SIMD8<UInt8>
     public var major: UInt32
     public var compatFeatures: UInt32
@@ -10,17 +10,17 @@ public struct PoolAttributes: Hashable, Sendable {
     public var poolsetUUID: UUIDBytes
     /// Identifies the first part.
     public var uuid: UUIDBytes
-    /// The next replica's first part.
+    /// Identifies the next replica's first part.
     public var nextUUID: UUIDBytes
-    /// The previous replica's first part.
+    /// Identifies the previous replica's first part.
     public var previousUUID: UUIDBytes
-    /// Copied byte for byte into the header's arch flags; zero asks for the target machine's own.
+    /// The header's arch flags, byte for byte. Zero asks for those of the target machine.
     public var userFlags: UUIDBytes
 
     /// Bytes on the wire.
     public static let size = 104
 
-    /// All zero: "no attributes", for pool sets with `OPTION NOHDRS`.
+    /// All zero: no attributes, for pool sets with `OPTION NOHDRS`.
     public static let none = PoolAttributes()
 
     public init(

@@ -1,5 +1,5 @@
-/// `bytes` as text that is safe in a log line: on one line, no control, format or unassigned characters, at most
-/// 256 bytes of them. What is not printable appears as `\xNN`, or `\u{N}` when the bytes are UTF-8.
+/// The first 256 bytes as text for a log line: one line, without control, format or unassigned characters. Other characters
+/// become `\xNN`, or `\u{N}` when the bytes are UTF-8.
 package func printable(_ bytes: [UInt8]) -> String {
     let limit = 256
     if bytes.count > limit {
@@ -34,7 +34,7 @@ private func append(_ scalar: Unicode.Scalar, to text: inout String) {
     }
 }
 
-/// Bidirectional controls and line separators make a log line read as something else.
+/// Characters that hide or rearrange the text of a log line, such as bidirectional controls and line separators.
 private func isInvisible(_ scalar: Unicode.Scalar) -> Bool {
     switch scalar.properties.generalCategory {
     case .control, .format, .surrogate, .privateUse, .unassigned, .lineSeparator, .paragraphSeparator: true
@@ -47,8 +47,7 @@ private func hexadecimal(_ byte: UInt8) -> String {
     return digits.count == 1 ? "0" + digits : digits
 }
 
-/// `text` on one line, without anything that a terminal or a log reader would act on: control characters become
-/// `\n`, `\t`, `\r`, or `\u{..}`.
+/// `text` on one line, without characters that control a terminal or a log reader. They become `\n`, `\t`, `\r` or `\u{..}`.
 package func escapingControls(_ text: String) -> String {
     guard text.unicodeScalars.contains(where: isInvisible) else { return text }
     var escaped = ""
@@ -69,8 +68,7 @@ package func quoted(_ text: String) -> String {
     "'\(clipped(escapingControls(text)))'"
 }
 
-/// `text` escaped for a log, and cut at 4096 characters: a pool set file of an initiator's own making can hold a path of
-/// any length.
+/// `text` escaped for a log, and cut at 4096 characters. A path in a pool set file may have any length.
 package func boundedLine(_ text: String) -> String {
     clipped(escapingControls(clipped(text, limit: 4096)), limit: 4096)
 }

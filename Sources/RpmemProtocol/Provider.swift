@@ -15,7 +15,7 @@ public enum Provider: UInt32, Hashable, Sendable, CaseIterable {
     }
 }
 
-/// How the target makes data durable. `docs/protocol.md`, section 4.5 (Persistency methods and calls).
+/// Who makes data durable on the target, and how. `docs/protocol.md`, section 4.5 (Persistency methods and calls).
 public enum PersistMethod: UInt32, Hashable, Sendable, CaseIterable {
     /// General Purpose Server Persistency Method (the article's GPRRM): the target flushes on request.
     case gpspm = 1

@@ -1,6 +1,6 @@
 /// A message from the initiator on the control connection. `docs/protocol.md`, section 2 (Control messages).
 package enum Request: Hashable, Sendable {
-    /// Make a pool with these attributes; ``PoolAttributes/none`` for a pool set without headers.
+    /// Creates a pool with these attributes; ``PoolAttributes/none`` for a pool set without headers.
     case create(PoolRequest, PoolAttributes)
     case open(PoolRequest)
     case close(CloseFlags)
@@ -16,15 +16,15 @@ package enum Request: Hashable, Sendable {
     }
 }
 
-/// What CREATE and OPEN have in common.
+/// The fields that CREATE and OPEN share.
 package struct PoolRequest: Hashable, Sendable {
-    /// Bytes to be mapped and registered; any value may arrive, zero included.
+    /// Bytes to map and register. Any value may arrive, zero included.
     package var poolSize: UInt64
-    /// Lanes the initiator would use; at least 1 in a decoded request, and no upper limit: the target grants fewer.
+    /// Lanes that the initiator would use; at least 1 in a decoded request. The target may grant fewer.
     package var laneCount: UInt32
     package var provider: Provider
-    /// Bytes of data that the initiator may put into one persist request (the field's `buff_size`). Any value may
-    /// arrive: the target must cap it before it allocates.
+    /// Bytes of data that the initiator may put into one persist request (the field's `buff_size`). Any value may arrive. The
+    /// target must check it before it allocates.
     package var inlineSize: UInt64
     package var descriptor: PoolDescriptor
 
@@ -39,7 +39,7 @@ package struct PoolRequest: Hashable, Sendable {
     }
 }
 
-/// What CLOSE asks for besides closing. Bits without a name may arrive; they mean nothing.
+/// The flags of CLOSE. Bits without a name may arrive, and mean nothing.
 package struct CloseFlags: OptionSet, Hashable, Sendable {
     package let rawValue: UInt32
 
@@ -47,7 +47,7 @@ package struct CloseFlags: OptionSet, Hashable, Sendable {
         self.rawValue = rawValue
     }
 
-    /// Remove the pool; honoured only if this session created it.
+    /// Asks for the pool's removal. The target removes it only if this session created it.
     package static let remove = CloseFlags(rawValue: 1)
 }
 
@@ -71,7 +71,7 @@ extension Request {
             pool.writeCommonPart(to: &writer)
             pool.writeDescriptor(to: &writer)
         case .close(let flags):
-            // The one field of a request that initiators do not convert.
+            // PMDK's initiators do not convert this field.
             writer.write(flags.rawValue, .host)
         case .setAttributes(let attributes):
             attributes.write(to: &writer)

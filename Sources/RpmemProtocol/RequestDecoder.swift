@@ -1,50 +1,49 @@
-/// Turns what the initiator sends into requests, however the bytes are split on the way.
+/// Decodes the initiator's requests, whatever pieces the bytes arrive in.
 ///
-/// Append what was read, then call ``next()`` until it returns nil. When that is done after each read, and no read is
-/// longer than ``ControlProtocol/maximumMessageSize``, the requests and the violation depend on nothing but the bytes.
-/// Memory is bounded in any case.
+/// Append the bytes of a read, then call ``next()`` until it returns nil. If a caller does that after each read, and no read is
+/// longer than ``ControlProtocol/maximumMessageSize``, the results depend on the bytes only. Memory is always bounded.
 ///
-/// Checks go in the order of the wire, and the first failure counts: type, size, version, descriptor size, provider,
-/// lanes, descriptor. A message is refused at its type or size without waiting for the rest of it.
+/// The checks follow the order of the wire, and the first error counts: type, size, version, descriptor size, provider, lanes,
+/// descriptor. An error in type or size does not wait for the rest of the message.
 package struct RequestDecoder: Sendable {
     private var buffer = MessageBuffer()
-    private var violation: ProtocolViolation?
+    private var failure: RequestDecodingError?
 
     package init() {}
 
-    /// Bytes that wait for the rest of their message; not 0 at the end of the connection means that the initiator went
-    /// away in the middle of a request.
+    /// Bytes of a message whose rest is missing. When it is not 0 at the end of the connection, the initiator has gone in the
+    /// middle of a request.
     package var pendingByteCount: Int { buffer.count }
 
-    /// Adds bytes behind those that came before. After a violation they are dropped.
+    /// Appends bytes. After an error they are dropped.
     package mutating func append(_ bytes: some Collection<UInt8>) {
         buffer.append(bytes)
     }
 
     /// The next complete request; nil when more bytes are needed.
     ///
-    /// - Throws: A violation; from then on each call throws it again.
-    package mutating func next() throws(ProtocolViolation) -> Request? {
-        if let violation { throw violation }
-        do throws(ProtocolViolation) {
+    /// - Throws: The error of the first message that is wrong; each later call throws it again.
+    package mutating func next() throws(RequestDecodingError) -> Request? {
+        if let failure { throw failure }
+        do throws(RequestDecodingError) {
             if let request = try decode() { return request }
-            if buffer.overflowed { throw ProtocolViolation(request: nil, cause: .sentAhead) }
+            if buffer.overflowed { throw RequestDecodingError(request: nil, cause: .sentAhead) }
             return nil
         } catch {
-            violation = error
+            failure = error
             buffer.close()
             throw error
         }
     }
 
-    private mutating func decode() throws(ProtocolViolation) -> Request? {
+    private mutating func decode() throws(RequestDecodingError) -> Request? {
         guard let code = buffer.integer(at: 0, as: UInt32.self) else { return nil }
         guard let kind = RequestKind(rawValue: code) else {
-            throw ProtocolViolation(request: nil, cause: .unknownType(code))
+            throw RequestDecodingError(request: nil, cause: .unknownType(code))
         }
         guard let stated = buffer.integer(at: 4, as: UInt64.self) else { return nil }
         guard let size = Int(exactly: stated), kind.requestSizes.contains(size) else {
-            throw ProtocolViolation(request: kind, cause: .messageSize(stated))
+            throw RequestDecodingError(request: kind, cause: .messageSize(stated))
         }
         guard var message = buffer.take(size) else { return nil }
         let fields: RequestFields
@@ -52,33 +51,33 @@ package struct RequestDecoder: Sendable {
             _ = try message.read(count: ControlProtocol.requestHeaderSize)
             fields = try RequestFields(of: kind, from: &message)
         } catch {
-            throw ProtocolViolation(request: kind, cause: .messageSize(stated))
+            throw RequestDecodingError(request: kind, cause: .messageSize(stated))
         }
-        do throws(ProtocolViolation.Cause) { return try fields.checked() } catch {
-            throw ProtocolViolation(request: kind, cause: error)
+        do throws(RequestDecodingError.Cause) { return try fields.checked() } catch {
+            throw RequestDecodingError(request: kind, cause: error)
         }
     }
 }
 
-/// A request as it lies in its message, before anything is made of the values.
+/// A request as it lies in its message, before its values are checked.
 private enum RequestFields {
     case create(PoolRequestFields)
     case open(PoolRequestFields)
     case close(CloseFlags)
     case setAttributes(PoolAttributes)
 
-    /// - Parameter reader: A whole message behind its header, and nothing else.
+    /// - Parameter reader: Exactly the rest of the message behind its header.
     init(of kind: RequestKind, from reader: inout ByteReader) throws(ByteReader.EndOfBytes) {
         switch kind {
         case .create: self = .create(try PoolRequestFields(from: &reader, withAttributes: true))
         case .open: self = .open(try PoolRequestFields(from: &reader, withAttributes: false))
-        // The one field of a request that initiators do not convert.
+        // PMDK's initiators do not convert this field.
         case .close: self = .close(CloseFlags(rawValue: try reader.read(UInt32.self, .host)))
         case .setAttributes: self = .setAttributes(try PoolAttributes(from: &reader))
         }
     }
 
-    func checked() throws(ProtocolViolation.Cause) -> Request {
+    func checked() throws(RequestDecodingError.Cause) -> Request {
         switch self {
         case .create(let fields): .create(try fields.checked(), fields.attributes)
         case .open(let fields): .open(try fields.checked())
@@ -110,7 +109,7 @@ private struct PoolRequestFields {
         descriptor = reader.rest
     }
 
-    func checked() throws(ProtocolViolation.Cause) -> PoolRequest {
+    func checked() throws(RequestDecodingError.Cause) -> PoolRequest {
         if version != ControlProtocol.version { throw .version(major: version.major, minor: version.minor) }
         if descriptor.count != descriptorSize { throw .descriptorSize(descriptorSize, room: descriptor.count) }
         guard let provider = Provider(rawValue: provider) else { throw .provider(provider) }

@@ -1,12 +1,12 @@
-/// What an initiator can ask for on the control connection, numbered as the message types are; the answer's type is one
-/// more. `docs/protocol.md`, section 2 (Control messages).
+/// The requests on the control connection. The raw value is the message type; the answer's type is one more.
+/// `docs/protocol.md`, section 2 (Control messages).
 package enum RequestKind: UInt32, Hashable, Sendable, CaseIterable {
     case create = 1
     case open = 3
     case close = 5
     case setAttributes = 7
 
-    /// The field's name for it, for logs.
+    /// PMDK's name, for logs.
     package var name: String {
         switch self {
         case .create: "CREATE"
@@ -16,7 +16,7 @@ package enum RequestKind: UInt32, Hashable, Sendable, CaseIterable {
         }
     }
 
-    /// Bytes of the request, header included; for CREATE and OPEN the descriptor's bytes come on top.
+    /// Bytes of the request with its header, without the descriptor of CREATE and OPEN.
     package var fixedRequestSize: Int {
         switch self {
         case .create: 148
@@ -26,7 +26,7 @@ package enum RequestKind: UInt32, Hashable, Sendable, CaseIterable {
         }
     }
 
-    /// The sizes a request's header may state.
+    /// The sizes that a request's header may have.
     package var requestSizes: ClosedRange<Int> {
         switch self {
         case .create, .open: fixedRequestSize...ControlProtocol.maximumMessageSize
@@ -37,7 +37,7 @@ package enum RequestKind: UInt32, Hashable, Sendable, CaseIterable {
     /// The answer's message type.
     package var responseCode: UInt32 { rawValue + 1 }
 
-    /// Bytes of the answer, header included, whether it reports success or not.
+    /// Bytes of the answer with its header. A refusal has the same size.
     package var responseSize: Int {
         switch self {
         case .create: 44
@@ -47,16 +47,16 @@ package enum RequestKind: UInt32, Hashable, Sendable, CaseIterable {
     }
 }
 
-/// Numbers that hold for the control connection as a whole.
+/// Constants of the control connection.
 package enum ControlProtocol {
-    /// The version that PMDK 1.4 to 1.12.1 speak.
+    /// The protocol version of PMDK 1.4 to 1.12.1.
     package static let version: (major: UInt16, minor: UInt16) = (0, 1)
 
-    /// Bytes; longer messages are refused before anything is kept of them. Our limit: the format has none, and what
-    /// Linux can open needs less than a tenth of it.
+    /// In bytes. A longer message is refused before any of it is kept. The limit is this project's; the format has none. A
+    /// message with the longest path of Linux has less than a tenth of it.
     package static let maximumMessageSize = 65536
 
-    /// Bytes that a decoder holds at most: a message, and as much again that was read along with it.
+    /// The most bytes that a decoder holds: one message, and as many bytes that one read may bring with its end.
     package static let maximumPendingBytes = 2 * maximumMessageSize
 
     /// type u32, size u64

@@ -4,17 +4,17 @@ package enum Response: Hashable, Sendable {
     case open(InBandAttributes, PoolAttributes)
     case close
     case setAttributes
-    /// The request failed: a status other than ``Status/success``, and the request that it was.
+    /// The request failed, with a status other than ``Status/success``.
     ///
-    /// nil stands for a request of a type that the target doesn't know. Its answer is a bare header whose type is 0,
-    /// which no message has: so nobody can take it for an answer of that type and another size.
+    /// nil stands for a request of unknown type. Its answer is a bare header of type 0, which no message has, so no initiator can
+    /// take it for an answer of another size.
     case refused(RequestKind?, Status)
 
     package var status: Status {
         if case .refused(_, let status) = self { status } else { .success }
     }
 
-    /// The request it answers; nil when the target didn't know its type.
+    /// The request that it answers; nil when the type of the request is unknown.
     package var request: RequestKind? {
         switch self {
         case .create: .create
@@ -25,9 +25,8 @@ package enum Response: Hashable, Sendable {
         }
     }
 
-    /// The bytes to send. A refusal has the full size of its type, the rest zero: stock initiators check type and size
-    /// before they look at the status. A refusal with ``Status/success`` says ``Status/fatal``, for it has nothing to
-    /// make a success of.
+    /// The bytes to send. A refusal has the full size of its type, filled with zeros: stock initiators check type and size before
+    /// the status. A refusal with ``Status/success`` is sent as ``Status/fatal``, since it has no results.
     package func encode() -> [UInt8] {
         let size = request?.responseSize ?? ControlProtocol.responseHeaderSize
         var writer = ByteWriter(capacity: size)

@@ -1,27 +1,27 @@
-/// Turns what the target sends into its initial status and its answers, however the bytes are split on the way. The
-/// target is not trusted any more than an initiator is.
+/// Decodes the target's initial status and answers, whatever pieces the bytes arrive in. It trusts the target no more than
+/// ``RequestDecoder`` trusts an initiator.
 ///
-/// Append what was read, then ask for what is due. Bytes left when nothing is due (``pendingByteCount``) are an error of
-/// the target's that the caller has to see.
+/// Append the bytes of a read, then ask for the initial status or the answer that is due. When none is due, the caller must check
+/// that ``pendingByteCount`` is 0.
 package struct ResponseDecoder: Sendable {
     private var buffer = MessageBuffer()
-    private var violation: ResponseViolation?
+    private var failure: ResponseDecodingError?
 
     package init() {}
 
-    /// Bytes that were not decoded yet.
+    /// Bytes that have not been decoded yet.
     package var pendingByteCount: Int { buffer.count }
 
-    /// Adds bytes behind those that came before. After a violation they are dropped.
+    /// Appends bytes. After an error they are dropped.
     package mutating func append(_ bytes: some Collection<UInt8>) {
         buffer.append(bytes)
     }
 
-    /// The four bytes that come before any answer; nil when more bytes are needed.
+    /// The initial status, which comes before any answer; nil when more bytes are needed.
     ///
-    /// - Throws: A violation; from then on each call throws it again.
-    package mutating func nextInitialStatus() throws(ResponseViolation) -> InitialStatus? {
-        try guarded { decoder throws(ResponseViolation) in
+    /// - Throws: The error of the first message that is wrong; each later call throws it again.
+    package mutating func nextInitialStatus() throws(ResponseDecodingError) -> InitialStatus? {
+        try guarded { decoder throws(ResponseDecodingError) in
             guard let value = decoder.buffer.integer(at: 0, as: UInt32.self, .host) else { return nil }
             guard let status = InitialStatus(decoding: value) else { throw .initialStatus(value) }
             _ = decoder.buffer.take(4)
@@ -29,34 +29,33 @@ package struct ResponseDecoder: Sendable {
         }
     }
 
-    /// The complete answer to a request of the kind `request`; nil when more bytes are needed. A refusal is an answer,
-    /// not a violation.
+    /// The complete answer to a request of the kind `request`, which may be a refusal; nil when more bytes are needed.
     ///
-    /// - Throws: A violation; from then on each call throws it again.
-    package mutating func next(answering request: RequestKind) throws(ResponseViolation) -> Response? {
-        try guarded { decoder throws(ResponseViolation) in try decoder.decode(request) }
+    /// - Throws: The error of the first message that is wrong; each later call throws it again.
+    package mutating func next(answering request: RequestKind) throws(ResponseDecodingError) -> Response? {
+        try guarded { decoder throws(ResponseDecodingError) in try decoder.decode(request) }
     }
 
     private mutating func guarded<Result>(
-        _ body: (inout Self) throws(ResponseViolation) -> Result?
-    ) throws(ResponseViolation) -> Result? {
-        if let violation { throw violation }
-        do throws(ResponseViolation) {
+        _ body: (inout Self) throws(ResponseDecodingError) -> Result?
+    ) throws(ResponseDecodingError) -> Result? {
+        if let failure { throw failure }
+        do throws(ResponseDecodingError) {
             if let result = try body(&self) { return result }
             if buffer.overflowed { throw .sentAhead }
             return nil
         } catch {
-            violation = error
+            failure = error
             buffer.close()
             throw error
         }
     }
 
-    private mutating func decode(_ request: RequestKind) throws(ResponseViolation) -> Response? {
+    private mutating func decode(_ request: RequestKind) throws(ResponseDecodingError) -> Response? {
         guard let number = buffer.integer(at: 0, as: UInt32.self), let code = buffer.integer(at: 4, as: UInt32.self),
             let stated = buffer.integer(at: 8, as: UInt64.self)
         else { return nil }
-        // See Response.refused: the target doesn't know the type of the request.
+        // The target does not know the type of the request, see Response.refused.
         let isBare = code == 0 && number != 0 && stated == ControlProtocol.responseHeaderSize
         if code != request.responseCode, !isBare { throw .type(code, answering: request) }
         let size = isBare ? ControlProtocol.responseHeaderSize : request.responseSize
@@ -76,14 +75,14 @@ package struct ResponseDecoder: Sendable {
     }
 }
 
-/// A success as it lies in its message, before anything is made of the values.
+/// A success as it lies in its message, before its values are checked.
 private enum ResponseFields {
     case create(InBandFields)
     case open(InBandFields, PoolAttributes)
     case close
     case setAttributes
 
-    /// - Parameter reader: A whole message behind its header, and nothing else.
+    /// - Parameter reader: Exactly the rest of the message behind its header.
     init(answering request: RequestKind, from reader: inout ByteReader) throws(ByteReader.EndOfBytes) {
         switch request {
         case .create: self = .create(try InBandFields(from: &reader))
@@ -93,7 +92,7 @@ private enum ResponseFields {
         }
     }
 
-    func checked() throws(ResponseViolation) -> Response {
+    func checked() throws(ResponseDecodingError) -> Response {
         switch self {
         case .create(let inBand): .create(try inBand.checked())
         case .open(let inBand, let attributes): .open(try inBand.checked(), attributes)
@@ -118,7 +117,7 @@ private struct InBandFields {
         laneCount = try reader.read(UInt32.self, .host)
     }
 
-    func checked() throws(ResponseViolation) -> InBandAttributes {
+    func checked() throws(ResponseDecodingError) -> InBandAttributes {
         guard let port = UInt16(exactly: port), port != 0 else { throw .port(port) }
         guard let method = PersistMethod(rawValue: method) else { throw .persistMethod(method) }
         if laneCount == 0 { throw .noLanes }

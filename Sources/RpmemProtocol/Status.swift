@@ -1,7 +1,7 @@
-/// A target's answer, as it travels in every response header. `docs/protocol.md`, section 5 (Statuses).
+/// The result of a request, in the header of its answer. `docs/protocol.md`, section 5 (Statuses).
 public enum Status: UInt32, Hashable, Sendable, CaseIterable {
     case success = 0
-    /// Version or framing.
+    /// Unknown version, type or size.
     case badProtocol = 1
     /// Descriptor absolute, escaping or malformed.
     case badName = 2

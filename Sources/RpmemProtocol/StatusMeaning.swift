@@ -1,7 +1,7 @@
 import Glibc
 
 extension Status {
-    /// The errno that an initiator's caller sees for it; 0 for success. `docs/protocol.md`, section 5
+    /// The errno that the initiator's caller gets; 0 for success. `docs/protocol.md`, section 5
     /// (Statuses).
     package var initiatorErrno: Int32 {
         switch self {
@@ -22,7 +22,7 @@ extension Status {
         }
     }
 
-    /// What it says about the request, for people who have nothing but the status; the target's log has the details.
+    /// A description for the person at the initiator. The target's log has the details.
     package var reason: String {
         switch self {
         case .success: "done"

@@ -1,4 +1,4 @@
-/// A 16-byte identifier as it travels and lies on media; no byte order, no meaning attached to any bit.
+/// A 16-byte identifier with the bytes in the order of the wire and of media. No bit of it has a meaning.
 public struct UUIDBytes: Hashable, Sendable {
     public var bytes: SIMD16<UInt8>
 
@@ -6,7 +6,7 @@ public struct UUIDBytes: Hashable, Sendable {
         self.bytes = bytes
     }
 
-    /// Sixteen zero bytes: "not given".
+    /// Sixteen zero bytes: not given.
     public static let zero = UUIDBytes(SIMD16(repeating: 0))
 
     /// A random identifier, version 4 of RFC 9562.

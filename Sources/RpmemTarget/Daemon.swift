@@ -5,9 +5,11 @@ import RpmemProtocol
 import SystemPackage
 import SystemSupport
 
-/// What the rpmemd program does, from its arguments to its exit status.
+/// Runs the rpmemd program.
+///
+/// - Returns: The exit status.
 package func runDaemon(arguments: [String]) -> Int32 {
-    // A reader that went away must show as an error of write(2), not kill the process.
+    // A reader that has gone away fails write(2) with EPIPE then, instead of killing the process.
     signal(SIGPIPE, SIG_IGN)
     occupyStandardStreams()
     do throws(UsageError) {
@@ -25,7 +27,7 @@ package func runDaemon(arguments: [String]) -> Int32 {
         }
     } catch {
         complain("\(error)")
-        // An initiator waits for four bytes; a person at a terminal does not.
+        // An initiator waits for four bytes, a person at a terminal does not.
         if error.isSession { sendInitialStatus(.failed(errno: EINVAL)) }
         return usageExitStatus
     }
@@ -45,7 +47,7 @@ private func serve(_ overrides: CommandLineOverrides) -> Int32 {
     let environment = SessionEnvironment.current(input: STDIN_FILENO)
     let peer = environment.peer.map { "\($0)" }
     do {
-        // Before any thread is started, so that no thread takes the signals.
+        // Threads inherit the blocked signals, so this comes before any thread is started.
         let signals = try SignalQueue([SIGTERM, SIGINT, SIGHUP])
         raiseResourceLimits()
         reportFileErrors()
@@ -80,15 +82,15 @@ private func serve(_ overrides: CommandLineOverrides) -> Int32 {
     return 1
 }
 
-/// Loads libfabric, which takes a third of a second, nearly all of it asleep; meanwhile the session gets on.
+/// Starts to load libfabric. It takes a third of a second, most of it asleep, and the session goes on meanwhile.
 private func beginLoadingFabric(_ settings: Settings) {
     ProviderEnvironment.prepareTarget()
     switch settings.verbsODP.value {
     case .auto:
-        // What becomes of it is known with the pool.
+        // The pool decides about on-demand paging, which providers read from the environment; see PoolOpening.
         FabricLibrary.beginLoading(settingUpProviders: false)
     case .no where settings.verbsODP.origin == .default:
-        // Then the environment decides, as it does for PMDK's daemon.
+        // The environment decides about on-demand paging, as it does for PMDK's daemon.
         FabricLibrary.beginLoading(settingUpProviders: true)
     case .yes, .no:
         ProviderEnvironment.setOnDemandPaging(settings.verbsODP.value == .yes)
@@ -96,7 +98,9 @@ private func beginLoadingFabric(_ settings: Settings) {
     }
 }
 
-/// `rpmemd --remove`: run over ssh by `rpmem_remove`, which takes the exit status for an errno.
+/// `rpmemd --remove`. `rpmem_remove` runs it over ssh.
+///
+/// - Returns: The exit status: 0, or an errno.
 private func remove(
     _ set: String, force: Bool, removePoolSet: Bool, _ overrides: CommandLineOverrides
 ) -> Int32 {
@@ -140,28 +144,26 @@ private func complain(_ text: String) {
     try? writeAll(Array("rpmemd: \(text)\n".utf8), to: STDERR_FILENO)
 }
 
-/// Puts something in the place of standard streams that are closed. Otherwise the next file that is opened, a log or a
-/// part, would be taken for one of them, and written to.
+/// Opens /dev/null for each standard stream that is closed. Otherwise the next file that is opened, a log or a part, gets the
+/// stream's number, and the session writes into it.
 private func occupyStandardStreams() {
-    // Output can't be written to: there is nobody to answer to, which has to show.
+    // Standard output is opened for reading only, so that answers fail: no initiator gets them.
     for (number, mode) in [(STDIN_FILENO, O_RDONLY), (STDOUT_FILENO, O_RDONLY), (STDERR_FILENO, O_WRONLY)]
     where fcntl(number, F_GETFD) == -1 {
-        // The lowest free number is this one.
+        // open(2) takes the lowest free number, which is this one.
         _ = open("/dev/null", mode)
     }
 }
 
-/// Tells the initiator that the session is over before it began. Standard output may be closed, full or a terminal:
-/// then nobody is there to be told.
+/// Sends the initiator a failure before the session has begun. Does nothing when standard output is a terminal, closed or full.
 private func sendInitialStatus(_ status: InitialStatus) {
     if isatty(STDOUT_FILENO) == 1 { return }
-    var set = [pollfd(fd: STDOUT_FILENO, events: Int16(POLLOUT), revents: 0)]
-    guard let ready = try? waitForEvents(&set, until: .after(milliseconds: 1000)), ready > 0 else { return }
+    guard (try? PollSet.wait(for: STDOUT_FILENO, .writable, until: .after(milliseconds: 1000))) == true else { return }
     try? writeAll(status.encode(), to: STDOUT_FILENO)
 }
 
-/// A part that cannot be read or written ends the process with a line that says why. Files that grow beyond the user's limit
-/// (`ulimit -f`) show as EFBIG instead of a signal.
+/// Has two signals about files reported as errors. SIGBUS ends the process with a line that says why. A file that grows beyond
+/// `ulimit -f` fails with EFBIG, since SIGXFSZ is ignored.
 private func reportFileErrors() {
     signal(SIGXFSZ, SIG_IGN)
     BusErrors.install()

@@ -2,12 +2,12 @@ import CLinux
 import Glibc
 import SystemPackage
 
-/// A file descriptor that is closed when its owner lets go of it. Every one made here is close-on-exec.
+/// A file descriptor that is closed when its owner ends. Those that are opened here are close-on-exec.
 package struct Descriptor: ~Copyable, Sendable {
     /// The number; valid as long as this value is alive.
     package let number: Int32
 
-    /// Takes over `number`, which nobody else may close.
+    /// Takes ownership of `number`. Nothing else may close it.
     package init(owning number: Int32) {
         self.number = number
     }
@@ -16,22 +16,22 @@ package struct Descriptor: ~Copyable, Sendable {
         _ = Glibc.close(number)
     }
 
-    /// Closes it and reports what close(2) says: for files, a write that failed late.
+    /// Closes it, and throws the error of close(2). For files that may be a write that failed late.
     package consuming func close() throws(SystemCallError) {
         let number = self.number
         discard self
-        // Not repeated on EINTR: Linux has released the number by then.
+        // Linux releases the number even on EINTR, so it must not be closed again.
         if Glibc.close(number) != 0 { throw .last("close") }
     }
 
-    /// Gives the number away; the caller closes it.
+    /// Gives up ownership of the number. The caller closes it.
     package consuming func release() -> Int32 {
         let number = self.number
         discard self
         return number
     }
 
-    /// A second number for the same open file, close-on-exec.
+    /// A second descriptor of the same open file, close-on-exec.
     package func duplicate() throws(SystemCallError) -> Descriptor {
         Descriptor(owning: try retryingInterrupts("fcntl(F_DUPFD_CLOEXEC)") { fcntl(number, F_DUPFD_CLOEXEC, 3) })
     }
@@ -61,20 +61,22 @@ package struct Pipe: ~Copyable {
         write = Descriptor(owning: ends.1)
     }
 
-    /// The end to read from; the other is closed.
+    /// The end to read from. The other end is closed.
     package consuming func takeRead() -> Descriptor { read }
 
-    /// The end to write to; the other is closed.
+    /// The end to write to. The other end is closed.
     package consuming func takeWrite() -> Descriptor { write }
 }
 
-/// Reads what is there, at most `buffer.count` bytes; 0 is the end of the file.
+/// Reads once, at most `buffer.count` bytes.
+///
+/// - Returns: How many bytes; 0 at the end of the file.
 package func readSome(from descriptor: Int32, into buffer: UnsafeMutableRawBufferPointer) throws(SystemCallError) -> Int
 {
     try retryingInterrupts("read") { Glibc.read(descriptor, buffer.baseAddress, buffer.count) }
 }
 
-/// Writes all of `bytes`, waiting for room where a blocking descriptor has none.
+/// Writes all of `bytes`. A blocking descriptor waits for room.
 package func writeAll(_ bytes: UnsafeRawBufferPointer, to descriptor: Int32) throws(SystemCallError) {
     var rest = bytes
     while !rest.isEmpty {
@@ -92,7 +94,7 @@ package func writeAll(_ bytes: [UInt8], to descriptor: Int32) throws(SystemCallE
     if let failure { throw failure }
 }
 
-/// All of a file's bytes; fails with EFBIG beyond `limit`.
+/// All bytes of a file. Throws EFBIG when there are more than `limit`.
 package func readFile(_ descriptor: borrowing Descriptor, limit: Int) throws(SystemCallError) -> [UInt8] {
     var bytes: [UInt8] = []
     var chunk = [UInt8](repeating: 0, count: 16384)

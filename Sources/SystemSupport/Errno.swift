@@ -6,11 +6,12 @@ extension Errno {
     package static var current: Errno { Errno(rawValue: Glibc.errno) }
 }
 
-/// Repeats a call that answers −1 when a signal handler interrupted it, and throws what else it fails with.
+/// Repeats a call that fails with EINTR, and throws its other errors.
 ///
 /// - Parameters:
 ///   - call: The call's name, for the error.
 ///   - subject: What it is called on, for the error.
+///   - body: The call, which returns −1 and sets `errno` when it fails.
 @discardableResult
 package func retryingInterrupts<Result: SignedInteger>(
     _ call: String, on subject: @autoclosure () -> String? = nil, _ body: () -> Result

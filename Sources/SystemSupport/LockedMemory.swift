@@ -1,8 +1,8 @@
 import Glibc
 
-/// The limit on locked memory (`ulimit -l`), which counts what RDMA pins as well.
+/// The limit on locked memory (`ulimit -l`), which includes memory that RDMA pins.
 package enum LockedMemory {
-    /// Bytes that this process may lock; nil without limit. Processes with CAP_IPC_LOCK are not bound by it.
+    /// Bytes that this process may lock; nil without limit. It does not apply to processes with CAP_IPC_LOCK.
     package static var limit: UInt64? {
         var limit = rlimit()
         guard getrlimit(resource, &limit) == 0, limit.rlim_cur != rlim_t.max else { return nil }
@@ -12,7 +12,7 @@ package enum LockedMemory {
     /// See ``raiseSoftLimit(of:)``.
     package static func raiseLimit() { raiseSoftLimit(of: resource) }
 
-    /// What to do when `bytes` could not be locked, for messages.
+    /// For messages: the remedy when a pool of `bytes` could not be locked.
     package static func advice(for bytes: Int) -> String {
         guard let limit else { return "the pool has \(bytes) bytes; is there so much memory?" }
         return "the pool has \(bytes) bytes, and this process may lock \(limit): raise `ulimit -l`, see memlock in "

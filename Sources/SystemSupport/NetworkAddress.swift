@@ -10,10 +10,10 @@ public struct NetworkAddress: Hashable, Sendable, CustomStringConvertible {
     /// The interface of a link-local IPv6 address; 0 where it has none.
     private let scope: UInt32
 
-    /// Reads a literal such as `192.0.2.1`, `2001:db8::1` or `fe80::1%eth0`; nil when it is none. An IPv4 address
-    /// mapped into IPv6 becomes the IPv4 address that it stands for.
+    /// Parses a literal such as `192.0.2.1`, `2001:db8::1` or `fe80::1%eth0`; nil when it is none. An IPv4-mapped
+    /// IPv6 address becomes the IPv4 address.
     public init?(_ text: String) {
-        // getaddrinfo also reads `1.2` and `0x7f000001`, which no configuration should mean.
+        // getaddrinfo also takes `1.2` and `0x7f000001`, which are no address literals here.
         var strict = in_addr()
         guard !text.utf8.contains(0), text.contains(":") || inet_pton(AF_INET, text, &strict) == 1 else { return nil }
         var hints = addrinfo()
@@ -63,7 +63,7 @@ public struct NetworkAddress: Hashable, Sendable, CustomStringConvertible {
         self.scope = scope
     }
 
-    /// In network order: 4 of an IPv4 address, 16 of an IPv6 one.
+    /// In network order: 4 bytes of an IPv4 address, 16 of an IPv6 address.
     var octets: [UInt8] { (0..<(family == .ipv4 ? 4 : 16)).map { bytes[$0] } }
 
     /// 127.0.0.0/8 or ::1.

@@ -1,14 +1,14 @@
 import Glibc
 
-/// The TCP sockets of this process with one local port, opened by whatever library.
+/// The TCP sockets of this process that have a given local port, whichever library has opened them.
 package struct OwnSockets {
-    /// Descriptors that are listened on.
+    /// Descriptors that listen.
     package private(set) var listeners: [Int32] = []
-    /// All others: connections of all states.
+    /// All others: connections in any state.
     package private(set) var connections: [Int32] = []
 
-    /// Looks through the descriptors that are open now. They stay their owners', who may close them at any time unless
-    /// the caller knows better.
+    /// Reads /proc/self/fd. The descriptors belong to the libraries that have opened them. A library may close them at any time,
+    /// unless the caller knows that it does not.
     package init(port: UInt16) {
         guard let directory = opendir("/proc/self/fd") else { return }
         defer { closedir(directory) }

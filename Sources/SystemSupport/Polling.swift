@@ -13,6 +13,9 @@ package struct Deadline: Sendable, Comparable {
         Deadline(nanoseconds: monotonicNanoseconds() &+ milliseconds &* 1_000_000)
     }
 
+    /// A deadline that has passed: a wait until then only looks.
+    package static var now: Deadline { Deadline(nanoseconds: 0) }
+
     package static func < (left: Deadline, right: Deadline) -> Bool { left.nanoseconds < right.nanoseconds }
 
     package var hasPassed: Bool { monotonicNanoseconds() >= nanoseconds }
@@ -32,10 +35,73 @@ package func monotonicNanoseconds() -> UInt64 {
     return UInt64(bitPattern: Int64(time.tv_sec)) &* 1_000_000_000 &+ UInt64(bitPattern: Int64(time.tv_nsec))
 }
 
-/// Waits until one of the descriptors has something, or the deadline passes (nil waits for ever).
+/// Descriptors to wait for at once: poll(2).
+package struct PollSet {
+    /// What to wait for. Every wait also ends when a descriptor is hung up.
+    package enum Interest {
+        case readable, writable, hangUp
+
+        var events: Int16 {
+            switch self {
+            case .readable: Int16(POLLIN)
+            case .writable: Int16(POLLOUT)
+            case .hangUp: 0
+            }
+        }
+    }
+
+    private var entries: [pollfd] = []
+
+    package init() {}
+
+    /// Adds a descriptor; a negative one is skipped until ``replace(_:with:)`` puts another in its place.
+    ///
+    /// - Returns: Its index, for the other methods.
+    @discardableResult
+    package mutating func add(_ descriptor: Int32, for interest: Interest = .readable) -> Int {
+        entries.append(pollfd(fd: descriptor, events: interest.events, revents: 0))
+        return entries.count - 1
+    }
+
+    package mutating func replace(_ index: Int, with descriptor: Int32) {
+        entries[index].fd = descriptor
+    }
+
+    /// Waits until a descriptor is ready, or the deadline passes; nil waits for ever.
+    ///
+    /// - Returns: Whether any is ready.
+    @discardableResult
+    package mutating func wait(until deadline: Deadline?) throws(SystemCallError) -> Bool {
+        try waitForEvents(&entries, until: deadline) > 0
+    }
+
+    /// Whether the last wait found the descriptor ready or hung up.
+    package func isReady(_ index: Int) -> Bool { entries[index].revents != 0 }
+
+    /// Whether the last wait found that the other end is gone (POLLHUP, POLLERR), or that nothing is open (POLLNVAL).
+    package func isHungUp(_ index: Int) -> Bool {
+        Int32(entries[index].revents) & (POLLHUP | POLLERR | POLLNVAL) != 0
+    }
+
+    /// Whether the last wait found an error of the descriptor, such as a refused connection (POLLERR).
+    package func hasError(_ index: Int) -> Bool { Int32(entries[index].revents) & POLLERR != 0 }
+
+    /// Waits for one descriptor.
+    ///
+    /// - Returns: Whether it is ready or hung up; false when the deadline passed.
+    package static func wait(
+        for descriptor: Int32, _ interest: Interest = .readable, until deadline: Deadline?
+    ) throws(SystemCallError) -> Bool {
+        var set = PollSet()
+        set.add(descriptor, for: interest)
+        return try set.wait(until: deadline)
+    }
+}
+
+/// Waits until one of the descriptors is ready, or the deadline passes; nil waits for ever. ``PollSet`` is simpler to use.
 ///
-/// - Parameter set: `events` is what to wait for; `revents` holds the answer. Negative descriptors are skipped.
-/// - Returns: How many have something; 0 when the deadline passed.
+/// - Parameter set: `events` says what to wait for, and `revents` is the result. Negative descriptors are skipped.
+/// - Returns: How many are ready; 0 when the deadline passed.
 package func waitForEvents(_ set: inout [pollfd], until deadline: Deadline?) throws(SystemCallError) -> Int {
     while true {
         let ready = poll(&set, nfds_t(set.count), deadline?.remainingMilliseconds ?? -1)
@@ -44,9 +110,9 @@ package func waitForEvents(_ set: inout [pollfd], until deadline: Deadline?) thr
     }
 }
 
-/// How long to poll where libfabric may refuse a wait (`fi_trywait`), since it has something to be read that shows on no
-/// descriptor. Nearly always the next read takes it. Where a provider goes on refusing, the polls get longer, so that no
-/// core spins; what shows on descriptors still ends them at once.
+/// How long to poll when libfabric refuses a wait (`fi_trywait`). It refuses when a queue has entries that no descriptor shows.
+/// Nearly always the next read takes them. Where a provider refuses again and again, the polls get longer, so that no core
+/// spins. A descriptor that becomes ready ends a poll at once.
 package struct RefusedWait {
     private var refusals: UInt64 = 0
     /// Milliseconds between reads of a queue whose provider refuses every wait.
@@ -54,8 +120,8 @@ package struct RefusedWait {
 
     package init() {}
 
-    /// - Parameter isWorthWaiting: Whether the wait is allowed now.
-    /// - Returns: When to stop polling though nothing happened; nil where the wait is allowed.
+    /// - Parameter isWorthWaiting: Whether libfabric allows the wait now.
+    /// - Returns: When the poll must end; nil when libfabric allows the wait.
     package mutating func next(isWorthWaiting: Bool) -> Deadline? {
         if isWorthWaiting {
             refusals = 0
@@ -66,7 +132,7 @@ package struct RefusedWait {
     }
 }
 
-/// A counter that wakes a poller: eventfd(2).
+/// An eventfd(2), by which one thread ends the poll(2) of another.
 package struct WakeUp: ~Copyable, Sendable {
     package let descriptor: Descriptor
 
@@ -79,7 +145,7 @@ package struct WakeUp: ~Copyable, Sendable {
     /// Makes the descriptor readable. Callable from any thread.
     package func signal() { Self.signal(descriptor.number) }
 
-    /// As ``signal()``, for a thread that cannot hold the value but ends before it goes.
+    /// As ``signal()``, for a thread that has the number only. The owner must keep the value until that thread has ended.
     package static func signal(_ descriptor: Int32) {
         var one: UInt64 = 1
         _ = Glibc.write(descriptor, &one, 8)
@@ -92,8 +158,8 @@ package struct WakeUp: ~Copyable, Sendable {
     }
 }
 
-/// Signals turned into something to poll: signalfd(2). Blocks them in the calling thread and in threads it starts
-/// from then on, so make it before any thread.
+/// A signalfd(2): a descriptor that is readable when a signal is pending. The initializer blocks the signals in the calling
+/// thread and in the threads that it starts later, so call it before any thread is started.
 package struct SignalQueue: ~Copyable, Sendable {
     package let descriptor: Descriptor
 

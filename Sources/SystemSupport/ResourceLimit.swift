@@ -1,6 +1,6 @@
 import Glibc
 
-/// Raises this process's soft limit to the hard one: as far as the administrator allows, that is.
+/// Raises this process's soft limit to the hard limit.
 package func raiseSoftLimit(of resource: __rlimit_resource_t) {
     var limit = rlimit()
     guard getrlimit(resource, &limit) == 0, limit.rlim_cur < limit.rlim_max else { return }

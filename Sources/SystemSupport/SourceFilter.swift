@@ -1,30 +1,30 @@
 import CLinux
 import Glibc
 
-/// Has the kernel drop what reaches a listening TCP socket from other machines than one: not even a connection comes
-/// about, so no library that accepts there reads a byte of theirs.
+/// A socket filter by which the kernel drops packets to a listening TCP socket from all hosts but one. No connection comes about,
+/// so the library that listens reads no byte of other hosts.
 ///
-/// A classic socket filter (socket(7), SO_ATTACH_FILTER), which on TCP sockets takes CAP_NET_ADMIN. Connections that are
-/// accepted inherit it. Where packets are dropped, whoever sends them sees no answer, as behind a firewall.
+/// It is a classic filter (socket(7), SO_ATTACH_FILTER), for which TCP sockets need CAP_NET_ADMIN. Accepted connections inherit
+/// it. A sender whose packets are dropped gets no answer, as behind a firewall.
 package struct SourceFilter {
     private let program: [sock_filter]
 
-    /// - Parameter address: Whose packets pass, on whatever interface. A loopback address stands for all of them,
-    ///   IPv4 and IPv6: a machine reaches itself from any.
+    /// - Parameter address: The host whose packets pass, on any interface. A loopback address stands for all loopback addresses,
+    ///   IPv4 and IPv6: a host reaches itself from each.
     package init(allowing address: NetworkAddress) {
         var program = [Self.load(.byte, at: 0), instruction(BPF_ALU | BPF_AND | BPF_K, 0xf0)]
         if address.isLoopback {
             program += Self.accept(version: 4, where: [Field(.byte, at: Self.sourceIPv4, is: 127)])
-            program += Self.accept(version: 6, where: Self.words(of: NetworkAddress("::1")!))
+            program += Self.accept(version: 6, where: Self.sourceFields(NetworkAddress("::1")!))
         } else {
-            program += Self.accept(version: address.family == .ipv4 ? 4 : 6, where: Self.words(of: address))
+            program += Self.accept(version: address.family == .ipv4 ? 4 : 6, where: Self.sourceFields(address))
         }
         self.program = program + [Self.drop]
     }
 
-    /// Attaches it to a listening socket, for good: nothing in this process can take it off again.
+    /// Attaches it to a listening socket and locks it (SO_LOCK_FILTER), so that nothing can remove it.
     ///
-    /// Connections that came about before, accepted or not, are not touched.
+    /// Earlier connections keep working, accepted or not.
     package func attach(to descriptor: Int32) throws(SystemCallError) {
         var instructions = program
         let attached = instructions.withUnsafeMutableBufferPointer { buffer in
@@ -40,8 +40,8 @@ package struct SourceFilter {
         }
     }
 
-    /// Packets that a listening socket let fall so far, because of a filter or for want of room; 0 where the kernel does
-    /// not say.
+    /// Packets that the kernel has dropped at a listening socket, because of a filter or for lack of memory; 0 when the kernel does
+    /// not report it.
     package static func droppedPackets(of descriptor: Int32) -> Int {
         var counters = [UInt32](repeating: 0, count: SK_MEMINFO_VARS)
         var size = socklen_t(counters.count * MemoryLayout<UInt32>.size)
@@ -54,7 +54,7 @@ package struct SourceFilter {
 
     // MARK: The program
 
-    /// Where IP headers have the source (RFC 791, RFC 8200), in bytes from their start.
+    /// The offset of the source address in IP headers (RFC 791, RFC 8200), in bytes.
     private static let sourceIPv4: UInt32 = 12
     private static let sourceIPv6: UInt32 = 8
 
@@ -74,7 +74,7 @@ package struct SourceFilter {
 
     private static var drop: sock_filter { instruction(BPF_RET | BPF_K, 0) }
 
-    private static func words(of address: NetworkAddress) -> [Field] {
+    private static func sourceFields(_ address: NetworkAddress) -> [Field] {
         let start = address.family == .ipv4 ? sourceIPv4 : sourceIPv6
         let octets = address.octets
         return stride(from: 0, to: octets.count, by: 4).map { index in
@@ -83,13 +83,13 @@ package struct SourceFilter {
         }
     }
 
-    /// A TCP socket's filter sees the packet from the TCP header on; the IP header is at an offset of its own.
+    /// Offset 0 of a TCP socket's filter is the TCP header. SKF_NET_OFF is the offset of the IP header.
     private static func load(_ width: Field.Width, at offset: UInt32) -> sock_filter {
         instruction(BPF_LD | BPF_ABS | (width == .byte ? BPF_B : BPF_W), rpmem_skf_net_off &+ offset)
     }
 
-    /// Accepts the packet if its version, which is loaded, and all fields are these; drops it if the fields are not, and
-    /// goes on behind if the version is not.
+    /// Instructions that expect the IP version in the accumulator. They continue behind their end when it is another version.
+    /// Otherwise they accept the packet if it has all fields, and drop it if not.
     private static func accept(version: UInt32, where fields: [Field]) -> [sock_filter] {
         let isEqual = BPF_JMP | BPF_JEQ | BPF_K
         var block = [instruction(isEqual, version << 4, otherwise: 2 * fields.count + 2)]

@@ -1,10 +1,10 @@
 import SystemPackage
 
-/// A system call that failed: which, on what, and the kernel's reason.
+/// A system call that failed.
 public struct SystemCallError: Error, Equatable, CustomStringConvertible {
     /// The call's name, as in its man page.
     public let call: String
-    /// What it was called on: a path, a command; nil when that would add nothing.
+    /// What it was called on, such as a path or a command; nil when that adds nothing.
     public let subject: String?
     public let errno: Errno
 

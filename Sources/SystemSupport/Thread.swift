@@ -1,14 +1,14 @@
 import CLinux
 import Glibc
+import Synchronization
 
-/// A thread with a name that is joined exactly once: by ``join()``, or when its owner lets go of it; or
-/// never, after ``detach()``.
-package struct NamedThread: ~Copyable, @unchecked Sendable {
-    // pthread_t is an integer or a pointer that any thread may pass to pthread_join.
-    private let handle: pthread_t
+/// A thread with a name. It is joined once: by the first ``join()``, or when the last reference to this value goes.
+package final class NamedThread: Sendable {
+    /// nil once the thread is joined.
+    private let handle: Mutex<pthread_t?>
 
-    /// Starts `body` on a new thread with ``asynchronousSignals()`` blocked, so that they stay with the thread that polls
-    /// for them (and, in a library, with the host's own threads).
+    /// Starts `body` on a new thread. ``asynchronousSignals()`` are blocked there, so that the kernel delivers them to the
+    /// thread that polls for them, or, in a library, to the host's own threads.
     ///
     /// - Parameter name: Shown by ps and gdb; the first 15 bytes count.
     package init(name: String, _ body: @escaping @Sendable () -> Void) throws(SystemCallError) {
@@ -30,27 +30,26 @@ package struct NamedThread: ~Copyable, @unchecked Sendable {
             start.release()
             throw SystemCallError("pthread_create", on: "thread \(name)", errno: .init(rawValue: result))
         }
-        self.handle = handle
+        self.handle = Mutex(handle)
     }
 
-    /// Waits for the thread's end.
-    package consuming func join() {
-        let handle = self.handle
-        discard self
-        pthread_join(handle, nil)
+    deinit { join() }
+
+    /// Waits for the thread's end. Any thread but this one may call it, any number of times.
+    package func join() {
+        handle.withLock { handle in
+            if let running = handle.take() { pthread_join(running, nil) }
+        }
     }
 
-    /// Lets the thread run on its own: it is not joined.
-    package consuming func detach() {
-        let handle = self.handle
-        discard self
-        pthread_detach(handle)
+    /// Lets the thread run on its own: nobody joins it.
+    package func detach() {
+        handle.withLock { handle in
+            if let running = handle.take() { pthread_detach(running) }
+        }
     }
 
-    deinit {
-        pthread_join(handle, nil)
-    }
-
+    /// The thread's argument.
     private final class Start: Sendable {
         let name: String
         let body: @Sendable () -> Void
@@ -62,7 +61,8 @@ package struct NamedThread: ~Copyable, @unchecked Sendable {
     }
 }
 
-/// All signals but those for what a thread itself does wrong: blocked, such a signal kills the process unheard.
+/// All signals but those that a thread's own fault raises. The kernel kills a process that has such a signal blocked, without
+/// calling its handler.
 package func asynchronousSignals() -> sigset_t {
     var set = sigset_t()
     sigfillset(&set)

@@ -1,5 +1,6 @@
 import FoundationEssentials
 import Histogram
+import SystemSupport
 
 /// All figures of a run, as table, JSON or picture.
 struct BenchReport {
@@ -57,8 +58,7 @@ struct BenchReport {
         for row in cells {
             lines.append(
                 row.indices.map { column in
-                    let padding = String(repeating: " ", count: widths[column] - row[column].count)
-                    return column == 0 ? row[column] + padding : padding + row[column]
+                    row[column].padded(to: widths[column], column == 0 ? .left : .right)
                 }.joined(separator: "  "))
         }
         return lines.joined(separator: "\n")

@@ -87,20 +87,14 @@ func newHistogram() -> Histogram<UInt64> {
 
 /// Threads that are all joined.
 final class Crew {
-    private final class Member {
-        var thread: NamedThread?
-        init(_ thread: consuming NamedThread) { self.thread = consume thread }
-    }
-    private var members: [Member] = []
+    private var members: [NamedThread] = []
 
     func start(name: String, _ body: @escaping @Sendable () -> Void) throws {
-        members.append(Member(try NamedThread(name: name, body)))
+        members.append(try NamedThread(name: name, body))
     }
 
     func join() {
-        for member in members {
-            if let thread = member.thread.take() { thread.join() }
-        }
+        for member in members { member.join() }
         members = []
     }
 }

@@ -116,8 +116,7 @@ private final class LocalAnswerer {
                 shared.wakeUp.signal()
             }
         }
-        var set = [pollfd(fd: shared.wakeUp.descriptor.number, events: Int16(POLLIN), revents: 0)]
-        _ = try waitForEvents(&set, until: nil)
+        _ = try PollSet.wait(for: shared.wakeUp.descriptor.number, until: nil)
         port = try shared.state.withLock { try $0!.get() }
         self.node = node
     }

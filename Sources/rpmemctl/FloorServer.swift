@@ -22,11 +22,10 @@ struct FloorServer: ParsableCommand {
     }
 
     func run() throws {
-        // The client's address and port, then this machine's; see sshd(8).
-        let words = getenv("SSH_CONNECTION").map { String(cString: $0) }?.split(separator: " ").map(String.init) ?? []
+        let connection = SSHConnection.current
         let loopback = NetworkAddress("127.0.0.1")!
-        let peer = words.first.flatMap { NetworkAddress($0) } ?? loopback
-        let node = words.count > 2 ? words[2] : "127.0.0.1"
+        let peer = connection?.client ?? loopback
+        let node = "\(connection?.server ?? loopback)"
         let crew = Crew()
         let (provider, bytes, poll) = (provider.provider, bytes, poll)
         try crew.start(name: "floor-answer") {
@@ -43,9 +42,8 @@ struct FloorServer: ParsableCommand {
                 Glibc.exit(1)
             }
         }
-        var set = [pollfd(fd: STDIN_FILENO, events: Int16(POLLIN), revents: 0)]
         // The answerer does not wait for ever, and ends the process as well.
-        _ = try waitForEvents(&set, until: nil)
+        _ = try PollSet.wait(for: STDIN_FILENO, until: nil)
         Glibc.exit(0)
     }
 }

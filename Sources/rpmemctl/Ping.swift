@@ -64,8 +64,7 @@ struct Ping: ParsableCommand {
     private func show(_ stage: String, _ duration: Duration) {
         let micros = duration / .microseconds(1)
         let figure = micros >= 10_000 ? "\(Int(micros / 1000)) ms" : "\(Int(micros)) µs"
-        let name = stage + String(repeating: " ", count: max(1, 34 - stage.count))
-        print("  \(name)\(String(repeating: " ", count: max(0, 10 - figure.count)))\(figure)")
+        print("  \("\(stage) ".padded(to: 34))\(figure.padded(to: 10, .right))")
     }
 }
 

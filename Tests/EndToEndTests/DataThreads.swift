@@ -2,18 +2,13 @@ import Synchronization
 import SystemSupport
 import Testing
 
-/// Threads of a test, each with a number from 0 on; joined when this goes.
+/// Threads of a test, numbered from 0. They are joined when the last reference to this goes.
 final class ThreadGroup {
-    private final class Member {
-        let thread: NamedThread
-        init(_ thread: consuming NamedThread) { self.thread = thread }
-    }
-
-    private var members: [Member] = []
+    private var members: [NamedThread] = []
     private let failures = Failures()
 
     private final class Failures: Sendable {
-        let words = Mutex<[String]>([])
+        let descriptions = Mutex<[String]>([])
     }
 
     /// Starts them.
@@ -21,18 +16,19 @@ final class ThreadGroup {
         for number in 0..<count {
             let failures = failures
             members.append(
-                Member(
-                    try NamedThread(name: "test-\(number)") {
-                        do { try body(number) } catch {
-                            failures.words.withLock { $0.append("thread \(number): \(error)") }
-                        }
-                    }))
+                try NamedThread(name: "test-\(number)") {
+                    do { try body(number) } catch {
+                        failures.descriptions.withLock { $0.append("thread \(number): \(error)") }
+                    }
+                })
         }
     }
 
     /// Waits for all of them, and expects none to have thrown.
     func join(sourceLocation: SourceLocation = #_sourceLocation) {
         members = []
-        for failure in failures.words.withLock({ $0 }) { Issue.record("\(failure)", sourceLocation: sourceLocation) }
+        for failure in failures.descriptions.withLock({ $0 }) {
+            Issue.record("\(failure)", sourceLocation: sourceLocation)
+        }
     }
 }

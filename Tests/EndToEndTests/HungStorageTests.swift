@@ -66,8 +66,7 @@ extension Session {
     }
 
     fileprivate var hasEndOfOutput: Bool {
-        var set = [pollfd(fd: process.output, events: Int16(POLLIN), revents: 0)]
-        guard (try? waitForEvents(&set, until: .after(milliseconds: 0))) == 1 else { return false }
+        guard (try? PollSet.wait(for: process.output, until: .now)) == true else { return false }
         var byte: UInt8 = 0
         return read(process.output, &byte, 1) == 0
     }

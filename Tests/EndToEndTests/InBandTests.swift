@@ -20,9 +20,9 @@ import Testing
         let (lanes, _) = try session.pool(.create("one.set", provider: provider))
         var generator = SeededGenerator(seed: 6)
         for _ in 0..<20 {
-            let stranger = try knock(at: lanes.port)
+            let outsider = try knock(at: lanes.port)
             let bytes = generator.bytes(4096)
-            #expect(send(stranger.number, bytes, bytes.count, Int32(MSG_NOSIGNAL)) == -1)
+            #expect(send(outsider.number, bytes, bytes.count, Int32(MSG_NOSIGNAL)) == -1)
         }
         try session.expectEnd(1)
         try session.expectOneError("no lane was connected", "192.0.2.9, and were dropped", "in-band-peer = any")
@@ -49,9 +49,9 @@ import Testing
                 let ends = ["192.0.2.2", "127.0.0.1", "2001:db8::2", "::1"]
                 for source in ends where source.contains(":") == machine.contains(":") {
                     for _ in 0..<10 {
-                        let stranger = try knock(at: lanes.port, of: machine, from: source)
+                        let outsider = try knock(at: lanes.port, of: machine, from: source)
                         let bytes = generator.bytes(4096)
-                        #expect(send(stranger.number, bytes, bytes.count, Int32(MSG_NOSIGNAL)) == -1)
+                        #expect(send(outsider.number, bytes, bytes.count, Int32(MSG_NOSIGNAL)) == -1)
                     }
                 }
                 let client = try LaneClient(provider, at: machine, lanes)
@@ -271,15 +271,15 @@ import Testing
     /// What connects to the port but is no lane disturbs nothing. Not so with libfabric's sockets provider, which takes
     /// whatever it reads there for a message of its own.
     @Test(arguments: [(.sockets, 0), (.tcp, 0), (.tcp, 1), (.tcp, 100), (.tcp, 65536)] as [(Provider, Int)])
-    func strangersDoNotDisturb(_ provider: Provider, _ byteCount: Int) throws {
+    func unauthorisedPeersDoNotDisturb(_ provider: Provider, _ byteCount: Int) throws {
         let target = try Target()
         try target.addSet("one.set", "40M %/part")
         let session = try target.session().ready()
         let (lanes, _) = try session.pool(.create("one.set", provider: provider))
         var generator = SeededGenerator(seed: 5)
         for _ in 0..<20 {
-            let stranger = try connectToLoopback(lanes.port)
-            try? writeAll(generator.bytes(byteCount), to: stranger.number)
+            let outsider = try connectToLoopback(lanes.port)
+            try? writeAll(generator.bytes(byteCount), to: outsider.number)
         }
         let client = try LaneClient(provider, lanes)
         for lane in client.lanes { _ = try lane.persist(.inline, at: 4096, size: 1, data: [1]) }
@@ -296,15 +296,15 @@ import Testing
         try target.makePool("one.set")
         let session = try target.session().ready()
         let (lanes, _) = try session.pool(.open("one.set", provider: provider))
-        let stranger = try connectToLoopback(lanes.port)
-        try writeAll([1], to: stranger.number)
+        let outsider = try connectToLoopback(lanes.port)
+        try writeAll([1], to: outsider.number)
         // Taken by the provider now, or just when the session ends.
         usleep(cause == .terminate ? 0 : 20_000)
         cause.happen(to: session)
         try session.expectEnd(1)
         #expect(try !target.isDirty("part"))
         #expect(try target.isUnlocked("part"))
-        _ = stranger
+        _ = outsider
     }
 
     /// The same while the last lane connects, and the listener is to be closed.
@@ -314,16 +314,16 @@ import Testing
         let session = try target.session().ready()
         let (lanes, _) = try session.pool(.create("one.set", lanes: 2, provider: provider))
         let client = try LaneClient(provider, lanes, lanes: 1)
-        let stranger = try connectToLoopback(lanes.port)
-        try writeAll([1], to: stranger.number)
-        // With the sockets provider the stranger keeps the lane out.
+        let outsider = try connectToLoopback(lanes.port)
+        try writeAll([1], to: outsider.number)
+        // With the sockets provider the other connection keeps the lane out.
         let connected = try? LaneClient(provider, lanes, lanes: 1, within: 1000)
         _ = try client[0].persist(.inline, at: 4096, size: 1, data: [1])
         #expect(connected != nil || provider == .sockets)
         client.shutDown()
         connected?.shutDown()
         try session.close()
-        _ = stranger
+        _ = outsider
     }
 }
 

@@ -17,7 +17,7 @@ final class LaneClient {
     private let domain: FabricDomain
     private let events: LaneEvents
     private let attributes: InBandAttributes
-    private(set) var lanes: [Lane] = []
+    private(set) var lanes: [ClientLane] = []
 
     /// Connects lanes, one after the other.
     ///
@@ -36,13 +36,13 @@ final class LaneClient {
         for _ in 0..<(lanes ?? Int(attributes.laneCount)) { try connectLane(within: milliseconds) }
     }
 
-    subscript(lane: Int) -> Lane { lanes[lane] }
+    subscript(lane: Int) -> ClientLane { lanes[lane] }
 
     /// Connects one more lane.
     ///
     /// - Throws: A ``FabricError`` when the target does not take it.
     func connectLane(within milliseconds: UInt64 = 20_000) throws {
-        let lane = try Lane(UInt32(lanes.count), info: info, domain: domain, events: events, attributes)
+        let lane = try ClientLane(UInt32(lanes.count), info: info, domain: domain, events: events, attributes)
         try lane.endpoint.connect(to: info)
         let deadline = Deadline.after(milliseconds: milliseconds)
         while !events.connected.contains(lane.endpoint.identity) {
@@ -101,7 +101,7 @@ final class LaneEvents {
 }
 
 /// One lane: a connection with a completion queue of its own, and memory for one operation of each kind.
-final class Lane {
+final class ClientLane {
     let number: UInt32
     /// nil once the lane is done with.
     private(set) var endpoint: Endpoint!

@@ -26,7 +26,7 @@ import Testing
     }
 
     private static func run(
-        _ provider: Provider, _ words: String..., body: (Lane) throws -> Void
+        _ provider: Provider, _ words: String..., body: (ClientLane) throws -> Void
     ) throws {
         let target = try target()
         defer { PrivateMounts.unmount(target.parts) }

@@ -38,7 +38,7 @@ import Testing
     }
 
     /// libfabric's sockets provider forgets that it has closed a lane's descriptor when the peer, or fi_shutdown,
-    /// ended the lane; a second close would hit whoever got the number since.
+    /// ended the lane; a second close would hit the file that has got the number since.
     @Test(
         arguments: loopbackProviders,
         [

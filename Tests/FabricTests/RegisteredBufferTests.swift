@@ -3,7 +3,7 @@ import Fabric
 import Glibc
 import Testing
 
-/// Who frees and closes what, in which order.
+/// The order in which regions are closed and memory is freed.
 @Suite(.serialized) struct RegisteredBufferTests {
     /// So large that malloc maps it by itself: freed memory is unmapped, which mincore(2) tells.
     private static let byteCount = 64 << 20
@@ -37,7 +37,7 @@ import Testing
             _ = try RegisteredBuffer(byteCount: Self.byteCount, for: .localMessages, .localTransfers, in: side.domain)
         }
         log.restore()
-        #expect(error?.operation == "fi_mr_reg")
+        #expect(error?.operation == .registerMemory)
         #expect(error?.code == ENOMEM)
         #expect(log.entries.map(\.step) == [["failed"], ["register", "failed", "close"]][number])
         #expect(log.entries.allSatisfy { $0.memoryIsMapped })

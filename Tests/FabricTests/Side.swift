@@ -4,10 +4,10 @@ import Glibc
 import SystemSupport
 import TestSupport
 
-/// The providers that every machine has; what verbs does differently is for the virtual machines to show.
+/// The providers that every machine has. The virtual machines test verbs.
 let loopbackProviders = ["sockets", "tcp"]
 
-/// Long enough for a loaded machine; no test passes or fails by how long something takes.
+/// Long enough for a loaded machine. No test depends on it being short.
 func generousDeadline() -> Deadline { .after(milliseconds: 60_000) }
 
 struct TestFailure: Error, CustomStringConvertible {
@@ -149,7 +149,7 @@ final class Side: @unchecked Sendable {
         }
     }
 
-    /// The next completion's flags; throws what the queue reports as failed.
+    /// The next completion's flags; throws the error of a failed operation.
     func completion() throws -> UInt64 {
         let deadline = generousDeadline()
         var entry = fi_cq_msg_entry()

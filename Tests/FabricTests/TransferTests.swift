@@ -39,7 +39,7 @@ import Testing
         let pair = try Connected(provider)
         let (target, initiator) = (pair.target, pair.initiator)
         target.fill(100..<1100, with: 3)
-        // tcp serves a READ only while somebody reads the target's completion queue.
+        // The tcp provider serves a READ only while a thread reads the target's completion queue.
         try target.post(.receive, 0..<8)
         let serving = try Running("target") { try target.complete(FI_RECV) }
         try initiator.post(.read, 4000..<5000, remote: target.remoteAddress(100), key: target.pool.key)

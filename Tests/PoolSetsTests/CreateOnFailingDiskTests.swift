@@ -43,7 +43,7 @@ import Testing
         _ fixture: PoolFixture, onStep: @escaping @Sendable (PoolStore.CreateStep) -> Void = { _ in }
     ) throws(PoolError) -> Pool {
         try fixture.store(onStep: { step in onStep(step) })
-            .create(descriptor: bytes("a.set"), attributes: .captured(), requestedSize: UInt64(Self.size))
+            .create(descriptor: .named("a.set"), attributes: .captured(), requestedSize: UInt64(Self.size))
     }
 
     @Test(.enabled(if: !scenes.isEmpty, "no file systems on loop devices here"), arguments: scenes)
@@ -53,7 +53,7 @@ import Testing
         try prepare(scene, disk, fixture)
         let steps = Mutex<[PoolStore.CreateStep]>([])
         try create(fixture) { step in steps.withLock { $0.append(step) } }.close()
-        try fixture.store().remove(descriptor: bytes("a.set"), force: false, removePoolSet: false)
+        try fixture.store().remove(descriptor: .named("a.set"), force: false, removePoolSet: false)
 
         for (number, step) in steps.withLock({ $0 }).enumerated() {
             try prepare(scene, disk, fixture)
@@ -84,16 +84,16 @@ import Testing
                 #expect(error.map { "\($0)" }?.contains("is left in \(disk.path)/p") == true, "\(step): \(error!)")
             }
             let open = poolError { () throws(PoolError) in
-                try fixture.store().open(descriptor: bytes("a.set"), requestedSize: 0).close()
+                try fixture.store().open(descriptor: .named("a.set"), requestedSize: 0).close()
             }
             #expect(open != nil, "\(step): a refused CREATE left a pool")
             let again = poolError { () throws(PoolError) in try create(fixture).close() }
             #expect(again == nil, "\(step): CREATE on the disk that works again: \(again!); at first: \(error!)")
             let opened = poolError { () throws(PoolError) in
-                try fixture.store().open(descriptor: bytes("a.set"), requestedSize: 0).close()
+                try fixture.store().open(descriptor: .named("a.set"), requestedSize: 0).close()
             }
             #expect(opened == nil, "\(step): OPEN: \(opened!)")
-            try fixture.store().remove(descriptor: bytes("a.set"), force: true, removePoolSet: false)
+            try fixture.store().remove(descriptor: .named("a.set"), force: true, removePoolSet: false)
         }
     }
 

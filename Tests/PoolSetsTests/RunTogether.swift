@@ -7,9 +7,13 @@ import SystemSupport
 /// Runs `body` on `count` threads, which begin at the same moment, and waits for all.
 func runTogether(_ count: Int, _ body: @escaping @Sendable () -> Void) {
     withExtendedLifetime(StartLine(count)) { line in
-        var threads: [RunningThread] = []
-        for _ in 0..<count { threads.append(RunningThread(line, body)) }
-        for thread in threads { thread.join() }
+        let threads = (0..<count).map { _ in
+            try? NamedThread(name: "test") {
+                line.wait()
+                body()
+            }
+        }
+        for thread in threads { thread?.join() }
     }
 }
 
@@ -21,23 +25,6 @@ private final class StartLine: Sendable {
     func wait() {
         waiting.subtract(1, ordering: .acquiringAndReleasing)
         while waiting.load(ordering: .acquiring) > 0 { sched_yield() }
-    }
-}
-
-/// A joinable thread that an array can hold.
-private final class RunningThread {
-    private var thread: NamedThread?
-
-    init(_ line: StartLine, _ body: @escaping @Sendable () -> Void) {
-        thread = try? NamedThread(name: "test") {
-            line.wait()
-            body()
-        }
-    }
-
-    func join() {
-        guard let thread = thread.take() else { return }
-        thread.join()
     }
 }
 

@@ -99,7 +99,7 @@ import Testing
         let outcome = RequestOutcome(try vector("control/abs.c2s"))
         #expect(outcome.requests.isEmpty)
         let violation = try #require(outcome.violation)
-        #expect(violation == ProtocolViolation(request: .open, cause: .descriptor(.absolute("/etc/passwd"))))
+        #expect(violation == RequestDecodingError(request: .open, cause: .descriptor(.absolute("/etc/passwd"))))
         let answer = InitialStatus.ready.encode() + violation.response.encode()
         #expect(answer == (try vector("control/abs.s2c")))
     }

@@ -36,7 +36,7 @@ import Testing
             let whole = RequestOutcome(bytes)
             let pieces = RequestOutcome(randomlySplit(bytes, &generator))
             if whole != pieces { Issue.record("\(bytes)") }
-            // What was understood is what was sent, as far as it goes.
+            // The decoded requests are the first ones that were encoded.
             let understood = whole.requests.flatMap { $0.encode() }
             if !bytes.starts(with: understood) { Issue.record("\(bytes)") }
             if whole.violation == nil, understood.count + whole.pending != bytes.count { Issue.record("\(bytes)") }
@@ -66,8 +66,8 @@ import Testing
                 #expect(requests.pendingByteCount <= ControlProtocol.maximumPendingBytes)
                 #expect(responses.pendingByteCount <= ControlProtocol.maximumPendingBytes)
             }
-            #expect(throws: ProtocolViolation.self) { while try requests.next() != nil {} }
-            #expect(throws: ResponseViolation.self) { while try responses.next(answering: .open) != nil {} }
+            #expect(throws: RequestDecodingError.self) { while try requests.next() != nil {} }
+            #expect(throws: ResponseDecodingError.self) { while try responses.next(answering: .open) != nil {} }
             #expect(requests.pendingByteCount == 0)
             #expect(responses.pendingByteCount == 0)
         }

@@ -9,7 +9,7 @@ import Testing
 
     private static func check(
         flags: UInt32 = 0, lane: UInt32 = 0, address: UInt64 = base, size: UInt64 = 8, receivedBytes: Int = 24
-    ) -> PersistRequestFault? {
+    ) -> PersistRequestError? {
         checkPersistRequest(
             PersistRequestHeader(flags: flags, lane: lane, address: address, size: size), receivedBytes: receivedBytes,
             regionBase: base, regionSize: Self.size, laneCount: 4, inlineCapacity: 64)
@@ -196,13 +196,13 @@ import Testing
     @Test func faultsShowTheValues() {
         let header = PersistRequestHeader(flags: 2, lane: 1, address: 0x1000, size: 9)
         #expect(
-            PersistRequestFault.inlineSizeMismatch.describe(header, receivedBytes: 30) == """
+            PersistRequestError.inlineSizeMismatch.describe(header, receivedBytes: 30) == """
                 persist request (flags 0x2, lane 1, address 0x1000, size 9, 30 bytes received): \
                 the size is not that of the inline data received
                 """)
         #expect(
-            PersistRequestFault.tooShort.describe(header, receivedBytes: 3)
+            PersistRequestError.tooShort.describe(header, receivedBytes: 3)
                 == "persist request of 3 bytes: shorter than a persist request")
-        #expect(Set(PersistRequestFault.allCases.map(\.description)).count == PersistRequestFault.allCases.count)
+        #expect(Set(PersistRequestError.allCases.map(\.description)).count == PersistRequestError.allCases.count)
     }
 }

@@ -54,7 +54,8 @@ import Testing
     }
 
     @Test func faultsSayWhatWouldBeRight() {
-        #expect("\(PoolDescriptor.FormatError.absolute("/a"))".contains("relative to the target's pool set directory"))
+        #expect(
+            "\(PoolDescriptor.FormatError.absolute("/a"))".contains("relative to the target's pool set directory"))
         for fault in [
             PoolDescriptor.FormatError.empty, .notTerminated, .embeddedNUL(at: 3), .tooLong(5000), .escapes("../x"),
         ] {

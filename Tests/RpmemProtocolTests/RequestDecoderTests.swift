@@ -31,15 +31,15 @@ import Testing
         return writer.bytes
     }
 
-    /// Checks what `bytes` are refused for: whole, byte by byte, and with the right answer.
+    /// Checks the error of `bytes`, fed whole and byte by byte, and the answer.
     private func expect(
-        _ bytes: [UInt8], _ request: RequestKind?, _ cause: ProtocolViolation.Cause, _ status: Status,
+        _ bytes: [UInt8], _ request: RequestKind?, _ cause: RequestDecodingError.Cause, _ status: Status,
         sourceLocation: SourceLocation = #_sourceLocation
     ) {
         let outcome = RequestOutcome(bytes)
         #expect(outcome.requests.isEmpty, sourceLocation: sourceLocation)
         #expect(
-            outcome.violation == ProtocolViolation(request: request, cause: cause), sourceLocation: sourceLocation)
+            outcome.violation == RequestDecodingError(request: request, cause: cause), sourceLocation: sourceLocation)
         #expect(outcome.violation?.status == status, sourceLocation: sourceLocation)
         #expect(outcome.pending == 0, sourceLocation: sourceLocation)
         #expect(RequestOutcome(byteByByte(bytes)) == outcome, sourceLocation: sourceLocation)
@@ -177,7 +177,7 @@ import Testing
     @Test func aViolationIsFinal() {
         var decoder = RequestDecoder()
         decoder.append([0xff, 0xff, 0xff, 0xff])
-        let violation = ProtocolViolation(request: nil, cause: .unknownType(.max))
+        let violation = RequestDecodingError(request: nil, cause: .unknownType(.max))
         for _ in 0..<3 {
             #expect(throws: violation) { try decoder.next() }
             decoder.append(Request.close([]).encode())
@@ -188,7 +188,7 @@ import Testing
     @Test func aSizeIsRefusedBeforeItsBytesArrive() {
         var decoder = RequestDecoder()
         decoder.append(Self.bigEndian(RequestKind.create.rawValue) + Self.bigEndian(UInt64(1) << 40))
-        #expect(throws: ProtocolViolation.self) { try decoder.next() }
+        #expect(throws: RequestDecodingError.self) { try decoder.next() }
     }
 
     @Test func anIncompleteRequestWaits() throws {
@@ -223,7 +223,7 @@ import Testing
             #expect(try decoder.next() == .close([]))
             decoder.append(close)
         }
-        #expect(throws: ProtocolViolation(request: nil, cause: .sentAhead)) { try decoder.next() }
+        #expect(throws: RequestDecodingError(request: nil, cause: .sentAhead)) { try decoder.next() }
     }
 
     @Test func aFullBufferIsNoViolation() throws {
@@ -286,26 +286,26 @@ import Testing
 
     @Test func violationsSayWhatAndWhatToDo() {
         #expect(
-            "\(ProtocolViolation(request: .open, cause: .version(major: 1, minor: 2)))"
+            "\(RequestDecodingError(request: .open, cause: .version(major: 1, minor: 2)))"
                 == "OPEN request: protocol version 1.2, but only 0.1 is spoken here: use a librpmem of PMDK 1.4 to 1.12.1"
         )
         #expect(
-            "\(ProtocolViolation(request: .create, cause: .provider(9)))"
+            "\(RequestDecodingError(request: .create, cause: .provider(9)))"
                 == "CREATE request: provider number 9 is unknown: 1 is verbs, 2 is sockets, 3 is tcp")
         #expect(
-            "\(ProtocolViolation(request: .close, cause: .messageSize(17)))"
+            "\(RequestDecodingError(request: .close, cause: .messageSize(17)))"
                 == "CLOSE request: states a size of 17 bytes, but has 16")
         #expect(
-            "\(ProtocolViolation(request: nil, cause: .unknownType(6)))"
+            "\(RequestDecodingError(request: nil, cause: .unknownType(6)))"
                 == "control connection: message type 6 is an answer, and only initiators get those")
     }
     @Test func eachViolationHasWords() {
-        let causes: [(ProtocolViolation.Cause, String)] = [
+        let causes: [(RequestDecodingError.Cause, String)] = [
             (.unknownType(9), "unknown"), (.messageSize(3), "44 to 65536"), (.descriptorSize(9, room: 8), "8 for it"),
             (.noLanes, "at least 1"), (.descriptor(.absolute("/a")), "/a"), (.sentAhead, "131072"),
         ]
         for (cause, words) in causes {
-            #expect("\(ProtocolViolation(request: .open, cause: cause))".contains(words))
+            #expect("\(RequestDecodingError(request: .open, cause: cause))".contains(words))
         }
     }
 }

@@ -16,7 +16,7 @@ import Testing
     }
 
     private func expect(
-        _ bytes: [UInt8], answering request: RequestKind, _ violation: ResponseViolation,
+        _ bytes: [UInt8], answering request: RequestKind, _ violation: ResponseDecodingError,
         sourceLocation: SourceLocation = #_sourceLocation
     ) {
         let stream = InitialStatus.ready.encode() + bytes
@@ -93,7 +93,7 @@ import Testing
         for _ in 0...limit / close.count { decoder.append(close) }
         #expect(decoder.pendingByteCount == limit)
         for _ in 0..<limit / close.count { #expect(try decoder.next(answering: .close) == .close) }
-        #expect(throws: ResponseViolation.sentAhead) { try decoder.next(answering: .close) }
+        #expect(throws: ResponseDecodingError.sentAhead) { try decoder.next(answering: .close) }
     }
 
     // MARK: Around violations
@@ -102,8 +102,8 @@ import Testing
         var decoder = ResponseDecoder()
         decoder.append(Self.changed(.close, 0, [0, 0, 0, 14]))
         for _ in 0..<3 {
-            #expect(throws: ResponseViolation.unknownStatus(14)) { try decoder.next(answering: .close) }
-            #expect(throws: ResponseViolation.unknownStatus(14)) { try decoder.nextInitialStatus() }
+            #expect(throws: ResponseDecodingError.unknownStatus(14)) { try decoder.next(answering: .close) }
+            #expect(throws: ResponseDecodingError.unknownStatus(14)) { try decoder.nextInitialStatus() }
             decoder.append(Response.close.encode())
             #expect(decoder.pendingByteCount == 0)
         }
@@ -131,7 +131,7 @@ import Testing
     }
 
     @Test(arguments: RequestKind.allCases) func aRequestUnknownToTheTargetIsRefused(kind: RequestKind) {
-        let violation = ProtocolViolation(request: nil, cause: .unknownType(99))
+        let violation = RequestDecodingError(request: nil, cause: .unknownType(99))
         let bytes = InitialStatus.ready.encode() + violation.response.encode()
         let outcome = ResponseOutcome(byteByByte(bytes), answering: [kind])
         #expect(outcome.responses == [.refused(nil, .badProtocol)])

@@ -4,16 +4,16 @@ import TestSupport
 /// Everything that a decoder makes of a stream: the requests, and the violation that ended it.
 struct RequestOutcome: Equatable {
     var requests: [Request] = []
-    var violation: ProtocolViolation?
+    var violation: RequestDecodingError?
     /// Bytes that were left at the end.
     var pending = 0
 
-    /// Feeds the pieces as they are, taking what is there after each.
+    /// Appends the pieces one by one, and takes the messages that are complete after each.
     init(_ pieces: [ArraySlice<UInt8>]) {
         var decoder = RequestDecoder()
         for piece in pieces {
             decoder.append(piece)
-            do throws(ProtocolViolation) {
+            do throws(RequestDecodingError) {
                 while let request = try decoder.next() { requests.append(request) }
             } catch {
                 violation = error
@@ -31,7 +31,7 @@ struct RequestOutcome: Equatable {
 struct ResponseOutcome: Equatable {
     var initialStatus: InitialStatus?
     var responses: [Response] = []
-    var violation: ResponseViolation?
+    var violation: ResponseDecodingError?
     var pending = 0
 
     init(_ pieces: [ArraySlice<UInt8>], answering requests: [RequestKind]) {
@@ -39,7 +39,7 @@ struct ResponseOutcome: Equatable {
         var due = requests[...]
         for piece in pieces {
             decoder.append(piece)
-            do throws(ResponseViolation) {
+            do throws(ResponseDecodingError) {
                 if initialStatus == nil { initialStatus = try decoder.nextInitialStatus() }
                 if initialStatus == nil { continue }
                 while let request = due.first, let response = try decoder.next(answering: request) {

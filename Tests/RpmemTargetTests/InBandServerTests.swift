@@ -13,7 +13,7 @@ import Testing
 @Suite(.timeLimit(.minutes(2))) struct InBandServerTests {
     private static let size = 1 << 20
 
-    /// A request that is in the queue when listening ends must not be accepted, and its peer must hear of it.
+    /// A request that is in the queue when listening ends must be rejected, so that its peer gets an event.
     @Test(arguments: [Provider.sockets, .tcp]) func requestsThatWaitWhenListeningEndsAreRejected(_ provider: Provider)
         throws
     {
@@ -34,7 +34,7 @@ import Testing
         let completions = try CompletionQueue(in: domain, size: 16)
         let endpoint = try Endpoint(info, in: domain, events: events, completions: completions)
         try endpoint.connect(to: info)
-        // The tcp provider sends the request while somebody reads the initiator's queue.
+        // The tcp provider sends the request while a thread reads the initiator's queue.
         nonisolated(unsafe) let queue = events
         let answer = try Running("initiator") {
             if case .failed? = try queue.wait(until: .after(milliseconds: 20_000)) { true } else { false }
@@ -42,14 +42,13 @@ import Testing
         // Until the request is there, untaken.
         let deadline = Deadline.after(milliseconds: 20_000)
         while server.isWorthWaiting(), !deadline.hasPassed {
-            var set = [pollfd(fd: server.eventDescriptor, events: Int16(POLLIN), revents: 0)]
-            if try waitForEvents(&set, until: .after(milliseconds: 10)) > 0 { break }
+            if try PollSet.wait(for: server.eventDescriptor, until: .after(milliseconds: 10)) { break }
         }
         // The sockets provider's own thread reads it, tcp's reads it in the queue's.
         usleep(100_000)
         server.stopListening()
         var refusals = 0
-        while let event = server.handleNextEvent() {
+        while let event = server.nextEvent() {
             guard case .laneRefused = event else {
                 Issue.record("\(event)")
                 continue

@@ -173,23 +173,14 @@ struct LoggingTestPipe: ~Copyable {
         let logs = try (0..<4).map { _ in
             open(try settings((.logFile, path), (.logLevel, "info")), standardError: pipe.number)
         }
-        var threads = logs.enumerated().map { index, log in
-            LoggingTestThread {
+        let threads = try logs.enumerated().map { index, log in
+            try NamedThread(name: "log") {
                 for _ in 0..<250 { log.info(String(repeating: "\(index)", count: 300)) }
             }
         }
-        threads.removeAll()
+        for thread in threads { thread.join() }
         let lines = try directory.read(path).split(separator: "\n")
         #expect(lines.count == 1000)
         #expect(lines.allSatisfy { Set($0.suffix(300)).count == 1 })
-    }
-}
-
-/// A thread that an array can hold; joined when it goes.
-private final class LoggingTestThread: Sendable {
-    private let thread: NamedThread
-
-    init(_ body: @escaping @Sendable () -> Void) {
-        thread = try! NamedThread(name: "log", body)
     }
 }

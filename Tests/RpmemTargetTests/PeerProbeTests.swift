@@ -2,7 +2,7 @@ import Testing
 
 @testable import RpmemTarget
 
-/// What is asked of an initiator's device, and when; the times are the tests' own.
+/// The probes of an initiator's device, with times that the tests give.
 @Suite struct PeerProbeTests {
     private let probe = PeerProbe(timeout: 10)
     private static let second: UInt64 = 1_000_000_000
@@ -71,7 +71,7 @@ import Testing
         #expect(check([0], at: 115, rounds: 40) == (nil, 0))
     }
 
-    /// Its operation is given up with it, which is no answer and no silence.
+    /// Its operation is cancelled with it, which is no answer and no silence.
     @Test func aLaneThatIsOverIsNotSilent() {
         _ = check([0, 1], at: 100)
         #expect(check([0, 1], at: 105) == (nil, 0))

@@ -3,7 +3,7 @@ import Testing
 
 @testable import RpmemTarget
 
-/// Whose lanes are taken.
+/// The hosts whose lanes are accepted.
 @Suite struct PeerRuleTests {
     @Test(arguments: [
         ("192.0.2.1", "192.0.2.1", true), ("192.0.2.1", "192.0.2.2", false), ("192.0.2.1", "127.0.0.1", false),
@@ -15,7 +15,7 @@ import Testing
         #expect(rule.allows(NetworkAddress(peer)) == isAllowed)
     }
 
-    /// A provider that cannot tell.
+    /// Some providers do not report the address.
     @Test func anUnknownAddress() throws {
         #expect(!InBandPeerRule.only(try #require(NetworkAddress("127.0.0.1"))).allows(nil))
         #expect(InBandPeerRule.any.allows(nil))

@@ -7,17 +7,17 @@ import TestSupport
 
 @testable import RpmemTarget
 
-/// A completion queue and endpoints whose answers a test scripts, behind libfabric's own tables: for what real providers
-/// do too seldom to wait for. One thread uses it.
+/// A completion queue and endpoints whose results a test scripts, behind libfabric's own function tables. It is for results that
+/// real providers return too seldom. One thread uses it.
 final class ScriptedFabric {
     /// What one read of the queue returns.
     enum Step {
         case requests([(lane: Int, bytes: [UInt8])])
         /// A negated code.
         case result(Int)
-        /// FI_EAVAIL, and this error behind it, about a lane or about nothing known.
+        /// FI_EAVAIL, and this error behind it, with the context of a lane or none.
         case failedOperation(lane: Int?, code: Int32)
-        /// The peer acknowledged what ``signOfLife`` asked for; nil, or this error behind an FI_EAVAIL.
+        /// The probe completes, or with this code fails: FI_EAVAIL, and the error behind it.
         case signOfLife(code: Int32?)
     }
 
@@ -25,12 +25,12 @@ final class ScriptedFabric {
     /// Results of the next receives and answers posted; 0 when there are no more.
     var receiveResults: [Int] = []
     var answerResults: [Int] = []
-    /// Lanes in the order of their answers, and what was in the pool by then.
+    /// The lane numbers in the answers, and the endpoints that sent them, in order.
     private(set) var answers: [(lane: UInt32, onEndpoint: Int)] = []
     private(set) var receives = 0
     var onAnswer: (() -> Void)?
 
-    let lanes: UnsafeMutablePointer<Lane>
+    let lanes: UnsafeMutablePointer<TargetLane>
     let laneCount: Int
     let requestCapacity: Int
     private let buffers: UnsafeMutableRawPointer
@@ -38,15 +38,15 @@ final class ScriptedFabric {
     private let queueOperations = UnsafeMutablePointer<fi_ops_cq>.allocate(capacity: 1)
     private let endpoints: UnsafeMutablePointer<fid_ep>
     private let messageOperations = UnsafeMutablePointer<fi_ops_msg>.allocate(capacity: 1)
-    /// What the loop says of each lane.
+    /// Set by the loop for each lane that has ended.
     let ended: UnsafeMutablePointer<Atomic<Bool>>
     var endedLanes: [Int] { (0..<laneCount).filter { ended[$0].load(ordering: .relaxed) } }
-    /// Asked for from the start.
+    /// Awaited from the start.
     let probe = PeerProbe(timeout: 1)
     /// Beginnings and ends of batches.
     var roundCount: UInt64 { rounds.pointee.load(ordering: .relaxed) }
     private let rounds = UnsafeMutablePointer<Atomic<UInt64>>.allocate(capacity: 1)
-    /// What the time without room is counted on, in nanoseconds; a test that sets it has it set at each answer.
+    /// The clock of the time without room.
     @TaskLocal static var roomTimes = RoomTimes()
     private static var roomTime: UInt64 { roomTimes.next() }
     private let stop = UnsafeMutablePointer<Atomic<Bool>>.allocate(capacity: 1)
@@ -88,7 +88,7 @@ final class ScriptedFabric {
         }
         for index in 0..<count {
             let start = buffers + index * (requestCapacity + 64)
-            (lanes + index).initialize(to: Lane(request: start, answer: start + requestCapacity))
+            (lanes + index).initialize(to: TargetLane(request: start, answer: start + requestCapacity))
             (endpoints + index).initialize(to: fid_ep())
             endpoints[index].fid.context = me
             endpoints[index].msg = messageOperations

@@ -6,20 +6,20 @@ import Testing
 
 @Suite struct SessionEnvironmentTests {
     @Test func sshConnectionGivesBothAddresses() {
-        let environment = SessionEnvironment(sshConnection: "192.0.2.7 50123 192.0.2.1 22")
+        let environment = SessionEnvironment(SSHConnection("192.0.2.7 50123 192.0.2.1 22"))
         #expect(environment.peer == NetworkAddress("192.0.2.7"))
         #expect(environment.local == NetworkAddress("192.0.2.1"))
     }
 
     @Test func sshConnectionMayBeIPv6() {
-        let environment = SessionEnvironment(sshConnection: "2001:db8::7 50123 2001:db8::1 22")
+        let environment = SessionEnvironment(SSHConnection("2001:db8::7 50123 2001:db8::1 22"))
         #expect(environment.peer == NetworkAddress("2001:db8::7"))
         #expect(environment.local == NetworkAddress("2001:db8::1"))
     }
 
     @Test(arguments: ["", "nonsense", "UNKNOWN 65535 UNKNOWN 65535"])
     func whatIsNoAddressTellsNothing(text: String) {
-        #expect(SessionEnvironment(sshConnection: text) == SessionEnvironment(peer: nil, local: nil))
+        #expect(SessionEnvironment(SSHConnection(text)) == SessionEnvironment(peer: nil, local: nil))
     }
 
     @Test func socketOnStandardInputGivesItsAddresses() throws {

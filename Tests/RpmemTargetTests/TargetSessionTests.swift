@@ -9,7 +9,7 @@ import Testing
 
 @testable import RpmemTarget
 
-/// A session in the tests' own process, for what cannot be brought about in a daemon.
+/// A session in the process of the tests, for conditions that a test cannot bring about in a daemon.
 @Suite(.timeLimit(.minutes(2))) struct TargetSessionTests {
     /// A provider may refuse every wait; the control connection has to be looked at all the same.
     @Test func theControlConnectionIsSeenWhileFabricRefusesToWait() throws {
@@ -47,9 +47,8 @@ import Testing
                 descriptor: try PoolDescriptor(validating: "one.set")), .none)
         table.pointee.trywait = { _, _, _ in -FI_EAGAIN }
         try writeAll(request.encode(), to: requests)
-        var answerSet = [pollfd(fd: answers, events: Int16(POLLIN), revents: 0)]
         var received = 0
-        while received < 4 + 12, try waitForEvents(&answerSet, until: .after(milliseconds: 20_000)) > 0 {
+        while received < 4 + 12, try PollSet.wait(for: answers, until: .after(milliseconds: 20_000)) {
             var bytes = [UInt8](repeating: 0, count: 4096)
             received += max(0, read(answers, &bytes, bytes.count))
         }

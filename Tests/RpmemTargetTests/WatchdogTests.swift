@@ -5,7 +5,7 @@ import Testing
 
 @testable import RpmemTarget
 
-/// Who is called when the session's thread does not come back.
+/// The callback when the session's thread does not return in time.
 @Suite struct WatchdogTests {
     private func watchdog(milliseconds: UInt64, _ expired: Flag) throws -> Watchdog {
         try Watchdog(milliseconds: milliseconds, onExpiry: { expired.raise() }, onBusError: { _ in })
@@ -45,8 +45,7 @@ import Testing
         init() throws { wakeUp = try WakeUp() }
         func raise() { wakeUp.signal() }
         func isRaised(within milliseconds: UInt64) throws -> Bool {
-            var set = [pollfd(fd: wakeUp.descriptor.number, events: Int16(POLLIN), revents: 0)]
-            return try waitForEvents(&set, until: .after(milliseconds: milliseconds)) > 0
+            try PollSet.wait(for: wakeUp.descriptor.number, until: .after(milliseconds: milliseconds))
         }
     }
 }

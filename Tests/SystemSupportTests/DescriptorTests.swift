@@ -49,13 +49,13 @@ import Testing
 
     @Test func wakeUpWakesUntilCleared() throws {
         let wakeUp = try WakeUp()
-        var set = [pollfd(fd: wakeUp.descriptor.number, events: Int16(POLLIN), revents: 0)]
-        #expect(try waitForEvents(&set, until: .after(milliseconds: 0)) == 0)
+        let descriptor = wakeUp.descriptor.number
+        #expect(try !PollSet.wait(for: descriptor, until: .now))
         wakeUp.signal()
         wakeUp.signal()
-        #expect(try waitForEvents(&set, until: .after(milliseconds: 0)) == 1)
+        #expect(try PollSet.wait(for: descriptor, until: .now))
         wakeUp.clear()
-        #expect(try waitForEvents(&set, until: .after(milliseconds: 0)) == 0)
+        #expect(try !PollSet.wait(for: descriptor, until: .now))
     }
 
     @Test func threadsAreNamedAndBlockAllSignalsButFaults() throws {

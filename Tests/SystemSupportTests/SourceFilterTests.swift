@@ -4,7 +4,7 @@ import Testing
 
 @testable import SystemSupport
 
-/// Who gets a connection from a listening socket with a filter, and who does not.
+/// The hosts that can connect to a listening socket with a filter.
 @Suite struct SourceFilterTests {
     @Test func allLoopbackAddressesAreOneMachine() throws {
         let listener = try Listener("127.0.0.1")
@@ -107,8 +107,8 @@ private final class Listener {
         let result = withNumericAddress(destination ?? address, port) { connect(number, $0, $1) }
         if result == 0 { return true }
         guard errno == EINPROGRESS else { return false }
-        var set = [pollfd(fd: descriptor.number, events: Int16(POLLOUT), revents: 0)]
-        return ((try? waitForEvents(&set, until: .after(milliseconds: 200))) ?? 0) > 0
-            && Int32(set[0].revents) & POLLERR == 0
+        var set = PollSet()
+        let index = set.add(descriptor.number, for: .writable)
+        return (try? set.wait(until: .after(milliseconds: 200))) == true && !set.hasError(index)
     }
 }

@@ -98,8 +98,7 @@ public final class ChildProcess: @unchecked Sendable {
         let deadline = Deadline.after(milliseconds: milliseconds)
         var bytes: [UInt8] = []
         while bytes.count < count {
-            var set = [pollfd(fd: output, events: Int16(POLLIN), revents: 0)]
-            guard try waitForEvents(&set, until: deadline) > 0 else { break }
+            guard try PollSet.wait(for: output, until: deadline) else { break }
             var chunk = [UInt8](repeating: 0, count: count - bytes.count)
             let received = chunk.withUnsafeMutableBytes { read(output, $0.baseAddress, $0.count) }
             if received <= 0 { break }
@@ -139,9 +138,7 @@ public final class ChildProcess: @unchecked Sendable {
     }
 
     private func drainError() {
-        while true {
-            var set = [pollfd(fd: error, events: Int16(POLLIN), revents: 0)]
-            guard poll(&set, 1, 0) > 0 else { return }
+        while (try? PollSet.wait(for: error, until: .now)) == true {
             var chunk = [UInt8](repeating: 0, count: 4096)
             let received = read(error, &chunk, chunk.count)
             if received <= 0 { return }

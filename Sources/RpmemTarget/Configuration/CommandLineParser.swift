@@ -4,14 +4,14 @@ import RpmemProtocol
 import Synchronization
 
 extension Invocation {
-    /// Understands the command line as PMDK 1.12.1 does: getopt_long(3) with unambiguous abbreviations, options in any
-    /// order, the first `--help` or `--version` winning over what follows.
+    /// Parses the command line as PMDK 1.12.1 does: getopt_long(3) with unambiguous abbreviations, and options in any order. The
+    /// first `--help` or `--version` overrides what follows it.
     ///
-    /// Unlike there, the yes/no options take a value (`--persist-apm=no`, `--persist-apm no`), and arguments that are
-    /// not options are refused instead of ignored. `--force` and `--pool-set` without `--remove` mean nothing, as
-    /// there: initiators append `--remove` to a command that may hold them already.
+    /// Unlike PMDK, the yes/no options take a value (`--persist-apm=no`, `--persist-apm no`), and arguments that are not options
+    /// are refused. As with PMDK, `--force` and `--pool-set` without `--remove` mean nothing: initiators append `--remove` to a
+    /// command that may have them already.
     ///
-    /// - Parameter arguments: The first is the program's name, which does not count.
+    /// - Parameter arguments: The first one is the program's name and is skipped.
     package static func parse(_ arguments: [String]) throws(UsageError) -> Invocation {
         var parser = CommandLineParser()
         parser.run(arguments)
@@ -31,10 +31,10 @@ private struct CommandLineParser {
     mutating func run(_ arguments: [String]) {
         let options = LongOptions()
         let vector = ArgumentVector(arguments.isEmpty ? ["rpmemd"] : arguments)
-        // getopt_long keeps its place in global variables.
+        // getopt_long keeps its position in global variables.
         getoptTurn.withLock { _ in
             var first = true
-            // After a fault the rest is still looked at: it says whether an initiator is waiting.
+            // The options behind an error show whether an initiator is waiting, so the loop goes on.
             while shown == nil {
                 let step = options.next(vector, first: first)
                 first = false
@@ -100,7 +100,7 @@ private struct CommandLineParser {
     }
 
     private func explanation(_ step: rpmem_option_step, options: LongOptions, vector: ArgumentVector) -> String {
-        // What getopt_long has just passed over; for a cluster of letters that is the cluster or what follows it.
+        // The argument before getopt_long's position. For a cluster of letters it is the cluster, or the argument behind it.
         let written = vector[max(1, Int(step.next) - 1)]
         if let meaning = options.meaning(of: step.refused) {
             return step.code == Int32(UInt8(ascii: ":"))
@@ -124,7 +124,7 @@ private struct CommandLineParser {
 
 private let getoptTurn = Mutex<Void>(())
 
-/// What an option means.
+/// The meaning of an option.
 private enum OptionMeaning: Equatable {
     case command(CommandOption)
     case setting(SettingKey)
@@ -166,7 +166,7 @@ private enum OptionMeaning: Equatable {
     }
 }
 
-/// The options in the form that getopt_long takes. The strings live as long as this does.
+/// The options in getopt_long's form. It owns the strings.
 private final class LongOptions {
     private let entries: UnsafeMutableBufferPointer<option>
     private let letters: UnsafeMutablePointer<CChar>
@@ -177,7 +177,8 @@ private final class LongOptions {
 
     init() {
         let all = OptionMeaning.all
-        // Abbreviations that 1.12.1 took, and that options of ours must not make ambiguous: `--check-config`, `--verbs-odp`.
+        // Abbreviations that PMDK 1.12.1 takes, and that this project's options would make ambiguous: `--check-config`,
+        // `--verbs-odp`.
         let abbreviations: [(String, CommandOption)] = [("c", .config), ("v", .version), ("ve", .version)]
         entries = .allocate(capacity: all.count + abbreviations.count + 1)
         for (index, meaning) in all.enumerated() {
@@ -196,7 +197,7 @@ private final class LongOptions {
                     val: Self.firstCode + Int32(all.firstIndex(of: meaning) ?? 0)))
         }
         entries.initializeElement(at: all.count + abbreviations.count, to: option())
-        // The colon in front asks for ':' rather than '?' when an argument is missing.
+        // With the colon in front, getopt_long returns ':' instead of '?' when an argument is missing.
         letters = strdup(":" + all.map(\.letterRule).joined())
     }
 

@@ -23,7 +23,7 @@ package enum CommandOption: String, CaseIterable, Hashable, Sendable {
         }
     }
 
-    /// What its argument is; nil when it takes none.
+    /// The argument's name for `--help`; nil when the option takes none.
     package var argument: String? {
         switch self {
         case .config: "FILE"
@@ -32,7 +32,7 @@ package enum CommandOption: String, CaseIterable, Hashable, Sendable {
         }
     }
 
-    /// What it does, in one line.
+    /// Its effect, in one line.
     package var summary: String {
         switch self {
         case .config: "read this configuration file, and not the default ones"

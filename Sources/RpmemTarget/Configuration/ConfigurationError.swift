@@ -1,12 +1,12 @@
 import SystemPackage
 
-/// The configuration cannot be used: everything that is wrong with it.
+/// All errors of a configuration that cannot be used.
 package struct ConfigurationError: Error, Equatable, Sendable, CustomStringConvertible {
-    /// One thing that is wrong.
+    /// One error.
     package struct Problem: Equatable, Sendable, CustomStringConvertible {
         /// `path:line`, a path, or an option.
         package let place: String
-        /// What is wrong and what would be right, on one line.
+        /// The error and the remedy, on one line.
         package let explanation: String
         /// Never 0.
         package let errno: Errno

@@ -14,10 +14,10 @@ struct ConfigurationSyntaxError: Error, Equatable {
     let explanation: String
 }
 
-/// The lines of a configuration file that say something, in order.
+/// The lines of a configuration file that are neither blank nor comments, in order.
 ///
-/// A `#` starts a comment wherever it is; the first `=` before it splits key from value; blanks around either don't
-/// count. See rpmemd.conf(5).
+/// A `#` starts a comment at any place in a line. The first `=` before it separates key and value. Blanks around them are removed.
+/// See rpmemd.conf(5).
 func parseConfigurationFile(_ bytes: [UInt8]) -> [Result<ConfigurationEntry, ConfigurationSyntaxError>] {
     var results: [Result<ConfigurationEntry, ConfigurationSyntaxError>] = []
     for (index, line) in bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).enumerated() {

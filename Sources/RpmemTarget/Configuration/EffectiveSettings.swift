@@ -1,8 +1,9 @@
 import RpmemProtocol
+import SystemSupport
 
 extension Settings {
-    /// What `--check-config` prints: a configuration file that has the same effect, with the origin of each setting as
-    /// a comment. Newline at the end.
+    /// The output of `--check-config`: a configuration file with the same effect, and the origin of each setting as a comment. It
+    /// ends with a newline.
     package func effectiveText() -> String {
         let nameWidth = SettingKey.allCases.map(\.name.count).max() ?? 0
         let valueWidth = SettingKey.allCases.map { self.text(of: $0).count }.max() ?? 0
@@ -11,10 +12,10 @@ extension Settings {
             text += "# \(escapingControls(file.path)): \(file.exists ? "read" : "not there")\n"
         }
         for key in SettingKey.allCases {
-            let entry = "\(padded(key.name, nameWidth)) = "
+            let entry = "\(key.name.padded(to: nameWidth)) = "
             let value = self.text(of: key)
             if isWritable(value) {
-                text += "\(entry)\(padded(value, valueWidth)) # \(origin(of: key))\n"
+                text += "\(entry)\(value.padded(to: valueWidth)) # \(origin(of: key))\n"
             } else {
                 text += "# \(entry)\(escapingControls(value)) # \(origin(of: key)); no file can hold this value\n"
             }
@@ -23,13 +24,9 @@ extension Settings {
     }
 }
 
-/// Whether a line of a file can give `text` back: no comment, no end of line, no blanks at the ends, no `$HOME`.
+/// Whether a line of a file can hold `text`: it has no comment, no end of line, no blanks at the ends, and no `$HOME`.
 private func isWritable(_ text: String) -> Bool {
     let entries = parseConfigurationFile(Array("key = \(text)".utf8))
     guard entries.count == 1, case .success(let entry) = entries[0] else { return false }
     return entry.value == text && !text.contains(homePlaceholder)
-}
-
-private func padded(_ text: String, _ width: Int) -> String {
-    text + String(repeating: " ", count: max(0, width - text.count))
 }

@@ -1,7 +1,8 @@
 import RpmemProtocol
+import SystemSupport
 
 extension Invocation {
-    /// What `--help` prints, newline at the end.
+    /// The output of `--help`. It ends with a newline.
     package static var helpText: String {
         var text = """
             usage: rpmemd [OPTION]...
@@ -35,15 +36,13 @@ extension Invocation {
         return text
     }
 
-    /// What `--version` prints, newline at the end.
+    /// The output of `--version`. It ends with a newline.
     package static var versionText: String { "rpmemd version \(projectVersion)\n" }
 }
 
 private func helpLine(letter: Character?, name: String, value: String?, _ summary: String) -> String {
     let option = "  " + (letter.map { "-\($0), " } ?? "    ") + "--" + name + (value ?? "")
     let indent = 32
-    let gap =
-        option.count < indent - 1
-        ? String(repeating: " ", count: indent - option.count) : "\n" + String(repeating: " ", count: indent)
-    return option + gap + summary + "\n"
+    let start = option.count < indent - 1 ? option.padded(to: indent) : option + "\n" + "".padded(to: indent)
+    return start + summary + "\n"
 }

@@ -1,11 +1,11 @@
 import Glibc
 
-/// What stands for the home directory in a path.
+/// The placeholder of the home directory in a path.
 let homePlaceholder = "$HOME"
 
 /// `path` with the home directory in place of `$HOME`.
 ///
-/// As in PMDK 1.12.1: only the first `$HOME`, wherever it is, and not when a letter or digit follows.
+/// As in PMDK 1.12.1, only the first `$HOME` is replaced, at any place, unless a letter or digit follows.
 func replacingHome(in path: String, with home: String?) throws(SettingValueError) -> String {
     let text = Array(path.utf8)
     let placeholder = Array(homePlaceholder.utf8)

@@ -1,16 +1,16 @@
-/// What the command line asks for.
+/// What the command line asks the program to do.
 package enum Invocation: Equatable, Sendable {
     /// Serve one session on standard input and output.
     case serve(CommandLineOverrides)
     /// Remove the pool that `set`, relative to the pool set directory, describes. No initial status is sent.
     case remove(set: String, force: Bool, removePoolSet: Bool, CommandLineOverrides)
-    /// Print the settings in effect, or what is wrong with them.
+    /// Print the settings in effect, or their errors.
     case checkConfiguration(CommandLineOverrides)
     case help
     case version
 }
 
-/// What the command line says about the configuration.
+/// The options about the configuration.
 package struct CommandLineOverrides: Equatable, Sendable {
     /// Read instead of the default files; it must exist.
     package var configurationFile: String?
@@ -34,9 +34,9 @@ package struct CommandLineOverrides: Equatable, Sendable {
     }
 }
 
-/// A command line that cannot be understood; the exit status is 255.
+/// A command line that cannot be parsed. The exit status is 255.
 package struct UsageError: Error, Equatable, Sendable, CustomStringConvertible {
-    /// What is wrong and what would be right, on one line.
+    /// The error and the remedy, on one line.
     package let description: String
     /// Whether an initiator may be waiting for an initial status. False when `--remove` or `--check-config` was among
     /// the options.

@@ -1,12 +1,12 @@
-/// The name in `candidates` that was probably meant by `word`, nil when none is near.
+/// The name in `candidates` that `word` probably means; nil when none is similar.
 func nearestName(to word: String, in candidates: some Sequence<String>) -> String? {
     let limit = max(2, word.count / 3)
-    // A long word is never near, and comparing it would take long.
+    // A long word is never similar, and the comparison would take long.
     guard word.utf8.count <= 64 else { return nil }
     return candidates.map { ($0, editDistance(word, $0)) }.filter { $0.1 <= limit }.min { $0.1 < $1.1 }?.0
 }
 
-/// How many letters must be put in, taken out, changed, or swapped with their neighbour.
+/// How many letters must be inserted, removed, changed, or swapped with their neighbour.
 func editDistance(_ left: String, _ right: String) -> Int {
     let a = Array(left.utf8)
     let b = Array(right.utf8)

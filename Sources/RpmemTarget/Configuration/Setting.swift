@@ -20,7 +20,7 @@ package enum SettingOrigin: Hashable, Sendable, CustomStringConvertible {
     case file(path: String, line: Int)
     /// An option, as it is documented: `--log-level`.
     case commandLine(option: String)
-    /// Another setting decided it.
+    /// Another setting implies it.
     indirect case implied(by: SettingKey, SettingOrigin)
 
     package var description: String {

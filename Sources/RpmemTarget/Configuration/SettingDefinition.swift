@@ -1,25 +1,24 @@
 import Glibc
 import SystemSupport
 
-/// One setting: how it is written, what it is for, and where its value lies. The default lies beside the value, in
-/// ``Settings``.
+/// One setting: its syntax, its purpose, and the place of its value. The default is beside the value, in ``Settings``.
 package struct SettingDefinition: Sendable {
     package let key: SettingKey
     /// The heading under which `--help` lists it.
     package let group: Group
-    /// What a value looks like.
+    /// The syntax of a value.
     package let valueSyntax: String
-    /// What `--key` on the command line takes.
+    /// The argument of the option on the command line.
     package let argument: Argument
     /// The one-letter option, if there is one.
     package let letter: Character?
-    /// What it is for, in one line.
+    /// Its purpose, in one line.
     package let summary: String
     /// The first program that has it: `PMDK 1.4`, or a version of this one.
     package let since: String
-    /// Reads a value, and assigns it over the one that is there.
+    /// Parses a value, and assigns it.
     let assign: @Sendable (inout Settings, String, SettingOrigin, String?) throws(SettingValueError) -> Void
-    /// The value as a file has it.
+    /// The value as a file writes it.
     let text: @Sendable (Settings) -> String
     let origin: @Sendable (Settings) -> SettingOrigin
 
@@ -33,11 +32,11 @@ package struct SettingDefinition: Sendable {
 
     package enum Argument: Sendable {
         case required
-        /// yes when absent, as in PMDK 1.12.1 where these three took no value.
+        /// yes when it is absent. In PMDK 1.12.1 these three options take no value.
         case yesOrNo
     }
 
-    /// - Parameter implies: What an explicit value changes in other settings.
+    /// - Parameter implies: Changes other settings when a value is given.
     fileprivate init<Value>(
         _ key: SettingKey, _ path: any WritableKeyPath<Settings, Setting<Value>> & Sendable, _ type: SettingType<Value>,
         _ group: Group, since: String = "0.1.0", argument: Argument = .required, letter: Character? = nil,
@@ -68,8 +67,7 @@ package struct SettingDefinition: Sendable {
         SettingDefinition(
             .logFile, \.logFile, .file, .log, since: "PMDK 1.4",
             implies: { settings, origin in
-                // A use-syslog that is read later turns it on again. PMDK 1.12.1 does the same, except that there a
-                // file's line could override the command line's.
+                // A later use-syslog turns it on again, as in PMDK 1.12.1. There a line of a file can override the command line.
                 settings.useSyslog = Setting(false, from: .implied(by: .logFile, origin))
             },
             "log to this file; turns syslog off"),
@@ -113,12 +111,12 @@ package struct SettingDefinition: Sendable {
     fileprivate static let byKey = Dictionary(uniqueKeysWithValues: table.map { ($0.key, $0) })
     private static let defaults = Settings(home: nil)
 
-    /// The default as it would be written in a file.
+    /// The default as a file writes it.
     package var defaultText: String { text(Self.defaults) }
 }
 
 extension SettingKey {
-    /// The table has every key; a test looks.
+    /// A test checks that the table has every key.
     package var definition: SettingDefinition { SettingDefinition.byKey[self]! }
 
     package var group: SettingDefinition.Group { definition.group }

@@ -1,10 +1,10 @@
-/// A setting's name. The order is the one in which settings are printed; ``SettingDefinition/table`` says what each one is.
+/// A setting's name. Settings are printed in this order. ``SettingDefinition/table`` describes them.
 package enum SettingKey: String, CaseIterable, Hashable, Sendable {
     case poolsetDirectory = "poolset-dir"
     case partMode = "part-mode"
 
     case logFile = "log-file"
-    // Behind log-file, which turns syslog off: settings printed in this order read back as they are.
+    // log-file turns syslog off, so use-syslog must be printed behind it for the output to have the same effect.
     case useSyslog = "use-syslog"
     case logLevel = "log-level"
 
@@ -22,6 +22,6 @@ package enum SettingKey: String, CaseIterable, Hashable, Sendable {
     case threads = "nthreads"
     case pollTime = "poll-time"
 
-    /// As it is written in a file, and with `--` in front of it on the command line.
+    /// The name in files, and behind `--` on the command line.
     package var name: String { rawValue }
 }

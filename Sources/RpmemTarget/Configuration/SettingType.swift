@@ -2,21 +2,21 @@ import Glibc
 import RpmemProtocol
 import SystemSupport
 
-/// Why a value cannot be taken.
+/// An error in a value.
 package struct SettingValueError: Error, Equatable, Sendable {
-    /// What is wrong with it.
+    /// The error.
     package let fault: String
-    /// What would be right.
+    /// The remedy.
     package let remedy: String
 }
 
-/// How values of a setting are written, read and printed.
+/// The type of a setting's values: their syntax, parser and printer.
 struct SettingType<Value: Sendable>: Sendable {
-    /// What a value looks like.
+    /// The syntax of a value.
     let syntax: String
-    /// Takes text without blanks around it. The second argument replaces `$HOME`.
+    /// Parses text without blanks around it. The second argument replaces `$HOME`.
     let parse: @Sendable (String, String?) throws(SettingValueError) -> Value
-    /// As a file has it.
+    /// The value as a file writes it.
     let print: @Sendable (Value) -> String
 }
 
@@ -46,7 +46,7 @@ extension SettingType where Value == Bool {
 extension SettingType where Value: RawRepresentable<String> & CaseIterable {
     /// One of the cases' raw values.
     ///
-    /// - Parameter kind: What the words are, for messages.
+    /// - Parameter kind: What the raw values name, for messages.
     static func word(_ kind: String? = nil) -> SettingType {
         SettingType(
             syntax: Value.allCases.map(\.rawValue).joined(separator: "|"),
@@ -69,7 +69,7 @@ extension SettingType where Value == ClosedRange<UInt16>? {
 }
 
 extension SettingType where Value == Int {
-    /// - Parameter unit: What is counted, such as `SECONDS`.
+    /// - Parameter unit: For `--help`, such as `SECONDS`.
     static func number(_ range: ClosedRange<Int>, _ unit: String) -> SettingType {
         SettingType(
             syntax: unit,

@@ -1,10 +1,9 @@
 import Glibc
 import SystemSupport
 
-/// The settings in effect, each with its origin, and their defaults. ``SettingDefinition/table`` has what else there is to
-/// say of each.
+/// The settings in effect, each with its origin, and their defaults. ``SettingDefinition/table`` has their descriptions.
 package struct Settings: Sendable, Equatable {
-    /// Where pool set files are looked up. Absolute, `$HOME` replaced.
+    /// The directory of pool set files. Absolute, `$HOME` replaced.
     package internal(set) var poolsetDirectory: Setting<String>
     /// Permission bits of part files that CREATE makes; the umask does not apply. The owner may always read and write.
     package internal(set) var partMode = Setting<mode_t>(0o600)
@@ -17,27 +16,27 @@ package struct Settings: Sendable, Equatable {
 
     /// Whether pools on persistent memory get the Appliance Persistency Method.
     package internal(set) var persistAPM = Setting<AppliancePersistency>(.no)
-    /// Accepted for PMDK 1.12.1's sake, where it has no effect either: GPSPM is what is used when APM is not.
+    /// Has no effect, as in PMDK 1.12.1: GPSPM is used when APM is not.
     package internal(set) var persistGeneral = Setting<Bool>(true)
 
-    /// Where to listen for lanes; nil: the address at which the session arrived.
+    /// The address to listen at for lanes; nil stands for the address at which the session arrived.
     package internal(set) var inBandAddress = Setting<NetworkAddress?>(nil)
-    /// Ports to listen on, tried in order; nil: any that is free.
+    /// Ports to listen on, tried in order; nil stands for any free port.
     package internal(set) var portRange = Setting<ClosedRange<UInt16>?>(nil)
     package internal(set) var inBandPeer = Setting<InBandPeer>(.ssh)
-    /// At least 1; nil: as many as the provider can.
+    /// At least 1; nil stands for as many as the provider has.
     package internal(set) var maxLanes = Setting<UInt32?>(nil)
-    /// Whether the RDMA device pages the pool in by itself instead of having it pinned.
+    /// Whether RDMA devices use on-demand paging instead of having the pool pinned.
     package internal(set) var verbsODP = Setting<OnDemandPaging>(.no)
     /// Seconds that the initiator has to connect its lanes, 1...3600.
     package internal(set) var laneTimeout = Setting<Int>(30)
-    /// Seconds that the initiator's machine may leave a lane without a sign of life, 1...3600.
+    /// Seconds that the initiator's machine may be silent on a lane, 1...3600.
     package internal(set) var peerTimeout = Setting<Int>(30)
 
-    /// Workers of a session, 0...65535; 0: by the number of CPUs.
+    /// Workers of a session, 0...65535; 0 stands for the number of CPUs.
     package internal(set) var threads = Setting<Int>(0)
-    /// Microseconds that a worker spins before it blocks, 0...1 000 000. Not used with the sockets provider, whose own
-    /// progress thread a spinner starves.
+    /// Microseconds that a worker polls before it blocks, 0...1 000 000. Not used with the sockets provider, since a polling worker
+    /// takes the CPU from the provider's own thread.
     package internal(set) var pollTime = Setting<Int>(50)
 
     /// The configuration files in the order in which they were looked for.
@@ -46,19 +45,18 @@ package struct Settings: Sendable, Equatable {
     /// A configuration file that was looked for.
     package struct ConfigurationFile: Hashable, Sendable {
         package let path: String
-        /// False: there is none, which is fine for the default ones.
+        /// False when it does not exist, which is no error for the default files.
         package let exists: Bool
     }
 
-    /// What holds without any file or option.
+    /// The defaults.
     ///
-    /// - Parameter home: The user's home directory, which is the default pool set directory. With nil that stays the
-    ///   word `$HOME`.
+    /// - Parameter home: The user's home directory, which is the default pool set directory. With nil that default stays `$HOME`.
     package init(home: String?) {
         poolsetDirectory = Setting(home ?? homePlaceholder)
     }
 
-    /// Gives `key` the value written as `text`, over whatever it had. Settings of later calls win.
+    /// Parses `text` and gives `key` its value, instead of the present one.
     ///
     /// - Parameters:
     ///   - text: Without blanks around it.

@@ -3,11 +3,11 @@ import RpmemProtocol
 import SystemPackage
 import SystemSupport
 
-/// Where settings are read from.
+/// The places of the configuration files.
 package struct ConfigurationSources: Sendable {
     /// Read first.
     package var globalFile: String
-    /// Where `.rpmemd.conf`, which is read second, lies, and what replaces `$HOME`; nil when there is none.
+    /// The directory of `.rpmemd.conf`, which is read second. It also replaces `$HOME`. nil when there is none.
     package var home: String?
 
     package init(globalFile: String = "/etc/rpmemd/rpmemd.conf", home: String?) {
@@ -29,7 +29,7 @@ private let configurationFileLimit = 1 << 20
 extension Settings {
     /// Reads the files, then applies the options over them.
     ///
-    /// - Throws: Everything that is wrong in all of them together.
+    /// - Throws: The errors of all files and options together.
     package static func load(
         _ overrides: CommandLineOverrides = CommandLineOverrides(),
         from sources: ConfigurationSources = .ofThisUser()
@@ -53,7 +53,7 @@ extension Settings {
                 problems.append(.init(at: option, "\(error.fault); \(error.remedy)"))
             }
         }
-        // The default needs a home directory that can be one.
+        // The default pool set directory needs a usable home directory.
         if settings.poolsetDirectory.origin == .default, !settings.poolsetDirectory.value.hasPrefix("/") {
             let fault = sources.home.map { "HOME is \(quoted($0)), not an absolute path" } ?? "no home directory"
             problems.append(.init(at: SettingKey.poolsetDirectory.name, "\(fault); set poolset-dir"))
@@ -69,7 +69,7 @@ extension Settings {
         do throws(SystemCallError) {
             bytes = try readFile(try Descriptor.open(path, O_RDONLY | O_NOCTTY), limit: configurationFileLimit)
         } catch {
-            // A home directory like /dev/null has no files in it either.
+            // ENOTDIR: a home directory such as /dev/null has no files.
             if !mustExist, error.errno == .noSuchFileOrDirectory || error.errno == .notDirectory {
                 files.append(ConfigurationFile(path: path, exists: false))
             } else {

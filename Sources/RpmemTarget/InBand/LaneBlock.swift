@@ -1,65 +1,25 @@
 import CFabric
 import Fabric
-import Glibc
 import RpmemProtocol
 import Synchronization
 import SystemSupport
 
-/// What the data plane keeps of one lane. Lies in a ``LaneBlock``, so it never moves while the fabric may touch it.
-///
-/// The first member is the room that libfabric may ask an operation's context for (FI_CONTEXT): a pointer to the lane
-/// is the context of its receive.
-struct Lane {
-    var receiveContext = fi_context()
-    /// Context of an answer that could not be injected.
-    var sendContext = fi_context()
-    /// Set once the lane is accepted; the endpoint outlives the workers.
-    var endpoint: UnsafeMutablePointer<fid_ep>?
-    /// Where requests arrive: header and inline data.
-    var request: UnsafeMutableRawPointer
-    /// Eight bytes that an answer is sent from.
-    var answer: UnsafeMutableRawPointer
-    /// The lane number that the request carried, to be echoed.
-    var requestedLane: UInt32 = 0
-    /// What is still to be done for the request in hand, if the provider had no room.
-    var progress = LaneProgress.waiting
-    /// When the answer in hand must have found room, in nanoseconds; 0 while it has not lacked any.
-    var roomDeadline: UInt64 = 0
-
-    init(request: UnsafeMutableRawPointer, answer: UnsafeMutableRawPointer) {
-        self.request = request
-        self.answer = answer
-    }
-}
-
-/// Where a lane stands between a request and its answer.
-enum LaneProgress: UInt8 {
-    /// A receive is posted.
-    case waiting
-    /// The request is durable; the next receive must be posted before the answer may go.
-    case durable
-    /// The next receive is posted, the answer is not sent.
-    case answerable
-    /// The peer or the fabric ended the lane.
-    case closed
-}
-
-/// Stable, registered memory of all lanes of a session: their state, request buffers and answers.
+/// The memory of all lanes of a session: their state, and registered buffers for requests and answers. Nothing in it moves.
 final class LaneBlock {
-    let lanes: UnsafeMutablePointer<Lane>
+    let lanes: UnsafeMutablePointer<TargetLane>
     let count: Int
-    /// Set by a worker for a lane that has ended. With verbs nothing else tells of a lane whose peer does not answer
-    /// any more: no event comes, and an answer that could not be delivered is not reported.
+    /// One for each lane, set by a worker when the lane has ended. With verbs nothing else reports a lane whose peer does not
+    /// answer any more: no event comes, and libfabric does not report an answer that could not be delivered.
     let ended: UnsafeMutablePointer<Atomic<Bool>>
-    /// Bytes that a lane receives a request into: header and inline data.
+    /// Bytes of a lane's request buffer: header and inline data.
     let requestCapacity: Int
     private let buffer: RegisteredBuffer
 
-    /// What receives and sends must present; constant.
+    /// The descriptor that receives and sends pass to libfabric; constant.
     let descriptor: UnsafeMutableRawPointer?
 
-    /// The most bytes of buffers that a session gets, however many lanes and however much inline data it asks for: they
-    /// are pinned with verbs, beside the pool. Room for 8065 lanes of stock initiators, whose requests have up to 8 KiB.
+    /// The most bytes of buffers that a session gets, whatever number of lanes and inline size it asks for. With verbs the buffers
+    /// are pinned, beside the pool. They have room for 8065 lanes of stock initiators, whose requests have up to 8 KiB.
     static let maximumByteCount = 64 << 20
 
     /// Lanes that ``maximumByteCount`` has room for, at least 1.
@@ -67,7 +27,7 @@ final class LaneBlock {
         max(1, maximumByteCount / Strides(inlineCapacity: inlineCapacity).lane)
     }
 
-    /// Distances in bytes. Whole cache lines for each lane: workers on different CPUs serve neighbouring lanes.
+    /// Distances in bytes. Each lane has whole cache lines, since workers on different CPUs serve neighbouring lanes.
     private struct Strides {
         /// From a lane's request to its answer.
         let request: Int
@@ -82,7 +42,7 @@ final class LaneBlock {
 
     /// - Parameters:
     ///   - count: At most ``laneLimit(inlineCapacity:)``.
-    ///   - inlineCapacity: Bytes of inline data a request may carry, as the initiator announced it.
+    ///   - inlineCapacity: Bytes of inline data per request, as the initiator announced.
     init(count: Int, inlineCapacity: Int, in domain: FabricDomain) throws(FabricError) {
         self.count = count
         requestCapacity = PersistRequestHeader.byteCount + inlineCapacity
@@ -94,7 +54,7 @@ final class LaneBlock {
         for index in 0..<count { (ended + index).initialize(to: Atomic(false)) }
         for index in 0..<count {
             let start = buffer.bytes.baseAddress! + index * strides.lane
-            (lanes + index).initialize(to: Lane(request: start, answer: start + strides.request))
+            (lanes + index).initialize(to: TargetLane(request: start, answer: start + strides.request))
         }
     }
 

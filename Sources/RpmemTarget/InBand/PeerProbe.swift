@@ -2,31 +2,31 @@ import CFabric
 import Synchronization
 import SystemSupport
 
-/// What the fabric, the session's thread and a worker share of a question to the peer's device. Its address is the
-/// context of the operation.
+/// A probe of the peer's device, shared by libfabric, the session's thread and a worker. Its address is the context of the
+/// operation.
 struct SignOfLife: ~Copyable {
-    /// The provider's own while the operation is under way (FI_CONTEXT); so it comes first.
+    /// The provider uses it while the operation is under way (FI_CONTEXT), so it comes first.
     var provider = fi_context()
-    /// Set before it is asked for; cleared by the worker on whose queue the operation completes, well or not.
+    /// Set before the operation starts. The worker clears it when the operation completes, in error or not.
     let isAwaited = Atomic<Bool>(false)
 }
 
-/// Notices that the initiator's machine is gone where no kernel does it: an RDMA device hears of the other one's end only
-/// while it has something to send to it.
+/// Notices with verbs that the initiator's machine is gone. No kernel does that for RDMA: a device notices the end of the other
+/// one only when it sends.
 ///
-/// So while there are lanes, a WRITE of no bytes is sent on one of them, twice in the time that the peer may be silent.
-/// Its device acknowledges that, however busy or stopped the initiator is, looks at no key, and touches no memory
-/// (InfiniBand Architecture Specification, C9-88; RFC 5040 for iWARP): stock initiators need not know.
+/// While there are lanes, the probe sends a WRITE of no bytes on one of them, twice in the time that the peer may be silent. The
+/// peer's device acknowledges it even when the initiator is busy or stopped, checks no key, and touches no memory (InfiniBand
+/// Architecture Specification, C9-88; RFC 5040 for iWARP). So stock initiators need no support for it.
 ///
-/// Belongs to the session's thread.
+/// It belongs to the session's thread.
 final class PeerProbe {
-    /// What the worker clears; in place as long as this lives, which must be longer than the lanes do.
+    /// It does not move. This must outlive the lanes.
     let signOfLife: UnsafeMutablePointer<SignOfLife>
-    /// When ``check(_:now:ask:)`` has something to do; nil while no lane is connected.
+    /// When ``check(_:now:rounds:ask:)`` must be called again; nil while no lane is connected.
     private(set) var deadline: Deadline?
     private let interval: UInt64
     private var lane = 0
-    /// The ``PersistWorker/rounds`` of the lane's worker when it was looked at last.
+    /// The ``PersistWorker/rounds`` of the lane's worker at the last check.
     private var rounds: UInt64 = 0
 
     /// - Parameter timeout: Seconds that the peer may be silent, at least 1.
@@ -44,14 +44,14 @@ final class PeerProbe {
     /// Whether the operation is under way.
     var isAwaited: Bool { signOfLife.pointee.isAwaited.load(ordering: .acquiring) }
 
-    /// Does what is due.
+    /// Starts the operation when it is due, or judges the peer by it.
     ///
     /// - Parameters:
-    ///   - connected: Lanes that are up.
+    ///   - connected: Lanes that are connected.
     ///   - now: On the monotonic clock, in nanoseconds.
-    ///   - rounds: ``PersistWorker/rounds`` of a lane's worker. A worker in a batch has not taken in what the device
-    ///     answered, and one that has served a batch has heard of the peer meanwhile: neither is judged.
-    ///   - ask: Starts the operation on a lane; false when it could not be.
+    ///   - rounds: ``PersistWorker/rounds`` of a lane's worker. A worker that serves a batch has not read the device's answer
+    ///     yet, and a worker that has served one since has received requests of the peer. The peer is not silent then.
+    ///   - ask: Starts the operation on a lane; false when it could not be started.
     /// - Returns: A lane whose peer has been silent for too long; nil when there is none.
     func check(_ connected: Set<Int>, now: UInt64, rounds: (Int) -> UInt64, ask: (Int) -> Bool) -> Int? {
         if connected.isEmpty {
@@ -63,7 +63,7 @@ final class PeerProbe {
         deadline = Deadline(nanoseconds: now &+ interval)
         if isFirst { return nil }
         if isAwaited {
-            // A lane that is over takes its operations along in its own time.
+            // The operations of a lane that has ended complete later, in error.
             guard connected.contains(lane) else { return nil }
             let before = self.rounds
             self.rounds = rounds(lane)

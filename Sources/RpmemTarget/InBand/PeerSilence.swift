@@ -1,11 +1,11 @@
 import Glibc
 
-/// Has the kernel end the connections that come in at listening TCP sockets, and have their options from them, once
-/// their other machine cannot be reached any more, be they idle or not. See tcp(7).
+/// Has the kernel end connections whose other machine is unreachable, idle or not: keepalive and TCP_USER_TIMEOUT, see tcp(7).
+/// Connections inherit the options of the listening socket that they come in at.
 ///
-/// - Parameter seconds: How long nothing may be heard, at least 1; it may take a third more.
+/// - Parameter seconds: How long the other machine may be silent, at least 1. The end may come a third later.
 func limitSilence(of listeners: [Int32], seconds: Int) {
-    // Probes start early enough for several to be missed.
+    // Several probes may be lost before the time is up.
     let options: [(level: Int32, name: Int32, value: Int)] = [
         (SOL_SOCKET, SO_KEEPALIVE, 1), (Int32(IPPROTO_TCP), TCP_KEEPIDLE, max(1, seconds / 3)),
         (Int32(IPPROTO_TCP), TCP_KEEPINTVL, max(1, seconds / 6)), (Int32(IPPROTO_TCP), TCP_KEEPCNT, 4),

@@ -7,9 +7,9 @@ enum LogDestination: Equatable {
     case file(String)
     case standardError
 
-    /// What the settings ask for, and there is.
+    /// The destination that the settings ask for, where this machine has it.
     ///
-    /// - Returns: With a warning when standard error had to take the place of what was asked for.
+    /// - Returns: Standard error and a warning, where it does not.
     static func choose(_ settings: Settings, services: LogServices) -> (LogDestination, warning: String?) {
         if settings.useSyslog.value {
             if services.hasJournal { return (.journal, nil) }

@@ -4,21 +4,20 @@ import Synchronization
 import SystemPackage
 import SystemSupport
 
-/// An open log file. Lines of several processes don't mix: each is one write at the file's end.
+/// An open log file. Each line is one write at the file's end, so lines of several processes do not mix.
 final class LogFile: Sendable {
     private let descriptor: Descriptor
     private let path: String
     private let standardError: StandardError
     private let hasFailed = Atomic(false)
 
-    /// Appends to the file, which is made with mode 0640 where it is missing.
+    /// Opens the file for appending, or creates it with mode 0640.
     ///
     /// - Parameters:
-    ///   - standardError: Where lines go that the file does not take.
-    ///   - wire: The descriptor of the control connection, which a log must not reach through a name like
-    ///     `/dev/stdout`; that fails with EINVAL.
+    ///   - standardError: Takes lines that cannot be written to the file.
+    ///   - wire: The descriptor of the control connection. A path that leads to it, such as `/dev/stdout`, fails with EINVAL.
     init(path: String, standardError: StandardError, wire: Int32 = STDOUT_FILENO) throws(SystemCallError) {
-        // O_NONBLOCK: a FIFO that nobody reads fails, rather than holding the session up.
+        // O_NONBLOCK: opening a FIFO without a reader fails, instead of blocking the session.
         descriptor = try Descriptor.open(
             path, O_WRONLY | O_APPEND | O_CREAT | O_NOCTTY | O_NONBLOCK, mode: 0o640)
         if isSamePipeOrFile(descriptor.number, wire) {
@@ -35,7 +34,8 @@ final class LogFile: Sendable {
             if !hasFailed.exchange(true, ordering: .relaxed) {
                 standardError.write(
                     reason:
-                        "warning: log file \(quoted(path)): \(error); logging to standard error what it does not take")
+                        "warning: log file \(quoted(path)): \(error); logging to standard error what cannot be written there"
+                )
             }
             standardError.write(line)
         }

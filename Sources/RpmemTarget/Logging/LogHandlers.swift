@@ -25,7 +25,7 @@ struct LineLogHandler: LogHandler {
     }
 }
 
-/// Gives lines to syslog, which adds time and process.
+/// Writes lines to syslog, which adds time and process.
 struct SyslogLogHandler: LogHandler {
     var logLevel: Logger.Level = .error
     var metadata: Logger.Metadata = [:]
@@ -35,8 +35,7 @@ struct SyslogLogHandler: LogHandler {
         _ = Self.connection
     }
 
-    // Once: syslog keeps the pointer to the name. The facility is that of PMDK 1.12.1, so that an operator's rules
-    // still apply.
+    // Called once: syslog keeps the pointer to the name. PMDK 1.12.1 uses the same facility, so an operator's rules still apply.
     private static let connection: Void = openlog(strdup("rpmemd"), LOG_PID | LOG_NDELAY, LOG_USER)
 
     subscript(metadataKey key: String) -> Logger.Metadata.Value? {
@@ -52,7 +51,7 @@ struct SyslogLogHandler: LogHandler {
     }
 }
 
-/// Gives entries to the journal, with fields to search by.
+/// Writes entries to the journal, with fields to search by.
 struct JournalLogHandler: LogHandler {
     var logLevel: Logger.Level = .error
     var metadata: Logger.Metadata = [:]

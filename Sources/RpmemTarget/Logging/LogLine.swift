@@ -2,9 +2,9 @@ import Glibc
 import Logging
 import RpmemProtocol
 
-/// What a line says apart from when and by which process. Escaped: always one line.
+/// The text of a log line without time and process. It is escaped, so it is always one line.
 struct LogText {
-    /// `session=1a2b3c4d peer=192.0.2.1 ` with a blank behind each, other metadata after these.
+    /// `session=1a2b3c4d peer=192.0.2.1 `, then other metadata, each with a blank behind it.
     let context: String
     let message: String
 

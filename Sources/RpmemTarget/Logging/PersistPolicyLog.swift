@@ -1,10 +1,10 @@
 import RpmemProtocol
 
-/// What makes a pool's data durable on the target, by the name of libpmem's function.
+/// libpmem's function that makes a pool's data durable on the target.
 package enum PersistFlush: String, Hashable, Sendable {
     case pmemPersist = "pmem_persist"
     case pmemMsync = "pmem_msync"
-    /// With APM, where the initiator does it.
+    /// With APM the initiator makes data durable.
     case none
 }
 

@@ -10,11 +10,11 @@ import SystemSupport
 package struct SessionLog: Sendable {
     package let session: SessionID
     private let logger: Logger
-    /// Takes the reason of each error as well; nil when it is the destination itself.
+    /// Gets the reason of each error as well; nil when standard error is the destination itself.
     private let reasons: StandardError?
 
-    /// Opens the log that the settings ask for. A log that cannot be opened is replaced by standard error, with a
-    /// warning there: it never ends a session.
+    /// Opens the log that the settings ask for. When that fails, standard error takes its place, with a warning there. It never
+    /// ends a session.
     ///
     /// - Parameters:
     ///   - peer: The address that the session came from; nil when it did not come over a network.
@@ -28,7 +28,7 @@ package struct SessionLog: Sendable {
             services: .ofThisMachine())
     }
 
-    /// The log for what comes before the settings are known, or instead of them: what holds by default.
+    /// The log that the default settings ask for, where the settings are not known.
     package static func openDefault(session: SessionID = .random(), peer: String? = nil) -> SessionLog {
         open(Settings(home: nil), session: session, peer: peer)
     }
@@ -61,7 +61,7 @@ package struct SessionLog: Sendable {
         }
     }
 
-    /// A log that only `handler` takes, for tests.
+    /// A log with this handler only, for tests.
     package init(handler: any LogHandler, level: LogLevel = .debug, session: SessionID = .random(), peer: String? = nil)
     {
         self.init(handler: handler, level: level, session: session, peer: peer, reasons: nil)
@@ -79,15 +79,15 @@ package struct SessionLog: Sendable {
         self.reasons = reasons
     }
 
-    /// Something failed: what, on what, why, what to do. The person at the initiator sees it, too.
+    /// Logs a failure: what failed, on what, why, what to do. The person at the initiator sees it as well.
     package func error(_ message: @autoclosure () -> String) {
         let text = message()
         logger.error("\(text)")
         reasons?.write(reason: text)
     }
 
-    /// As ``error(_:)``, for an end where the log may hang: the person at the initiator is told, then `closing` is called, then
-    /// the log is written.
+    /// As ``error(_:)``, for a log that may hang: writes to the person at the initiator, then calls `closing`, then writes the
+    /// log.
     func error(_ message: String, beforeLogging closing: () -> Void) {
         guard let reasons else {
             logger.error("\(message)")

@@ -3,7 +3,7 @@ import RpmemProtocol
 import Synchronization
 import SystemSupport
 
-/// Standard error of a session: under ssh it ends at the initiator.
+/// Standard error of a session. Under ssh its reader is the initiator.
 final class StandardError: Sendable {
     private let number: Int32
     private let isStalled = Atomic(false)
@@ -13,10 +13,11 @@ final class StandardError: Sendable {
         self.number = number
     }
 
-    /// Milliseconds that a reader who has stopped reading may hold the session up; only once until it reads again.
+    /// How long a write waits for a reader that has stopped reading, in milliseconds. Later writes do not wait until it reads
+    /// again.
     private static let patience: UInt64 = 100
 
-    /// Writes the line, or drops what nobody reads: a log must not stop the session.
+    /// Writes the line. Drops what does not fit in time: a log must not stop the session.
     func write(_ line: String) {
         let bytes = Array(line.utf8)
         var rest = bytes[...]
@@ -32,17 +33,18 @@ final class StandardError: Sendable {
         }
     }
 
-    /// One line for the person at the other end, without time and session.
+    /// Writes a line for the person at the initiator, without time and session.
     func write(reason: String) {
         write("rpmemd: \(boundedLine(reason))\n")
     }
 
     private func isWritable() -> Bool {
-        var set = [pollfd(fd: number, events: Int16(POLLOUT), revents: 0)]
+        var set = PollSet()
+        let index = set.add(number, for: .writable)
         let patience = isStalled.load(ordering: .relaxed) ? 0 : Self.patience
-        let ready = (try? waitForEvents(&set, until: .after(milliseconds: patience))) ?? 0
-        isStalled.store(ready == 0, ordering: .relaxed)
+        let isReady = (try? set.wait(until: .after(milliseconds: patience))) ?? false
+        isStalled.store(!isReady, ordering: .relaxed)
         // A pipe without a reader polls writable as well.
-        return ready > 0 && set[0].revents == Int16(POLLOUT)
+        return isReady && !set.isHungUp(index)
     }
 }

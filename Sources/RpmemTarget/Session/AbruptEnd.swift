@@ -1,8 +1,8 @@
 import Glibc
 import SystemSupport
 
-/// The way out where threads may hang in the kernel, or must not go on: nothing is waited for, the pool is not closed and
-/// stays marked as dirty.
+/// The end of a process whose threads may hang in the kernel, or must not go on. It waits for nothing. The pool is not closed,
+/// and stays marked as dirty.
 struct AbruptEnd: Sendable {
     let log: SessionLog
     /// The control connection.
@@ -13,11 +13,11 @@ struct AbruptEnd: Sendable {
 
     /// Ends the process with status 1. Callable from any thread.
     ///
-    /// A process whose threads hang in the kernel stays, and keeps its descriptors open, until they come back. So the
-    /// connections are ended here: the initiator, its ssh and systemd see that. Locks of parts stay held as long as a thread
-    /// may touch them.
+    /// A process whose threads hang in the kernel stays, with its descriptors open, until they return. So this ends the
+    /// connections itself, which the initiator, its ssh and systemd notice. Parts stay locked as long as a thread may touch
+    /// them.
     func leave(because reason: String) -> Never {
-        // Its file may lie on the storage that hangs.
+        // The log file may lie on the storage that hangs, so the connections are ended first.
         log.error(reason, beforeLogging: endConnections)
         _exit(1)
     }
@@ -28,7 +28,7 @@ struct AbruptEnd: Sendable {
         let nothing = open("/dev/null", O_RDWR | O_CLOEXEC)
         for number in [input, output, STDERR_FILENO] {
             _ = shutdown(number, Int32(SHUT_RDWR))
-            // Not closed: another thread could get the number for a file, and a late answer would go there.
+            // If the number were free, another thread could open a file with it, and a late answer would go there.
             if nothing >= 0 { dup2(nothing, number) } else { close(number) }
         }
     }

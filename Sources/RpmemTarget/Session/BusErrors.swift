@@ -1,36 +1,36 @@
-import RpmemProtocol
 import CLinux
 import Glibc
+import RpmemProtocol
 import Synchronization
 import SystemSupport
 
-/// SIGBUS, and EFAULT in its place (`UnreadablePages.swift`): a page of a mapped part cannot be had. Nothing can be
-/// acknowledged then, and the process ends with a line that says why.
+/// SIGBUS, or EFAULT (`UnreadablePages.swift`): the kernel cannot provide a page of a mapped part. No range of the pool can be
+/// acknowledged any more, so the process ends with a line that says why.
 ///
-/// A signal handler may do next to nothing. So it passes the address on to a ``Watchdog``, and stays where it is; where
-/// there is none, or it does not get to it, the handler ends the process with a line on standard error.
+/// A signal handler may call few functions. So it passes the address to the ``Watchdog`` and waits there. Without a watchdog, or
+/// when that does not end the process in time, the handler ends it with a line on standard error.
 package enum BusErrors {
-    /// What the kernel said.
+    /// The kernel's description of a bus error.
     struct Fault {
-        /// Address that was touched.
+        /// The address that was touched.
         let address: UInt
         /// `si_code` of sigaction(2): BUS_ADRERR, or BUS_MCEERR_AR for a hardware memory error; 0 for EFAULT.
         let code: Int32
     }
 
-    // Atomics, since the handler runs on whatever thread; touched by install(), so that the handler initializes none.
+    // Atomics, since the handler runs on any thread. install() reads them first: the handler must not run their initializers.
     private static let number = Atomic<Int32>(-1)
     private static let isWatched = Atomic<Bool>(false)
     private static let address = Atomic<UInt>(0)
     private static let code = Atomic<Int32>(0)
 
-    /// How long the handler waits to be ended, in milliseconds.
+    /// How long the handler waits for the watchdog to end the process, in milliseconds.
     private static let patience: Int32 = 5000
 
-    /// Handles SIGBUS from now on. Once in a process.
+    /// Installs the handler. Call it once in a process.
     package static func install() {
         let descriptor = eventfd(0, Int32(EFD_CLOEXEC | EFD_NONBLOCK))
-        // The handler's for the rest of the process's life.
+        // The handler uses it until the process ends.
         number.store(descriptor, ordering: .releasing)
         _ = (isWatched.load(ordering: .relaxed), address.load(ordering: .relaxed), code.load(ordering: .relaxed))
         var action = sigaction()
@@ -59,7 +59,7 @@ package enum BusErrors {
 
     static func setWatched(_ value: Bool) { isWatched.store(value, ordering: .releasing) }
 
-    /// The fault that ``descriptor`` tells of; nil when it tells of none.
+    /// The fault that ``descriptor`` signals; nil when there is none. Clears the descriptor.
     static func taken() -> Fault? {
         var count: UInt64 = 0
         guard read(descriptor, &count, 8) == 8 else { return nil }
@@ -73,7 +73,7 @@ extension BusErrors.Fault {
     /// BUS_MCEERR_AR and BUS_MCEERR_AO of <asm-generic/siginfo.h>.
     private var isHardwareError: Bool { code == 4 || code == 5 }
 
-    /// What happened to which part, and what to do, as far as can be found out now.
+    /// For the log: what happened to which part, and what to do.
     func describe() -> String {
         guard let place = MappedPlace(address) else {
             return "\(cause) at address 0x\(String(address, radix: 16)), where no file is mapped"
@@ -86,7 +86,7 @@ extension BusErrors.Fault {
             return "the memory is damaged (machine check): see dmesg, and `ndctl list --media-errors`"
         }
         var status = stat()
-        // O_NONBLOCK: whatever has the name by now.
+        // O_NONBLOCK: the name may belong to a FIFO by now.
         let file = open(place.path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
         guard file >= 0, fstat(file, &status) == 0, UInt64(status.st_ino) == place.inode else {
             return "the page cannot be had, and the file is not at its path any more"
@@ -106,7 +106,7 @@ extension BusErrors.Fault {
     }
 }
 
-/// Where in which file an address of this process lies.
+/// The file and the offset that an address of this process is mapped to.
 struct MappedPlace {
     let path: String
     let offset: Int
@@ -128,7 +128,7 @@ struct MappedPlace {
                 inode != 0
             else { continue }
             path = String(text[5].drop { $0 == " " })
-            // The page, as the offset of a truncation is told in bytes anyway.
+            // The start of the page.
             offset = Int(first + (address - start) & ~4095)
             self.inode = inode
             return

@@ -1,11 +1,11 @@
-import RpmemProtocol
 import Glibc
+import RpmemProtocol
 import SystemSupport
 
-/// Tells when a part file of an open pool is cut short: inotify(7). Who touches what is gone gets SIGBUS, but a provider that
-/// lets the kernel send it only gets EFAULT, tells nobody, and its peer waits for ever.
+/// Notices by inotify(7) that a part file of an open pool is truncated. A thread that touches the missing pages gets SIGBUS. A
+/// provider that has the kernel send them gets EFAULT instead, reports nothing, and its peer waits for ever.
 final class PartWatch {
-    /// Readable when a part may have been cut short.
+    /// Readable when a part may have been truncated.
     let descriptor: Descriptor
     private let parts: [Part]
 
@@ -32,7 +32,7 @@ final class PartWatch {
 
     deinit { for part in parts { close(part.file) } }
 
-    /// Which part has become shorter, and what to do; nil when none has.
+    /// The message about a part that has become shorter, with the remedy; nil when none has.
     func findTruncation() -> String? {
         var events = [UInt8](repeating: 0, count: 4096)
         while read(descriptor.number, &events, events.count) > 0 {}
@@ -41,7 +41,8 @@ final class PartWatch {
             guard fstat(part.file, &status) == 0, status.st_size < part.size else { continue }
             return
                 "\(quoted(part.path)): the file was truncated from \(part.size) to \(status.st_size) bytes while it was "
-                + "in use (SIGBUS for who touches the rest): the session ends, and the pool stays marked as not cleanly closed. "
+                + "in use (a thread that touches the rest gets SIGBUS): the session ends, and the pool stays marked as not cleanly "
+                + "closed. "
                 + "Restore the part from another replica"
         }
         return nil

@@ -1,16 +1,16 @@
 import RpmemProtocol
 
-/// The persistency method of a session, and why it is not the one that the settings speak of.
+/// The persistency method of a session, and why it is not the one that the settings ask for.
 struct PersistMethodChoice: Hashable, Sendable {
     let method: PersistMethod
-    /// A line for the log; nil when there is nothing to wonder at.
+    /// A line for the log; nil when the method is the one that the settings ask for.
     let remark: String?
 
     /// - Parameters:
     ///   - isPersistentMemory: Every part of the pool is Device DAX or mapped with MAP_SYNC.
     ///   - cachesPersist: The CPU caches are in the persistence domain of every region (eADR).
-    ///   - softwareProvider: The provider's name, where WRITEs are stores of this machine's CPU and an initiator's READ
-    ///     behind them finds them in its caches, so that it proves nothing; nil where a device puts them in place.
+    ///   - softwareProvider: The provider's name, where this machine's CPU stores the data of WRITEs. An initiator's READ then
+    ///     finds the data in the CPU caches and proves nothing. nil where a device stores the data.
     init(
         _ setting: AppliancePersistency, isPersistentMemory: Bool, cachesPersist: Bool, softwareProvider: String?
     ) {
@@ -27,8 +27,8 @@ struct PersistMethodChoice: Hashable, Sendable {
             self.init(
                 .gpspm,
                 "persist-apm is set, but over \(softwareProvider) it is the CPU of this machine that writes, through caches "
-                    + "that are not in the persistence domain of every region (no eADR): GPSPM is used; the appliance "
-                    + "method needs verbs there")
+                    + "that are not in the persistence domain of every region (no eADR): GPSPM is used; the appliance method "
+                    + "needs verbs there")
         case (.yes, false, _), (.auto, false, _):
             self.init(
                 .gpspm,

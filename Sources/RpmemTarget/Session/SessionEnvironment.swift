@@ -1,11 +1,11 @@
 import Glibc
 import SystemSupport
 
-/// How a session reached this process: over ssh, over a socket that systemd accepted, or by hand.
+/// The addresses by which a session reached this process. Nothing is known of a session that was started by hand.
 package struct SessionEnvironment: Sendable, Equatable {
-    /// The initiator's machine; nil when nothing tells.
+    /// The initiator's address; nil when it is not known.
     package let peer: NetworkAddress?
-    /// This machine's address on which the session arrived: lanes are offered there, unless configured otherwise.
+    /// The address of this machine at which the session arrived; nil when it is not known.
     package let local: NetworkAddress?
 
     package init(peer: NetworkAddress?, local: NetworkAddress?) {
@@ -13,20 +13,23 @@ package struct SessionEnvironment: Sendable, Equatable {
         self.local = local
     }
 
-    /// What `SSH_CONNECTION` says, else what the socket on standard input says.
+    /// The addresses in `SSH_CONNECTION`, or else those of the socket on standard input.
     package static func current(input: Int32) -> SessionEnvironment {
-        if let connection = getenv("SSH_CONNECTION") {
-            return SessionEnvironment(sshConnection: String(cString: connection))
-        }
+        if let connection = SSHConnection.current { return SessionEnvironment(connection) }
         return SessionEnvironment(peer: address(of: input, getpeername), local: address(of: input, getsockname))
     }
 
-    /// - Parameter text: `CLIENT PORT SERVER PORT`, as sshd sets it (sshd(8), ENVIRONMENT).
-    package init(sshConnection text: String) {
-        let words = text.split(separator: " ")
-        peer = words.first.flatMap { NetworkAddress(String($0)) }
-        local = words.count > 2 ? NetworkAddress(String(words[2])) : nil
+    package init(_ connection: SSHConnection) {
+        self.init(peer: connection.client, local: connection.server)
     }
+
+    /// The address that lanes are expected from. A session by hand comes from this machine.
+    var initiator: NetworkAddress { peer ?? Self.loopback }
+
+    /// The address that lanes are offered at, unless `in-band-address` says otherwise.
+    var laneAddress: NetworkAddress { local ?? Self.loopback }
+
+    private static let loopback = NetworkAddress("127.0.0.1")!
 
     private typealias NameCall = (Int32, UnsafeMutablePointer<sockaddr>?, UnsafeMutablePointer<socklen_t>?) -> Int32
 

@@ -2,29 +2,29 @@ import Glibc
 import Synchronization
 import SystemSupport
 
-/// Ends the process when the session's thread does not come back: storage that hangs keeps threads in the kernel, in msync(2),
-/// in a page fault, in fsync(2) of a header, or in a lock of libfabric whose owner is in one of these. None of them can be
-/// interrupted. It also takes word of bus errors, see ``BusErrors``.
+/// Ends the process when the session's thread does not return from the kernel. Storage that hangs keeps threads in msync(2), in
+/// a page fault, in fsync(2) of a header, or in a lock of libfabric whose owner is in one of these, and nothing interrupts them.
+/// It also handles bus errors, see ``BusErrors``.
 ///
-/// A thread of its own, which sleeps while the session waits for events. It has what it needs from the start: where another
-/// thread hangs in a page fault, Linux before 6.6 lets nobody map memory any more.
+/// It is a thread of its own, which sleeps while the session waits for events. It allocates nothing later: while another thread
+/// hangs in a page fault, no thread can map memory on Linux before 6.6.
 final class Watchdog {
     private let shared: Shared
-    /// Tells the thread that a deadline has come or gone, and that this is over.
+    /// Wakes the thread when the deadline changes, and when it must end.
     private let wakeUp: WakeUp
     private let limit: UInt64
     private var thread: NamedThread?
 
     private final class Shared: Sendable {
-        /// When the turn must be over, in monotonic nanoseconds; 0 while there is none.
+        /// When the turn must have ended, in monotonic nanoseconds; 0 while there is no turn.
         let deadline = Atomic<UInt64>(0)
         let isOver = Atomic<Bool>(false)
     }
 
     /// - Parameters:
     ///   - milliseconds: How long a turn may take.
-    ///   - onExpiry: Called on the thread when a turn takes longer; nothing is watched any more then.
-    ///   - onBusError: Likewise, when a thread of the process has met with SIGBUS.
+    ///   - onExpiry: Called on the watchdog's thread when a turn takes longer. The watchdog ends then.
+    ///   - onBusError: Likewise, when a thread of the process has got SIGBUS.
     init(
         milliseconds: UInt64, onExpiry: @escaping @Sendable () -> Void,
         onBusError: @escaping @Sendable (BusErrors.Fault) -> Void
@@ -47,16 +47,16 @@ final class Watchdog {
         BusErrors.setWatched(false)
         shared.isOver.store(true, ordering: .releasing)
         wakeUp.signal()
-        if let thread = thread.take() { thread.join() }
+        thread?.join()
     }
 
-    /// The session's thread has something to do, which may take as long as the limit says.
+    /// The session's thread begins work that may take as long as the limit.
     func beginTurn() {
         shared.deadline.store(Deadline.after(milliseconds: limit).nanoseconds, ordering: .releasing)
         wakeUp.signal()
     }
 
-    /// It waits for events again, or does what may take any time.
+    /// The session's thread waits for events again, or does what may take any time.
     func endTurn() {
         shared.deadline.store(0, ordering: .releasing)
         wakeUp.signal()
@@ -68,13 +68,12 @@ final class Watchdog {
         while !shared.isOver.load(ordering: .acquiring) {
             let due = shared.deadline.load(ordering: .acquiring)
             if due != 0, Deadline(nanoseconds: due).hasPassed { return onExpiry() }
-            var set = [
-                pollfd(fd: wakeUp, events: Int16(POLLIN), revents: 0),
-                pollfd(fd: BusErrors.descriptor, events: Int16(POLLIN), revents: 0),
-            ]
-            _ = try? waitForEvents(&set, until: due == 0 ? nil : Deadline(nanoseconds: due))
-            if set[1].revents != 0, let fault = BusErrors.taken() { return onBusError(fault) }
-            if set[0].revents != 0 {
+            var set = PollSet()
+            let changes = set.add(wakeUp)
+            let busErrors = set.add(BusErrors.descriptor)
+            _ = try? set.wait(until: due == 0 ? nil : Deadline(nanoseconds: due))
+            if set.isReady(busErrors), let fault = BusErrors.taken() { return onBusError(fault) }
+            if set.isReady(changes) {
                 var count: UInt64 = 0
                 _ = read(wakeUp, &count, 8)
             }

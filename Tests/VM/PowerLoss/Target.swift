@@ -36,8 +36,7 @@ final class Target {
 
     /// Waits until its sshd is there, for three minutes at most.
     func awaitStart() throws {
-        var set = [pollfd(fd: listener.number, events: Int16(POLLIN), revents: 0)]
-        guard try waitForEvents(&set, until: .after(milliseconds: 180_000)) == 1 else {
+        guard try PollSet.wait(for: listener.number, until: .after(milliseconds: 180_000)) else {
             throw TestSupportError("\(address): not up for three minutes")
         }
         let number = accept(listener.number, nil, nil)
@@ -54,8 +53,7 @@ final class Target {
         try writeAll(Array("\(report)\n".utf8), to: connection.number)
         shutdown(connection.number, Int32(SHUT_WR))
         // It hangs up when it has all of it, unless its plug is pulled before: this machine may go off then.
-        var set = [pollfd(fd: connection.number, events: Int16(POLLIN), revents: 0)]
-        _ = try waitForEvents(&set, until: .after(milliseconds: 3000))
+        _ = try PollSet.wait(for: connection.number, until: .after(milliseconds: 3000))
     }
 
     /// Compares files here, one of each medium, with what the machine says that its pools hold, without rpmemd's help. By

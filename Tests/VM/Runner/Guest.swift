@@ -117,15 +117,14 @@ final class Guest {
                 if let line = consoleLines.rest() { return .console(line) }
                 return .ended
             }
-            var set = [
-                pollfd(fd: report.number, events: Int16(POLLIN), revents: 0),
-                pollfd(fd: process.output, events: Int16(POLLIN), revents: 0),
-                pollfd(fd: monitorAnswers.number, events: Int16(POLLIN), revents: 0),
-            ]
-            if try waitForEvents(&set, until: deadline) == 0 { return nil }
-            if set[0].revents != 0 { _ = try fill(&reportLines, from: report.number) }
-            if set[1].revents != 0, try !fill(&consoleLines, from: process.output) { consoleEnded = true }
-            if set[2].revents != 0 { _ = try fill(&monitorLines, from: monitorAnswers.number) }
+            var set = PollSet()
+            let reports = set.add(report.number)
+            let console = set.add(process.output)
+            let monitor = set.add(monitorAnswers.number)
+            if try !set.wait(until: deadline) { return nil }
+            if set.isReady(reports) { _ = try fill(&reportLines, from: report.number) }
+            if set.isReady(console), try !fill(&consoleLines, from: process.output) { consoleEnded = true }
+            if set.isReady(monitor) { _ = try fill(&monitorLines, from: monitorAnswers.number) }
         }
     }
 

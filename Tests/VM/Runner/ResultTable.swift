@@ -1,4 +1,5 @@
 import Glibc
+import SystemSupport
 
 /// What the runner prints.
 enum ResultTable {
@@ -14,10 +15,9 @@ enum ResultTable {
         let bootWidth = results.map(\.boot.count).max() ?? 0
         print("")
         for result in results {
-            let time = seconds(result.seconds)
-            let blanks = String(repeating: " ", count: max(0, 6 - time.count))
             print(
-                padded(result.name, width), padded(result.boot, bootWidth), blanks + time, "s ",
+                result.name.padded(to: width), result.boot.padded(to: bootWidth),
+                seconds(result.seconds).padded(to: 6, .right), "s ",
                 word(for: result.outcome) + reason(result.outcome))
         }
         print("all together \(seconds(total)) s, \(seconds(processorTime())) s of processor time\n")
@@ -52,10 +52,6 @@ enum ResultTable {
         case .passed: ""
         case .failed(let reason), .skipped(let reason): ": \(reason)"
         }
-    }
-
-    private static func padded(_ text: String, _ width: Int) -> String {
-        text + String(repeating: " ", count: max(0, width - text.count))
     }
 
     private static func seconds(_ value: Double) -> String {

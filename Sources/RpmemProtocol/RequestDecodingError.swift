@@ -1,7 +1,7 @@
-/// A request that can't be understood or must not be served, whatever the state of the session. The target answers with
-/// ``response``, and ends: what follows on the connection has no meaning any more.
-package struct ProtocolViolation: Error, Hashable, Sendable {
-    /// The request it was; nil when its type is unknown.
+/// A request that the target cannot understand, or must not carry out in any state. The target answers with ``response`` and
+/// ends the session, since it cannot tell where the next request begins.
+package struct RequestDecodingError: Error, Hashable, Sendable {
+    /// nil when the type is unknown.
     package let request: RequestKind?
     package let cause: Cause
 
@@ -11,22 +11,22 @@ package struct ProtocolViolation: Error, Hashable, Sendable {
     }
 
     package enum Cause: Error, Hashable, Sendable {
-        /// The type as it came.
+        /// The type in the header.
         case unknownType(UInt32)
-        /// The size as stated in the header.
+        /// The size in the header.
         case messageSize(UInt64)
         case version(major: UInt16, minor: UInt16)
-        /// The descriptor's size as stated, and the bytes of the message that are left for it.
+        /// The descriptor's size in the message, and the bytes that the message has for it.
         case descriptorSize(UInt32, room: Int)
-        /// The number as it came.
+        /// The number in the message.
         case provider(UInt32)
         case noLanes
         case descriptor(PoolDescriptor.FormatError)
-        /// More than ``ControlProtocol/maximumPendingBytes`` without waiting for an answer.
+        /// The initiator sent more than ``ControlProtocol/maximumPendingBytes`` without waiting for an answer.
         case sentAhead
     }
 
-    /// What to answer with.
+    /// The status of the answer.
     package var status: Status {
         switch cause {
         case .unknownType, .messageSize, .version, .descriptorSize, .sentAhead: .badProtocol
@@ -36,12 +36,12 @@ package struct ProtocolViolation: Error, Hashable, Sendable {
         }
     }
 
-    /// The answer: in the shape that fits the request, or see ``Response/refused(_:_:)`` when it is unknown.
+    /// The answer. Its shape depends on the request, see ``Response/refused(_:_:)``.
     package var response: Response { .refused(request, status) }
 }
 
-extension ProtocolViolation: CustomStringConvertible {
-    /// For the log: which request, what is wrong with it, what would be right.
+extension RequestDecodingError: CustomStringConvertible {
+    /// For the log: the request, the error, the remedy.
     package var description: String {
         if let request { "\(request.name) request: \(reason)" } else { "control connection: \(reason)" }
     }
@@ -74,8 +74,8 @@ extension ProtocolViolation: CustomStringConvertible {
                 + Provider.allCases.map { "\($0.rawValue) is \($0.name)" }.joined(separator: ", ")
         case .noLanes:
             "asks for 0 lanes: at least 1 is needed"
-        case .descriptor(let fault):
-            fault.description
+        case .descriptor(let error):
+            error.description
         case .sentAhead:
             "the initiator sent more than \(ControlProtocol.maximumPendingBytes) bytes without waiting for an answer"
         }

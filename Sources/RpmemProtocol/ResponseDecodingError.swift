@@ -1,22 +1,22 @@
-/// What a target must not send. The session can't go on: nothing that follows can be understood.
-package enum ResponseViolation: Error, Hashable, Sendable {
-    /// The first four bytes are no errno.
+/// An error in what a target has sent. The session cannot go on, since the initiator cannot tell where the next answer begins.
+package enum ResponseDecodingError: Error, Hashable, Sendable {
+    /// The first four bytes, which are no errno.
     case initialStatus(UInt32)
-    /// The type as it came, where an answer to this request was due.
+    /// The type in the header, which is not that of an answer to this request.
     case type(UInt32, answering: RequestKind)
-    /// The size as stated in the header.
+    /// The size in the header.
     case messageSize(UInt64, answering: RequestKind)
-    /// The number as it came.
+    /// The number in the header.
     case unknownStatus(UInt32)
     case port(UInt32)
     case persistMethod(UInt32)
     case noLanes
-    /// More than ``ControlProtocol/maximumPendingBytes`` that nobody asked for.
+    /// The target sent more than ``ControlProtocol/maximumPendingBytes`` that the initiator has not asked for.
     case sentAhead
 }
 
-extension ResponseViolation: CustomStringConvertible {
-    /// What is wrong, and what to look at.
+extension ResponseDecodingError: CustomStringConvertible {
+    /// The error, and where to look for its cause.
     package var description: String {
         switch self {
         case .initialStatus(let value):

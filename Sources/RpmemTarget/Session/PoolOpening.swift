@@ -1,0 +1,205 @@
+import Fabric
+import Glibc
+import PersistentMemory
+import PoolSets
+import RpmemProtocol
+import SystemSupport
+
+/// One CREATE or OPEN: from the request to a pool whose lanes are listened for.
+struct PoolOpening {
+    let request: PoolRequest
+    /// Those of CREATE; nil with OPEN.
+    let attributes: PoolAttributes?
+    let settings: Settings
+    let store: PoolStore
+    let environment: SessionEnvironment
+    let log: SessionLog
+    /// The control connection.
+    let input: Int32
+    let output: Int32
+    /// A signalfd; a signal ends a creation that is under way.
+    let signals: Int32
+
+    /// Bytes of inline data per request; stock initiators ask for 8 KiB.
+    private static let maximumInlineSize: UInt64 = 1 << 20
+    /// Storage has at least this many seconds before it counts as hung; `peer-timeout` may allow more. It is longer than an
+    /// answer may wait for room on the control connection.
+    private static let minimumStorageSeconds = 15
+
+    var kind: RequestKind { attributes == nil ? .open : .create }
+
+    /// Opens or creates the pool, and listens for its lanes.
+    ///
+    /// - Throws: The status for the answer, and the reason for the log. A pool that was opened is closed again, and what CREATE
+    ///   made is removed.
+    func open() throws(RequestError) -> ServedPool {
+        log.info(
+            "\(kind.name) request: pool set \(request.descriptor), \(request.poolSize) bytes, \(request.laneCount) lanes, "
+                + "provider \(request.provider.name), inline data up to \(request.inlineSize) bytes")
+        guard request.inlineSize <= Self.maximumInlineSize else {
+            throw RequestError(
+                .badProtocol,
+                "asks for \(request.inlineSize) bytes of inline data, more than the \(Self.maximumInlineSize) supported"
+            )
+        }
+        guard request.poolSize > 0, let size = Int(exactly: request.poolSize) else {
+            throw RequestError(.badSize, "asks for a pool of \(request.poolSize) bytes")
+        }
+        let pool = try openPool()
+        do throws(RequestError) {
+            let served = try watch(pool, try openLanes(of: pool, size: size))
+            logRemarks(on: served)
+            return served
+        } catch {
+            pool.dispose(attributes == nil ? .keep : .undoCreation, log)
+            throw error
+        }
+    }
+
+    // MARK: Pool
+
+    private func openPool() throws(RequestError) -> Pool {
+        do throws(PoolError) {
+            guard let attributes else {
+                return try store.open(descriptor: request.descriptor, requestedSize: request.poolSize)
+            }
+            return try store.create(
+                descriptor: request.descriptor, attributes: attributes, requestedSize: request.poolSize,
+                isCancelled: { RequestConnection.isHungUp(input) || Self.isReadable(signals) })
+        } catch {
+            throw RequestError(error)
+        }
+    }
+
+    private static func isReadable(_ descriptor: Int32) -> Bool {
+        (try? PollSet.wait(for: descriptor, until: .now)) ?? false
+    }
+
+    // MARK: Lanes
+
+    private func openLanes(of pool: Pool, size: Int) throws(RequestError) -> InBandServer {
+        let aliases: [SyncAlias]
+        do throws(PoolError) {
+            aliases = try pool.makeSyncAliases(
+                settings.threads.value > 0 ? settings.threads.value : Self.processorCount())
+        } catch {
+            throw RequestError(error)
+        }
+        do throws(FabricError) {
+            if request.provider == .verbs, settings.verbsODP.value == .auto {
+                // The thread that loads the library reads the environment as well. It has finished when this returns.
+                _ = try FabricLibrary.shared()
+                ProviderEnvironment.setOnDemandPaging(pool.isOnDAXFileSystem)
+            }
+            return try InBandServer(offer(pool, size: size, syncAliases: aliases))
+        } catch {
+            throw RequestError(error, provider: request.provider, poolSize: size)
+        }
+    }
+
+    private func offer(_ pool: Pool, size: Int, syncAliases: [SyncAlias]) -> InBandOffer {
+        let peerRule: InBandPeerRule =
+            switch settings.inBandPeer.value {
+            case .any: .any
+            case .ssh: .only(environment.initiator)
+            }
+        return InBandOffer(
+            provider: request.provider, address: settings.inBandAddress.value ?? environment.laneAddress,
+            ports: settings.portRange.value, requestedLanes: request.laneCount,
+            laneLimit: settings.maxLanes.value.map(Int.init), inlineCapacity: Int(request.inlineSize),
+            region: UnsafeMutableRawBufferPointer(start: pool.base, count: size), method: chooseMethod(pool),
+            syncAliases: syncAliases, peerRule: peerRule, pollMicroseconds: UInt32(settings.pollTime.value),
+            requiresOnDemandPaging: settings.verbsODP.value == .yes, peerTimeout: settings.peerTimeout.value)
+    }
+
+    /// Chooses the persistency method, and logs it in the lines that scripts look for.
+    private func chooseMethod(_ pool: Pool) -> PersistMethod {
+        let provider = request.provider
+        let choice = PersistMethodChoice(
+            settings.persistAPM.value, isPersistentMemory: pool.isPersistentMemory,
+            cachesPersist: pool.persister.cachesPersist,
+            softwareProvider: provider == .verbs || pool.persister.isByWord ? nil : provider.name)
+        if let remark = choice.remark {
+            // With auto nobody asked for APM.
+            if settings.persistAPM.value == .auto { log.notice(remark) } else { log.warning(remark) }
+        }
+        log.logPersistPolicy(
+            method: choice.method,
+            flush: choice.method == .apm ? .none : pool.persister.kind == .msync ? .pmemMsync : .pmemPersist)
+        return choice.method
+    }
+
+    /// CPUs that are online.
+    private static func processorCount() -> Int {
+        max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))))
+    }
+
+    // MARK: Watching
+
+    /// Adds what watches over the pool's storage.
+    private func watch(_ pool: Pool, _ lanes: InBandServer) throws(RequestError) -> ServedPool {
+        let end = AbruptEnd(log: log, input: input, output: output, port: lanes.attributes.port)
+        // A busy disk may need that long for one fsync(2) of a header.
+        let seconds = max(Self.minimumStorageSeconds, settings.peerTimeout.value)
+        let paths = pool.parts.map { quoted($0.path) }
+        let names = paths.prefix(4).joined(separator: ", ") + (paths.count > 4 ? " and \(paths.count - 4) others" : "")
+        let watchdog: Watchdog
+        do throws(SystemCallError) {
+            watchdog = try Watchdog(
+                milliseconds: UInt64(seconds) * 1000,
+                onExpiry: {
+                    end.leave(
+                        because:
+                            "storage hangs: the session has waited for \(seconds) s for \(names): it ends, and "
+                            + "the pool stays marked as not cleanly closed. See dmesg; this process may stay until the "
+                            + "storage answers")
+                },
+                onBusError: { fault in
+                    end.leave(
+                        because:
+                            "\(fault.describe()). The session ends, and the pool stays marked as not cleanly closed")
+                })
+        } catch {
+            throw RequestError(.fatal, "nothing can watch over the pool's storage: \(error)")
+        }
+        return ServedPool(
+            pool: pool, lanes: lanes, isCreated: attributes != nil, watchdog: watchdog, partWatch: watchParts(of: pool),
+            abruptEnd: end, settings: settings, log: log, initiator: environment.initiator)
+    }
+
+    private func watchParts(of pool: Pool) -> PartWatch? {
+        do throws(SystemCallError) {
+            return try PartWatch(
+                pool.parts.filter { !$0.isDeviceDAX }.map { (path: $0.path, size: Int(clamping: $0.size)) })
+        } catch {
+            log.info("the session notices truncated parts only when it uses them: \(error)")
+            return nil
+        }
+    }
+
+    // MARK: Log
+
+    private func logRemarks(on served: ServedPool) {
+        if let obstacle = served.pool.deepPersistObstacle { log.warning("\(obstacle)") }
+        for path in served.pool.partsWithEarlierErrors {
+            log.warning(
+                "\(path): the kernel failed to write back what was written before this session: it is read from the medium "
+                    + "again; check the file system or device")
+        }
+        let lanes = served.lanes.attributes
+        if lanes.method == .apm, !served.pool.persister.cachesPersist, let device = served.lanes.rdmaDevice,
+            RDMADevice.isSoftware(device)
+        {
+            log.warning(
+                "persist-apm: \(device) is an RDMA device in software: the CPU of this machine writes the data, through caches "
+                    + "that lose it with the power (no eADR), acknowledged data included")
+        }
+        log.info("listening on port \(lanes.port), \(lanes.laneCount) lanes granted")
+        if let error = served.lanes.filterError {
+            // Ordinary users cannot have the filter, so this is no warning.
+            log.info(
+                "port \(lanes.port) is reachable for everybody, though only \(environment.initiator) gets lanes: \(error)"
+            )
+        }
+    }
+}

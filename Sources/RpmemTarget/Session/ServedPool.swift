@@ -1,0 +1,58 @@
+import PoolSets
+import RpmemProtocol
+import SystemSupport
+
+/// A pool that a session serves: its lanes, and what watches over both. ``PoolOpening`` makes it.
+///
+/// It belongs to the session's thread. Supervision of the lanes is in LaneSupervision.swift, the end in PoolRelease.swift.
+final class ServedPool {
+    let pool: Pool
+    let lanes: InBandServer
+    /// Whether this session's CREATE made the pool. Only such a session may remove it.
+    let isCreated: Bool
+    let watchdog: Watchdog
+    /// nil when the kernel has no inotify instance to spare.
+    let partWatch: PartWatch?
+    let settings: Settings
+    let log: SessionLog
+    /// The initiator's address, for messages.
+    let initiator: NetworkAddress
+    private let abruptEnd: AbruptEnd
+    /// When a lane must have connected; once all lanes are closed, when CLOSE must have come.
+    var laneDeadline: Deadline?
+    /// When CLOSE must have come after a lane broke.
+    var closeDeadline: Deadline?
+
+    init(
+        pool: Pool, lanes: InBandServer, isCreated: Bool, watchdog: Watchdog, partWatch: PartWatch?,
+        abruptEnd: AbruptEnd, settings: Settings, log: SessionLog, initiator: NetworkAddress
+    ) {
+        self.pool = pool
+        self.lanes = lanes
+        self.isCreated = isCreated
+        self.watchdog = watchdog
+        self.partWatch = partWatch
+        self.abruptEnd = abruptEnd
+        self.settings = settings
+        self.log = log
+        self.initiator = initiator
+        laneDeadline = settings.laneDeadline()
+    }
+
+    /// The earliest deadline of the lanes; nil when there is none.
+    var nextDeadline: Deadline? {
+        [laneDeadline, closeDeadline, lanes.peerDeadline].compactMap(\.self).min()
+    }
+
+    /// Ends the process when a part has been truncated.
+    func endIfTruncated() {
+        if let reason = partWatch?.findTruncation() { abruptEnd.leave(because: reason) }
+    }
+}
+
+extension Settings {
+    /// `lane-timeout` from now on.
+    func laneDeadline() -> Deadline {
+        .after(milliseconds: UInt64(laneTimeout.value) * 1000)
+    }
+}
