@@ -141,9 +141,10 @@ import Testing
         }
     }
 
-    /// A reader never sees half of an aligned 8-byte word.
-    @Test(arguments: [PersistKind.msync, .flushAndDrain])
-    func wordsAreCopiedAtOnce(_ kind: PersistKind) throws {
+    /// A reader never sees half of an aligned 8-byte word. libpmem copies a rest of 8 bytes by two stores, so 8 and 72
+    /// bytes fail without care.
+    @Test(arguments: [PersistKind.msync, .flushAndDrain], [nil, 8, 72])
+    func wordsAreCopiedAtOnce(_ kind: PersistKind, _ onlyLength: Int?) throws {
         let first = try file("a", size: 4096)
         let mapping = try Mapping([segment(first, length: 4096)])
         let persister = mapping.persister.copy(kind: kind)
@@ -153,9 +154,9 @@ import Testing
         let writer = try NamedThread(name: "writer") {
             let zeros = [UInt64](repeating: 0, count: words)
             let ones = [UInt64](repeating: .max, count: words)
-            for round in 0..<20_000 {
+            for round in 0..<100_000 {
                 // Several lengths, because libpmem copies each in its own way.
-                let length = 8 * (1 + round / 2 % words)
+                let length = onlyLength ?? 8 * (1 + round / 2 % words)
                 persister.copy(to: base, from: round % 2 == 0 ? ones : zeros, length: length)
             }
             isDone.set()
