@@ -65,7 +65,7 @@ public final class InitiatorPool: Sendable {
         target: TargetAddress, poolSet: String, memory: UnsafeMutableRawBufferPointer, lanes: Int,
         attributes: PoolAttributes, options: InitiatorOptions = .processEnvironment()
     ) throws(InitiatorError) -> InitiatorPool {
-        let opening = PoolOpening(
+        let opening = SessionOpening(
             target: target, poolSet: poolSet, memory: memory, lanes: lanes, creating: attributes, options: options)
         return InitiatorPool(try opening.run(), size: memory.count, options)
     }
@@ -76,12 +76,12 @@ public final class InitiatorPool: Sendable {
         target: TargetAddress, poolSet: String, memory: UnsafeMutableRawBufferPointer, lanes: Int,
         options: InitiatorOptions = .processEnvironment()
     ) throws(InitiatorError) -> InitiatorPool {
-        let opening = PoolOpening(
+        let opening = SessionOpening(
             target: target, poolSet: poolSet, memory: memory, lanes: lanes, creating: nil, options: options)
         return InitiatorPool(try opening.run(), size: memory.count, options)
     }
 
-    private init(_ session: PoolOpening.Session, size: Int, _ options: InitiatorOptions) {
+    private init(_ session: SessionOpening.Session, size: Int, _ options: InitiatorOptions) {
         lanes = session.lanes.count
         attributes = session.attributes
         provider = session.provider

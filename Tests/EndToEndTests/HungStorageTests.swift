@@ -17,6 +17,42 @@ import Testing
             try expectEnd(by: "loss of the initiator", .sockets) { $0.process.closeInput() }
         }
     }
+
+    /// CREATE and OPEN may take any time, but not once nobody waits for them any more.
+    @Test(.enabled(if: FrozenDisk.skipReason == nil, "\(FrozenDisk.skipReason ?? "")"), .timeLimit(.minutes(10)))
+    func anOpeningSessionEndsAllTheSame() async {
+        await #expect(processExitsWith: .success) {
+            try #require(PrivateMounts.enter() == nil)
+            let target = try Target("peer-timeout = 1")
+            let disk = try FrozenDisk(at: target.parts)
+            try target.addSet("one.set", "40M %/part")
+            try target.addSet("two.set", "40M %/other")
+            try target.makePool("one.set")
+            try disk.freeze(true)
+            for (request, happen) in [
+                (try Request.create("two.set"), { $0.process.signal(SIGTERM) }),
+                (try Request.open("one.set"), { $0.process.closeInput() }),
+            ] as [(Request, (Session) -> Void)] {
+                let session = try target.session().ready()
+                try session.send(request.encode())
+                try session.waitForHungThread()
+                happen(session)
+                #expect(try session.process.receive(1 << 16, within: 60_000) == [])
+                #expect(session.hasEndOfOutput)
+                #expect(session.process.errorText.contains("storage hangs"), "\(session.process.errorText)")
+                #expect(session.process.errorText.contains(".set"))
+                try disk.freeze(false)
+                #expect(try session.end().ending == .exited(1))
+                try disk.freeze(true)
+            }
+            try disk.freeze(false)
+            // Nothing is left that is in the way.
+            try target.makePool("two.set")
+            let again = try target.session().ready()
+            _ = try again.pool(.open("one.set"))
+            try again.close()
+        }
+    }
 }
 
 private func expectEnd(by cause: String, _ provider: Provider, _ happen: (Session) throws -> Void) throws {

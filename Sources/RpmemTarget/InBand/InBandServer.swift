@@ -39,6 +39,9 @@ final class InBandServer {
     /// Of the accepted lanes, by their number.
     private var endpoints: [Endpoint] = []
     private var connected: Set<Int> = []
+    private var everConnected: Set<Int> = []
+    /// Lanes whose end was reported before their connection.
+    private var endedEarly: Set<Int> = []
     /// Events that ``stopListening()`` has read but not acted on.
     private var postponed: [EventQueue.Event] = []
     /// Lanes that ``stopListening()`` has rejected.
@@ -100,7 +103,7 @@ final class InBandServer {
     /// Lanes that are connected now.
     var connectedLanes: Int { connected.count }
     /// Lanes that were connected at some time.
-    private(set) var lanesEverConnected = 0
+    var lanesEverConnected: Int { everConnected.count }
     var isListening: Bool { listener.isListening }
     /// See ``LaneListener/droppedPackets``.
     var droppedPackets: Int { listener.droppedPackets }
@@ -130,13 +133,17 @@ final class InBandServer {
         case .connected(let identity):
             guard let lane = lane(identity) else { return nextEvent() }
             connected.insert(lane)
-            lanesEverConnected += 1
+            everConnected.insert(lane)
             // All lanes are there, so no other connection is accepted.
             if lanesEverConnected == block.count { stopListening() }
+            if endedEarly.remove(lane) != nil { postponed.insert(.shutdown(identity), at: 0) }
             return .laneConnected(lane)
         case .shutdown(let identity):
-            guard let lane = lane(identity), connected.remove(lane) != nil else { return nextEvent() }
-            return .laneClosed(lane)
+            guard let lane = lane(identity) else { return nextEvent() }
+            if connected.remove(lane) != nil { return .laneClosed(lane) }
+            // A lane that is up and closed at once: providers may tell of its end first.
+            if !everConnected.contains(lane) { endedEarly.insert(lane) }
+            return nextEvent()
         case .failed(let identity, let error):
             let lane = identity.flatMap(lane)
             if let lane, connected.remove(lane) != nil { return .laneClosed(lane) }

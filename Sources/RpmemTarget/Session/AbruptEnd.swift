@@ -1,15 +1,22 @@
 import Glibc
+import Synchronization
 import SystemSupport
 
 /// The end of a process whose threads may hang in the kernel, or must not go on. It waits for nothing. The pool is not closed,
 /// and stays marked as dirty.
-struct AbruptEnd: Sendable {
+final class AbruptEnd: Sendable {
     let log: SessionLog
     /// The control connection.
     let input: Int32
     let output: Int32
-    /// Port of the lanes.
-    let port: UInt16
+    /// Port of the lanes; 0 while there are none.
+    let port = Atomic<UInt16>(0)
+
+    init(log: SessionLog, input: Int32, output: Int32) {
+        self.log = log
+        self.input = input
+        self.output = output
+    }
 
     /// Ends the process with status 1. Callable from any thread.
     ///
@@ -23,8 +30,11 @@ struct AbruptEnd: Sendable {
     }
 
     private func endConnections() {
-        let lanes = OwnSockets(port: port)
-        for number in lanes.connections + lanes.listeners { _ = shutdown(number, Int32(SHUT_RDWR)) }
+        let port = port.load(ordering: .acquiring)
+        if port != 0 {
+            let lanes = OwnSockets(port: port)
+            for number in lanes.connections + lanes.listeners { _ = shutdown(number, Int32(SHUT_RDWR)) }
+        }
         let nothing = open("/dev/null", O_RDWR | O_CLOEXEC)
         for number in [input, output, STDERR_FILENO] {
             _ = shutdown(number, Int32(SHUT_RDWR))

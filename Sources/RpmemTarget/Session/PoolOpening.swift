@@ -3,6 +3,7 @@ import Glibc
 import PersistentMemory
 import PoolSets
 import RpmemProtocol
+import Synchronization
 import SystemSupport
 
 /// One CREATE or OPEN: from the request to a pool whose lanes are listened for.
@@ -45,9 +46,20 @@ struct PoolOpening {
         guard request.poolSize > 0, let size = Int(exactly: request.poolSize) else {
             throw RequestError(.badSize, "asks for a pool of \(request.poolSize) bytes")
         }
+        let storage = StorageNames("pool set \(quoted("\(request.descriptor)"))")
+        let end = AbruptEnd(log: log, input: input, output: output)
+        let watchdog = try watch(storage, end)
+        watchdog.beginLongTurn()
+        defer { watchdog.endTurn() }
         let pool = try openPool()
+        storage.set(pool.parts.map(\.path))
         do throws(RequestError) {
-            let served = try watch(pool, try openLanes(of: pool, size: size))
+            let lanes = try openLanes(of: pool, size: size)
+            end.port.store(lanes.attributes.port, ordering: .releasing)
+            let served = ServedPool(
+                pool: pool, lanes: lanes, isCreated: attributes != nil, watchdog: watchdog,
+                partWatch: watchParts(of: pool), abruptEnd: end, settings: settings, log: log,
+                initiator: environment.initiator)
             logRemarks(on: served)
             return served
         } catch {
@@ -136,21 +148,18 @@ struct PoolOpening {
 
     // MARK: Watching
 
-    /// Adds what watches over the pool's storage.
-    private func watch(_ pool: Pool, _ lanes: InBandServer) throws(RequestError) -> ServedPool {
-        let end = AbruptEnd(log: log, input: input, output: output, port: lanes.attributes.port)
+    /// Watches over the storage from before the pool is opened to the end of the session.
+    private func watch(_ storage: StorageNames, _ end: AbruptEnd) throws(RequestError) -> Watchdog {
         // A busy disk may need that long for one fsync(2) of a header.
         let seconds = max(Self.minimumStorageSeconds, settings.peerTimeout.value)
-        let paths = pool.parts.map { quoted($0.path) }
-        let names = paths.prefix(4).joined(separator: ", ") + (paths.count > 4 ? " and \(paths.count - 4) others" : "")
-        let watchdog: Watchdog
         do throws(SystemCallError) {
-            watchdog = try Watchdog(
+            return try Watchdog(
                 milliseconds: UInt64(seconds) * 1000,
+                endSignals: Watchdog.EndSignals(input: input, signals: signals),
                 onExpiry: {
                     end.leave(
                         because:
-                            "storage hangs: the session has waited for \(seconds) s for \(names): it ends, and "
+                            "storage hangs: the session has waited for \(seconds) s for \(storage.text): it ends, and "
                             + "the pool stays marked as not cleanly closed. See dmesg; this process may stay until the "
                             + "storage answers")
                 },
@@ -162,9 +171,6 @@ struct PoolOpening {
         } catch {
             throw RequestError(.fatal, "nothing can watch over the pool's storage: \(error)")
         }
-        return ServedPool(
-            pool: pool, lanes: lanes, isCreated: attributes != nil, watchdog: watchdog, partWatch: watchParts(of: pool),
-            abruptEnd: end, settings: settings, log: log, initiator: environment.initiator)
     }
 
     private func watchParts(of pool: Pool) -> PartWatch? {
@@ -201,5 +207,20 @@ struct PoolOpening {
                 "port \(lanes.port) is reachable for everybody, though only \(environment.initiator) gets lanes: \(error)"
             )
         }
+    }
+}
+
+/// What the session may wait for, for a message: the pool set, then its parts.
+private final class StorageNames: Sendable {
+    private let names: Mutex<String>
+
+    init(_ text: String) { names = Mutex(text) }
+
+    var text: String { names.withLock { $0 } }
+
+    func set(_ paths: [String]) {
+        let rest = paths.count > 4 ? " and \(paths.count - 4) others" : ""
+        let text = paths.prefix(4).map { quoted($0) }.joined(separator: ", ") + rest
+        names.withLock { $0 = text }
     }
 }

@@ -18,15 +18,26 @@ final class Watchdog {
     private final class Shared: Sendable {
         /// When the turn must have ended, in monotonic nanoseconds; 0 while there is no turn.
         let deadline = Atomic<UInt64>(0)
+        /// Whether a turn without a deadline of its own is under way, see ``beginLongTurn()``.
+        let isLongTurn = Atomic<Bool>(false)
         let isOver = Atomic<Bool>(false)
+    }
+
+    /// What ends a session from outside.
+    struct EndSignals {
+        /// The control connection, which the initiator may hang up.
+        let input: Int32
+        /// A signalfd.
+        let signals: Int32
     }
 
     /// - Parameters:
     ///   - milliseconds: How long a turn may take.
+    ///   - endSignals: What a long turn must end after.
     ///   - onExpiry: Called on the watchdog's thread when a turn takes longer. The watchdog ends then.
     ///   - onBusError: Likewise, when a thread of the process has got SIGBUS.
     init(
-        milliseconds: UInt64, onExpiry: @escaping @Sendable () -> Void,
+        milliseconds: UInt64, endSignals: EndSignals, onExpiry: @escaping @Sendable () -> Void,
         onBusError: @escaping @Sendable (BusErrors.Fault) -> Void
     ) throws(SystemCallError) {
         let wakeUp = try WakeUp()
@@ -35,7 +46,8 @@ final class Watchdog {
         thread = try NamedThread(name: "watchdog") {
             // glibc maps memory for a thread when that allocates for the first time.
             free(malloc(1024))
-            Self.watch(shared, number, onExpiry: onExpiry, onBusError: onBusError)
+            Self.watch(
+                shared, number, milliseconds, endSignals: endSignals, onExpiry: onExpiry, onBusError: onBusError)
         }
         self.shared = shared
         self.wakeUp = wakeUp
@@ -56,23 +68,41 @@ final class Watchdog {
         wakeUp.signal()
     }
 
+    /// The session's thread begins work on storage that may take any time, such as the allocation of a part. Once the
+    /// initiator has hung up, or a signal has come, the work must end within the limit.
+    func beginLongTurn() {
+        shared.isLongTurn.store(true, ordering: .releasing)
+        wakeUp.signal()
+    }
+
     /// The session's thread waits for events again, or does what may take any time.
     func endTurn() {
+        shared.isLongTurn.store(false, ordering: .releasing)
         shared.deadline.store(0, ordering: .releasing)
         wakeUp.signal()
     }
 
     private static func watch(
-        _ shared: Shared, _ wakeUp: Int32, onExpiry: () -> Void, onBusError: (BusErrors.Fault) -> Void
+        _ shared: Shared, _ wakeUp: Int32, _ limit: UInt64, endSignals: EndSignals, onExpiry: () -> Void,
+        onBusError: (BusErrors.Fault) -> Void
     ) {
+        /// Of a long turn that must end.
+        var longTurnDeadline: Deadline?
         while !shared.isOver.load(ordering: .acquiring) {
+            let isLongTurn = shared.isLongTurn.load(ordering: .acquiring)
+            if !isLongTurn { longTurnDeadline = nil }
             let due = shared.deadline.load(ordering: .acquiring)
-            if due != 0, Deadline(nanoseconds: due).hasPassed { return onExpiry() }
+            let deadline = due != 0 ? Deadline(nanoseconds: due) : longTurnDeadline
+            if let deadline, deadline.hasPassed { return onExpiry() }
             var set = PollSet()
             let changes = set.add(wakeUp)
             let busErrors = set.add(BusErrors.descriptor)
-            _ = try? set.wait(until: due == 0 ? nil : Deadline(nanoseconds: due))
+            let awaitsEnd = isLongTurn && longTurnDeadline == nil
+            let hangUp = set.add(awaitsEnd ? endSignals.input : -1, for: .hangUp)
+            let signal = set.add(awaitsEnd ? endSignals.signals : -1)
+            _ = try? set.wait(until: deadline)
             if set.isReady(busErrors), let fault = BusErrors.taken() { return onBusError(fault) }
+            if set.isReady(hangUp) || set.isReady(signal) { longTurnDeadline = .after(milliseconds: limit) }
             if set.isReady(changes) {
                 var count: UInt64 = 0
                 _ = read(wakeUp, &count, 8)

@@ -13,7 +13,7 @@ public struct OpeningTimes: Hashable, Sendable {
 }
 
 /// Opening a pool, step by step: ``run()`` reads from top to bottom.
-struct PoolOpening {
+struct SessionOpening {
     let target: TargetAddress
     let poolSet: String
     let memory: UnsafeMutableRawBufferPointer
