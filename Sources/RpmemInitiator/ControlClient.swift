@@ -32,7 +32,8 @@ final class ControlClient: Sendable {
         while true {
             let status: InitialStatus?
             do throws(ResponseDecodingError) {
-                status = try decoder.withLock { decoder throws(ResponseDecodingError) in try decoder.nextInitialStatus() }
+                status = try decoder.withLock { decoder throws(ResponseDecodingError) in try decoder.nextInitialStatus()
+                }
             } catch { throw protocolError(error) }
             switch status {
             case .ready?: return

@@ -38,10 +38,7 @@ final class InBandServer {
     private let probe: PeerProbe?
     /// Of the accepted lanes, by their number.
     private var endpoints: [Endpoint] = []
-    private var connected: Set<Int> = []
-    private var everConnected: Set<Int> = []
-    /// Lanes whose end was reported before their connection.
-    private var endedEarly: Set<Int> = []
+    private var connections = ConnectedLanes()
     /// Events that ``stopListening()`` has read but not acted on.
     private var postponed: [EventQueue.Event] = []
     /// Lanes that ``stopListening()`` has rejected.
@@ -101,9 +98,9 @@ final class InBandServer {
     /// Lanes granted.
     var laneCount: Int { block.count }
     /// Lanes that are connected now.
-    var connectedLanes: Int { connected.count }
+    var connectedLanes: Int { connections.now.count }
     /// Lanes that were connected at some time.
-    var lanesEverConnected: Int { everConnected.count }
+    var lanesEverConnected: Int { connections.ever.count }
     var isListening: Bool { listener.isListening }
     /// See ``LaneListener/droppedPackets``.
     var droppedPackets: Int { listener.droppedPackets }
@@ -132,21 +129,17 @@ final class InBandServer {
         case .connectionRequest(let request): return accept(request)
         case .connected(let identity):
             guard let lane = lane(identity) else { return nextEvent() }
-            connected.insert(lane)
-            everConnected.insert(lane)
+            let hasEnded = connections.noteConnection(of: lane)
             // All lanes are there, so no other connection is accepted.
             if lanesEverConnected == block.count { stopListening() }
-            if endedEarly.remove(lane) != nil { postponed.insert(.shutdown(identity), at: 0) }
+            if hasEnded { postponed.insert(.shutdown(identity), at: 0) }
             return .laneConnected(lane)
         case .shutdown(let identity):
-            guard let lane = lane(identity) else { return nextEvent() }
-            if connected.remove(lane) != nil { return .laneClosed(lane) }
-            // A lane that is up and closed at once: providers may tell of its end first.
-            if !everConnected.contains(lane) { endedEarly.insert(lane) }
-            return nextEvent()
+            guard let lane = lane(identity), connections.noteEnd(of: lane) else { return nextEvent() }
+            return .laneClosed(lane)
         case .failed(let identity, let error):
             let lane = identity.flatMap(lane)
-            if let lane, connected.remove(lane) != nil { return .laneClosed(lane) }
+            if let lane, connections.remove(lane) { return .laneClosed(lane) }
             // The event is about a connection that is no lane. Its peer has not got in, and must not end the session.
             if identity != nil, lane == nil { return .laneRefused(from: nil, reason: "\(error)") }
             return .laneFailed(lane, error)
@@ -155,8 +148,8 @@ final class InBandServer {
 
     private func nextBrokenLane() -> Event? {
         workers.stopped.clear()
-        for lane in connected where block.ended[lane].load(ordering: .acquiring) {
-            connected.remove(lane)
+        for lane in connections.now where block.ended[lane].load(ordering: .acquiring) {
+            _ = connections.remove(lane)
             return .laneBroken(lane)
         }
         return nil
@@ -209,7 +202,7 @@ final class InBandServer {
     func silentLane() -> Int? {
         guard let probe else { return nil }
         return probe.check(
-            connected, now: monotonicNanoseconds(), rounds: { workers.rounds(ofLane: $0) },
+            connections.now, now: monotonicNanoseconds(), rounds: { workers.rounds(ofLane: $0) },
             ask: { lane in
                 endpoints[lane].writeNothing(
                     from: block.lanes[lane].answer, descriptor: block.descriptor, context: probe.signOfLife) == 0
@@ -250,8 +243,36 @@ final class InBandServer {
         for endpoint in endpoints { endpoint.shutDown() }
         workers.finish()
         endpoints = []
-        connected = []
+        connections.removeAll()
         // A region that outlives the mapping would keep the pool's pages pinned.
         region = nil
     }
+}
+
+/// Which lanes are up. Providers may report the end of a lane before its connection, when its peer closes it at once.
+struct ConnectedLanes {
+    /// Lanes that are connected now.
+    private(set) var now: Set<Int> = []
+    /// Lanes that were connected at some time.
+    private(set) var ever: Set<Int> = []
+    private var endedBefore: Set<Int> = []
+
+    /// - Returns: Whether the lane's end was reported already. The caller reports it next.
+    mutating func noteConnection(of lane: Int) -> Bool {
+        now.insert(lane)
+        ever.insert(lane)
+        return endedBefore.remove(lane) != nil
+    }
+
+    /// - Returns: Whether the lane was connected until now.
+    mutating func noteEnd(of lane: Int) -> Bool {
+        if remove(lane) { return true }
+        if !ever.contains(lane) { endedBefore.insert(lane) }
+        return false
+    }
+
+    /// - Returns: Whether the lane was connected until now.
+    mutating func remove(_ lane: Int) -> Bool { now.remove(lane) != nil }
+
+    mutating func removeAll() { now = [] }
 }

@@ -176,7 +176,8 @@ package final class TargetSession {
         _ request: PoolRequest, creatingWith attributes: PoolAttributes?
     ) throws(SystemCallError) -> SessionEnd? {
         let opening = PoolOpening(
-            request: request, attributes: attributes, settings: settings, store: store, environment: environment, log: log,
+            request: request, attributes: attributes, settings: settings, store: store, environment: environment,
+            log: log,
             input: connection.input, output: connection.output, signals: signals.descriptor.number)
         let served: ServedPool
         do throws(RequestError) { served = try opening.open() } catch {
