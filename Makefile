@@ -82,10 +82,11 @@ vm-programs: release
 # daemons.
 check: lint unit
 
-# The cases of storage that fails, each ROUNDS times.
+# The cases of storage that fails, each ROUNDS times. CASES limits those of StorageFailureTests, FILTER the suites.
 ROUNDS ?= 100
 test-storage: test-deps
-	STORAGE_ROUNDS=$(ROUNDS) $(SWIFT) test --disable-xctest --no-parallel --filter 'Storage(Failure|Hang|Control)Tests|CreateOnFailingDiskTests|SyncAliasTests'
+	STORAGE_ROUNDS=$(ROUNDS) STORAGE_CASES=$(CASES) $(SWIFT) test --disable-xctest --no-parallel \
+	    --filter '$(or $(FILTER),Storage(Failure|Hang|Control)Tests|CreateOnFailingDiskTests|SyncAliasTests)'
 
 unit: deps
 	$(SWIFT) build --build-tests

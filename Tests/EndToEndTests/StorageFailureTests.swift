@@ -6,7 +6,8 @@ import Testing
 /// Storage that fails under an open pool: what was acknowledged is on the disk, nothing that is lost is acknowledged, and
 /// the pool stays marked dirty. The table of `docs/storage-failures.md`.
 ///
-/// `STORAGE_ROUNDS` repeats every case, with every provider and file system; `make test-storage` sets it.
+/// `STORAGE_ROUNDS` repeats every case, with every provider and file system. `STORAGE_CASES` limits the cases to those that
+/// it names, such as `twoWorkers/direct,setAttributes/background`. `make test-storage` passes both on.
 @Suite(.serialized) struct StorageFailureTests {
     /// What an initiator does once the disk takes nothing any more.
     enum Step: String, CaseIterable, Sendable {
@@ -56,7 +57,9 @@ import Testing
                 [.setAttributes, .close, .closeOtherPart].contains(step) && failure == .direct
                     ? nil : Case(step: step, failure: failure)
             }
-        }
+        }.filter { named.isEmpty || named.contains("\($0.step)/\($0.failure)") }
+
+        private static let named = getenv("STORAGE_CASES").map { String(cString: $0).split(separator: ",") } ?? []
 
         /// All with tcp, and those that once were acknowledged falsely with sockets.
         static let onExt4 =
