@@ -22,19 +22,19 @@ static inline void rpmem_dirty_page(void *byte) {
 }
 
 /// Copies bytes by ascending addresses, and stores each aligned word of 8 bytes that the destination covers at once. The
-/// ranges must not overlap. Inlined, so that the way of a persist request makes no call for it.
+/// ranges must not overlap. Inlined, so that the way of a persist request makes no call for it. The stores are atomic: the
+/// compiler may divide plain ones, and initiators may write to one place of a pool on two lanes at once.
 __attribute__((always_inline)) static inline void rpmem_copy_words(
     void *destination, const void *source, size_t count) {
     uint8_t *to = (uint8_t *)destination;
     const uint8_t *from = (const uint8_t *)source;
-    for (; count > 0 && ((uintptr_t)to & 7) != 0; count--) *to++ = *from++;
+    for (; count > 0 && ((uintptr_t)to & 7) != 0; count--, to++, from++) __atomic_store_n(to, *from, __ATOMIC_RELAXED);
     for (; count >= 8; count -= 8, to += 8, from += 8) {
         uint64_t word;
         __builtin_memcpy(&word, from, 8);
-        // Atomic, because the compiler may divide plain stores.
         __atomic_store_n((uint64_t *)(void *)to, word, __ATOMIC_RELAXED);
     }
-    for (; count > 0; count--) *to++ = *from++;
+    for (; count > 0; count--, to++, from++) __atomic_store_n(to, *from, __ATOMIC_RELAXED);
 }
 
 #endif
