@@ -16,7 +16,7 @@ cat "$WORK/found2" >>"$WORK/found"
 cmp "$WORK/data" "$WORK/found"
 echo "ok: what was written over the seam lies at the end of $first and the start of $second"
 refused initiate create single.set --provider sockets
-contains "without SINGLEHDR in the request" "$output" "the set has SINGLEHDR, the request has not"
+contains "without SINGLEHDR in the request" "$output" "the set has SINGLEHDR, the request does not"
 
 first=$(device_dax 0 --align 4096)
 second=$(device_dax 1 --align 4096)
