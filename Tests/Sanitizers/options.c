@@ -5,9 +5,10 @@
 // llvm-symbolizer. The status is one that no test expects of a failure.
 #define COMMON "log_path=" REPORTS ":log_exe_name=1:exitcode=66:external_symbolizer_path=" SYMBOLIZER
 
-// A program goes on after a report, so that one run finds all there is. Children of threaded programs start threads.
+// A program goes on after a report, so that one run finds all there is. Children of threaded programs start threads. A
+// daemon that ends abruptly (AbruptEnd.swift) joins no thread on purpose.
 const char *__tsan_default_options(void) {
-    return COMMON ":halt_on_error=0:atexit_sleep_ms=50:die_after_fork=0:second_deadlock_stack=1";
+    return COMMON ":halt_on_error=0:atexit_sleep_ms=50:die_after_fork=0:second_deadlock_stack=1:report_thread_leaks=0";
 }
 
 const char *__asan_default_options(void) {
