@@ -132,7 +132,7 @@ final class ControlClient: Sendable {
             var buffer = [UInt8](repeating: 0, count: 64)
             switch child.readOutput(into: &buffer) {
             case .bytes(let count):
-                return "the target sent bytes without a request (\(printable(Array(buffer[..<count]))))"
+                return "the target sent what nobody asked for (\(printable(Array(buffer[..<count]))))"
             case .end:
                 return SessionEnding(exit: child.collect(until: .after(milliseconds: 100)), targetLines: []).reason
             case .nothing: return exit.map { SessionEnding(exit: $0, targetLines: []).reason }
