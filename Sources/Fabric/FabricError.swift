@@ -15,15 +15,6 @@ public struct FabricError: Error, CustomStringConvertible, Sendable {
         self.detail = detail
     }
 
-    /// - Parameter function: The raw value of an operation. Any other text becomes part of the detail.
-    package init(_ function: String, code: Int32, detail: String? = nil) {
-        if let operation = FabricOperation(rawValue: function) {
-            self.init(operation, code: code, detail: detail)
-        } else {
-            self.init(.completion, code: code, detail: detail.map { "\(function): \($0)" } ?? function)
-        }
-    }
-
     /// A system call beside libfabric's, without which the fabric cannot be used.
     package init(_ error: SystemCallError) {
         self.init(

@@ -120,9 +120,8 @@ private final class JobQueue: Sendable {
             }
             if !jobs.isEmpty { return jobs }
             if isClosed { return nil }
-            var set = [pollfd(fd: wakeUp.descriptor.number, events: Int16(POLLIN), revents: 0)]
-            // An error of poll(2), which is EINTR or ENOMEM, ends the wait early at worst.
-            _ = try? waitForEvents(&set, until: nil)
+            // poll(2) can only fail with ENOMEM here. The loop then polls again.
+            _ = try? PollSet.wait(for: wakeUp.descriptor.number, until: nil)
             wakeUp.clear()
         }
     }

@@ -100,23 +100,26 @@ final class ControlClient: Sendable {
             case .nothing: if hasEnded { throw ended(during) }
             }
             if deadline.hasPassed { return false }
-            var set = [
-                pollfd(fd: child.output.number, events: Int16(POLLIN), revents: 0),
-                pollfd(fd: child.endDescriptor, events: Int16(POLLIN), revents: 0),
-                pollfd(fd: child.errorDescriptor, events: Int16(POLLIN), revents: 0),
-            ]
-            do throws(SystemCallError) { _ = try waitForEvents(&set, until: deadline) } catch { throw .system(error) }
-            if set[2].revents != 0 { child.collectErrorLines() }
+            var set = PollSet()
+            set.add(child.output.number)
+            set.add(child.endDescriptor)
+            let errorIndex = set.add(child.errorDescriptor)
+            do throws(SystemCallError) { try set.wait(until: deadline) } catch { throw .system(error) }
+            if set.isReady(errorIndex) { child.collectErrorLines() }
         }
     }
 
     // MARK: Watching
 
-    /// Descriptors to poll before the next call of ``findLoss()``.
-    var watched: [pollfd] {
+    /// Adds the descriptors to poll before the next call of ``findLoss()``.
+    ///
+    /// - Returns: Their indices in the set.
+    @discardableResult
+    func addDescriptors(to set: inout PollSet) -> ClosedRange<Int> {
         let isBusy = requestUnderWay.withLock { $0 }
-        return [isBusy ? -1 : child.output.number, isBusy ? -1 : child.endDescriptor, child.errorDescriptor]
-            .map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
+        let first = set.add(isBusy ? -1 : child.output.number)
+        set.add(isBusy ? -1 : child.endDescriptor)
+        return first...set.add(child.errorDescriptor)
     }
 
     /// Why the connection is of no use any more; nil while it is of use. Reads standard error as well.
@@ -144,8 +147,9 @@ final class ControlClient: Sendable {
         while true {
             if let loss = findLoss() { return loss }
             if deadline.hasPassed { return nil }
-            var set = watched
-            _ = try? waitForEvents(&set, until: deadline)
+            var set = PollSet()
+            addDescriptors(to: &set)
+            _ = try? set.wait(until: deadline)
         }
     }
 
@@ -154,8 +158,7 @@ final class ControlClient: Sendable {
         let deadline = Deadline.after(milliseconds: 200)
         while child.errorDescriptor >= 0, !deadline.hasPassed {
             child.collectErrorLines()
-            var set = [pollfd(fd: child.errorDescriptor, events: Int16(POLLIN), revents: 0)]
-            guard (try? waitForEvents(&set, until: deadline)) != nil else { break }
+            guard (try? PollSet.wait(for: child.errorDescriptor, until: deadline)) != nil else { break }
         }
         return child.lastErrorLines
     }
@@ -195,9 +198,11 @@ final class ControlClient: Sendable {
                 case .end: outputEnded = true
                 }
             }
-            var set = [outputEnded ? -1 : child.output.number, child.endDescriptor, child.errorDescriptor]
-                .map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
-            guard (try? waitForEvents(&set, until: deadline)) != nil else { return nil }
+            var set = PollSet()
+            set.add(outputEnded ? -1 : child.output.number)
+            set.add(child.endDescriptor)
+            set.add(child.errorDescriptor)
+            guard (try? set.wait(until: deadline)) != nil else { return nil }
         }
     }
 

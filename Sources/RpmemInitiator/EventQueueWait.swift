@@ -1,5 +1,4 @@
 import Fabric
-import Glibc
 import SystemSupport
 
 /// Waiting for an event queue and other descriptors at once, round by round, in bounded time with few wake-ups whatever
@@ -19,15 +18,14 @@ struct EventQueueWait {
     /// is empty before each round.
     ///
     /// - Parameters:
-    ///   - others: `revents` holds the answer. Negative descriptors are skipped.
+    ///   - others: A set for this round only: this method may add the queue's descriptor. It holds the result.
     ///   - deadline: nil waits without limit.
-    mutating func next(or others: inout [pollfd], until deadline: Deadline?) throws(SystemCallError) {
+    mutating func next(or others: inout PollSet, until deadline: Deadline?) throws(SystemCallError) {
         if let end = pause.next(isWorthWaiting: events.isWorthWaiting()) {
-            _ = try waitForEvents(&others, until: deadline.map { min($0, end) } ?? end)
+            try others.wait(until: deadline.map { min($0, end) } ?? end)
         } else {
-            others.append(pollfd(fd: events.descriptor, events: Int16(POLLIN), revents: 0))
-            defer { others.removeLast() }
-            _ = try waitForEvents(&others, until: deadline)
+            others.add(events.descriptor)
+            try others.wait(until: deadline)
         }
     }
 }

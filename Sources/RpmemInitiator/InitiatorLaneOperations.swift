@@ -68,7 +68,7 @@ extension InitiatorLane {
                     fi_sendmsg(endpoint, $0, UInt64(FI_COMPLETION))
                 }
             if result == 0 { break }
-            try waitToPostAgain(.send, result, until: &deadline)
+            try waitToPostAgain(.injectOrSend, result, until: &deadline)
         }
         if isInjected { retiredByAnswer = writesUnreported } else { sendIsUnderWay = true }
         writesUnreported = 0
@@ -93,7 +93,7 @@ extension InitiatorLane {
     /// - Parameter deadline: 0 before the first time.
     @inline(never)
     private mutating func waitToPostAgain(
-        _ operation: LaneOperation, _ result: Int, until deadline: inout UInt64
+        _ operation: FabricOperation, _ result: Int, until deadline: inout UInt64
     ) throws(LaneError) {
         guard result == -Int(FI_EAGAIN) else { throw .libfabric(operation, Int32(truncatingIfNeeded: -result)) }
         if constants.hasFailed.pointee.load(ordering: .acquiring) { throw .poolFailed }
@@ -214,7 +214,7 @@ extension InitiatorLane {
             // FI_ECANCELED is how the sockets provider reports a wake-up.
             case 0, -Int(FI_EAGAIN), -Int(FI_EINTR), -Int(FI_ECANCELED): return false
             case -Int(FI_EAVAIL): throw .completedInError
-            default: throw .libfabric(.wait, Int32(truncatingIfNeeded: -result))
+            default: throw .libfabric(.waitForCompletions, Int32(truncatingIfNeeded: -result))
             }
         }
         for index in 0..<result {

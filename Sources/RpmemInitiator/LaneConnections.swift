@@ -73,14 +73,15 @@ final class LaneConnections {
             case .connected(endpoint.identity)?: return
             case .failed(_, let error)?: throw connectError(error, step, control)
             case .shutdown?:
-                throw connectError(FabricError("fi_connect", code: Int32(FI_ESHUTDOWN)), step, control)
+                throw connectError(FabricError(.connect, code: Int32(FI_ESHUTDOWN)), step, control)
             case .connected?, .connectionRequest?: continue
             case nil: break
             }
             if deadline.hasPassed { throw .timedOut(waitingFor: "connection (\(step))", after: timeout) }
-            var watched = control.watched
-            do throws(SystemCallError) { try wait.next(or: &watched, until: deadline) } catch { throw .system(error) }
-            if watched.contains(where: { $0.revents != 0 }), let loss = control.findLoss() {
+            var set = PollSet()
+            let controlIndices = control.addDescriptors(to: &set)
+            do throws(SystemCallError) { try wait.next(or: &set, until: deadline) } catch { throw .system(error) }
+            if controlIndices.contains(where: { set.isReady($0) }), let loss = control.findLoss() {
                 throw .lost(reason: "\(loss) (\(step))", targetLines: control.lastErrorLines())
             }
         }

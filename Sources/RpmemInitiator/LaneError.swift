@@ -4,24 +4,6 @@ import Glibc
 import RpmemProtocol
 import SystemSupport
 
-/// An operation of a lane, for errors.
-enum LaneOperation {
-    case write, read, send, receive
-    /// Waiting for completions.
-    case wait
-
-    /// libfabric's function.
-    var function: String {
-        switch self {
-        case .write: "fi_writemsg"
-        case .read: "fi_readmsg"
-        case .send: "fi_inject or fi_sendmsg"
-        case .receive: "fi_recv"
-        case .wait: "fi_cq_sread"
-        }
-    }
-}
-
 /// Why a lane gave up. It needs no memory, since it is thrown through the data plane; ``LaneSet/poolError(_:lane:)`` makes an
 /// ``InitiatorError`` of it.
 enum LaneError: Error {
@@ -29,7 +11,7 @@ enum LaneError: Error {
     case poolFailed
     case timedOut
     /// libfabric refused an operation with this code.
-    case libfabric(LaneOperation, Int32)
+    case libfabric(FabricOperation, Int32)
     /// An operation completed with an error, which is in the completion queue.
     case completedInError
     case answerOfWrongLength
@@ -65,11 +47,11 @@ extension LaneSet {
         case .unsolicitedAnswer:
             error = Self.protocolError(number, "an answer that no request was waiting for")
         case .libfabric(let operation, let code):
-            error = Self.lostOrFailed(FabricError(operation.function, code: code, detail: "lane \(number)"))
+            error = Self.lostOrFailed(FabricError(operation, code: code, detail: "lane \(number)"))
         case .completedInError:
             let reason =
                 CompletionQueue.readError(slot.pointee.lane.queue)?.error
-                ?? FabricError("operation", code: Int32(FI_EIO), detail: "lane \(number)")
+                ?? FabricError(.completion, code: Int32(FI_EIO), detail: "lane \(number)")
             error = Self.lostOrFailed(reason)
         }
         if case .lost = error, let better = stickyErrorSoon() { return better }

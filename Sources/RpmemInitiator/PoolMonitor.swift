@@ -72,10 +72,12 @@ final class PoolMonitor: Sendable {
                 if isClosing.load(ordering: .acquiring) { return }
                 return fail(.lost(reason: loss, targetLines: control.lastErrorLines()))
             }
-            var set = [pollfd(fd: wakeUp.descriptor.number, events: Int16(POLLIN), revents: 0)] + control.watched
+            var set = PollSet()
+            let wakeUpIndex = set.add(wakeUp.descriptor.number)
+            control.addDescriptors(to: &set)
             // Without poll(2) the end of the target would go unseen.
             do throws(SystemCallError) { try wait.next(or: &set, until: nil) } catch { return fail(.system(error)) }
-            if set[0].revents != 0 { wakeUp.clear() }
+            if set.isReady(wakeUpIndex) { wakeUp.clear() }
         }
     }
 

@@ -1,4 +1,3 @@
-import Glibc
 import SystemSupport
 
 /// A command on a target that is no session, started through ssh as sessions are. ``end()`` ends it, and so does the deinit.
@@ -52,9 +51,10 @@ package final class RemoteCommand {
             case .nothing: break
             }
             if deadline.hasPassed { throw .timedOut(waitingFor: "line from \(target)", after: timeout) }
-            var set = [child.output.number, child.errorDescriptor]
-                .map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
-            do throws(SystemCallError) { _ = try waitForEvents(&set, until: deadline) } catch { throw .system(error) }
+            var set = PollSet()
+            set.add(child.output.number)
+            set.add(child.errorDescriptor)
+            do throws(SystemCallError) { try set.wait(until: deadline) } catch { throw .system(error) }
         }
     }
 

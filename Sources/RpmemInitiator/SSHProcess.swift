@@ -77,8 +77,7 @@ final class SSHProcess: Sendable {
                 sent += result
             } else if errno == EAGAIN {
                 if deadline.hasPassed { throw SystemCallError("send", errno: .timedOut) }
-                var set = [pollfd(fd: input.withLock { $0?.number } ?? -1, events: Int16(POLLOUT), revents: 0)]
-                _ = try waitForEvents(&set, until: deadline)
+                try PollSet.wait(for: input.withLock { $0?.number } ?? -1, .writable, until: deadline)
             } else if errno != EINTR {
                 throw .last("send")
             }
@@ -163,8 +162,7 @@ final class SSHProcess: Sendable {
         while true {
             if let exit = collect() { return exit }
             if deadline.hasPassed { return nil }
-            var set = [pollfd(fd: endDescriptor, events: Int16(POLLIN), revents: 0)]
-            guard (try? waitForEvents(&set, until: deadline)) != nil else { return nil }
+            guard (try? PollSet.wait(for: endDescriptor, until: deadline)) != nil else { return nil }
         }
     }
 

@@ -72,7 +72,11 @@ package struct PollSet {
     /// - Returns: Whether any is ready.
     @discardableResult
     package mutating func wait(until deadline: Deadline?) throws(SystemCallError) -> Bool {
-        try waitForEvents(&entries, until: deadline) > 0
+        while true {
+            let ready = poll(&entries, nfds_t(entries.count), deadline?.remainingMilliseconds ?? -1)
+            if ready >= 0 { return ready > 0 }
+            if errno != EINTR { throw .last("poll") }
+        }
     }
 
     /// Whether the last wait found the descriptor ready or hung up.
@@ -89,24 +93,13 @@ package struct PollSet {
     /// Waits for one descriptor.
     ///
     /// - Returns: Whether it is ready or hung up; false when the deadline passed.
+    @discardableResult
     package static func wait(
         for descriptor: Int32, _ interest: Interest = .readable, until deadline: Deadline?
     ) throws(SystemCallError) -> Bool {
         var set = PollSet()
         set.add(descriptor, for: interest)
         return try set.wait(until: deadline)
-    }
-}
-
-/// Waits until one of the descriptors is ready, or the deadline passes; nil waits for ever. ``PollSet`` is simpler to use.
-///
-/// - Parameter set: `events` says what to wait for, and `revents` is the result. Negative descriptors are skipped.
-/// - Returns: How many are ready; 0 when the deadline passed.
-package func waitForEvents(_ set: inout [pollfd], until deadline: Deadline?) throws(SystemCallError) -> Int {
-    while true {
-        let ready = poll(&set, nfds_t(set.count), deadline?.remainingMilliseconds ?? -1)
-        if ready >= 0 { return Int(ready) }
-        if errno != EINTR { throw .last("poll") }
     }
 }
 

@@ -128,7 +128,7 @@ import RpmemInitiator
 }
 
 /// Says on standard error what is wrong.
-private func complain(_ words: String) {
-    let line = "rpmem-fibonacci: \(words)\n"
+private func complain(_ message: String) {
+    let line = "rpmem-fibonacci: \(message)\n"
     _ = line.withCString { write(STDERR_FILENO, $0, strlen($0)) }
 }

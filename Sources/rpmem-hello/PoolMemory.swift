@@ -13,7 +13,7 @@ final class PoolMemory {
 }
 
 /// Says on standard error what is wrong.
-func complain(_ words: String) {
-    let line = "rpmem-hello: \(words)\n"
+func complain(_ message: String) {
+    let line = "rpmem-hello: \(message)\n"
     _ = line.withCString { write(2, $0, strlen($0)) }
 }

@@ -3,15 +3,15 @@ import Glibc
 import RpmemInitiator
 import RpmemProtocol
 
-/// Measures persist, flush and drain, and read, beside the fabric's own round trip.
+/// Measures persist, flush and drain, and read, and compares them with the fabric's own round trip.
 struct Bench: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Measures latency and bandwidth of a pool on the target.",
         discussion: """
-            Each figure stands next to the floor: the round trip of as many bytes between two bare libfabric endpoints \
-            on the same provider, measured in the same run. The other one is on the target, where ssh starts rpmemctl \
-            for it, or on this machine where that is not possible. The ratio is what counts: absolute figures differ \
-            from machine to machine.
+            Each figure is printed with its baseline: the round trip of as many bytes between two bare libfabric \
+            endpoints on the same provider, measured in the same run. The answering endpoint is on the target, where \
+            ssh starts rpmemctl for it. If that fails, it is on this machine. Compare the ratios: absolute figures \
+            differ from machine to machine.
             """)
 
     @OptionGroup var target: TargetOptions
@@ -23,10 +23,10 @@ struct Bench: ParsableCommand {
     @Option(help: ArgumentHelp("Bytes per operation.", valueName: "bytes,..."))
     var sizes: ListArgument<Int> = ListArgument([64, 4096, 65536])
 
-    @Option(help: ArgumentHelp("Lanes used at once, a thread each.", valueName: "lanes,..."))
+    @Option(help: ArgumentHelp("Lanes used at once, each by its own thread.", valueName: "lanes,..."))
     var lanes: ListArgument<Int> = ListArgument([1, 4])
 
-    @Option(help: ArgumentHelp("relaxed, inline or both, for persist and flush.", valueName: "mode,..."))
+    @Option(help: ArgumentHelp("Mode of persist and flush: relaxed, inline or both.", valueName: "mode,..."))
     var modes: ListArgument<BenchMode> = ListArgument([.relaxed, .inline])
 
     @Option(help: ArgumentHelp("Operations per lane and figure.", valueName: "count"))
@@ -38,10 +38,13 @@ struct Bench: ParsableCommand {
     @Flag(help: "Print JSON instead of a table.")
     var json = false
 
-    @Option(help: ArgumentHelp("Draw the percentiles to an SVG file.", valueName: "file.svg"))
-    var plot: String?
+    @Flag(help: "Print the percentile distributions of all figures and baselines too, in HdrHistogram's text format.")
+    var percentiles = false
 
     func validate() throws {
+        guard !json || !percentiles else {
+            throw ValidationError("--json and --percentiles exclude each other: use one of them")
+        }
         guard count >= 1, seconds >= 1 else { throw ValidationError("--count and --seconds: at least 1") }
         guard sizes.values.allSatisfy({ $0 >= 1 && $0 <= 16 << 20 }) else {
             throw ValidationError("--sizes: 1 to 16777216 bytes are possible")
@@ -78,25 +81,25 @@ struct Bench: ParsableCommand {
         try pool.close(removing: isCreated)
         progress.clear()
         print(json ? try report.json() : report.table())
-        if let plot { try writeFile(report.plot(), to: plot) }
+        if percentiles { print("\n" + report.distributions()) }
     }
 
     private func measure(
         _ pool: InitiatorPool, _ memory: PoolMemory, _ progress: ProgressBar, into report: inout BenchReport
     ) throws {
-        let scenarios = self.scenarios(lanesThere: pool.lanes)
+        let scenarios = self.scenarios(lanesAvailable: pool.lanes)
         let steps = Double(scenarios.count + sizes.values.count)
         var done = 0.0
-        progress.show("floor", done: 0)
-        let floor = try Floor(
+        progress.show("baseline", done: 0)
+        let baseline = try Baseline(
             target.target.address, target.initiatorOptions, provider: pool.provider, bytes: sizes.values.max() ?? 1)
-        report.floorPath = floor.path
+        report.baselinePath = baseline.path
         for size in sizes.values {
-            progress.show("floor, \(size) bytes", done: done / steps)
-            report.floors[size] = try floor.measure(bytes: size, count: count, seconds: seconds)
+            progress.show("baseline, \(size) bytes", done: done / steps)
+            report.baselines[size] = try baseline.measure(bytes: size, count: count, seconds: seconds)
             done += 1
         }
-        floor.end()
+        baseline.end()
         for scenario in scenarios {
             progress.show(scenario.name, done: done / steps)
             report.add(
@@ -106,12 +109,12 @@ struct Bench: ParsableCommand {
         }
     }
 
-    private func scenarios(lanesThere: Int) -> [BenchScenario] {
+    private func scenarios(lanesAvailable available: Int) -> [BenchScenario] {
         var scenarios: [BenchScenario] = []
         for operation in operations.values {
             for mode in operation == .read ? [BenchMode.relaxed] : modes.values {
                 for size in sizes.values {
-                    for lanes in Set(self.lanes.values.map { min($0, lanesThere) }).sorted() {
+                    for lanes in Set(self.lanes.values.map { min($0, available) }).sorted() {
                         scenarios.append(BenchScenario(operation: operation, mode: mode, size: size, lanes: lanes))
                     }
                 }
@@ -137,12 +140,12 @@ extension Int: ListElement {
     init?(listElement: String) { self.init(listElement) }
 }
 
-/// One of several values with commas between them.
+/// An element of a ``ListArgument``.
 protocol ListElement: Sendable {
     init?(listElement: String)
 }
 
-/// Several values with commas between them.
+/// An argument of several values, separated by commas.
 struct ListArgument<Element: ListElement>: ExpressibleByArgument {
     let values: [Element]
 

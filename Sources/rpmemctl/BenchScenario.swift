@@ -19,27 +19,27 @@ struct BenchScenario {
         return "\(word), \(size) bytes, \(lanes) lane\(lanes == 1 ? "" : "s")"
     }
 
-    /// What came of a scenario.
+    /// The result of a scenario.
     struct Outcome {
-        /// Nanoseconds per operation; for flushes a tenth of ten flushes and a drain.
+        /// Nanoseconds per operation. Of ten flushes and their drain, a tenth is recorded.
         var latencies: Histogram<UInt64>
         /// From the first operation's start to the last one's end.
         var nanoseconds: UInt64
         var operations: UInt64
     }
 
-    /// Runs it with a thread per lane, each on a range of its own.
+    /// Runs it with one thread per lane. Each thread uses its own range of the pool.
     func run(on pool: InitiatorPool, poolSize: Int, count: Int, seconds: Int) throws -> Outcome {
         let shared = SharedOutcome()
-        // As many distinct ranges as fit, so that caches see what they would see.
+        // Successive operations use different ranges, so that caches do not make them faster than a program's.
         let perLane = (poolSize - InitiatorPool.headerSize) / lanes
         let places = max(1, min(perLane / size, 4096))
         let start = monotonicNanoseconds()
         let limit = start &+ UInt64(seconds) * 1_000_000_000
-        let crew = Crew()
+        var threads: [NamedThread] = []
         for lane in 0..<lanes {
             let base = InitiatorPool.headerSize + lane * perLane
-            try crew.start(name: "bench-\(lane)") { [self] in
+            let thread = try NamedThread(name: "bench-\(lane)") { [self] in
                 var latencies = newHistogram()
                 var operations: UInt64 = 0
                 do {
@@ -72,39 +72,26 @@ struct BenchScenario {
                     shared.fail(error)
                 }
             }
+            threads.append(thread)
         }
-        crew.join()
+        for thread in threads { thread.join() }
         let nanoseconds = monotonicNanoseconds() &- start
         let (latencies, operations) = try shared.result()
         return Outcome(latencies: latencies, nanoseconds: nanoseconds, operations: operations)
     }
 }
 
+/// An empty histogram of nanoseconds up to a minute.
 func newHistogram() -> Histogram<UInt64> {
-    // Up to a minute, in nanoseconds.
     Histogram<UInt64>(highestTrackableValue: 60_000_000_000, numberOfSignificantValueDigits: .three)
 }
 
-/// Threads that are all joined.
-final class Crew {
-    private var members: [NamedThread] = []
-
-    func start(name: String, _ body: @escaping @Sendable () -> Void) throws {
-        members.append(try NamedThread(name: name, body))
-    }
-
-    func join() {
-        for member in members { member.join() }
-        members = []
-    }
-}
-
-/// Where the threads of a scenario leave what they measured.
+/// The measurements of all threads of a scenario, and the first error of one.
 final class SharedOutcome: Sendable {
     private struct State {
         var latencies = newHistogram()
         var operations: UInt64 = 0
-        var failure: (any Error)?
+        var firstError: (any Error)?
     }
     private let state = Mutex(State())
 
@@ -116,12 +103,12 @@ final class SharedOutcome: Sendable {
     }
 
     func fail(_ error: any Error) {
-        state.withLock { if $0.failure == nil { $0.failure = error } }
+        state.withLock { if $0.firstError == nil { $0.firstError = error } }
     }
 
     func result() throws -> (Histogram<UInt64>, UInt64) {
         try state.withLock {
-            if let failure = $0.failure { throw failure }
+            if let firstError = $0.firstError { throw firstError }
             return ($0.latencies, $0.operations)
         }
     }

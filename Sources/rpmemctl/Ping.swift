@@ -3,13 +3,14 @@ import Glibc
 import RpmemInitiator
 import SystemSupport
 
-/// Goes through a session, stage by stage, and says how long each takes.
+/// Runs a session and prints the time that each stage takes.
 struct Ping: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Goes through a session with the target and times each stage.",
-        discussion:
-            "The stages: ssh and the target's initial status, opening the pool there, connecting the lanes, the first persist, a second one, a read back that is compared, closing."
-    )
+        abstract: "Runs a session with the target and times each stage.",
+        discussion: """
+            The stages: ssh and the target's initial status, opening the pool, connecting the lanes, a first and a second \
+            persist, a read that is compared, closing.
+            """)
 
     @OptionGroup var target: TargetOptions
 
@@ -33,7 +34,7 @@ struct Ping: ParsableCommand {
         show("ssh and initial status", times.initialStatus)
         show(isCreated ? "CREATE answered" : "OPEN answered", times.answer)
         show("lanes connected", times.lanes)
-        show("in all until the pool is open", total)
+        show("total until the pool is open", total)
         do {
             try exchange(with: pool, memory, &watch)
         } catch {
@@ -57,7 +58,7 @@ struct Ping: ParsableCommand {
         try pool.read(into: back, offset: offset, lane: 0)
         show("read back", watch.lap())
         guard back.elementsEqual(memory.bytes[offset..<offset + 64]) else {
-            throw ToolError("the target gave other bytes back than were replicated")
+            throw ToolError("the bytes read from the target differ from the replicated ones")
         }
     }
 
@@ -68,7 +69,7 @@ struct Ping: ParsableCommand {
     }
 }
 
-/// Times between laps.
+/// Measures the time between calls of ``lap()``.
 struct StopWatch {
     private var last = ContinuousClock.now
 

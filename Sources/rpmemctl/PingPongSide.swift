@@ -4,8 +4,8 @@ import Glibc
 import RpmemProtocol
 import SystemSupport
 
-/// One end of the floor: an endpoint with a buffer to send from and one to receive into. Both ends wait as an initiator's
-/// lanes do: they poll for some time, then block; on sockets they only block.
+/// One of the baseline's two endpoints, with a buffer to send from and one to receive into. It waits for completions as the
+/// initiator's lanes do: it polls for some time, then blocks. With the sockets provider it blocks at once.
 final class PingPongSide {
     let endpoint: Endpoint
     private let events: EventQueue
@@ -17,8 +17,8 @@ final class PingPongSide {
     private let pollNanoseconds: UInt64
 
     /// - Parameters:
-    ///   - bytes: Of the longest message.
-    ///   - poll: Microseconds.
+    ///   - bytes: Size of the longest message.
+    ///   - poll: Microseconds of polling before a wait blocks.
     init(
         _ provider: Provider, _ info: FabricInfo, _ domain: FabricDomain, _ events: EventQueue, bytes: Int, poll: Int
     ) throws {
@@ -39,14 +39,16 @@ final class PingPongSide {
     }
 
     func postReceive() throws {
-        try post { fi_recv(endpoint.pointer, buffers.bytes.baseAddress! + bytes, bytes, descriptor, 0, contexts) }
+        try post(.receive) {
+            fi_recv(endpoint.pointer, buffers.bytes.baseAddress! + bytes, bytes, descriptor, 0, contexts)
+        }
     }
 
     func send(_ count: Int) throws {
-        try post { fi_send(endpoint.pointer, buffers.bytes.baseAddress, count, descriptor, 0, contexts + 1) }
+        try post(.send) { fi_send(endpoint.pointer, buffers.bytes.baseAddress, count, descriptor, 0, contexts + 1) }
     }
 
-    private func post(_ body: () -> Int) throws {
+    private func post(_ operation: FabricOperation, _ body: () -> Int) throws {
         var result = body()
         let deadline = Deadline.after(milliseconds: 10_000)
         while result == -Int(FI_EAGAIN), !deadline.hasPassed {
@@ -54,18 +56,18 @@ final class PingPongSide {
             _ = fi_cq_read(completions.pointer, &entry, 0)
             result = body()
         }
-        if result != 0 { throw FabricError("fi_send", code: Int32(-result)) }
+        if result != 0 { throw FabricError(operation, code: Int32(-result)) }
     }
 
-    /// Waits for a message and returns its length; nil when the other end has gone.
+    /// Waits for a message and returns its length; nil when the peer has closed the connection.
     func awaitMessage(until deadline: Deadline) throws -> Int? {
         var entry = fi_cq_msg_entry()
         let pollEnd = monotonicNanoseconds() &+ pollNanoseconds
         while true {
             var result = fi_cq_read(completions.pointer, &entry, 1)
             if result == -Int(FI_EAGAIN), monotonicNanoseconds() >= pollEnd {
-                if deadline.hasPassed { throw ToolError("the fabric's own round trip: no message in time") }
-                // Not every provider tells those who wait for messages.
+                if deadline.hasPassed { throw ToolError("baseline: no message from the peer in time") }
+                // Some providers report a shutdown only in the event queue and leave the receive posted.
                 if case .shutdown? = events.next() { return nil }
                 result = fi_cq_sread(completions.pointer, &entry, 1, nil, min(500, deadline.remainingMilliseconds))
             }
@@ -73,7 +75,7 @@ final class PingPongSide {
             if result < 0, result != -Int(FI_EAGAIN), result != -Int(FI_EINTR) {
                 if case .shutdown? = events.next() { return nil }
                 let error = CompletionQueue.readError(completions.pointer)?.error
-                throw error ?? FabricError("fi_cq_read", code: Int32(-result))
+                throw error ?? FabricError(.readCompletionQueue, code: Int32(-result))
             }
         }
     }

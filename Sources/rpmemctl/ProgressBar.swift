@@ -1,11 +1,12 @@
 import Glibc
 import SystemSupport
 
-/// A line on standard error that says how far things are; nothing where that is no terminal.
+/// A line on standard error that shows the progress.
 struct ProgressBar {
+    /// Whether standard error is a terminal; otherwise nothing is written.
     let isShown: Bool
 
-    /// - Parameter done: 0 to 1.
+    /// - Parameter done: The finished part, 0 to 1.
     func show(_ text: String, done: Double) {
         guard isShown else { return }
         let width = 24
@@ -21,10 +22,4 @@ struct ProgressBar {
     private func write(_ text: String) {
         try? writeAll(Array(text.utf8), to: STDERR_FILENO)
     }
-}
-
-func writeFile(_ text: String, to path: String) throws {
-    let file = try Descriptor.open(path, O_WRONLY | O_CREAT | O_TRUNC, mode: 0o644)
-    try writeAll(Array(text.utf8), to: file.number)
-    try file.close()
 }

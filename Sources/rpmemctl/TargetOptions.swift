@@ -3,7 +3,7 @@ import Glibc
 import RpmemInitiator
 import RpmemProtocol
 
-/// Which pool, and how to get there.
+/// The arguments and options that name the target, the pool set, the provider and the pool's size.
 struct TargetOptions: ParsableArguments {
     @Argument(help: "The target: [user@]host[:port], an IPv6 address in brackets.")
     var target: TargetArgument
@@ -11,11 +11,14 @@ struct TargetOptions: ParsableArguments {
     @Argument(
         help: ArgumentHelp(
             "The pool set, relative to the target's pool set directory.",
-            discussion: "Its pool is created if there is none, and removed again. A pool of somebody else's is refused."
+            discussion: """
+                If the set has no pool, one is created and removed at the end. A pool that another program created is \
+                refused.
+                """
         ))
     var poolSet: String
 
-    @Option(help: "The libfabric provider: verbs, sockets or tcp. Without it, what the environment enables.")
+    @Option(help: "The libfabric provider: verbs, sockets or tcp. Default: the first that the environment enables.")
     var provider: ProviderArgument?
 
     @Option(help: ArgumentHelp("Size of the pool in MiB.", valueName: "MiB"))
@@ -25,7 +28,7 @@ struct TargetOptions: ParsableArguments {
         guard size >= 8, size <= 1 << 20 else { throw ValidationError("--size: 8 to 1048576 MiB are possible") }
     }
 
-    /// The environment's options, and the provider asked for.
+    /// The options of the environment variables, with the provider of `--provider` if given.
     var initiatorOptions: InitiatorOptions {
         var options = InitiatorOptions.processEnvironment()
         if let provider { options.providers = [provider.provider] }
@@ -51,9 +54,10 @@ struct ProviderArgument: ExpressibleByArgument {
     }
 }
 
-/// Anonymous memory that a pool is replicated from; unmapped when its owner lets go of it.
+/// Anonymous memory that a pool is replicated from. It is unmapped with the last reference.
+///
+/// Sendable: the threads of a benchmark only read it.
 final class PoolMemory: @unchecked Sendable {
-    // The benchmark's threads only read it, each its own part.
     let bytes: UnsafeMutableRawBufferPointer
 
     init(mebibytes: Int) throws {
@@ -61,14 +65,14 @@ final class PoolMemory: @unchecked Sendable {
         guard
             let start = mmap(nil, count, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
             start != MAP_FAILED
-        else { throw ToolError("\(mebibytes) MiB of memory: \(String(cString: strerror(errno)))") }
+        else { throw ToolError("mmap of \(mebibytes) MiB: \(String(cString: strerror(errno)))") }
         bytes = UnsafeMutableRawBufferPointer(start: start, count: count)
     }
 
     deinit { munmap(bytes.baseAddress, bytes.count) }
 }
 
-/// Something that the tool itself cannot do, in words.
+/// An error of the tool itself, not of the initiator or the fabric.
 struct ToolError: Error, CustomStringConvertible {
     let description: String
 
@@ -77,11 +81,11 @@ struct ToolError: Error, CustomStringConvertible {
     }
 }
 
-/// Marks pools that rpmemctl made, and so may write to.
+/// The signature of pools that rpmemctl created. It writes to no other.
 let toolSignature: SIMD8<UInt8> = SIMD8("RPMEMCTL".utf8)
 
 extension InitiatorPool {
-    /// Creates the tool's pool, or opens the one that an earlier run left.
+    /// Creates the tool's pool, or opens the pool that an earlier run left.
     static func forTool(
         _ target: TargetOptions, memory: PoolMemory, lanes: Int, options: InitiatorOptions
     ) throws -> (pool: InitiatorPool, isCreated: Bool) {
@@ -103,7 +107,7 @@ extension InitiatorPool {
             try? pool.close()
             throw ToolError(
                 "\(target.poolSet) on \(target.target.address) holds a pool that rpmemctl did not make: "
-                    + "name a pool set of its own")
+                    + "use a pool set that no other program uses")
         }
         return (pool, false)
     }

@@ -3,7 +3,7 @@ import RpmemProtocol
 import TestSupport
 import Testing
 
-/// What a person sees who types `rpmemd`.
+/// The output of `rpmemd` on a terminal: help, version, usage errors, `--check-config`.
 @Suite struct CommandLineTests {
     private func run(_ arguments: [String], on target: Target) throws -> (output: String, error: String, status: Int32?)
     {
@@ -42,7 +42,7 @@ import Testing
         #expect(output.contains("\(target.configuration): read"))
     }
 
-    /// What it prints is a configuration with the same effect.
+    /// The printed settings are a configuration file with the same effect.
     @Test func whatIsPrintedReadsBack() throws {
         let target = try Target("in-band-peer = any", "poll-time = 0", "in-band-address = ::1")
         let first = try run(["-c", target.configuration, "--check-config"], on: target).output

@@ -18,11 +18,11 @@ struct BlockingTrait: SuiteTrait, TestTrait, TestScoping {
     }
 }
 
-/// Threads that tests may block; they come and go with what there is to do.
+/// Threads that tests may block. They are started and ended with the number of jobs.
 private final class BlockingThreads: TaskExecutor {
     static let shared = BlockingThreads()
 
-    /// Tests that run at the same time. More than CPUs: most of what they wait for sleeps too.
+    /// Tests that run at the same time. More than CPUs: tests mostly wait for daemons that wait too.
     private static let limit = 4
 
     private struct Work {

@@ -5,9 +5,9 @@ import SystemSupport
 import TestSupport
 import Testing
 
-/// What an open pool costs while nobody uses it.
+/// Wake-ups of a daemon whose pool is open and idle.
 @Suite(.blocking, .serialized, .timeLimit(.minutes(30))) struct DataIdleTests {
-    /// The daemon's own threads sleep; a provider's may not (`sockets` polls, and is told by name).
+    /// The daemon's own threads sleep. The `sockets` provider's thread polls; the test recognises it by its name.
     @Test(arguments: loopbackProviders, [1, 4]) func noThreadWakesUp(_ provider: Provider, _ lanes: Int) throws {
         let reach = try Reach()
         let original = try Original(PoolKind.onePart.prepare(on: reach.target))

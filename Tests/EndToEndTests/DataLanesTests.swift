@@ -18,7 +18,7 @@ import Testing
         try pool.close()
         try original.expectOnParts()
 
-        // Once more, over what is there.
+        // Once more, over the contents of the first round.
         let again = try original.open(reach, lanes: lanes, reach.options(provider))
         try original.replicateOnAllLanes(to: again, seed: 23)
         try again.close()

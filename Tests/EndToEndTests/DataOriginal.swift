@@ -25,12 +25,12 @@ extension InitiatorPool {
     }
 }
 
-/// The original of a pool, and what its replica must be: all that was acknowledged, over zeros.
+/// The original of a pool, and the contents that its replica must have: all acknowledged bytes, and zeros elsewhere.
 final class Original: Sendable {
     let plan: PoolPlan
-    /// What the initiator has.
+    /// The initiator's pool.
     let memory: Pages
-    /// What the target must have.
+    /// The contents that the replica must have.
     let expected: Pages
 
     init(_ plan: PoolPlan) throws {

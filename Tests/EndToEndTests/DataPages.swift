@@ -2,7 +2,7 @@ import Glibc
 import SystemSupport
 import TestSupport
 
-/// Zeroed pages of memory: an initiator's pool, or what a target's is expected to hold.
+/// Zeroed pages of memory: an initiator's pool, or the expected contents of a target's pool.
 ///
 /// Unchecked: threads that share one use ranges of their own.
 final class Pages: @unchecked Sendable {

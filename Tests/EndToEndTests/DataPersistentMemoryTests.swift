@@ -3,8 +3,8 @@ import RpmemProtocol
 import TestSupport
 import Testing
 
-/// Ordinary files that libpmem is told to take for persistent memory: cache lines are flushed instead of pages synced,
-/// and the Appliance Persistency Method can be had.
+/// Ordinary files that libpmem treats as persistent memory (PMEM_IS_PMEM_FORCE): it flushes cache lines instead of calling
+/// msync, and the Appliance Persistency Method is available.
 @Suite(.blocking, .serialized, .timeLimit(.minutes(30))) struct DataPersistentMemoryTests {
     @Test(arguments: loopbackProviders, PersistMethod.allCases)
     func flushAndDrain(_ provider: Provider, _ method: PersistMethod) throws {

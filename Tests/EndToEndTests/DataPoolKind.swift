@@ -34,15 +34,15 @@ enum PoolKind: CaseIterable {
 /// A pool that can be created on a target, and where its bytes then lie: by `docs/media.md`, section 2 (Sizes and
 /// geometry), not by the target's code.
 struct PoolPlan {
-    /// What CREATE and OPEN name it.
+    /// Its name in CREATE and OPEN.
     let descriptor: String
-    /// Bytes that can be asked for.
+    /// The largest pool size that CREATE and OPEN accept, in bytes.
     let size: Int
-    /// What to create it with.
+    /// The attributes to create it with.
     let attributes: PoolAttributes
     let pieces: [Piece]
 
-    /// A part, and what it holds of the pool.
+    /// A part, and its range of the pool.
     struct Piece {
         var path: String
         var fileSize: Int
@@ -106,7 +106,7 @@ struct PoolPlan {
         size = poolOffset
     }
 
-    // MARK: What is on the parts
+    // MARK: Contents of the parts
 
     /// Expects the part files to have exactly the pool's bytes, and zeros where they hold none of it; header pages are
     /// left out.
@@ -168,7 +168,7 @@ struct PoolPlan {
     /// How many of the part files are there.
     func partsPresent() -> Int { paths.count { access($0, F_OK) == 0 } }
 
-    /// Expects nobody to hold a part's lock.
+    /// Expects that no process holds a part's lock.
     func expectUnlocked(sourceLocation: SourceLocation = #_sourceLocation) throws {
         for path in paths where access(path, F_OK) == 0 {
             let file = try Descriptor.open(path, O_RDONLY)

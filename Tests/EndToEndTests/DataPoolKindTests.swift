@@ -5,14 +5,14 @@ import TestSupport
 import Testing
 
 /// A pool's whole life: created, replicated to by every call, read back, its attributes changed, closed, opened again,
-/// removed; and at each end what lies on the part files.
+/// removed. After each session the contents of the part files are checked.
 @Suite(.blocking, .timeLimit(.minutes(30))) struct DataPoolKindTests {
     @Test(arguments: loopbackProviders, PoolKind.allCases)
     func wholeLife(_ provider: Provider, _ kind: PoolKind) throws {
         try liveThrough(provider, kind, Reach(.script))
     }
 
-    /// CLOSE with the remove flag takes away what its session created, and nothing else.
+    /// CLOSE with the remove flag removes the files that its session created, and no others.
     @Test(arguments: loopbackProviders, [PoolKind.threeParts, .plainFile])
     func removedByItsCreator(_ provider: Provider, _ kind: PoolKind) throws {
         let reach = try Reach()

@@ -43,14 +43,14 @@ final class Reach {
 
     // MARK: Commands
 
-    /// What ssh runs on the target.
+    /// The command that ssh runs on the target.
     ///
     /// - Parameters:
     ///   - environment: `NAME=VALUE`, for the daemon.
     ///   - arguments: For the daemon, besides its configuration.
     func command(environment: [String] = [], arguments: [String] = []) -> String {
-        let words = ["env"] + environment + [Binaries.rpmemd, "--config", target.configuration] + arguments
-        return words.joined(separator: " ")
+        let command = ["env"] + environment + [Binaries.rpmemd, "--config", target.configuration] + arguments
+        return command.joined(separator: " ")
     }
 
     /// An initiator's options to reach a daemon here.

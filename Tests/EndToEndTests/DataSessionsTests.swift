@@ -41,10 +41,10 @@ import Testing
         let refusal = expectFailure(EBUSY) { () throws(InitiatorError) in
             try original.open(reach, lanes: 1, options)
         }
-        // In words for the person at the initiator: which part, and who has it.
-        let words = refusal?.targetLines.joined() ?? ""
-        #expect(words.contains(original.plan.paths[0]))
-        #expect(words.contains("\(try reach.daemon())"))
+        // The message to the initiator names the part and the process that holds its lock.
+        let message = refusal?.targetLines.joined() ?? ""
+        #expect(message.contains(original.plan.paths[0]))
+        #expect(message.contains("\(try reach.daemon())"))
         expectFailure(EBUSY) { () throws(InitiatorError) in try original.create(reach, lanes: 1, options) }
         // An exit status, which is the lock's own errno, as with 1.12.1.
         expectFailure(EAGAIN) { () throws(InitiatorError) in

@@ -13,7 +13,7 @@ import Testing
     /// as a process can have.
     private static let addressSpace: UInt64? = Sanitizer.isOn ? nil : 1 << 30
 
-    /// Feeds one daemon, and says what was wrong, nil when nothing was.
+    /// Feeds one daemon. Returns the error that it finds; nil when there is none.
     ///
     /// - Parameter closes: Whether standard input ends behind the bytes; else the bytes must end the daemon.
     private static func feed(_ bytes: [UInt8], to target: Target, closes: Bool) -> String? {
@@ -28,7 +28,7 @@ import Testing
             if closes { session.process.closeInput() }
             let (answer, ending) = try session.end()
             if ending != .exited(1), ending != .exited(0) { return "ended by \(String(describing: ending))" }
-            // The initial status, and at most two answers: to CREATE or OPEN, and to what ended the session.
+            // The initial status, and at most two answers: to CREATE or OPEN, and to the request that ended the session.
             if answer.count > 4 + 148 + 148 { return "\(answer.count) bytes of answers" }
             if answer.count < 4 || answer[0..<4] != [0, 0, 0, 0] { return "initial status \(answer.prefix(4))" }
             return nil
@@ -39,7 +39,7 @@ import Testing
 
     /// Feeds many daemons, a few at a time.
     ///
-    /// - Parameter bytes: What the daemon of this number gets.
+    /// - Parameter bytes: Returns the input of the daemon with this number.
     private static func flood(
         _ count: Int, _ target: Target, seed: UInt64,
         bytes: @escaping @Sendable (Int, inout SeededGenerator) -> (bytes: [UInt8], closes: Bool)
@@ -134,7 +134,7 @@ import Testing
             }
             return (bytes, true)
         }
-        // No lane ever came: nothing that was made is left, and what was there opens.
+        // No lane was connected: the pools of these sessions are removed, and the earlier pool opens.
         #expect(TemporaryDirectory.entries(of: target.parts) == ["there"])
         try target.configure([])
         try target.expectOpens("there.set")

@@ -18,7 +18,7 @@ import Testing
         }
     }
 
-    /// CREATE and OPEN may take any time, but not once nobody waits for them any more.
+    /// CREATE and OPEN may take any time while an initiator waits for them. When it is gone, the daemon ends in bounded time.
     @Test(.enabled(if: FrozenDisk.skipReason == nil, "\(FrozenDisk.skipReason ?? "")"), .timeLimit(.minutes(10)))
     func anOpeningSessionEndsAllTheSame() async {
         await #expect(processExitsWith: .success) {

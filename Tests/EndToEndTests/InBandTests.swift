@@ -5,9 +5,9 @@ import SystemSupport
 import TestSupport
 import Testing
 
-/// Where lanes are listened for, how many there are, and who gets them.
+/// The address and port of the lanes, their number, and the peers that may connect to them.
 @Suite struct InBandTests {
-    // MARK: Who
+    // MARK: Peers
 
     /// As if the session came from elsewhere, over ssh: lanes are listened for on the address at which it arrived.
     private static let foreign = ["SSH_CONNECTION": "192.0.2.9 50000 127.0.0.1 22"]
@@ -27,12 +27,13 @@ import Testing
         try session.expectEnd(1)
         try session.expectOneError("no lane was connected", "192.0.2.9, and were dropped", "in-band-peer = any")
         #expect(try session.messages("warn") == [])
-        // It was nobody's lane.
+        // The dropped connection is not counted as a lane.
         #expect(try session.messages("debug") == [])
         #expect(TemporaryDirectory.entries(of: target.parts) == [])
     }
 
-    /// Strangers send what libfabric's sockets provider does not survive, and the initiator is not disturbed.
+    /// Other machines send bytes that crash libfabric's sockets provider. The filter drops them, and the initiator's session goes
+    /// on.
     @Test(
         .enabled(if: PrivateNetwork.skipReason == nil, "\(PrivateNetwork.skipReason ?? "")"),
         arguments: ["192.0.2.1", "2001:db8::1"])
@@ -126,7 +127,7 @@ import Testing
         try three.expectEnd(1)
         try three.expectOneError("port-range \(first)-\(first + 1)")
         #expect(!TemporaryDirectory.entries(of: target.parts).contains("part3"))
-        // What they listen on works.
+        // Lanes can be connected to the ports that they listen on.
         for (session, lanes) in zip([one, two], ports) {
             let client = try LaneClient(provider, lanes)
             _ = try client[0].persist(.inline, at: 4096, size: 1, data: [1])
@@ -226,7 +227,7 @@ import Testing
         try session.close()
     }
 
-    /// Each lane takes some descriptors: an initiator that asks for very many gets what there is room for.
+    /// Each lane takes some descriptors: an initiator that asks for very many gets as many as the limit allows.
     @Test func theLimitOnOpenFilesLimitsLanes() throws {
         let target = try Target()
         try target.addSet("one.set", "40M %/part")
@@ -266,10 +267,10 @@ import Testing
         try session.close()
     }
 
-    // MARK: Strangers on the port
+    // MARK: Connections that are no lanes
 
-    /// What connects to the port but is no lane disturbs nothing. Not so with libfabric's sockets provider, which takes
-    /// whatever it reads there for a message of its own.
+    /// Connections to the port that are no lanes do not disturb the session. With libfabric's sockets provider only empty
+    /// ones are tested: it takes all bytes for a message of its own.
     @Test(arguments: [(.sockets, 0), (.tcp, 0), (.tcp, 1), (.tcp, 100), (.tcp, 65536)] as [(Provider, Int)])
     func unauthorisedPeersDoNotDisturb(_ provider: Provider, _ byteCount: Int) throws {
         let target = try Target()
@@ -287,10 +288,10 @@ import Testing
         try session.close()
     }
 
-    /// Somebody who begins a message and never ends it: libfabric's sockets provider waits for the rest. The session
-    /// ends all the same.
+    /// A connection sends the first byte of a message and no more. libfabric's sockets provider waits for the rest, but the
+    /// session still ends.
     @Test(arguments: loopbackProviders, SessionEndTests.Cause.allCases)
-    func aStrangerWhoNeverFinishes(_ provider: Provider, _ cause: SessionEndTests.Cause) throws {
+    func aConnectionThatNeverFinishesItsMessage(_ provider: Provider, _ cause: SessionEndTests.Cause) throws {
         let target = try Target()
         try target.addSet("one.set", "40M %/part")
         try target.makePool("one.set")

@@ -3,7 +3,7 @@ import RpmemProtocol
 import TestSupport
 import Testing
 
-/// Whatever keeps a session from starting is told the initiator in the first four bytes, and the person in words.
+/// An error that keeps a session from starting: the first four bytes hold its status, and standard error its message.
 @Suite struct InitialStatusTests {
     @Test(arguments: [
         (["--no-such-option"], "no-such-option"), (["--log-level"], "log-level"), (["--log-level", "loud"], "loud"),
@@ -26,11 +26,11 @@ import Testing
         ("port-range = 20-10", ["rpmemd.conf:4", "port-range"]),
         ("just words", ["rpmemd.conf:4"]),
     ])
-    func aBadConfiguration(_ line: String, words: [String]) throws {
+    func aBadConfiguration(_ line: String, texts: [String]) throws {
         let session = try Target(line).session()
         #expect(try session.initialStatus() == .failed(errno: EINVAL))
         try session.expectEnd(1)
-        for word in words { #expect(session.process.errorText.contains(word), "\(session.process.errorText)") }
+        for text in texts { #expect(session.process.errorText.contains(text), "\(session.process.errorText)") }
     }
 
     /// All that is wrong, at once.
@@ -141,8 +141,8 @@ import Testing
 
     // MARK: Standard streams that are closed
 
-    /// A descriptor that the daemon opens must not become one of the three: what is written there would go into a log,
-    /// or into a part.
+    /// A file that the daemon opens must not get the number of a closed standard stream: output to that stream would go into
+    /// a log or a part.
     @Test(arguments: ["2>&-", "1>&-", "1>&- 2>&-", "0<&-", "0<&- 1>&- 2>&-"])
     func closedStandardStreams(_ redirections: String) throws {
         let target = try Target()
@@ -150,7 +150,7 @@ import Testing
         let session = try target.session(command: ["/bin/sh", "-c", "exec \"$0\" \"$@\" \(redirections)"])
         try? session.send(
             Request.create("one.set").encode() + Request.setAttributes(.none).encode() + Request.close([]).encode())
-        // Ends by itself: with CLOSE, or since nobody can be answered, or since there are no requests.
+        // The daemon ends with CLOSE, when it cannot write an answer, or when its input is closed.
         let (_, ending) = try session.end()
         #expect(ending == .exited(redirections == "2>&-" ? 0 : 1))
         for entry in try target.log() { #expect(!entry.message.isEmpty) }

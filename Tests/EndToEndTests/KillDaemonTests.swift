@@ -6,8 +6,8 @@ import SystemSupport
 import TestSupport
 import Testing
 
-/// A daemon that dies, is told to end, or hangs while ranges are made persistent: what was acknowledged is on the part
-/// files, and the initiator's calls come back.
+/// A daemon that is killed, terminated or stopped during persists: all acknowledged bytes are on the part files, and the
+/// initiator's calls return.
 @Suite(.blocking, .serialized, .timeLimit(.minutes(30))) struct KillDaemonTests {
     @Test(arguments: loopbackProviders) func killed(_ provider: Provider) throws {
         try loseDaemons(by: SIGKILL, rounds: 20, provider, Reach(.script))
@@ -38,7 +38,7 @@ import Testing
         try loseDaemons(by: SIGSTOP, rounds: 1, provider, Reach(.sshd))
     }
 
-    /// Nobody is in a call when it dies: the next one says so.
+    /// No call is under way when the daemon dies: the next call reports it.
     @Test(arguments: loopbackProviders) func killedWhileIdle(_ provider: Provider) throws {
         let reach = try Reach()
         let original = try Original(PoolKind.onePart.prepare(on: reach.target))
@@ -92,7 +92,7 @@ private func loseDaemons(by signal: Int32, rounds: Int, _ provider: Provider, _ 
         try original.plan.expectUnlocked()
         try original.plan.expectOnParts(original.expected, in: writers.acknowledged)
     }
-    // What was not acknowledged may be there or not; all is as it should be once it is written again.
+    // Unacknowledged bytes may be on the parts or not. Writing them again makes replica and original equal.
     let pool = try original.open(reach, lanes: 1, options)
     try original.replicate(
         original.plan.firstByte..<original.plan.size, to: pool, by: .flushAndDrain, lane: 0, &random)

@@ -63,14 +63,14 @@ private func killInitiators(_ rounds: Int, _ provider: Provider, _ reach: Reach,
             usleep(UInt32(delay))
         }
         initiator.signal(SIGKILL)
-        let words = Comment(rawValue: "killed \(moment), while it \(creates ? "created" : "opened") the pool")
-        #expect(try initiator.wait() == .signalled(SIGKILL), words)
-        #expect(reach.leftovers() == [], words)
+        let comment = Comment(rawValue: "killed \(moment), while it \(creates ? "created" : "opened") the pool")
+        #expect(try initiator.wait() == .signalled(SIGKILL), comment)
+        #expect(reach.leftovers() == [], comment)
         try plan.expectUnlocked()
         let present = plan.partsPresent()
-        #expect(present == 0 || present == plan.pieces.count, words)
-        #expect(TemporaryDirectory.entries(of: reach.target.parts).count == present, words)
-        if !creates { #expect(present == plan.pieces.count, words) }
+        #expect(present == 0 || present == plan.pieces.count, comment)
+        #expect(TemporaryDirectory.entries(of: reach.target.parts).count == present, comment)
+        if !creates { #expect(present == plan.pieces.count, comment) }
 
         let original = try Original(plan)
         let pool =
@@ -85,18 +85,18 @@ private func killInitiators(_ rounds: Int, _ provider: Provider, _ reach: Reach,
     }
 }
 
-/// Waits until the log has `words`, behind its first `offset` bytes. Reads no more than that: there are many rounds.
-private func awaitLogged(_ words: String, on target: Target, after offset: Int) throws {
+/// Waits until the log has `text`, behind its first `offset` bytes. Reads no more than that: there are many rounds.
+private func awaitLogged(_ text: String, on target: Target, after offset: Int) throws {
     let deadline = Deadline.after(milliseconds: 60_000)
     var tail = [UInt8](repeating: 0, count: 1 << 16)
     while !deadline.hasPassed {
         if let file = try? Descriptor.open(target.logFile, O_RDONLY) {
             let count = max(0, pread(file.number, &tail, tail.count, off_t(offset)))
-            if String(decoding: tail[..<count], as: UTF8.self).contains(words) { return }
+            if String(decoding: tail[..<count], as: UTF8.self).contains(text) { return }
         }
         usleep(500)
     }
-    throw TestSupportError("the daemon does not log \"\(words)\"")
+    throw TestSupportError("the daemon does not log \"\(text)\"")
 }
 
 private func sizeOfFile(_ path: String) -> Int {

@@ -8,10 +8,9 @@ import TestSupport
 /// Providers that every machine has; verbs is for the virtual machines to show.
 let loopbackProviders: [Provider] = [.sockets, .tcp]
 
-/// An initiator's end of a session's lanes, made of libfabric alone: unlike the library it sends whatever it is told
-/// to.
+/// An initiator's end of a session's lanes, made of libfabric alone. Unlike the library it also sends invalid requests.
 ///
-/// One thread drives it.
+/// One thread at a time may use it.
 final class LaneClient {
     private let info: FabricInfo
     private let domain: FabricDomain
@@ -73,11 +72,11 @@ final class LaneClient {
     }
 }
 
-/// What an event queue told of lanes so far.
+/// The events of lanes that an event queue has reported so far.
 final class LaneEvents {
     let queue: EventQueue
     private(set) var connected: Set<ObjectIdentity> = []
-    /// Why lanes ended.
+    /// The error that ended each lane.
     private(set) var ended: [ObjectIdentity: FabricError] = [:]
 
     init(_ queue: EventQueue) {
@@ -90,7 +89,7 @@ final class LaneEvents {
         while let event = next {
             switch event {
             case .connected(let lane): connected.insert(lane)
-            case .shutdown(let lane): ended[lane] = FabricError("lane", code: ECONNRESET)
+            case .shutdown(let lane): ended[lane] = FabricError(.connection, code: ECONNRESET)
             case .failed(let lane?, let error): ended[lane] = error
             case .failed(nil, let error): throw error
             case .connectionRequest: break
@@ -112,7 +111,19 @@ final class ClientLane {
     private let contexts: UnsafeMutablePointer<fi_context2>
     private var finished: Set<Operation> = []
 
-    enum Operation: Int, CaseIterable { case send, receive, write, read }
+    enum Operation: Int, CaseIterable {
+        case send, receive, write, read
+
+        /// The subject of an error of this operation.
+        var subject: FabricOperation {
+            switch self {
+            case .send: .send
+            case .receive: .receiveMessage
+            case .write: .write
+            case .read: .read
+            }
+        }
+    }
 
     /// Bytes that each operation has room for.
     static let capacity = 128 << 10
@@ -215,7 +226,7 @@ final class ClientLane {
             let result = start(operation, count, remote)
             if result == 0 { return }
             guard result == -Int(FI_EAGAIN), !deadline.hasPassed else {
-                throw FabricError("posting \(operation)", code: Int32(-result))
+                throw FabricError(operation.subject, code: Int32(-result))
             }
             // Makes room, and lets providers without a thread of their own progress.
             try poll(milliseconds: 0)
@@ -261,7 +272,7 @@ final class ClientLane {
         while finished.remove(operation) == nil {
             if deadline.hasPassed { throw TestSupportError("lane \(number): no completion of \(operation)") }
             try poll(milliseconds: 20)
-            // Not every provider fails the operations of a lane that has ended. What was done before counts.
+            // Some providers do not fail the operations of a lane that has ended. Completions before its end still count.
             try events.take(until: .after(milliseconds: 0))
             if let error = events.ended[endpoint.identity] {
                 try poll(milliseconds: 0)
@@ -278,9 +289,9 @@ final class ClientLane {
         if result == 1 {
             if let operation = operation(of: entry.op_context) { finished.insert(operation) }
         } else if result == -Int(FI_EAVAIL) {
-            throw CompletionQueue.readError(completions.pointer)?.error ?? FabricError("operation", code: EIO)
+            throw CompletionQueue.readError(completions.pointer)?.error ?? FabricError(.completion, code: EIO)
         } else if result != 0, result != -Int(FI_EAGAIN), result != -Int(FI_EINTR) {
-            throw FabricError("fi_cq_sread", code: Int32(-result))
+            throw FabricError(.waitForCompletions, code: Int32(-result))
         }
     }
 

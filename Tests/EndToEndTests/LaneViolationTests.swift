@@ -4,14 +4,14 @@ import RpmemProtocol
 import TestSupport
 import Testing
 
-/// A peer that breaks the in-band protocol loses its session, with one line that says why; another session of the same
-/// program beside it does not notice.
+/// A peer that violates the in-band protocol: the daemon ends its session with one line that gives the reason, and another
+/// session on the same machine goes on.
 @Suite struct LaneViolationTests {
     /// A request that must not be served.
     struct Violation: Sendable, CustomTestStringConvertible {
         var testDescription: String
-        /// What the log line has.
-        var words: String
+        /// Text of the log line.
+        var message: String
         var data: [UInt8] = []
         /// Changes a sound request for 64 bytes at offset 4096 of a pool with this many bytes.
         var change: @Sendable (inout PersistRequestHeader, InBandAttributes) -> Void = { _, _ in }
@@ -22,79 +22,79 @@ import Testing
     private static let size: UInt64 = 32 << 20
 
     static let violations: [Violation] = [
-        Violation(testDescription: "before the pool", words: "not inside the pool") { header, pool in
+        Violation(testDescription: "before the pool", message: "not inside the pool") { header, pool in
             header.address = pool.remoteAddress - 1
         },
-        Violation(testDescription: "address 0", words: "not inside the pool") { header, _ in header.address = 0 },
-        Violation(testDescription: "behind the pool", words: "not inside the pool") { header, pool in
+        Violation(testDescription: "address 0", message: "not inside the pool") { header, _ in header.address = 0 },
+        Violation(testDescription: "behind the pool", message: "not inside the pool") { header, pool in
             header.address = pool.remoteAddress + size
         },
-        Violation(testDescription: "over the end", words: "not inside the pool") { header, pool in
+        Violation(testDescription: "over the end", message: "not inside the pool") { header, pool in
             header.address = pool.remoteAddress + size - 63
         },
-        Violation(testDescription: "nothing, but far away", words: "not inside the pool") { header, pool in
+        Violation(testDescription: "nothing, but far away", message: "not inside the pool") { header, pool in
             header.address = pool.remoteAddress + size + 1
             header.size = 0
         },
-        Violation(testDescription: "an end that wraps around", words: "not inside the pool") { header, _ in
+        Violation(testDescription: "an end that wraps around", message: "not inside the pool") { header, _ in
             header.size = UInt64.max - header.address + 1
         },
-        Violation(testDescription: "an end that wraps into the pool", words: "not inside the pool") { header, _ in
+        Violation(testDescription: "an end that wraps into the pool", message: "not inside the pool") { header, _ in
             header.size = .max
         },
-        Violation(testDescription: "an address at the end of all", words: "not inside the pool") { header, _ in
+        Violation(testDescription: "an address at the end of all", message: "not inside the pool") { header, _ in
             header.address = .max
         },
-        Violation(testDescription: "a deep persist over the end", words: "not inside the pool") { header, _ in
+        Violation(testDescription: "a deep persist over the end", message: "not inside the pool") { header, _ in
             header.flags = PersistMode.deep.rawValue
             header.size = size
         },
         Violation(
-            testDescription: "inline data over the end", words: "not inside the pool",
+            testDescription: "inline data over the end", message: "not inside the pool",
             data: [UInt8](repeating: 1, count: 64)
         ) { header, pool in
             header.flags = PersistMode.inline.rawValue
             header.address = pool.remoteAddress + size - 1
         },
         Violation(
-            testDescription: "inline data in front", words: "not inside the pool",
+            testDescription: "inline data in front", message: "not inside the pool",
             data: [UInt8](repeating: 1, count: 64)
         ) { header, pool in
             header.flags = PersistMode.inline.rawValue
             header.address = pool.remoteAddress - 63
         },
-        Violation(testDescription: "lane 4 of 4", words: "not one of the session's") { header, _ in header.lane = 4 },
-        Violation(testDescription: "the last lane of all", words: "not one of the session's") { header, _ in
+        Violation(testDescription: "lane 4 of 4", message: "not one of the session's") { header, _ in header.lane = 4 },
+        Violation(testDescription: "the last lane of all", message: "not one of the session's") { header, _ in
             header.lane = .max
         },
-        Violation(testDescription: "mode 3", words: "unknown persist mode") { header, _ in header.flags = 3 },
-        Violation(testDescription: "mode 3 with the hint", words: "unknown persist mode") { header, _ in
+        Violation(testDescription: "mode 3", message: "unknown persist mode") { header, _ in header.flags = 3 },
+        Violation(testDescription: "mode 3 with the hint", message: "unknown persist mode") { header, _ in
             header.flags = 7
         },
-        Violation(testDescription: "an unknown flag", words: "unknown flags") { header, _ in header.flags = 8 },
-        Violation(testDescription: "all flags but the mode", words: "unknown flags") { header, _ in
+        Violation(testDescription: "an unknown flag", message: "unknown flags") { header, _ in header.flags = 8 },
+        Violation(testDescription: "all flags but the mode", message: "unknown flags") { header, _ in
             header.flags = 0xffff_fffc
         },
         Violation(
-            testDescription: "less inline data than stated", words: "not that of the inline data",
+            testDescription: "less inline data than stated", message: "not that of the inline data",
             data: [UInt8](repeating: 1, count: 63)
         ) { header, _ in header.flags = PersistMode.inline.rawValue },
         Violation(
-            testDescription: "more inline data than stated", words: "not that of the inline data",
+            testDescription: "more inline data than stated", message: "not that of the inline data",
             data: [UInt8](repeating: 1, count: 65)
         ) { header, _ in header.flags = PersistMode.inline.rawValue },
-        Violation(testDescription: "no inline data at all", words: "not that of the inline data") { header, _ in
+        Violation(testDescription: "no inline data at all", message: "not that of the inline data") { header, _ in
             header.flags = PersistMode.inline.rawValue
         },
-        Violation(testDescription: "more inline data than agreed on", words: "more inline data") { header, _ in
+        Violation(testDescription: "more inline data than agreed on", message: "more inline data") { header, _ in
             header.flags = PersistMode.inline.rawValue
             header.size = 8193
         },
-        Violation(testDescription: "bytes behind a request", words: "data behind a request", data: [0]),
-        Violation(testDescription: "an empty message", words: "0 bytes: shorter", raw: []),
-        Violation(testDescription: "one byte", words: "1 bytes: shorter", raw: [0]),
+        Violation(testDescription: "bytes behind a request", message: "data behind a request", data: [0]),
+        Violation(testDescription: "an empty message", message: "0 bytes: shorter", raw: []),
+        Violation(testDescription: "one byte", message: "1 bytes: shorter", raw: [0]),
         Violation(
-            testDescription: "all but one byte", words: "23 bytes: shorter", raw: [UInt8](repeating: 0, count: 23)),
+            testDescription: "all but one byte", message: "23 bytes: shorter", raw: [UInt8](repeating: 0, count: 23)),
     ]
 
     @Test(arguments: violations, loopbackProviders)
@@ -110,7 +110,7 @@ import Testing
 
         client.expectNoAnswer(to: violation, lanes)
         try session.expectEnd(1)
-        try session.expectOneError("lane 2: persist request", violation.words)
+        try session.expectOneError("lane 2: persist request", violation.message)
         #expect(try !target.isDirty("one"))
         #expect(try target.isUnlocked("one"))
         var after = try target.bytes(of: "one", count: 65536)

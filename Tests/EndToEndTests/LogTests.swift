@@ -3,7 +3,7 @@ import RpmemProtocol
 import TestSupport
 import Testing
 
-/// What an operator finds in the log.
+/// The lines of the log.
 @Suite struct LogTests {
     private static let levels = ["err", "warn", "notice", "info", "debug"]
 
@@ -72,7 +72,7 @@ import Testing
         #expect(try target.log().allSatisfy { $0.process == session.process.identifier })
     }
 
-    /// A peer's words make no lines and no terminal sequences.
+    /// Control characters from a peer make no lines and no terminal sequences in the log.
     @Test func aDescriptorWithControlCharacters() throws {
         let target = try Target()
         let session = try target.session().ready()
@@ -88,7 +88,7 @@ import Testing
         }
     }
 
-    /// Sessions beside each other don't cut into each other's lines.
+    /// Sessions that run at the same time write whole lines into one file.
     @Test func manySessionsInOneFile() throws {
         let target = try Target()
         let sessions = try (0..<12).map { _ in try target.session() }
@@ -123,7 +123,7 @@ import Testing
         #expect(entries.last?.message == "session ended")
     }
 
-    /// A reader of standard error who has gone, or never reads, holds nothing up.
+    /// A session goes on when standard error cannot be written to.
     @Test func standardErrorThatNobodyReads() throws {
         let target = try Target("log-file = /dev/stderr")
         let session = try target.session(command: ["/bin/sh", "-c", "exec \"$0\" \"$@\" 2>/dev/full"]).ready()
@@ -131,7 +131,7 @@ import Testing
         try session.expectEnd(1)
     }
 
-    // MARK: Permissions of what is made
+    // MARK: Permissions of new files
 
     @Test(arguments: [(nil, 0o600), ("0640", 0o640), ("660", 0o660), ("0666", 0o666)] as [(String?, mode_t)])
     func newPartsHaveTheConfiguredMode(_ setting: String?, _ mode: mode_t) throws {

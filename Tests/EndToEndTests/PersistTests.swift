@@ -4,7 +4,7 @@ import RpmemProtocol
 import TestSupport
 import Testing
 
-/// Persist requests of every kind on the lanes of a real daemon; what was answered is on the part files.
+/// Persist requests of every kind on the lanes of a real daemon. Answered ranges are on the part files.
 @Suite struct PersistTests {
     @Test(arguments: loopbackProviders, [1, 16] as [UInt32])
     func everyKindOfRequest(_ provider: Provider, _ laneCount: UInt32) throws {
@@ -74,7 +74,7 @@ import Testing
         try session.close()
     }
 
-    /// The largest inline data is what CREATE or OPEN announced, none included.
+    /// The largest inline data has the size that CREATE or OPEN announced, which may be 0.
     @Test(arguments: loopbackProviders, [0, 1, 65536] as [UInt64])
     func inlineDataOfTheSizeThatWasAnnounced(_ provider: Provider, _ inlineSize: UInt64) throws {
         let target = try Target()
@@ -105,7 +105,7 @@ import Testing
         try session.close()
     }
 
-    /// Every bit of the pool that two sessions beside each other write is their own.
+    /// Two sessions at the same time write to their own pools only.
     @Test(arguments: loopbackProviders) func twoSessionsBesideEachOther(_ provider: Provider) throws {
         let target = try Target()
         let sessions = try (0..<2).map { number in
@@ -130,7 +130,7 @@ import Testing
         }
     }
 
-    /// What was acknowledged is on the part file, whenever the daemon dies.
+    /// Acknowledged bytes are on the part file, no matter when the daemon dies.
     @Test(arguments: loopbackProviders) func whatWasAnsweredOutlivesAKilledDaemon(_ provider: Provider) throws {
         var generator = SeededGenerator(seed: 11)
         for _ in 0..<5 {

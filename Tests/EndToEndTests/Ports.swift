@@ -33,8 +33,8 @@ func connectToLoopback(_ port: UInt16) throws(SystemCallError) -> Descriptor {
     return descriptor
 }
 
-/// Begins to connect to a port, and goes on whether anybody answers or not. On the loopback interface whoever is let in
-/// is connected when this returns.
+/// Starts to connect to a port and does not wait for the result. On the loopback interface the connection is established when
+/// this returns, unless the port refuses it.
 ///
 /// - Parameters:
 ///   - machine: The address to connect to.

@@ -34,7 +34,7 @@ import Testing
         #expect(TemporaryDirectory.entries(of: target.sets) == ["one.set"])
         #expect(session.process.errorText == "")
         #expect(try session.messages("notice") == ["pool one.set removed"])
-        // What is left can be used again.
+        // The remaining set can be used again.
         try target.makePool("one.set")
         try target.expectOpens("one.set")
     }
@@ -83,7 +83,7 @@ import Testing
         #expect(target.files() == before)
     }
 
-    /// The header page is inside what an initiator may write to.
+    /// The header page is in the memory that an initiator may write to.
     @Test(arguments: ["PMEMPOOLSET\n20M /etc/passwd\n", "garbage"])
     func aHeaderThatItsInitiatorWroteOverKeepsNoPool(_ text: String) throws {
         let target = try Target()
@@ -185,7 +185,7 @@ import Testing
         #expect(ending == .exited(EACCES))
         try session.expectOneError("not removed", "\(target.parts)/locked/part0 (Permission denied)")
         #expect(TemporaryDirectory.entries(of: target.parts) == ["locked"])
-        // The set says where what is left lies.
+        // The set stays: it names the parts that are left.
         #expect(TemporaryDirectory.entries(of: target.sets) == ["one.set"])
     }
 

@@ -2,8 +2,8 @@ import RpmemProtocol
 import TestSupport
 import Testing
 
-/// Sessions that PMDK 1.12.1's initiator and target had, with the daemon in the target's place: what it says has to be
-/// the same, byte for byte. `Tests/Vectors/README.md` says how each session was set up.
+/// Replays captured sessions between PMDK 1.12.1's initiator and target, with the daemon as the target. Its answers must be
+/// the same bytes. `Tests/Vectors/README.md` describes the set-up of each session.
 @Suite struct ReplayTests {
     /// The three sessions on one pool, in the order in which they were captured.
     @Test func createOpenAndSetAttributes() throws {
@@ -149,7 +149,7 @@ private func kind(of message: [UInt8]) throws -> RequestKind {
     return kind
 }
 
-/// A target's stream without what differs from run to run: port, rkey and raddr of the first answer.
+/// A target's stream without the values that differ from run to run: port, rkey and raddr of the first answer.
 private func masked(_ stream: [UInt8]) -> [UInt8] {
     var stream = stream
     let body = InitialStatus.size + ControlProtocol.responseHeaderSize
@@ -159,7 +159,7 @@ private func masked(_ stream: [UInt8]) -> [UInt8] {
     return stream
 }
 
-/// Compares a part's header page with a captured one, but for what belongs to one run: its time of creation, the
+/// Compares a part's header page with a captured one, except for the values that differ from run to run: its time of creation, the
 /// device that the shutdown state is about, with `isRing` the parts' random uuids, and the checksums of these.
 private func expectHeader(
     _ name: String, onPart part: String, of target: Target, isOpen: Bool = false, isRing: Bool = false,

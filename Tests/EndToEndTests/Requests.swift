@@ -1,6 +1,6 @@
 import RpmemProtocol
 
-/// What the tests ask daemons for, where it does not matter what.
+/// Attributes for tests that need any.
 extension PoolAttributes {
     /// Those of the captured sessions (`Tests/Vectors/README.md`).
     static let sample = PoolAttributes(

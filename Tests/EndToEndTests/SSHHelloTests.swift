@@ -43,7 +43,7 @@ struct SSHHelloTests {
         #expect(TemporaryDirectory.entries(of: reach.target.parts) == [])
     }
 
-    /// What `make demo` runs, on the build that the daemon under test is from.
+    /// Runs the commands of `make demo` with the build of the daemon under test.
     @Test(.enabled(if: isDemoBuilt, "the demo's programs are not all beside the daemon: make examples"))
     func demonstration() throws {
         let home = TemporaryDirectory()
@@ -52,8 +52,8 @@ struct SSHHelloTests {
             environment: ["PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": home.path])
         let output = String(decoding: try demo.receive(1 << 20, within: 120_000), as: UTF8.self)
         #expect(try demo.wait() == .exited(0), "\(demo.errorText)\n\(output)")
-        for words in ["Replicated, in Polish: Witaj, świecie!", "The target has, in Spanish", "Removed the pool"] {
-            #expect(output.contains(words))
+        for text in ["Replicated, in Polish: Witaj, świecie!", "The target has, in Spanish", "Removed the pool"] {
+            #expect(output.contains(text))
         }
     }
 

@@ -77,8 +77,8 @@ final class Session {
 
     // MARK: Ending
 
-    /// What still comes from the daemon, up to its end, and how it ended. Its input is left open: nothing but the
-    /// daemon itself ends it.
+    /// Waits for the daemon's end. Returns its remaining output and its exit status. Its input stays open, so the daemon ends by
+    /// itself.
     func end() throws -> (rest: [UInt8], ending: ChildProcess.Ending?) {
         let rest = process.output >= 0 ? try process.receive(1 << 20) : []
         take(rest)
@@ -111,21 +111,21 @@ final class Session {
 
     func messages(_ level: String) throws -> [String] { try log().filter { $0.level == level }.map(\.message) }
 
-    /// Waits for a line with this in it.
-    func waitForMessage(_ words: String) throws {
+    /// Waits for a line of the log that contains `text`.
+    func waitForMessage(_ text: String) throws {
         let deadline = Deadline.after(milliseconds: 60_000)
-        while try !log().contains(where: { $0.message.contains(words) }) {
-            if deadline.hasPassed { throw TestSupportError("no line with '\(words)' in the log: \(try log())") }
+        while try !log().contains(where: { $0.message.contains(text) }) {
+            if deadline.hasPassed { throw TestSupportError("no line with '\(text)' in the log: \(try log())") }
             usleep(2000)
         }
     }
 
-    /// Expects one line at level err, with this in it, and the same for the person at the initiator.
-    func expectOneError(_ words: String..., sourceLocation: SourceLocation = #_sourceLocation) throws {
+    /// Expects exactly one line at level err, which contains all of `texts`, and the same text on standard error.
+    func expectOneError(_ texts: String..., sourceLocation: SourceLocation = #_sourceLocation) throws {
         let errors = try messages("err")
         #expect(errors.count == 1, "\(errors)", sourceLocation: sourceLocation)
-        for word in words {
-            #expect(errors.first?.contains(word) == true, "\(errors)", sourceLocation: sourceLocation)
+        for text in texts {
+            #expect(errors.first?.contains(text) == true, "\(errors)", sourceLocation: sourceLocation)
         }
         #expect(
             process.errorText == errors.map { "rpmemd: \($0)\n" }.joined(), sourceLocation: sourceLocation)

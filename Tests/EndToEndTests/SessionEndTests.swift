@@ -6,10 +6,10 @@ import SystemSupport
 import TestSupport
 import Testing
 
-/// What ends a session from outside, at every stage of it: the daemon exits by itself, and leaves no lock, no half-made
+/// Ends a session from outside, at every stage of it: the daemon exits by itself, and leaves no lock, no incomplete
 /// pool and no pool marked as open.
 @Suite struct SessionEndTests {
-    /// How the world ends a session.
+    /// The cause of the end.
     enum Cause: Sendable, CaseIterable {
         case endOfInput, terminate, interrupt, hangUp
         /// The initiator's ssh died: both directions at once.
@@ -27,8 +27,8 @@ import Testing
             }
         }
 
-        /// What the log says.
-        var words: String {
+        /// Text of the log line.
+        var message: String {
             switch self {
             case .endOfInput, .endOfBoth: "the initiator"
             case .terminate: "SIGTERM"
@@ -64,7 +64,7 @@ import Testing
         let session = try Target().session().ready()
         cause.happen(to: session)
         try session.expectEnd(1)
-        #expect(try session.messages("notice").last?.contains(cause.words) == true)
+        #expect(try session.messages("notice").last?.contains(cause.message) == true)
         #expect(try session.messages("info").last == "session ended")
     }
 
@@ -114,7 +114,7 @@ import Testing
         #expect(try target.bytes(of: "there") == [UInt8](repeating: 0, count: 4096))
         #expect(try target.isUnlocked("there"))
         #expect(try session.messages("notice").last?.contains("removed again") == true)
-        #expect(try session.log().contains { $0.message.contains(cause.words) })
+        #expect(try session.log().contains { $0.message.contains(cause.message) })
     }
 
     @Test(arguments: Cause.allCases) func withAnOpenPoolAndNoLanes(_ cause: Cause) throws {
@@ -148,7 +148,7 @@ import Testing
         cause.happen(to: session)
         try client.expectEnd()
         try session.expectEnd(1)
-        // The pool came up, so it is kept, with what was acknowledged.
+        // The pool was complete, so it is kept with all acknowledged bytes.
         #expect(try target.bytes(of: "part", at: 8192) == data)
         #expect(try !target.isDirty("part"))
         #expect(try target.isUnlocked("part"))
@@ -171,7 +171,7 @@ import Testing
         #expect(try target.isUnlocked("part"))
     }
 
-    // MARK: Answers that nobody reads
+    // MARK: Unread answers
 
     @Test func anAnswerThatNobodyTakes() throws {
         let session = try Target().session().ready()
@@ -223,7 +223,7 @@ import Testing
         #expect(try !target.isDirty("part"))
     }
 
-    /// A part cut short under an open pool: SIGBUS for whoever touches what is gone. The daemon says so and ends.
+    /// A part is truncated while its pool is open. An access to the missing pages raises SIGBUS; the daemon logs it and ends.
     @Test(arguments: loopbackProviders) func aPartThatIsTruncated(_ provider: Provider) throws {
         let target = try Target()
         try target.addSet("one.set", "40M %/part")
@@ -242,7 +242,8 @@ import Testing
         #expect(try target.isUnlocked("part"))
     }
 
-    /// Nobody touches what is gone: a READ of it would never complete, and nothing would tell.
+    /// A part is truncated, and no thread accesses the missing pages. The daemon must notice it all the same: an RDMA READ of them
+    /// would never complete.
     @Test(arguments: loopbackProviders) func aPartThatIsTruncatedAndNotTouched(_ provider: Provider) throws {
         let target = try Target()
         try target.addSet("one.set", "40M %/part")

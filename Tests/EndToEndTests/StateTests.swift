@@ -55,7 +55,7 @@ import Testing
         try target.expectOpens("one.set")
     }
 
-    /// What follows in the same write as a request that ends the session has no answer.
+    /// Requests that follow the one that ends the session get no answer, even when they arrive together with it.
     @Test func requestsBehindTheLastOne() throws {
         let target = try Target()
         try target.addSet("one.set", "40M %/part")

@@ -9,19 +9,19 @@ struct StatusCase: Sendable, CustomTestStringConvertible {
     var kind: RequestKind
     var status: Status
     /// Texts in the log line.
-    var words: [String]
+    var texts: [String]
     var prepare: @Sendable (Target) throws -> Void
     var request: @Sendable () throws -> [UInt8]
 
     init(
-        _ name: String, _ kind: RequestKind, _ status: Status, _ words: String...,
+        _ name: String, _ kind: RequestKind, _ status: Status, _ texts: String...,
         request: @escaping @Sendable () throws -> [UInt8],
         prepare: @escaping @Sendable (Target) throws -> Void = { _ in }
     ) {
         testDescription = name
         self.kind = kind
         self.status = status
-        self.words = words
+        self.texts = texts
         self.request = request
         self.prepare = prepare
     }
@@ -72,8 +72,8 @@ func expectRefused(
     #expect(try headers() == before.headers, sourceLocation: sourceLocation)
     let errors = try session.messages("err")
     #expect(errors.count == 1, "\(errors)", sourceLocation: sourceLocation)
-    for word in refusal.words {
-        #expect(errors.first?.contains(word) == true, "\(word): \(errors)", sourceLocation: sourceLocation)
+    for text in refusal.texts {
+        #expect(errors.first?.contains(text) == true, "\(text): \(errors)", sourceLocation: sourceLocation)
     }
     #expect(
         session.process.errorText == errors.map { "rpmemd: \($0)\n" }.joined(), sourceLocation: sourceLocation)

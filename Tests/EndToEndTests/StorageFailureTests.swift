@@ -3,22 +3,22 @@ import RpmemProtocol
 import TestSupport
 import Testing
 
-/// Storage that fails under an open pool: what was acknowledged is on the disk, nothing that is lost is acknowledged, and
-/// the pool stays marked dirty. The table of `docs/storage-failures.md`.
+/// Storage that fails while a pool is open: acknowledged bytes are on the disk, lost bytes are not acknowledged, and the pool
+/// stays marked dirty. These are the rows of the table in `docs/storage-failures.md`.
 ///
 /// `STORAGE_ROUNDS` repeats every case, with every provider and file system. `STORAGE_CASES` limits the cases to those that
 /// it names, such as `twoWorkers/direct,setAttributes/background`. `make test-storage` passes both on.
 @Suite(.serialized) struct StorageFailureTests {
-    /// What an initiator does once the disk takes nothing any more.
+    /// The initiator's requests after the disk has failed.
     enum Step: String, CaseIterable, Sendable {
         /// Persist requests of neighbouring ranges of one page at once, on two lanes of two workers.
         case twoWorkers
         /// The same on two lanes of one worker, which take one msync together.
         case batch
         case persist, inline, deep
-        /// SET_ATTR, then a persist of what was written before.
+        /// SET_ATTR, then a persist of earlier writes.
         case setAttributes
-        /// CLOSE with nothing acknowledged of what was written.
+        /// CLOSE after writes that were not acknowledged.
         case close
         /// The same with the loss in a part that CLOSE writes nothing to.
         case closeOtherPart
@@ -91,7 +91,7 @@ import Testing
     }
 
     private static let offset: UInt64 = 1 << 20
-    /// Of what is acknowledged before the disk fails.
+    /// The offset of the bytes that are acknowledged before the disk fails.
     private static let earlyOffset: UInt64 = 16 << 20
     private static let size: UInt64 = 32 << 20
 

@@ -8,7 +8,7 @@ import Testing
 /// afterwards are true.
 @Suite(.serialized, .enabled(if: FailingDisk.skipReason(.ext4) == nil, "no ext4 on loop devices here"))
 struct StorageHangTests {
-    /// What the daemon does while the storage hangs.
+    /// The daemon's activity while the storage hangs.
     enum Step: String, CaseIterable, Sendable {
         /// Persist requests on two lanes of two workers.
         case twoWorkers
@@ -111,7 +111,7 @@ struct StorageHangTests {
         try target.expectOpens("one.set")
     }
 
-    /// Looks at what a loss of power would leave now.
+    /// Checks the bytes that a loss of power would leave now.
     private func expectDiskToHave(
         _ acknowledged: [(offset: UInt64, bytes: [UInt8])], _ disk: FailingDisk, _ step: Step, _ outcome: Outcome,
         _ changed: PoolAttributes

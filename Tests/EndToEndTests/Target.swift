@@ -29,7 +29,7 @@ final class Target {
     ///   - parent: Where its directory is made.
     init(_ settings: String..., in parent: String = "/tmp") throws {
         temporary = TemporaryDirectory(in: parent)
-        // Daemons that run as somebody else look in, too.
+        // Daemons that run as another user need access, too.
         chmod(path, 0o755)
         for directory in [sets, parts, home] { mkdir(directory, 0o755) }
         try configure(settings)
@@ -56,7 +56,7 @@ final class Target {
 
     /// Writes a pool set file.
     ///
-    /// - Parameter lines: What follows the first line; `%` stands for the directory of the parts.
+    /// - Parameter lines: The lines after the first one; `%` stands for the directory of the parts.
     func addSet(_ name: String, _ lines: String...) throws {
         let text = (["PMEMPOOLSET"] + lines).map { $0.replacing("%", with: parts) + "\n" }.joined()
         try write(text, to: "\(sets)/\(name)")
@@ -77,15 +77,15 @@ final class Target {
         return bytes
     }
 
-    /// Whether nobody holds the lock of a part.
+    /// Whether no process holds the lock of a part.
     func isUnlocked(_ part: String) throws -> Bool {
         let file = try Descriptor.open("\(parts)/\(part)", O_RDONLY)
         return rpmem_flock(file.number, LOCK_EX | LOCK_NB) == 0
     }
 
-    // MARK: What is there
+    // MARK: Files
 
-    /// A file as a session finds it and has to leave it. Of directories only what they contain counts.
+    /// The state of a file that a session must not change. Of a directory, only the entries count.
     struct FileState: Equatable {
         var inode: UInt64
         var mode: UInt32
@@ -127,7 +127,7 @@ final class Target {
     ///
     /// - Parameters:
     ///   - arguments: After `--config`.
-    ///   - command: What starts the program, such as setpriv, with its arguments.
+    ///   - command: A command prefix that starts the program, such as setpriv with its arguments.
     ///   - program: The daemon.
     func session(
         _ arguments: String..., environment: [String: String] = [:], command: [String] = [],
@@ -201,7 +201,7 @@ extension Target {
         try session.close()
     }
 
-    /// Starts a daemon as the user nobody, with a copy of the program that anybody can reach.
+    /// Starts a daemon as the user `nobody`, with a copy of the program in a directory that every user can access.
     func sessionOfNobody(_ arguments: String..., environment: [String: String] = [:]) throws -> Session {
         let copy = "\(path)/rpmemd"
         if access(copy, X_OK) != 0 {

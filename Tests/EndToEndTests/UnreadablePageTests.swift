@@ -6,7 +6,8 @@ import SystemSupport
 import TestSupport
 import Testing
 
-/// A page of a part that cannot be had ends the session, whoever meets with it: nothing would ever complete there.
+/// A page of a part that cannot be read or allocated ends the session, no matter which thread or provider finds it: operations on
+/// the page would never complete.
 @Suite(.enabled(if: PrivateMounts.skipReason == nil, "needs root for a mount namespace")) struct UnreadablePageTests {
     private static let offset: UInt64 = 16 << 20
 
@@ -26,7 +27,7 @@ import Testing
     }
 
     private static func run(
-        _ provider: Provider, _ words: String..., body: (ClientLane) throws -> Void
+        _ provider: Provider, body: (ClientLane) throws -> Void
     ) throws {
         let target = try target()
         defer { PrivateMounts.unmount(target.parts) }
@@ -39,7 +40,7 @@ import Testing
         #expect(try target.isDirty("part"))
     }
 
-    /// A worker's own store ends in SIGBUS. What it was about is in the log as well.
+    /// A worker's own store raises SIGBUS. The log also names the request.
     @Test func aRequestThatWritesIntoAHoleOnAFullFileSystem() async {
         await #expect(processExitsWith: .success) {
             try #require(PrivateMounts.enter() == nil)

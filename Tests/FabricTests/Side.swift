@@ -97,7 +97,19 @@ final class Side: @unchecked Sendable {
 
     // MARK: Operations
 
-    enum Operation { case send, receive, write, read }
+    enum Operation {
+        case send, receive, write, read
+
+        /// The subject of an error of this operation.
+        var subject: FabricOperation {
+            switch self {
+            case .send: .send
+            case .receive: .receiveMessage
+            case .write: .write
+            case .read: .read
+            }
+        }
+    }
 
     /// Posts an operation on the first `count` bytes at `offset`, asking for a completion. While the provider's queue
     /// is full, completions are left alone: no test posts that much.
@@ -142,7 +154,7 @@ final class Side: @unchecked Sendable {
             }
             if result == 0 { return }
             guard result == -Int(FI_EAGAIN), !deadline.hasPassed else {
-                throw FabricError("posting \(operation)", code: Int32(-result))
+                throw FabricError(operation.subject, code: Int32(-result))
             }
             // Connected, but the provider's own set-up of the lane still runs.
             sched_yield()
@@ -160,7 +172,7 @@ final class Side: @unchecked Sendable {
                 throw CompletionQueue.readError(completions.pointer)?.error ?? TestFailure("no reason given")
             }
             guard result == 0 || result == -Int(FI_EAGAIN) || result == -Int(FI_EINTR) else {
-                throw FabricError("fi_cq_sread", code: Int32(-result))
+                throw FabricError(.waitForCompletions, code: Int32(-result))
             }
             if deadline.hasPassed { throw TestFailure("no completion") }
         }

@@ -21,14 +21,14 @@ import Testing
     }
 
     /// The removal fails with EINVAL for all options, the message names the file, and nothing is removed.
-    private func expectRefusal(_ name: String = "a.set", naming path: String, _ words: String...) {
+    private func expectRefusal(_ name: String = "a.set", naming path: String, _ texts: String...) {
         let before = fixture.snapshot()
         for (force, removePoolSet) in [(false, false), (true, false), (true, true)] {
             let error = failure(name, force: force, removePoolSet: removePoolSet)
             let text = error.map { "\($0)" } ?? "no error"
             #expect(error?.errno == .invalidArgument, "\(text)")
-            for word in [path, "nothing is removed"] + words {
-                #expect(text.contains(word), "'\(word)' is not in: \(text)")
+            for expected in [path, "nothing is removed"] + texts {
+                #expect(text.contains(expected), "'\(expected)' is not in: \(text)")
             }
             #expect(fixture.snapshot() == before)
         }

@@ -103,7 +103,7 @@ import Testing
         #expect(!attributes.isNone)
         #expect(Provider.tcp.name == "tcp")
         #expect(PersistMethod.allCases.count == 2)
-        let error: InitiatorError = .fabric(step: "a step", FabricError("fi_connect", code: ECONNREFUSED))
+        let error: InitiatorError = .fabric(step: "a step", FabricError(.connect, code: ECONNREFUSED))
         #expect(error.errno == ECONNREFUSED)
         let system: InitiatorError = .system(SystemCallError("poll", errno: .noMemory))
         #expect(system.errno == ENOMEM)

@@ -30,7 +30,7 @@ final class FakeFabric {
 
         func receive() throws {
             try check(
-                "fi_recv",
+                .receive,
                 fi_recv(
                     endpoint.pointer, buffer.baseAddress, buffer.count - 64, registered.descriptor(for: .localMessages),
                     0, contexts))
@@ -40,14 +40,14 @@ final class FakeFabric {
             let answer = buffer.baseAddress! + buffer.count - 64
             answer.storeBytes(of: PersistResponse(lane: UInt32(number)), as: PersistResponse.self)
             try check(
-                "fi_send",
+                .send,
                 fi_send(
                     endpoint.pointer, answer, size, registered.descriptor(for: .localMessages), 0,
                     contexts + context))
         }
 
-        private func check(_ call: String, _ result: Int) throws {
-            if result != 0 { throw FabricError(call, code: Int32(-result)) }
+        private func check(_ operation: FabricOperation, _ result: Int) throws {
+            if result != 0 { throw FabricError(operation, code: Int32(-result)) }
         }
     }
 

@@ -275,9 +275,8 @@ private final class FakeSession: Sendable {
     }
 
     private func receive() -> Arrival {
-        var set = [pollfd(fd: requestsIn.number, events: Int16(POLLIN), revents: 0)]
-        // Before the first writer comes, there is nothing; afterwards its leaving is the end.
-        guard poll(&set, 1, 0) > 0 else { return .nothing }
+        // A FIFO that no writer has opened yet reads as ended. poll(2) reports it only after the first writer.
+        guard (try? PollSet.wait(for: requestsIn.number, until: .now)) == true else { return .nothing }
         var bytes = [UInt8](repeating: 0, count: 4096)
         let count = read(requestsIn.number, &bytes, bytes.count)
         if count > 0 { return .bytes(Array(bytes[..<count])) }

@@ -43,8 +43,7 @@ import struct TestSupport.Running
 
     @Test func aStubbornChildIsKilled() throws {
         let child = try SSHProcess(["/bin/sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done"])
-        var set = [pollfd(fd: child.output.number, events: Int16(POLLIN), revents: 0)]
-        #expect(try waitForEvents(&set, until: .after(milliseconds: 20_000)) == 1)
+        #expect(try PollSet.wait(for: child.output.number, until: .after(milliseconds: 20_000)))
         #expect(child.end(patience: .milliseconds(20)) == .signal(SIGKILL))
     }
 
@@ -57,8 +56,7 @@ import struct TestSupport.Running
 
     @Test func aLostChildIsEndedWithItsOwner() throws {
         var child: SSHProcess? = try SSHProcess(["/bin/sh", "-c", "echo $$; exec sleep 1000"])
-        var set = [pollfd(fd: child!.output.number, events: Int16(POLLIN), revents: 0)]
-        _ = try waitForEvents(&set, until: .after(milliseconds: 20_000))
+        #expect(try PollSet.wait(for: child!.output.number, until: .after(milliseconds: 20_000)))
         var bytes = [UInt8](repeating: 0, count: 64)
         let count = read(child!.output.number, &bytes, bytes.count)
         let text = String(decoding: bytes.prefix(max(0, count)), as: UTF8.self)

@@ -191,7 +191,7 @@ import Testing
         #expect((5_000...95_000).contains(sound))
     }
 
-    // MARK: Words
+    // MARK: Descriptions
 
     @Test func faultsShowTheValues() {
         let header = PersistRequestHeader(flags: 2, lane: 1, address: 0x1000, size: 9)

@@ -282,7 +282,7 @@ import Testing
         #expect(Request.setAttributes(.none).encode().count == 116)
     }
 
-    // MARK: Words
+    // MARK: Descriptions
 
     @Test func violationsSayWhatAndWhatToDo() {
         #expect(
@@ -304,8 +304,8 @@ import Testing
             (.unknownType(9), "unknown"), (.messageSize(3), "44 to 65536"), (.descriptorSize(9, room: 8), "8 for it"),
             (.noLanes, "at least 1"), (.descriptor(.absolute("/a")), "/a"), (.sentAhead, "131072"),
         ]
-        for (cause, words) in causes {
-            #expect("\(RequestDecodingError(request: .open, cause: cause))".contains(words))
+        for (cause, text) in causes {
+            #expect("\(RequestDecodingError(request: .open, cause: cause))".contains(text))
         }
     }
 }

@@ -61,9 +61,9 @@ import Testing
         #expect(try session.value() == 1)
     }
 
-    private func waitForLine(_ lines: LoggingTestLines, _ words: String) throws -> Bool {
+    private func waitForLine(_ lines: LoggingTestLines, _ text: String) throws -> Bool {
         let deadline = Deadline.after(milliseconds: 20_000)
-        while !lines.all.contains(where: { $0.contains(words) }) {
+        while !lines.all.contains(where: { $0.contains(text) }) {
             if deadline.hasPassed { return false }
             usleep(2000)
         }

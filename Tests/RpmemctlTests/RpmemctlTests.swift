@@ -3,14 +3,14 @@ import SystemSupport
 import TestSupport
 import Testing
 
-/// The program as an operator runs it, against the real daemon.
+/// Runs rpmemctl against the real daemon.
 @Suite(.serialized) struct RpmemctlTests {
     /// A target on this machine, without ssh.
     private final class Place {
         let directory = TemporaryDirectory("rpmemctl")
         let ssh: String
 
-        /// - Parameter client: Where the target takes the session to come from.
+        /// - Parameter client: The client address in the SSH_CONNECTION that the target gets.
         init(partMebibytes: Int = 16, client: String = "127.0.0.1") throws {
             mkdir(directory.file("sets"), 0o700)
             mkdir(directory.file("parts"), 0o700)
@@ -57,23 +57,23 @@ import Testing
         #expect(!place.hasPart)
     }
 
-    @Test func benchPrintsFiguresBesideTheFloor() throws {
+    @Test func benchPrintsFiguresBesideTheBaseline() throws {
         let place = try Place()
         let (ending, output, errors) = try place.run(
             "bench", "127.0.0.1", "a.set", "--size", "8", "--provider", "tcp", "--count", "50", "--lanes", "1,2",
-            "--sizes", "64,10000", "--plot", place.directory.file("plot.svg"))
+            "--sizes", "64,10000", "--percentiles")
         #expect(ending == .exited(0), "\(errors)")
         let lines = output.split(separator: "\n")
         #expect(lines.filter { $0.hasPrefix("persist relaxed") }.count == 4)
         #expect(lines.filter { $0.hasPrefix("persist inline") }.count == 4)
         #expect(lines.filter { $0.hasPrefix("flush relaxed") }.count == 4)
         #expect(lines.filter { $0.hasPrefix("read") }.count == 4)
-        #expect(lines.contains { $0.contains("floor") && $0.contains("ratio") })
-        let plot = String(
-            decoding: try readFile(Descriptor.open(place.directory.file("plot.svg"), O_RDONLY), limit: 1 << 20),
-            as: UTF8.self)
-        #expect(plot.hasPrefix("<svg ") && plot.hasSuffix("</svg>\n"))
-        #expect(plot.split(separator: "\n").filter { $0.hasPrefix("<polyline") }.count == 22)
+        #expect(lines.contains { $0.contains("baseline") && $0.contains("ratio") })
+        // One distribution for each of the 20 figures and 2 baselines.
+        #expect(lines.filter { $0.contains("1/(1-Percentile)") }.count == 22)
+        for name in ["# persist inline, 10000 bytes, 2 lanes", "# baseline, 64 bytes", "# baseline, 10000 bytes"] {
+            #expect(lines.filter { $0 == name }.count == 1, "\(name)")
+        }
         #expect(!place.hasPart)
     }
 
@@ -92,31 +92,31 @@ import Testing
 
     @Test(arguments: ["sockets", "tcp"]) func benchPrintsJSON(provider: String) throws {
         let output = try shortBench(at: Place(), provider)
-        for key in ["\"figures\"", "\"floorNanoseconds\"", "\"ratio\"", "\"p99.9\"", "\"mode\" : \"inline\""] {
+        for key in ["\"figures\"", "\"baselineNanoseconds\"", "\"ratio\"", "\"p99.9\"", "\"mode\" : \"inline\""] {
             #expect(output.contains(key))
         }
-        #expect(output.contains("\"floor\" : \"target\"") && !output.contains("floorReason"), "\(output)")
+        #expect(output.contains("\"baseline\" : \"target\"") && !output.contains("baselineReason"), "\(output)")
     }
 
     @Test(arguments: ["sockets", "tcp"])
-    func withoutTheToolOnTheTargetTheFloorIsLoopback(provider: String) throws {
+    func withoutTheToolOnTheTargetTheBaselineIsLoopback(provider: String) throws {
         let output = try shortBench(at: Place(), provider, environment: ["RPMEMCTL_CMD": "/nowhere/rpmemctl"])
-        #expect(output.contains("\"floor\" : \"loopback\""), "\(output)")
+        #expect(output.contains("\"baseline\" : \"loopback\""), "\(output)")
         #expect(output.replacing("\\/", with: "/").contains("/nowhere/rpmemctl: not found"), "\(output)")
         let (_, table, _) = try Place().run(
             "bench", "127.0.0.1", "a.set", "--size", "8", "--provider", provider, "--count", "20", "--lanes", "1",
             "--sizes", "64", "--operations", "read", environment: ["RPMEMCTL_CMD": "/nowhere/rpmemctl"])
-        #expect(table.contains("floor: on this machine alone"), "\(table)")
+        #expect(table.contains("baseline: on this machine only"), "\(table)")
     }
 
-    @Test func theFloorsOtherEndAnswersItsOwnInitiatorOnly() throws {
+    @Test func baselineServerAnswersItsOwnInitiatorOnly() throws {
         let output = try shortBench(at: Place(client: "192.0.2.1"), "tcp")
-        #expect(output.contains("\"floor\" : \"loopback\""), "\(output)")
+        #expect(output.contains("\"baseline\" : \"loopback\""), "\(output)")
     }
 
     @Test(
         .enabled(if: noOtherMachine == nil, Comment(rawValue: noOtherMachine ?? "")), arguments: ["sockets", "tcp"])
-    func theFloorIsMeasuredBetweenTheMachinesOfThePool(provider: String) throws {
+    func theBaselineIsMeasuredBetweenTheMachinesOfThePool(provider: String) throws {
         let place = try Place()
         let network = try NetworkNamespaces()
         let server = try LoopbackSSHD(
@@ -124,18 +124,18 @@ import Testing
         let output = try shortBench(
             at: place, provider, target: server.target, prefix: network.prefix(.near),
             environment: ["RPMEM_SSH": server.clientCommand])
-        #expect(output.contains("\"floor\" : \"target\""), "\(output)")
+        #expect(output.contains("\"baseline\" : \"target\""), "\(output)")
     }
 
-    @Test func theFloorsOtherEndEndsWithItsInput() throws {
+    @Test func baselineServerExitsWhenItsInputIsClosed() throws {
         let process = try ChildProcess(
-            [Binaries.rpmemctl, "floor-server", "--provider", "tcp", "--bytes", "64"], environment: [:])
+            [Binaries.rpmemctl, "baseline-server", "--provider", "tcp", "--bytes", "64"], environment: [:])
         #expect(try process.receive(5) == Array("port ".utf8))
         process.closeInput()
         #expect(try process.wait() == .exited(0))
     }
 
-    @Test func poolOfSomebodyElseIsRefusedAndKept() throws {
+    @Test func poolOfAnotherProgramIsRefusedAndKept() throws {
         let place = try Place()
         let hello = try ChildProcess(
             [Binaries.hello, "127.0.0.1", "a.set", "--size", "8"],
@@ -165,7 +165,8 @@ import Testing
             ["bench", "127.0.0.1", "a.set", "--sizes", "64,x"], ["bench", "127.0.0.1", "a.set", "--sizes", "0"],
             ["bench", "127.0.0.1", "a.set", "--lanes", "2000"], ["bench", "127.0.0.1", "a.set", "--count", "0"],
             ["bench", "127.0.0.1", "a.set", "--size", "8", "--sizes", "8388608"],
-            ["floor-server", "--provider", "tcp", "--bytes", "0"], ["floor-server", "--bytes", "64"],
+            ["bench", "127.0.0.1", "a.set", "--json", "--percentiles"],
+            ["baseline-server", "--provider", "tcp", "--bytes", "0"], ["baseline-server", "--bytes", "64"],
         ])
     func wrongUsageIsRefused(arguments: [String]) throws {
         let process = try ChildProcess([Binaries.rpmemctl] + arguments, environment: [:])
@@ -190,5 +191,5 @@ import Testing
     }
 }
 
-/// Why there is no other machine for these tests; nil when there is one.
+/// The reason why this host cannot play two machines; nil when it can.
 private let noOtherMachine = NetworkNamespaces.unavailableReason ?? LoopbackSSHD.unavailableReason

@@ -2,7 +2,7 @@ import Glibc
 
 /// The programs under test.
 public enum Binaries {
-    /// `RPMEMD_BINARY` where that is set (the release build, as `make test` does it), else the build the tests are in.
+    /// `RPMEMD_BINARY` if it is set (`make test` sets it to the release build), otherwise the program of the tests' own build.
     public static var rpmemd: String { named("rpmemd", override: "RPMEMD_BINARY") }
     public static var rpmemctl: String { named("rpmemctl", override: "RPMEMCTL_BINARY") }
     public static var hello: String { named("rpmem-hello", override: "RPMEM_HELLO_BINARY") }
@@ -10,7 +10,7 @@ public enum Binaries {
     public static var drivenInitiator: String { named("driven-initiator", override: "RPMEM_DRIVEN_INITIATOR_BINARY") }
 
     public static var fibonacci: String { named("rpmem-fibonacci", override: "RPMEM_FIBONACCI_BINARY") }
-    /// The library for C programs; `RPMEM_LIBRARY` may say where it is.
+    /// The library for C programs: `RPMEM_LIBRARY` if it is set, otherwise that of the tests' own build.
     public static var librpmem: String { named("librpmem.so", override: "RPMEM_LIBRARY") }
 
     private static func named(_ name: String, override: String) -> String {
@@ -29,7 +29,7 @@ public enum Binaries {
         return "\(packageDirectory)/.build/debug/\(name)"
     }
 
-    /// Where Package.swift lies.
+    /// The directory of Package.swift.
     public static var packageDirectory: String {
         let here = #filePath
         return here.split(separator: "/").dropLast(3).reduce("") { "\($0)/\($1)" }

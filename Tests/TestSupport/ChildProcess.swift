@@ -2,16 +2,17 @@ import CLinux
 import Glibc
 import SystemSupport
 
-/// A child process with pipes for its standard streams. Killed and reaped when its owner lets go of it.
+/// A child process with pipes for its standard streams. It is killed and reaped with the last reference.
+///
+/// Sendable because one test uses it, from one thread at a time.
 public final class ChildProcess: @unchecked Sendable {
-    // One test drives it, from one thread.
     public let identifier: pid_t
     private var input: Int32
     /// Its standard output, to read from; −1 once closed.
     public private(set) var output: Int32
     public let error: Int32
     private var status: Int32?
-    /// The most memory that it had in use, in KiB; known once it has ended.
+    /// The peak of its resident memory in KiB; 0 until it has ended.
     public private(set) var peakKilobytes = 0
     private var collectedError: [UInt8] = []
 
@@ -21,10 +22,10 @@ public final class ChildProcess: @unchecked Sendable {
         case signalled(Int32)
     }
 
-    /// A child that ended early makes a write fail, and not the tests.
+    /// Ignores SIGPIPE: a write to a child that has ended fails with EPIPE instead of ending the tests.
     private static let ignoresBrokenPipes: Void = { _ = Glibc.signal(SIGPIPE, SIG_IGN) }()
 
-    /// Starts `arguments[0]` (a path) with exactly this environment, and with no descriptor but the three.
+    /// Starts `arguments[0]` (a path) with exactly this environment, and with no other descriptors than the three standard streams.
     ///
     /// - Parameter directory: Its working directory; that of the tests when nil.
     public init(_ arguments: [String], environment: [String: String] = [:], directory: String? = nil) throws {
@@ -81,19 +82,19 @@ public final class ChildProcess: @unchecked Sendable {
         try writeAll(bytes, to: input)
     }
 
-    /// The process sees the end of its standard input.
+    /// Closes the writing end of its standard input.
     public func closeInput() {
         if input >= 0 { close(input) }
         input = -1
     }
 
-    /// The process gets EPIPE for what it writes to standard output from now on.
+    /// Closes the reading end: from now on, writes of the process to its standard output fail with EPIPE.
     public func closeOutput() {
         if output >= 0 { close(output) }
         output = -1
     }
 
-    /// Reads until `count` bytes came, the end, or the deadline; what came is the result.
+    /// Reads standard output until `count` bytes have arrived, it ends, or the time is up. Returns the bytes read.
     public func receive(_ count: Int, within milliseconds: UInt64 = 60_000) throws -> [UInt8] {
         let deadline = Deadline.after(milliseconds: milliseconds)
         var bytes: [UInt8] = []
@@ -111,7 +112,7 @@ public final class ChildProcess: @unchecked Sendable {
         kill(identifier, number)
     }
 
-    /// Waits for the end; nil when it did not come in time. Standard error is read meanwhile.
+    /// Waits for the end of the process, and reads standard error meanwhile; nil when the time is up.
     public func wait(within milliseconds: UInt64 = 60_000) throws -> Ending? {
         let deadline = Deadline.after(milliseconds: milliseconds)
         while status == nil {
@@ -131,7 +132,7 @@ public final class ChildProcess: @unchecked Sendable {
         return status & 0x7f == 0 ? .exited(status >> 8 & 0xff) : .signalled(status & 0x7f)
     }
 
-    /// What it wrote to standard error so far.
+    /// All that the process has written to standard error so far.
     public var errorText: String {
         drainError()
         return String(decoding: collectedError, as: UTF8.self)

@@ -1,10 +1,10 @@
 import Glibc
 import SystemSupport
 
-/// A file system on a disk that fails, or hangs, once it is told to: a sparse image behind a loop device. The image lies on
+/// A file system on a disk that a test can make fail or hang: a sparse image behind a loop device. The image lies on
 /// a small tmpfs, or on the file system of another such disk.
 package final class FailingDisk {
-    /// How it fails.
+    /// The kind of failure.
     package enum Failure: String, CaseIterable, Sendable {
         /// The tmpfs is full. Writes of new blocks fail; blocks that the image has already can still be overwritten.
         case full
@@ -20,7 +20,7 @@ package final class FailingDisk {
 
         fileprivate var make: [String] {
             switch self {
-            // Without a journal: one that cannot be written to would turn the file system read-only, an easier case.
+            // Without a journal: ext4 turns read-only when it cannot write its journal, and `readOnly` covers that.
             case .ext4: ["/usr/sbin/mkfs.ext4", "-q", "-O", "^has_journal", "-E", "nodiscard"]
             case .xfs: ["/usr/sbin/mkfs.xfs", "-q", "-K"]
             }
@@ -39,10 +39,10 @@ package final class FailingDisk {
     private var image: String { "\(medium)/disk.img" }
     private var filler: String { "\(medium)/filler" }
     private var failure: Failure?
-    /// Holds the file system frozen until its standard input ends, so that a test that is killed leaves none frozen.
+    /// A process that keeps the file system frozen until its standard input ends: a killed test leaves none frozen.
     private var freezer: ChildProcess?
 
-    /// Why there can be none here; nil when there can.
+    /// The reason why this host cannot make one; nil when it can.
     package static func skipReason(_ fileSystem: FileSystem) -> String? {
         if geteuid() != 0 { return "needs root to mount" }
         if access(fileSystem.make[0], X_OK) != 0 { return "\(fileSystem.make[0]) is not installed" }
@@ -55,8 +55,8 @@ package final class FailingDisk {
     }
 
     /// - Parameters:
-    ///   - room: MiB that the tmpfs has.
-    ///   - lower: The disk to lie on instead, which fails or hangs this one when it fails or is frozen.
+    ///   - room: Size of the tmpfs in MiB.
+    ///   - lower: A disk that holds the image instead of a tmpfs. Its failure or freeze fails or hangs this one.
     package init(_ fileSystem: FileSystem, room: Int = 96, on lower: FailingDisk? = nil) throws {
         directory = TemporaryDirectory("rpmem-disk")
         self.fileSystem = fileSystem
@@ -80,12 +80,12 @@ package final class FailingDisk {
 
     deinit {
         thaw()
-        // Detached, since a daemon that a failed test left may still use it. The loop device goes with the mount.
+        // MNT_DETACH: a daemon that a failed test left may still use the mount. The loop device ends with it.
         for mounted in lower == nil ? [path, medium] : [path] { _ = try? Self.run("/usr/bin/umount", "-l", mounted) }
     }
 
-    /// Makes a file of zeros of which the file system needs no new block, but the disk does: a page of it that is written
-    /// after ``fail()`` is lost, and the file system's own structures are not.
+    /// Makes a file of zeros. Its blocks are allocated in the file system, but not in the sparse image: after ``fail()``,
+    /// writeback of its pages fails, and writes of the file system's own structures do not.
     package func makeFile(_ name: String, size: Int) throws {
         let file = try Descriptor.open("\(path)/\(name)", O_WRONLY | O_CREAT | O_EXCL, mode: 0o600)
         try writeAll([UInt8](repeating: 0, count: size), to: file.number)
@@ -93,7 +93,7 @@ package final class FailingDisk {
         try Self.run("/usr/bin/fallocate", "--dig-holes", image)
     }
 
-    /// From now on, the disk fails. What was written and not synchronised before may be lost or not.
+    /// Makes the disk fail from now on. Earlier writes that were not synchronised may be lost.
     ///
     /// - Parameter blocks: New blocks of 4096 bytes that a full disk still takes.
     package func fail(_ failure: Failure = .full, after blocks: Int = 0) throws {
@@ -117,7 +117,7 @@ package final class FailingDisk {
     }
 
     private func fill(leaving blocks: Int) throws {
-        // What is in the page cache so far is to reach the disk.
+        // Dirty pages written before this call must reach the disk.
         try synchronize()
         let file = try Descriptor.open(filler, O_WRONLY | O_CREAT, mode: 0o600)
         let bytes = [UInt8](repeating: 1, count: 64 << 10)
@@ -133,19 +133,20 @@ package final class FailingDisk {
         }
     }
 
-    /// The disk works again, with what it has. Nobody may have a file of it open, unless the failure was ``Failure/full``.
+    /// Makes the disk work again, with its present contents. Except after ``Failure/full``, no process may have a file of it
+    /// open.
     package func recover() throws {
         defer { failure = nil }
         if failure == .full { unlink(filler) } else { try remount() }
     }
 
-    /// Forgets what only the page cache has. Nobody may have a file of it open.
+    /// Drops the page cache's contents that are not on the disk. No process may have a file of it open.
     package func remount() throws {
         try Self.run("/usr/bin/umount", path)
         try mount()
     }
 
-    /// Both this disk and the one below it work again, with what the lower one has.
+    /// Makes this disk and the lower one work again, with the lower one's present contents.
     package func recoverWithLower() throws {
         guard let lower else { return try recover() }
         try Self.run("/usr/bin/umount", path)
@@ -153,7 +154,7 @@ package final class FailingDisk {
         try mount()
     }
 
-    /// From now on, every write waits.
+    /// Makes every write block from now on.
     package func freeze() throws {
         let freezer = try ChildProcess(
             ["/bin/sh", "-c", #"fsfreeze -f "$0" && echo frozen; read line; fsfreeze -u "$0""#, path],
@@ -164,14 +165,14 @@ package final class FailingDisk {
         self.freezer = freezer
     }
 
-    /// Writes that wait are done, and so are later ones.
+    /// Lets blocked and later writes proceed.
     package func thaw() {
         freezer?.closeInput()
         _ = try? freezer?.wait()
         freezer = nil
     }
 
-    /// Has the kernel write back what is dirty, as it does by itself after some time; whether that succeeds is not told.
+    /// Makes the kernel write dirty pages back, as it does by itself after some time. Does not report whether that succeeds.
     package func writeBack() throws {
         try? synchronize()
     }
@@ -180,7 +181,7 @@ package final class FailingDisk {
         try Self.run("/usr/bin/sync", "-f", path)
     }
 
-    /// What the disk has of a file now, whatever the page cache has: the bytes after a loss of power.
+    /// Bytes of a file as they are on the disk, without the page cache: the bytes that a loss of power would leave.
     package func stored(_ name: String, at offset: Int, count: Int) throws -> [UInt8] {
         let copies = TemporaryDirectory("rpmem-copy")
         let copy = copies.file("disk.img")

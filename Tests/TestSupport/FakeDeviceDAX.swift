@@ -6,7 +6,7 @@ import Glibc
 /// The device node is /dev/zero's: it can be opened, locked and mapped, but each mapping has its own bytes.
 package enum FakeDeviceDAX {
     package static let devicePath = "/dev/dax0.0"
-    /// What deep flushes of the region are written to.
+    /// The file that a deep flush of the region writes to.
     package static let deepFlushPath = "\(region)/deep_flush"
 
     private static let bus = "/sys/devices/platform/ndbus0"
@@ -19,11 +19,11 @@ package enum FakeDeviceDAX {
     ///   - size: Bytes of the device.
     ///   - alignment: Bytes; 0 leaves the attribute to the region, as kernels before 5.10 do.
     ///   - deepFlush: Contents of the region's `deep_flush`; nil leaves it out.
-    ///   - persistenceDomain: What the region says is flushed at power loss; `cpu_cache` is eADR.
-    ///   - isPlaceKnown: Whether the device's place in the region can be read, which ordinary users may not.
+    ///   - persistenceDomain: The region's `persistence_domain`; `cpu_cache` is eADR.
+    ///   - isPlaceKnown: Whether the device's place in the region can be read. Only root can read it on a real machine.
     ///   - badBlocks: Contents of the region's `badblocks`; nil leaves it out.
     ///   - hasRegion: Whether there is a bus with a region, or the device stands alone.
-    /// - Returns: What failed; nil when all is in place.
+    /// - Returns: The error; nil on success.
     package static func install(
         size: Int, alignment: Int, deepFlush: String? = "1\n", hasRegion: Bool = true,
         persistenceDomain: String = "memory_controller", isPlaceKnown: Bool = true, badBlocks: String? = nil
@@ -53,7 +53,7 @@ package enum FakeDeviceDAX {
             ("align", "2097152\n"), ("size", "\(size)\n"), ("supported_alignments", "4096 2097152\n"),
         ] { file("\(dax)/\(name)", text) }
         if isPlaceKnown { file("\(dax)/resource", "0x100000000\n") }
-        // What libpmem2 finds a device's region by.
+        // libpmem2 finds a device's region by these files.
         for (name, text) in [
             ("nstype", "4\n"), ("size", "\(size)\n"), ("resource", "0x100000000\n"), ("force_raw", "0\n"),
             ("numa_node", "0\n"), ("modalias", "nd:t4\n"), ("mode", "dax\n"), ("holder", "dax0.1\n"),
@@ -78,7 +78,7 @@ package enum FakeDeviceDAX {
         return nil
     }
 
-    /// What is in a small file.
+    /// The contents of a small file.
     package static func text(of path: String) -> String {
         let number = open(path, O_RDONLY)
         guard number >= 0 else { return "" }

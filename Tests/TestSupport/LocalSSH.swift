@@ -1,11 +1,11 @@
-/// A script in ssh's place: it has this machine do what ssh would have had the target do.
+/// A script that replaces ssh: it runs the command on this machine.
 package enum LocalSSH {
-    /// Writes it to `directory`, which is also the target's home directory, and returns its path.
+    /// Writes the script to `directory`, which is also the target's home directory, and returns its path.
     ///
     /// - Parameters:
-    ///   - client: The address that the target takes the session to come from.
-    ///   - environment: `NAME=VALUE`, for the command; a shell reads them.
-    ///   - inherits: Whether the command finds the initiator's environment too, which sshd would not let through.
+    ///   - client: The client's address in SSH_CONNECTION, which the target reads.
+    ///   - environment: Assignments `NAME=VALUE` for the command, in shell syntax.
+    ///   - inherits: Whether the command also gets the initiator's environment, unlike with sshd.
     package static func write(
         in directory: String, client: String = "127.0.0.1", environment: [String] = [], inherits: Bool = false
     ) throws -> String {

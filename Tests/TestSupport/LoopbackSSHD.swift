@@ -1,16 +1,16 @@
 import Glibc
 import SystemSupport
 
-/// An sshd of the test's own on loopback, or in a network namespace, with throw-away keys, and a client command that reaches it.
+/// An sshd for one test, on loopback or in a network namespace, with keys of its own, and a client command that connects to it.
 public final class LoopbackSSHD {
     public let port: UInt16
-    /// For `RPMEM_SSH`: ssh with the right key and no questions.
+    /// The value for `RPMEM_SSH`: ssh with the matching key and without prompts.
     public let clientCommand: String
     /// `user@address:port`
     public let target: String
     private let daemon: ChildProcess
 
-    /// Why there is none here; nil when there can be one.
+    /// The reason why this host cannot run one; nil when it can.
     public static var unavailableReason: String? {
         for program in ["/usr/sbin/sshd", "/usr/bin/ssh", "/usr/bin/ssh-keygen"] where access(program, X_OK) != 0 {
             return "\(program) is missing: apt-get install openssh-server openssh-client"
@@ -18,11 +18,11 @@ public final class LoopbackSSHD {
         return nil
     }
 
-    /// Starts it; keys and configuration lie in `directory`.
+    /// Starts sshd. Keys and configuration are in `directory`.
     ///
     /// - Parameters:
-    ///   - address: Where it listens.
-    ///   - prefix: A command that runs it, such as one that enters a namespace: a path and arguments.
+    ///   - address: The address that sshd listens on.
+    ///   - prefix: A command prefix to run sshd with, such as one that enters a namespace: a path and arguments.
     public init(in directory: String, address: String = "127.0.0.1", prefix: [String] = []) throws {
         for key in ["host_key", "user_key"] {
             let keygen = try ChildProcess(
@@ -30,7 +30,7 @@ public final class LoopbackSSHD {
                 environment: ["PATH": "/usr/bin:/bin"])
             guard try keygen.wait() == .exited(0) else { throw TestSupportError("ssh-keygen: \(keygen.errorText)") }
         }
-        // Debian's sshd wants this directory, which systemd would make.
+        // Debian's sshd needs this directory, which systemd makes otherwise.
         if geteuid() == 0 { mkdir("/run/sshd", 0o755) }
         var started: (ChildProcess, UInt16)?
         for _ in 0..<20 {

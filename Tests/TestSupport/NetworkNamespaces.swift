@@ -1,16 +1,16 @@
 import Glibc
 import SystemSupport
 
-/// Two machines as far as the network goes: two namespaces with one link between them, that can be cut. Both are gone
-/// with the last process in them; the two that hold them end with the tests, however those end.
+/// Two network namespaces that play two machines, with one link between them that a test can cut. A namespace ends with the
+/// last process in it. The two processes that hold the namespaces read a pipe from the tests, so they end with the tests.
 public final class NetworkNamespaces {
-    /// Where an initiator runs, and a target.
+    /// A namespace: an initiator runs in one, a target in the other.
     public enum Side: Sendable { case near, far }
 
     private let near: ChildProcess
     private let far: ChildProcess
 
-    /// Why there are none here; nil when there are.
+    /// The reason why this host cannot make them; nil when it can.
     public static let unavailableReason: String? = {
         for program in [unshare, nsenter, ip] where access(program, X_OK) != 0 {
             return "\(program) is missing: apt-get install util-linux iproute2"
@@ -20,7 +20,7 @@ public final class NetworkNamespaces {
     }()
 
     public init() throws {
-        // cat ends with the pipe to it.
+        // cat ends when the pipe to it is closed.
         func hold() throws -> ChildProcess {
             let holder = try ChildProcess([Self.unshare, "--net", "/bin/sh", "-c", "echo; exec cat"])
             guard try holder.receive(1) == [10] else { throw TestSupportError("unshare --net: \(holder.errorText)") }
@@ -32,7 +32,7 @@ public final class NetworkNamespaces {
             .near,
             ["link", "add", Self.link, "type", "veth", "peer", "name", Self.link, "netns", "\(far.identifier)"])
         for side in [Side.near, .far] {
-            // Addresses of IPv6 would come up late, and are not needed.
+            // IPv4 only: IPv6 addresses become usable late, after duplicate address detection.
             try run(side, ["address", "add", "\(Self.address(of: side))/24", "dev", Self.link])
             try run(side, ["link", "set", "lo", "up"])
             try run(side, ["link", "set", Self.link, "address", Self.hardwareAddress(of: side)])
@@ -40,22 +40,22 @@ public final class NetworkNamespaces {
         }
     }
 
-    /// An address of a side that the other one reaches.
+    /// The address of a side, which the other side can reach.
     public static func address(of side: Side) -> String { side == .near ? "10.231.7.1" : "10.231.7.2" }
 
-    /// What to put in front of a command, which is a path and arguments, to run it on a side.
+    /// The command prefix that runs a program on a side. Append the program's path and arguments.
     public func prefix(_ side: Side) -> [String] {
         let holder = side == .near ? near : far
         return [Self.nsenter, "--net=/proc/\(holder.identifier)/ns/net"]
     }
 
-    /// From now on nothing gets through; nobody is told.
+    /// Makes the link drop all packets. Neither side gets an error.
     public func cut() throws { try run(.far, ["link", "set", Self.link, "down"]) }
 
     public func mend() throws { try connect(.far) }
 
-    /// Takes a side's end of the link up. It knows the other one's hardware address for good: asking for it would fail
-    /// while the link is cut, and for some time after that.
+    /// Takes a side's end of the link up, with a permanent ARP entry for the other end: an ARP request would fail while the
+    /// link is cut, and for some time after that.
     private func connect(_ side: Side) throws {
         let other = side == .near ? Side.far : .near
         try run(side, ["link", "set", Self.link, "up"])

@@ -2,14 +2,14 @@ import Glibc
 
 /// Mounts that only the calling process sees. They last as long as the process does, so they belong in exit tests.
 package enum PrivateMounts {
-    /// Why there can be none here; nil when there can.
+    /// The reason why this host cannot make them; nil when it can.
     package static var skipReason: String? {
         geteuid() == 0 ? nil : "needs root for a mount namespace"
     }
 
     /// Gives the process its own mounts.
     ///
-    /// - Returns: What failed; nil when nothing did.
+    /// - Returns: The error; nil on success.
     package static func enter() -> String? {
         // CLONE_NEWNS
         if let failure = unshare(0x20000) { return failure }
@@ -19,7 +19,7 @@ package enum PrivateMounts {
 
     /// unshare(2).
     ///
-    /// - Returns: What failed; nil when nothing did.
+    /// - Returns: The error; nil on success.
     static func unshare(_ flags: Int32) -> String? {
         guard let unshare = symbol("unshare", as: (@convention(c) (Int32) -> Int32).self) else { return "no unshare" }
         return unshare(flags) == 0 ? nil : failure("unshare")
@@ -27,13 +27,13 @@ package enum PrivateMounts {
 
     /// Mounts an empty file system in memory.
     ///
-    /// - Parameter options: Such as `size=6m`.
-    /// - Returns: What failed; nil when nothing did.
+    /// - Parameter options: Mount options, such as `size=6m`.
+    /// - Returns: The error; nil on success.
     package static func mountTmpfs(at path: String, options: String = "size=64m") -> String? {
         mount("tmpfs", path, "tmpfs", 0, options)
     }
 
-    /// Takes a mount away, so that its directory can be removed.
+    /// Removes a mount, so that its directory can be removed.
     package static func unmount(_ path: String) {
         // MNT_DETACH
         _ = symbol("umount2", as: (@convention(c) (UnsafePointer<CChar>, Int32) -> Int32).self)?(path, 2)

@@ -1,24 +1,24 @@
 import Glibc
 
-/// A network that only the calling thread, and what it starts, sees. It lasts as long as they do, so it belongs in exit
-/// tests.
+/// A network namespace of the calling thread and of the threads and processes that it starts later. It lasts until the last of
+/// them ends, so use it in exit tests only.
 package enum PrivateNetwork {
     private static let program = "/usr/sbin/ip"
 
-    /// Why there can be none here; nil when there can.
+    /// The reason why this host cannot make one; nil when it can.
     package static var skipReason: String? {
         if geteuid() != 0 { return "needs root for a network namespace" }
         return access(program, X_OK) == 0 ? nil : "needs \(program), of the package iproute2"
     }
 
-    /// Gives the thread a network with nothing but a loopback interface.
+    /// Moves the thread to a new network namespace that has only a loopback interface.
     ///
-    /// - Parameter addresses: What the machine is called besides 127.0.0.1 and ::1, such as `192.0.2.1`.
+    /// - Parameter addresses: Addresses of the interface besides 127.0.0.1 and ::1, such as `192.0.2.1`.
     package static func enter(addresses: [String]) throws {
         // CLONE_NEWNET
         if let failure = PrivateMounts.unshare(0x4000_0000) { throw TestSupportError(failure) }
         try ip("link", "set", "lo", "up")
-        // At once, without asking around whether somebody else has it.
+        // nodad: without duplicate address detection the address is usable at once.
         for address in addresses { try ip("addr", "add", address, "dev", "lo", "nodad") }
     }
 

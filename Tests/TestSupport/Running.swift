@@ -1,7 +1,7 @@
 import Synchronization
 import SystemSupport
 
-/// A thread of a test, and what it came back with.
+/// A thread of a test, with the result of its body.
 package struct Running<Value: Sendable>: ~Copyable {
     private final class Box: Sendable {
         let result = Mutex<Result<Value, any Error>?>(nil)
@@ -19,7 +19,7 @@ package struct Running<Value: Sendable>: ~Copyable {
         self.box = box
     }
 
-    /// Joins the thread, and throws what its body threw.
+    /// Joins the thread. Returns the result of its body, or throws its error.
     package consuming func value() throws -> Value {
         let box = self.box
         thread.join()

@@ -18,7 +18,7 @@ package struct SeededGenerator: RandomNumberGenerator {
         (0..<count).map { _ in UInt8(truncatingIfNeeded: next()) }
     }
 
-    /// A number of random magnitude: as often small or near the top as in between.
+    /// A number of random magnitude: small numbers and numbers near the maximum are as frequent as those in between.
     package mutating func edgy() -> UInt64 {
         let value = next() >> (next() % 64)
         return next() % 2 == 0 ? value : ~value

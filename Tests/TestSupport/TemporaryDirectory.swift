@@ -1,13 +1,13 @@
 import Glibc
 
-/// A fresh directory, removed with all that is in it when the last reference goes.
+/// A new directory. It is removed with its contents when the last reference is released.
 package final class TemporaryDirectory: Sendable {
     /// Absolute, without trailing slash.
     package let path: String
 
     /// - Parameters:
-    ///   - name: Shows in the path, so that leftovers can be told.
-    ///   - parent: Where it is made.
+    ///   - name: Part of the path: it shows which test a leftover is from.
+    ///   - parent: The directory to make it in.
     package init(_ name: String = "rpmem-test", in parent: String = "/tmp") {
         var template = Array("\(parent)/\(name).XXXXXX".utf8CString)
         guard template.withUnsafeMutableBufferPointer({ mkdtemp($0.baseAddress!) }) != nil else {

@@ -1,4 +1,4 @@
-/// Threads that are started one by one and joined together: one alone cannot be in an array.
+/// Threads that are started one by one and joined together. ``Running`` is noncopyable, so an array cannot hold it.
 package final class Threads<Value: Sendable> {
     private var last: Link?
 
@@ -19,7 +19,7 @@ package final class Threads<Value: Sendable> {
         last = Link(try Running(name, body), before: last)
     }
 
-    /// What they came back with, in the order they were started; throws what one of them threw.
+    /// Joins the threads. Returns their results in the order in which they were started, or throws an error of one of them.
     package func join() throws -> [Value] {
         var values: [Value] = []
         while let link = last {

@@ -1,8 +1,8 @@
 import Glibc
 import SystemSupport
 
-/// The bytes of `Tests/Vectors/NAME.hex`; NAME is such as "control/create.c2s". `Tests/Vectors/README.md` says what
-/// they are.
+/// The bytes of `Tests/Vectors/NAME.hex`; NAME is such as "control/create.c2s". `Tests/Vectors/README.md` describes
+/// them.
 package func vector(_ name: String) throws -> [UInt8] {
     let path = vectorsDirectory + name + ".hex"
     var bytes: [UInt8] = []
@@ -23,7 +23,7 @@ package func vector(_ name: String) throws -> [UInt8] {
     return bytes
 }
 
-/// What ``vector(_:)`` takes for each file in `Tests/Vectors/DIRECTORY`, sorted.
+/// The name of each file in `Tests/Vectors/DIRECTORY` as ``vector(_:)`` takes it, sorted.
 package func vectorNames(in directory: String) throws -> [String] {
     let path = vectorsDirectory + directory
     guard let stream = opendir(path) else { throw SystemCallError.last("opendir") }

@@ -193,7 +193,7 @@ package struct PoolHeader: OnMedia, Equatable {
 }
 
 extension PoolHeader {
-    /// A few words about a page that is not all zero.
+    /// A short description of a page that is not all zero.
     var summary: String {
         guard isChecksumValid else { return "its first 4096 bytes are not zero, and no valid pool header either" }
         return "signature '\(signatureText(signature))', major \(major), pool set uuid \(poolsetUUID.text), "

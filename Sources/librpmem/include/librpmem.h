@@ -2,18 +2,17 @@
 /*
  * librpmem.h: replication of persistent memory to another machine.
  *
- * A pool is memory of this process, mapped and page-aligned. A target, where rpmemd runs, holds a replica of it. The
- * functions here copy ranges of the pool to the replica, and return when they are durable there. librpmem(7),
- * rpmem_create(3) and rpmem_persist(3) have the details.
+ * A pool is page-aligned memory of this process. A target, a machine with rpmemd, holds a replica of it.
+ * rpmem_persist() and rpmem_drain() return when the ranges are durable on the target. See librpmem(7),
+ * rpmem_create(3) and rpmem_persist(3).
  *
- * Names, values and layouts are those of version 1.3 of this interface, which PMDK had up to 1.12.
+ * Names, values and layouts are those of version 1.3 of the interface, as in PMDK 1.12.
  */
 #ifndef LIBRPMEM_H
 #define LIBRPMEM_H 1
 
 #include <stddef.h>
 #include <stdint.h>
-#include <stddef.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -23,38 +22,44 @@ extern "C" {
 #define RPMEM_MAJOR_VERSION 1
 #define RPMEM_MINOR_VERSION 3
 
-/* Lengths of the fields below, in bytes. */
+/* Lengths of fields of struct rpmem_pool_attr in bytes. */
 #define RPMEM_POOL_HDR_SIG_LEN 8
 #define RPMEM_POOL_HDR_UUID_LEN 16
 #define RPMEM_POOL_USER_FLAGS_LEN 16
 
-/* What a target asks for at least, in bytes: of a pool (8 KiB), and of each of its parts (2 MiB). */
+/* The smallest pool (8 KiB) and the smallest part of a pool set (2 MiB) that a target accepts, in bytes. */
 #define RPMEM_MIN_POOL ((size_t)8192)
 #define RPMEM_MIN_PART ((size_t)2097152)
 
-/* Flags of rpmem_persist() and rpmem_flush(): bytes may change in any order on the target. */
+/*
+ * Flags of rpmem_persist() and rpmem_flush(): the bytes of the range may change in any order on the target. Without
+ * the flag, each aligned group of eight bytes changes atomically.
+ */
 #define RPMEM_PERSIST_RELAXED (1U << 0)
 #define RPMEM_FLUSH_RELAXED (1U << 0)
 
-/* Flags of rpmem_remove(): go on where a part cannot be removed; remove the pool set file too. */
+/*
+ * Flags of rpmem_remove(). FORCE passes over missing parts and a missing pool set file; every other error still
+ * ends the call. POOL_SET removes the pool set file as well.
+ */
 #define RPMEM_REMOVE_FORCE 0x1
 #define RPMEM_REMOVE_POOL_SET 0x2
 
 /* An open pool. */
 typedef struct rpmem_pool RPMEMpool;
 
-/* What the target keeps about a pool in its headers. */
+/* Attributes of a pool, which the target stores in the headers of its parts. */
 struct rpmem_pool_attr {
-    char signature[RPMEM_POOL_HDR_SIG_LEN]; /* of the format of what lies in the pool */
-    uint32_t major;                         /* its version */
-    uint32_t compat_features;               /* a reader may know these features, */
-    uint32_t incompat_features;             /* must know these, */
-    uint32_t ro_compat_features;            /* must know these to write */
-    unsigned char poolset_uuid[RPMEM_POOL_HDR_UUID_LEN]; /* of the pool and its replicas together */
+    char signature[RPMEM_POOL_HDR_SIG_LEN]; /* names the format of the pool's contents */
+    uint32_t major;                         /* version of that format */
+    uint32_t compat_features;               /* programs without these features may write */
+    uint32_t incompat_features;             /* programs without these features may not open */
+    uint32_t ro_compat_features;            /* programs without these features may only read */
+    unsigned char poolset_uuid[RPMEM_POOL_HDR_UUID_LEN]; /* of the pool with all its replicas */
     unsigned char uuid[RPMEM_POOL_HDR_UUID_LEN];         /* of this replica's first part */
     unsigned char next_uuid[RPMEM_POOL_HDR_UUID_LEN];    /* of the next replica's first part */
     unsigned char prev_uuid[RPMEM_POOL_HDR_UUID_LEN];    /* of the previous replica's first part */
-    unsigned char user_flags[RPMEM_POOL_USER_FLAGS_LEN]; /* the program's own */
+    unsigned char user_flags[RPMEM_POOL_USER_FLAGS_LEN]; /* for the program's use */
 };
 
 /* Pools: rpmem_create(3). */
@@ -89,7 +94,7 @@ const char *rpmem_check_version(unsigned major_required, unsigned minor_required
 
 const char *rpmem_errormsg(void);
 
-/* Programs and libraries that were built against each other's headers agree on this layout. */
+/* PMDK's header has the same layout, so a program built with either header works with either library. */
 #if defined(__cplusplus) && __cplusplus >= 201103L
 #define RPMEM_ASSERT_LAYOUT(condition) static_assert(condition, "layout of struct rpmem_pool_attr")
 #elif !defined(__cplusplus) && defined(__STDC_VERSION__) && __STDC_VERSION__ >= 201112L

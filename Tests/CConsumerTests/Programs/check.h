@@ -19,13 +19,13 @@
         }                                                                                                         \
     } while (0)
 
-// `call` fails with `number`, and the message has `words` in it.
-#define CHECK_REFUSED(call, number, words)                    \
+// `call` fails with `number`, and the message contains `text`.
+#define CHECK_REFUSED(call, number, text)                     \
     do {                                                      \
         errno = 0;                                            \
         CHECK((call) != 0);                                   \
         CHECK(errno == (number));                             \
-        CHECK(strstr(rpmem_errormsg(), (words)) != NULL);     \
+        CHECK(strstr(rpmem_errormsg(), (text)) != NULL);      \
     } while (0)
 
 enum { HEADER = 4096 };

@@ -9,13 +9,13 @@
 
 static const size_t size = 4 << 20;
 
-static pid_t child_until(int descriptor, const char *words) {
+static pid_t child_until(int descriptor, const char *text) {
     pid_t child = fork();
     CHECK(child >= 0);
     if (child > 0) return child;
     char byte;
     while (read(descriptor, &byte, 1) > 0) continue;
-    dprintf(STDOUT_FILENO, "%s\n", words);
+    dprintf(STDOUT_FILENO, "%s\n", text);
     _exit(0);
 }
 

@@ -4,7 +4,7 @@ import RpmemInitiator
 import RpmemProtocol
 
 /// An initiator for cases in virtual machines: creates or opens a pool, writes a file to it or reads a range of it into
-/// a file, and says in words what a case looks for. RPMEM_SSH and RPMEM_CMD are honoured.
+/// a file, and prints the results that a case looks for. RPMEM_SSH and RPMEM_CMD are honoured.
 @main struct VMInitiator: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "vm-initiator", abstract: "Creates or opens a pool on a target, and copies files to or from it.")

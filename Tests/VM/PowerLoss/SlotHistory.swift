@@ -8,7 +8,7 @@ struct SlotHistory: Sendable {
     private var acknowledged: UInt64?
     /// Whether ``newest`` is not acknowledged.
     private var isInFlight = false
-    /// Whether words of it change at once.
+    /// Whether its aligned 8-byte words are written atomically.
     private var isAtomic = false
     /// Whether the slot may hold a part of one record and a part of another.
     private var mayBeTorn = false

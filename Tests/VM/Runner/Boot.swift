@@ -1,16 +1,16 @@
-/// A machine that is booted, and what is tried on it while it is up: one boot serves many cases.
+/// A virtual machine and the cases that run on it while it is up. One boot serves many cases.
 struct Boot {
-    /// Shows in the table and names the console's log.
+    /// The name in the table and of the console's log.
     var name: String
-    /// One of each for `/dev/dax0.0` or `/dev/pmem0` and so on, in this order. Their contents outlast a pulled plug.
+    /// The modules behind `/dev/dax0.0` or `/dev/pmem0` and so on, in this order. Their contents survive a pulled plug.
     var nvdimms: [NVDIMM] = []
-    /// Disks in MiB, `/dev/vdc` and so on. Their contents outlast a pulled plug too.
+    /// Disks in MiB, `/dev/vdc` and so on. Their contents survive a pulled plug.
     var disks: [Int] = []
     /// A second machine, linked with this one, that stays on when this one's plug is pulled.
     var companion: Companion?
-    /// What the platform's firmware says is flushed at power loss; nil says nothing.
+    /// The persistence domain that the firmware reports; nil reports none.
     var persistenceDomain: PersistenceDomain?
-    /// Of the guest, in MiB.
+    /// Memory of the guest in MiB.
     var memory = 2048
     /// Appended to the kernel's command line.
     var kernelArguments: [String] = []
@@ -28,9 +28,9 @@ struct Boot {
     }
 
     struct Companion {
-        /// Its first program, in `Tests/VM/guest`; it finds the boot's kernel arguments on its own command line.
+        /// The companion's first program, in `Tests/VM/guest`. It gets the boot's kernel arguments on its own command line.
         var program: String
-        /// In MiB.
+        /// Memory in MiB.
         var memory = 768
     }
 
@@ -43,12 +43,12 @@ struct Boot {
 
 /// A script in `Tests/VM/cases`, run in a guest as root.
 struct Case {
-    /// Of the script, without `.sh`, and of its log; unique in the table.
+    /// The name of the script, without `.sh`, and of its log; unique in the table.
     var name: String
-    /// Seconds that it may take each time that it runs. Only there so that nothing hangs: a guest on a busy machine is ten
-    /// times as slow as on an idle one.
+    /// The longest time of one run in seconds. It only ends a case that hangs: on a busy host, a guest is ten times as slow as
+    /// on an idle one.
     var limit: Int
-    /// Why it is left out; nil runs it.
+    /// The reason for skipping the case; nil runs it.
     var skipped: String?
 
     init(_ name: String, limit: Int = 900, skipped: String? = nil) {
@@ -58,12 +58,12 @@ struct Case {
     }
 }
 
-/// What came of a case.
+/// The result of a case.
 struct CaseResult {
     var name: String
     var boot: String
     var outcome: Outcome
-    /// What it took, in seconds.
+    /// Duration in seconds.
     var seconds: Double = 0
 
     enum Outcome: Equatable {

@@ -22,13 +22,13 @@ final class BootRun {
         var it: Case
         var log: LogFile
         var began: UInt64
-        /// How often the plug was pulled in it.
+        /// The number of times that the plug has been pulled during the case.
         var stage = 0
     }
 
     /// - Parameters:
-    ///   - cases: Those of the boot's that are wanted.
-    ///   - seed: For what cases leave to chance.
+    ///   - cases: The boot's cases that are to run.
+    ///   - seed: The seed of the random numbers of the cases.
     init(_ boot: Boot, cases: [Case], seed: UInt32, images: Images, workplace: Workplace) throws {
         self.boot = boot
         self.seed = seed
@@ -59,7 +59,7 @@ final class BootRun {
             }
         }
         if let alarm = try alarm ?? companion?.alarm() {
-            // Which case it was cannot be told: the console runs beside the report.
+            // The alarm cannot be assigned to a case: console and report are not synchronised.
             for index in results.indices {
                 results[index].outcome = .failed("the guest's kernel says: \(alarm)")
             }

@@ -2,12 +2,12 @@ import Glibc
 import SystemSupport
 import TestSupport
 
-/// A QEMU process with a boot's second machine: on until its owner lets go of it.
+/// A QEMU process with a boot's second machine. It ends with the last reference.
 final class CompanionMachine {
     private let process: ChildProcess
     private let console: String
 
-    /// Switches it on.
+    /// Starts the machine.
     ///
     /// - Parameters:
     ///   - directory: For QEMU's own files.
@@ -24,7 +24,7 @@ final class CompanionMachine {
                 "/usr/bin/setpriv", "--pdeathsig", "KILL", "/usr/bin/qemu-system-x86_64",
                 "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max,vendor=GenuineIntel", "-smp", "2",
                 "-m", "\(companion.memory)M", "-no-reboot", "-display", "none", "-nic", "none",
-                // Not a pipe: nobody reads it meanwhile.
+                // Not a pipe: this program does not read the console while the machine runs, and a full pipe would block it.
                 "-serial", "file:\(console)",
                 "-kernel", images.kernel, "-initrd", images.initrd, "-append", kernel,
                 "-drive", "file=\(images.root),if=virtio,format=raw,readonly=on",
@@ -35,7 +35,7 @@ final class CompanionMachine {
         process.closeInput()
     }
 
-    /// The first line of its console that tells of a broken kernel.
+    /// The first line of its console that reports an error of the kernel.
     func alarm() throws -> String? {
         let text = String(decoding: try readFile(Descriptor.open(console, O_RDONLY), limit: 64 << 20), as: UTF8.self)
         return text.split(separator: "\n").map(String.init).first(where: ConsoleLog.isAlarming)

@@ -1,4 +1,4 @@
-/// What a guest's kernel says when something is wrong with it, whatever the cases say.
+/// Finds a guest kernel's error messages on its console: they fail a boot even if all its cases pass.
 enum ConsoleLog {
     private static let signs = [
         "Kernel panic", "Oops", "BUG:", "kernel BUG at", "Call Trace:", "general protection fault",
@@ -6,7 +6,7 @@ enum ConsoleLog {
         "blocked for more than",
     ]
 
-    /// Whether a line of a console tells of a broken kernel.
+    /// Whether a line of a console reports an error of the kernel.
     static func isAlarming(_ line: String) -> Bool {
         signs.contains { line.contains($0) }
     }

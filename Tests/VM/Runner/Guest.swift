@@ -2,15 +2,15 @@ import Glibc
 import SystemSupport
 import TestSupport
 
-/// A QEMU process with a guest in it: killed and reaped when its owner lets go of it, and by the kernel if this program
-/// dies first.
+/// A QEMU process with a guest. It is killed and reaped with the last reference; the kernel kills it if this program dies
+/// first.
 ///
-/// Software emulation only: nothing is asked of the machine that the tests run on.
+/// QEMU emulates the processor in software, so the host needs no virtualisation.
 final class Guest {
     private let process: ChildProcess
     /// A pipe that the guest's port `report` writes to.
     private let report: Descriptor
-    /// A pipe to QEMU's monitor, and one for what that says.
+    /// The pipes to and from QEMU's monitor.
     private let monitor: Descriptor
     private let monitorAnswers: Descriptor
     private var consoleLines = LineBuffer()
@@ -25,14 +25,14 @@ final class Guest {
         case ended
     }
 
-    /// Switches a machine on.
+    /// Starts a machine.
     ///
     /// - Parameters:
-    ///   - cases: What `run-cases` finds on the kernel's command line, in order.
-    ///   - stage: How often the plug was pulled in the first case before.
-    ///   - seed: For what cases leave to chance.
-    ///   - link: To the companion.
-    ///   - directory: Where the NVDIMMs' and disks' contents and the pipes are; made by the caller.
+    ///   - cases: The cases that `run-cases` reads from the kernel's command line, in order.
+    ///   - stage: The number of times that the plug has been pulled during the first case.
+    ///   - seed: The seed of the random numbers of the cases.
+    ///   - link: The link to the companion.
+    ///   - directory: An existing directory for the contents of NVDIMMs and disks and for the pipes.
     init(
         _ boot: Boot, cases: [Case], stage: Int, seed: UInt32, link: Link?, images: Images, directory: String
     ) throws {
@@ -41,7 +41,7 @@ final class Guest {
             unlink(path)
             if mkfifo(path, 0o600) != 0 { throw SystemCallError.last("mkfifo", on: path) }
         }
-        // For reading and writing: QEMU must find the other end open, whoever comes first.
+        // O_RDWR: opening does not wait for QEMU, and QEMU finds a reader and a writer.
         report = try Descriptor.open("\(directory)/report.out", O_RDWR | O_NONBLOCK)
         monitor = try Descriptor.open("\(directory)/monitor.in", O_RDWR)
         monitorAnswers = try Descriptor.open("\(directory)/monitor.out", O_RDWR | O_NONBLOCK)
@@ -61,7 +61,7 @@ final class Guest {
         if let domain = boot.persistenceDomain { machine += ",nvdimm-persistence=\(domain.rawValue)" }
         let names = cases.map { "\($0.name):\($0.limit)" }.joined(separator: ",")
         var kernel = "\(Images.kernelArguments) vm.cases=\(names) vm.stage=\(stage) vm.seed=\(seed)"
-        // A virtual processor that got no time looks stuck to them.
+        // On a busy host a virtual processor gets no time for long, and the watchdogs would report it as stuck.
         kernel += " nowatchdog rcupdate.rcu_cpu_stall_suppress=1"
         kernel +=
             boot.runsSystemd ? " vm.init=/sbin/init systemd.wants=vm-cases.service" : " vm.init=/vm/run-cases"
@@ -95,13 +95,13 @@ final class Guest {
         return arguments + boot.machineArguments
     }
 
-    /// Leaves what is there.
+    /// Makes a sparse file; an existing file keeps its contents.
     private static func makeFile(_ path: String, megabytes: Int) throws {
         let file = try Descriptor.open(path, O_RDWR | O_CREAT, mode: 0o600)
         if ftruncate(file.number, off_t(megabytes) << 20) != 0 { throw SystemCallError.last("ftruncate", on: path) }
     }
 
-    /// Waits for what the guest says next; nil when the deadline passed.
+    /// Waits for the next event of the guest; nil when the deadline has passed.
     func next(until deadline: Deadline) throws -> Event? {
         while true {
             if let line = reportLines.next() {
@@ -109,10 +109,10 @@ final class Guest {
                 return .report(report)
             }
             if let line = consoleLines.next() { return .console(line) }
-            // Not its echo of commands, which is full of escape sequences.
+            // Lines with escape sequences are the monitor's echo of commands.
             if let line = monitorLines.next(), !line.contains("\u{1b}") { return .console("[monitor] \(line)") }
             if consoleEnded {
-                // What it reported last may still be in the pipe.
+                // The last lines of its report may still be in the pipe.
                 if try fill(&reportLines, from: report.number) { continue }
                 if let line = consoleLines.rest() { return .console(line) }
                 return .ended
@@ -128,7 +128,7 @@ final class Guest {
         }
     }
 
-    /// - Returns: Whether there was something.
+    /// - Returns: Whether any bytes were read.
     private func fill(_ lines: inout LineBuffer, from descriptor: Int32) throws -> Bool {
         var chunk = [UInt8](repeating: 0, count: 16384)
         let count = read(descriptor, &chunk, chunk.count)
@@ -138,22 +138,22 @@ final class Guest {
         return true
     }
 
-    /// Gives QEMU's monitor a command.
+    /// Sends a command to QEMU's monitor.
     func command(_ text: String) throws {
         try writeAll(Array("\(text)\n".utf8), to: monitor.number)
     }
 
-    /// SIGKILL: what the guest had not written back to its NVDIMMs is lost.
+    /// Kills QEMU with SIGKILL: stores that the guest has not flushed to its NVDIMMs are lost.
     func pullPlug() throws {
         process.signal(SIGKILL)
         _ = try process.wait()
     }
 
-    /// What QEMU itself complained of.
+    /// QEMU's own error messages.
     var complaints: String { process.errorText }
 }
 
-/// Bytes that come in pieces, as lines.
+/// Splits a stream of bytes into lines.
 private struct LineBuffer {
     private var bytes: [UInt8] = []
 
@@ -166,7 +166,7 @@ private struct LineBuffer {
         return Self.text(bytes[..<end])
     }
 
-    /// What came after the last whole line.
+    /// The bytes after the last whole line.
     mutating func rest() -> String? {
         if bytes.isEmpty { return nil }
         defer { bytes = [] }

@@ -5,16 +5,16 @@ enum GuestReport: Equatable {
     case begin(name: String)
     /// A line that a case printed.
     case output(String)
-    /// The status is the script's; 124 and 137 when it ran out of time.
+    /// The exit status of the script; 124 or 137 when its time was up.
     case end(name: String, status: Int)
-    /// A case asks to have the machine's plug pulled, so many milliseconds from now, and to be run again after it.
+    /// A case asks that the plug be pulled after that many milliseconds, and that it be run again afterwards.
     case pullPlug(milliseconds: Int)
     /// A case has a command for QEMU's monitor.
     case monitor(String)
-    /// All cases are through.
+    /// All cases have run.
     case done
 
-    /// nil for what is none of them.
+    /// nil for any other line.
     init?(_ line: String) {
         if line.hasPrefix("| ") {
             self = .output(String(line.dropFirst(2)))

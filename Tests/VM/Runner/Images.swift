@@ -2,22 +2,21 @@ import Glibc
 import SystemSupport
 import TestSupport
 
-/// What guests boot from: Debian's part, which is cached between runs, and the project's, made anew each time.
+/// The images that guests boot from: one with Debian, cached between runs, and one with the project, made anew for each run.
 struct Images {
     let kernel: String
     let initrd: String
     let root: String
     let project: String
 
-    /// What all guests have on their kernel's command line: of its messages, warnings and all that is worse, but not the
-    /// start's chatter, which is slow on a serial line; and nothing that costs emulated processors much and proves
-    /// nothing here. Mitigations make each system call several times as slow, a fifth level of page tables each look at
-    /// them, and ciphers are tested at each boot. The test of the timer's interrupt lasts ten ticks, and a kernel that
-    /// got no processor meanwhile takes the timer for broken, and panics.
+    /// Kernel arguments of all guests. The kernel prints warnings and errors only: a serial line is slow. Features that are
+    /// slow in emulation and not under test are off: mitigations make each system call several times as slow, a fifth
+    /// level of page tables each page walk, and self-tests of ciphers each boot. The check of the timer interrupt is off
+    /// too: it lasts ten ticks, and a kernel that gets no processor time meanwhile panics.
     static let kernelArguments =
         "console=ttyS0 quiet loglevel=5 panic=-1 mitigations=off nokaslr no5lvl cryptomgr.notests no_timer_check"
 
-    /// Why there can be none here; nil when it is worth trying.
+    /// The reason why this host cannot make them; nil when no reason is known.
     static var unavailableReason: String? {
         for program in ["/usr/bin/qemu-system-x86_64", "/usr/bin/mmdebstrap", "/usr/bin/setpriv", "/usr/sbin/mke2fs"]
         where access(program, X_OK) != 0 {
@@ -29,8 +28,8 @@ struct Images {
 
     /// - Parameters:
     ///   - sources: `Tests/VM`.
-    ///   - tree: What `make install DESTDIR=` made.
-    ///   - programs: Of the tests, for `/vm/bin`.
+    ///   - tree: The directory that `make install DESTDIR=` filled.
+    ///   - programs: Programs of the tests to put into `/vm/bin`.
     init(sources: String, tree: String, programs: [String], workplace: Workplace) throws {
         print("vm: preparing what the guests boot from")
         let directory = try Self.output(of: ["\(sources)/image"])
@@ -51,7 +50,7 @@ struct Images {
         }
         let process = try ChildProcess(arguments, environment: environment)
         process.closeInput()
-        // Long enough to download a Debian over a slow line.
+        // Long enough to download Debian over a slow line.
         guard let ending = try process.wait(within: 1_200_000) else {
             throw TestSupportError("\(arguments[0]): not over after 20 minutes")
         }

@@ -1,8 +1,8 @@
 import Glibc
 import SystemSupport
 
-/// The network between a boot's machine and its companion: datagrams on loopback. They get lost when the other end is
-/// off or does not listen, as on a wire; and an end that goes or comes back is no event for the other one.
+/// The network between a boot's machine and its companion: UDP datagrams on loopback. As on a wire,
+/// they are lost while the other end is off, and an end gets no event when the other one goes off or on.
 struct Link {
     enum End {
         case boot, companion
@@ -13,7 +13,7 @@ struct Link {
 
     /// Finds two free ports.
     init() throws {
-        // Both are held until both are known, so that they differ.
+        // Both sockets stay open until both ports are known, so the ports differ.
         let boot = try Self.bindAnywhere()
         let companion = try Self.bindAnywhere()
         (bootPort, companionPort) = (boot.port, companion.port)
@@ -26,7 +26,7 @@ struct Link {
             "-netdev",
             "dgram,id=link,local.type=inet,local.host=127.0.0.1,local.port=\(local),"
                 + "remote.type=inet,remote.host=127.0.0.1,remote.port=\(remote)",
-            // With a speed: an RDMA device in software keeps asking, and the kernel says each time that it knows none.
+            // With a speed: Soft-RoCE asks for it again and again, and the kernel logs each time that it is unknown.
             "-device",
             "virtio-net-pci,netdev=link,speed=1000,duplex=full,mac=52:54:00:00:77:0\(end == .boot ? 1 : 2)",
         ]

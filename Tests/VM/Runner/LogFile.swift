@@ -1,12 +1,12 @@
 import Glibc
 import SystemSupport
 
-/// A log that is written line by line, so that it is there when a guest hangs.
+/// A log that is written line by line: it is complete even when a guest hangs.
 final class LogFile {
     let path: String
     private let file: Descriptor
 
-    /// Makes it, or empties it.
+    /// Creates the file, or truncates it.
     init(_ path: String) throws {
         self.path = path
         file = try Descriptor.open(path, O_WRONLY | O_CREAT | O_TRUNC, mode: 0o644)

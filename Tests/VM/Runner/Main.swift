@@ -96,7 +96,7 @@ import TestSupport
     }
 }
 
-/// Boots that wait for a thread, in order.
+/// The boots that no thread has taken yet, in order.
 private final class BootQueue: Sendable {
     private let boots: Mutex<[(Boot, [Case])]>
 

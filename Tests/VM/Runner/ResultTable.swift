@@ -1,15 +1,15 @@
 import Glibc
 import SystemSupport
 
-/// What the runner prints.
+/// The runner's output.
 enum ResultTable {
-    /// A case that just ended.
+    /// Prints the result of a case that has just ended.
     static func announce(_ result: CaseResult) {
         print("vm: \(word(for: result.outcome)) \(result.name) (\(seconds(result.seconds)) s)")
         fflush(nil)
     }
 
-    /// The table, what to do about failures, and the counts in the last line.
+    /// Prints the table, the next steps after failures, and the counts in the last line.
     static func show(_ results: [CaseResult], total: Double, log: (String) -> String) {
         let width = results.map(\.name.count).max() ?? 0
         let bootWidth = results.map(\.boot.count).max() ?? 0
@@ -32,7 +32,7 @@ enum ResultTable {
         fflush(nil)
     }
 
-    /// What all guests and helpers took, in seconds: on a busy machine it says more than the clock.
+    /// Processor time of all guests and helpers in seconds: on a busy host it is a better measure than the clock.
     private static func processorTime() -> Double {
         var usage = rusage()
         getrusage(RUSAGE_CHILDREN.rawValue, &usage)

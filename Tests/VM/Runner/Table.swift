@@ -1,7 +1,7 @@
-/// All boots and cases. A case of its own hardware needs a boot of its own; all others share one. What takes longest
-/// comes first: several boots may run beside each other.
+/// All boots and cases. A case that needs special hardware has its own boot; all others share one. The longest boots come
+/// first, because several boots may run in parallel.
 ///
-/// - Parameter losses: How often the power loss case pulls the plug.
+/// - Parameter losses: The number of times that the power loss case pulls the plug.
 func table(losses: Int) -> [Boot] {
     [
         Boot(
@@ -19,11 +19,11 @@ func table(losses: Int) -> [Boot] {
                 Case("fsdax-ext4"),
                 Case("fsdax-xfs"),
                 Case("fsdax-bad-blocks"),
-                // Last: they take the machine down, or a page of it.
+                // Last: these cases end the machine or damage a page of it.
                 Case("devdax-bad-blocks"),
                 Case("devdax-pulled-plug"),
             ]),
-        // RDMA in software, both ends on the same machine, and caches that are persistent.
+        // Soft-RoCE with both ends on the same machine, and eADR.
         Boot(
             name: "rdma", nvdimms: [.init(size: 1536), .init(size: 512)], persistenceDomain: .processorCache,
             memory: 4096,
@@ -38,7 +38,7 @@ func table(losses: Int) -> [Boot] {
                 Case("rdma-latency"),
                 Case("rdma-silence"),
             ]),
-        // Two Device DAX and a file system with dax, and a disk whose writes wait in the guest's memory.
+        // Two Device DAX, a DAX file system, and a disk with a page cache in the guest.
         Boot(
             name: "power-loss", nvdimms: [.init(size: 256), .init(size: 256), .init(size: 256)], disks: [128],
             companion: .init(program: "power-loss-initiator"), memory: 1024,
@@ -56,19 +56,19 @@ func table(losses: Int) -> [Boot] {
             ]),
         Boot(
             name: "systemd", nvdimms: [.init(size: 256), .init(size: 256)],
-            // It fails on emulated NVDIMMs, and is none of ours.
+            // ndctl-monitor fails on emulated NVDIMMs. It is not part of the project.
             kernelArguments: ["systemd.mask=ndctl-monitor.service"], runsSystemd: true,
             cases: [
                 Case("systemd-session"),
                 Case("systemd-socket"),
             ]),
-        // An initiator on another machine, and a network between them that is cut.
+        // An initiator on another machine. The cases cut the network between the machines.
         Boot(
             name: "link", nvdimms: [.init(size: 256)], companion: .init(program: "link-initiator"), memory: 1024,
-            // Both machines call their network eth0, with udev as without.
+            // The network interface is eth0 on both machines, with and without udev.
             kernelArguments: ["net.ifnames=0"],
             cases: [Case("rdma-link-down")]),
-        // The article's: 512 MiB of DRAM from 1 GiB on.
+        // As in the article: 512 MiB of DRAM, from 1 GiB on, as persistent memory.
         Boot(
             name: "memmap", kernelArguments: ["memmap=512M!1G"],
             cases: [

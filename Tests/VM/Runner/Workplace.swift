@@ -2,12 +2,12 @@ import Glibc
 import SystemSupport
 import TestSupport
 
-/// Where the runner keeps its files, below the build directory.
+/// The directory of the runner's files, below the build directory.
 struct Workplace {
-    /// Absolute.
+    /// An absolute path.
     let path: String
 
-    /// Makes the directories that are missing; what a killed run left of its machines is removed.
+    /// Makes the missing directories and removes the files of machines that a killed run left.
     init(_ path: String) throws {
         self.path = path
         TemporaryDirectory.remove("\(path)/machines")

@@ -3,16 +3,16 @@ import Glibc
 import RpmemProtocol
 import SystemSupport
 
-/// The floor's other end: sends back what comes.
-enum FloorAnswerer {
-    /// Listens, and answers the first peer that is allowed in until it goes. Gives up on one that does not come within 20
-    /// seconds, or is silent for 60.
+/// The answering endpoint of the baseline: it answers each message with one of the same size.
+enum BaselineAnswerer {
+    /// Listens, accepts the first peer that `allows` admits, and answers its messages until it closes the connection. Throws
+    /// when no such peer connects within 20 seconds, or when the peer sends nothing for 60 seconds.
     ///
     /// - Parameters:
     ///   - node: An address of this machine.
-    ///   - bytes: Of the longest message.
-    ///   - poll: Microseconds before it blocks.
-    ///   - allows: Decides by the address that the provider knows a peer by.
+    ///   - bytes: Size of the longest message.
+    ///   - poll: Microseconds of polling before a wait blocks.
+    ///   - allows: Takes the peer's address as the provider reports it; nil when the provider reports none.
     ///   - onListening: Called with the port.
     static func serve(
         _ provider: Provider, node: String, bytes: Int, poll: Int, allows: (NetworkAddress?) -> Bool,
@@ -25,7 +25,9 @@ enum FloorAnswerer {
         try onListening(passive.port)
         let deadline = Deadline.after(milliseconds: 20_000)
         while true {
-            guard let event = try events.wait(until: deadline) else { throw ToolError("nobody came") }
+            guard let event = try events.wait(until: deadline) else {
+                throw ToolError("no initiator connected to \(node) port \(passive.port) within 20 seconds")
+            }
             guard case .connectionRequest(let request) = event else { continue }
             guard allows(request.info.peerAddress) else {
                 passive.reject(request)
@@ -34,7 +36,9 @@ enum FloorAnswerer {
             let side = try PingPongSide(provider, request.info, domain, events, bytes: bytes, poll: poll)
             try side.postReceive()
             try side.endpoint.accept()
-            guard case .connected? = try events.wait(until: deadline) else { throw ToolError("not connected") }
+            guard case .connected? = try events.wait(until: deadline) else {
+                throw ToolError("the connection that was accepted at \(node) port \(passive.port) failed")
+            }
             while let count = try side.awaitMessage(until: .after(milliseconds: 60_000)) {
                 try side.postReceive()
                 try side.send(count)

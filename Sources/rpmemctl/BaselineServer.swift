@@ -3,17 +3,17 @@ import Glibc
 import RpmemProtocol
 import SystemSupport
 
-/// The floor's other end on a target: what `bench` starts there through ssh. It prints its port, and ends with its
-/// standard input.
-struct FloorServer: ParsableCommand {
+/// The answering endpoint of the baseline on a target, where `bench` starts it through ssh. The command prints its port. It
+/// exits when its standard input is closed.
+struct BaselineServer: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "floor-server", abstract: "Answers the round trips of a bench on another machine.",
+        commandName: "baseline-server", abstract: "Answers the round trips of a bench on another machine.",
         shouldDisplay: false)
 
     @Option var provider: ProviderArgument
-    /// Of the longest message.
+    /// Size of the longest message.
     @Option var bytes: Int
-    /// Microseconds, as the initiator's lanes have.
+    /// Microseconds of polling before a wait blocks, as with the lanes of the initiator.
     @Option var poll = 50
 
     func validate() throws {
@@ -26,11 +26,10 @@ struct FloorServer: ParsableCommand {
         let loopback = NetworkAddress("127.0.0.1")!
         let peer = connection?.client ?? loopback
         let node = "\(connection?.server ?? loopback)"
-        let crew = Crew()
         let (provider, bytes, poll) = (provider.provider, bytes, poll)
-        try crew.start(name: "floor-answer") {
+        let thread = try NamedThread(name: "baseline") {
             do {
-                try FloorAnswerer.serve(
+                try BaselineAnswerer.serve(
                     provider, node: node, bytes: bytes, poll: poll,
                     allows: { $0 == peer || peer.isLoopback && $0?.isLoopback == true }
                 ) { port in
@@ -38,12 +37,12 @@ struct FloorServer: ParsableCommand {
                 }
                 Glibc.exit(0)
             } catch {
-                try? writeAll(Array("rpmemctl floor-server: \(error)\n".utf8), to: STDERR_FILENO)
+                try? writeAll(Array("rpmemctl baseline-server: \(error)\n".utf8), to: STDERR_FILENO)
                 Glibc.exit(1)
             }
         }
-        // The answerer does not wait for ever, and ends the process as well.
-        _ = try PollSet.wait(for: STDIN_FILENO, until: nil)
+        // This wait has no limit: the thread's waits have, and the thread ends the process.
+        try withExtendedLifetime(thread) { _ = try PollSet.wait(for: STDIN_FILENO, until: nil) }
         Glibc.exit(0)
     }
 }

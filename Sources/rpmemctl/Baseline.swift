@@ -6,12 +6,12 @@ import RpmemProtocol
 import Synchronization
 import SystemSupport
 
-/// The fabric's own round trip: messages of some size there and back between two bare endpoints.
-final class Floor {
-    /// Where the other endpoint is.
+/// The fabric's own round trip: a message goes from one bare endpoint to another, which sends one of the same size back.
+final class Baseline {
+    /// Where the answering endpoint is.
     enum Path {
         case target
-        /// On this machine, for that reason.
+        /// On this machine, with the reason why it is not on the target.
         case loopback(String)
     }
 
@@ -20,21 +20,22 @@ final class Floor {
     private let server: RemoteCommand?
     private let answerer: LocalAnswerer?
 
-    /// Connects to an answerer on the target that ssh starts there, or to one on this machine where that is not possible.
+    /// Starts `rpmemctl baseline-server` on the target through ssh and connects to it. If that fails, this connects to an
+    /// answerer on this machine.
     ///
     /// - Parameters:
     ///   - provider: That of the pool.
-    ///   - bytes: Of the longest message.
+    ///   - bytes: Size of the longest message.
     init(_ target: TargetAddress, _ options: InitiatorOptions, provider: Provider, bytes: Int) throws {
         let poll = Int(options.pollTime / .microseconds(1))
         do {
             let server = try RemoteCommand(
                 getenv("RPMEMCTL_CMD").map { String(cString: $0) } ?? "rpmemctl",
-                ["floor-server", "--provider", provider.name, "--bytes", "\(bytes)", "--poll", "\(poll)"], on: target,
-                forceIPv4: provider == .sockets, options: options)
+                ["baseline-server", "--provider", provider.name, "--bytes", "\(bytes)", "--poll", "\(poll)"],
+                on: target, forceIPv4: provider == .sockets, options: options)
             let line = try server.readLine(within: options.connectTimeout)
             guard line.hasPrefix("port "), let port = UInt16(line.dropFirst(5)) else {
-                throw ToolError("it said: \(line)")
+                throw ToolError("rpmemctl baseline-server on \(target) printed \"\(line)\" instead of its port")
             }
             side = try Self.connect(provider, node: target.host, port: port, bytes: bytes, poll: poll)
             self.server = server
@@ -51,9 +52,9 @@ final class Floor {
 
     deinit { end() }
 
-    /// Measures `count` round trips, for `seconds` at most. The histogram is in nanoseconds.
+    /// Measures `count` round trips, but at least 100, for at most `seconds`. The histogram is in nanoseconds.
     func measure(bytes: Int, count: Int, seconds: Int) throws -> Histogram<UInt64> {
-        guard let side else { throw ToolError("the floor's connection is over") }
+        guard let side else { throw ToolError("the connection of the baseline is closed") }
         var latencies = newHistogram()
         let limit = monotonicNanoseconds() &+ UInt64(seconds) * 1_000_000_000
         for _ in 0..<max(100, count) {
@@ -62,17 +63,17 @@ final class Floor {
             try side.postReceive()
             try side.send(bytes)
             guard try side.awaitMessage(until: .after(milliseconds: 20_000)) != nil else {
-                throw ToolError("the fabric's own round trip: the other end is gone")
+                throw ToolError("baseline: the answering endpoint has closed the connection")
             }
             latencies.record(monotonicNanoseconds() &- before)
         }
         return latencies
     }
 
-    /// Lets the other end go.
+    /// Closes the connection and waits until the answering endpoint is closed.
     func end() {
         side?.endpoint.shutDown()
-        // The sockets provider tells the other end when the endpoint is closed.
+        // The sockets provider reports a shutdown to the peer only when the endpoint is closed.
         side = nil
         server?.end()
         answerer?.join()
@@ -94,44 +95,45 @@ final class Floor {
     }
 }
 
-/// An answerer on a thread of this process, which ends with the connection.
+/// An answerer on a thread of this process. The thread ends with the connection.
 private final class LocalAnswerer {
     let node: String
     let port: UInt16
-    private let crew = Crew()
+    private let thread: NamedThread
 
     init(_ provider: Provider, bytes: Int, poll: Int) throws {
         let node = try Self.address(provider)
-        let shared = try Listening()
-        try crew.start(name: "floor-answer") {
+        let listening = try Listening()
+        thread = try NamedThread(name: "baseline") {
             do {
-                try FloorAnswerer.serve(
+                try BaselineAnswerer.serve(
                     provider, node: node, bytes: bytes, poll: poll, allows: { _ in true }
                 ) { port in
-                    shared.state.withLock { $0 = .success(port) }
-                    shared.wakeUp.signal()
+                    listening.state.withLock { $0 = .success(port) }
+                    listening.wakeUp.signal()
                 }
             } catch {
-                shared.state.withLock { if $0 == nil { $0 = .failure(error) } }
-                shared.wakeUp.signal()
+                listening.state.withLock { if $0 == nil { $0 = .failure(error) } }
+                listening.wakeUp.signal()
             }
         }
-        _ = try PollSet.wait(for: shared.wakeUp.descriptor.number, until: nil)
-        port = try shared.state.withLock { try $0!.get() }
+        _ = try PollSet.wait(for: listening.wakeUp.descriptor.number, until: nil)
+        port = try listening.state.withLock { try $0!.get() }
         self.node = node
     }
 
-    func join() { crew.join() }
+    func join() { thread.join() }
 
-    /// verbs has no loopback device: there an address of an RDMA device is needed, which libfabric finds by itself.
+    /// The address to listen at. RDMA has no loopback device, so verbs needs the address of a real device.
     private static func address(_ provider: Provider) throws -> String {
         if provider != .verbs { return "127.0.0.1" }
-        guard let address = getenv("RPMEMCTL_FLOOR_ADDRESS") else {
-            throw ToolError("verbs: set RPMEMCTL_FLOOR_ADDRESS to the address of this machine's RDMA device")
+        guard let address = getenv("RPMEMCTL_BASELINE_ADDRESS") else {
+            throw ToolError("verbs: set RPMEMCTL_BASELINE_ADDRESS to the address of this machine's RDMA device")
         }
         return String(cString: address)
     }
 
+    /// The port or the error that the thread reports; nil before.
     private final class Listening: Sendable {
         let state = Mutex<Result<UInt16, any Error>?>(nil)
         let wakeUp: WakeUp
