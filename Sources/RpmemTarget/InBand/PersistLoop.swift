@@ -315,7 +315,7 @@ struct PersistLoop: ~Copyable {
     /// loop.
     @inline(never)
     private mutating func closeFailedLane() -> Bool {
-        guard let (error, opaque) = takeError() else { return true }
+        guard let (error, opaque, flags) = takeError() else { return true }
         if let signOfLife = context.signOfLife, opaque == UnsafeMutableRawPointer(signOfLife) {
             signOfLife.pointee.isAwaited.store(false, ordering: .releasing)
             // Cancelled with its lane, whose receive completes in error as well.
@@ -325,6 +325,9 @@ struct PersistLoop: ~Copyable {
         }
         let address = UInt(bitPattern: opaque)
         let first = UInt(bitPattern: context.lanes)
+        // The sockets provider reports an injected answer that it could not deliver, without a context. The lane's receive
+        // completes in error as well.
+        if opaque == nil, flags & UInt64(FI_SEND) != 0 { return true }
         guard (first..<UInt(bitPattern: context.lanes + context.laneCount)).contains(address) else {
             end.initialize(to: .fabricFailed(error))
             return false
@@ -339,11 +342,14 @@ struct PersistLoop: ~Copyable {
         return true
     }
 
-    /// The error that FI_EAVAIL announced, and the context of its operation.
-    private mutating func takeError() -> (error: FabricError, context: UnsafeMutableRawPointer?)? {
-        guard hasTakenError else { return CompletionQueue.readError(queue) }
+    /// The error that FI_EAVAIL announced, with the context and the flags of its operation.
+    private mutating func takeError() -> (error: FabricError, context: UnsafeMutableRawPointer?, flags: UInt64)? {
+        if !hasTakenError {
+            guard fi_cq_readerr(queue, takenError, 0) > 0 else { return nil }
+        }
         hasTakenError = false
-        return (CompletionQueue.error(takenError.pointee, of: queue), takenError.pointee.op_context)
+        let entry = takenError.pointee
+        return (CompletionQueue.error(entry, of: queue), entry.op_context, entry.flags)
     }
 
     /// Ends a lane that has no receive or gets no answer any more, and tells the session. With verbs nothing else does.
