@@ -116,10 +116,17 @@ final class PartFile {
         do throws(PoolError) { try checkWriteBack() } catch {
             // The advice drops clean pages only, so dirty pages are written first.
             if fdatasync(descriptor.number) != 0 { throw PoolError.system(.last("fdatasync", on: path)) }
-            _ = posix_fadvise(descriptor.number, 0, 0, POSIX_FADV_DONTNEED)
+            dropCleanPages()
             return true
         }
         return false
+    }
+
+    /// Drops the file's clean pages from the page cache. Dirty pages stay, and their write-back is still to come.
+    ///
+    /// A write-back error that a former session was told of is not reported again, and the pages that it lost are clean.
+    func dropCleanPages() {
+        if device == nil { _ = posix_fadvise(descriptor.number, 0, 0, POSIX_FADV_DONTNEED) }
     }
 }
 
