@@ -27,6 +27,7 @@
 #include <unistd.h>
 #include <linux/filter.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <linux/sock_diag.h>
 
@@ -70,6 +71,12 @@ static inline ssize_t rpmem_pwrite_durably(int fd, const void *bytes, size_t cou
 /// page at this offset, so that sync_file_range(2) has nothing to write or to wait for.
 static inline int rpmem_report_write_back(int fd) {
     return sync_file_range(fd, (off64_t)1 << 60, 1, SYNC_FILE_RANGE_WAIT_BEFORE);
+}
+
+/// Whether a file is on overlayfs.
+static inline _Bool rpmem_is_on_overlay(int fd) {
+    struct statfs status;
+    return fstatfs(fd, &status) == 0 && status.f_type == OVERLAYFS_SUPER_MAGIC;
 }
 
 /// EROFS when the file's file system is read-only now, 0 when it is not, and otherwise the errno of fstatfs(2).

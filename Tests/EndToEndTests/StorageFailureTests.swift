@@ -179,6 +179,7 @@ import Testing
         let (newLanes, attributes) = try again.pool(.open("one.set", size: Self.size, lanes: 1, provider: provider))
         #expect(attributes == .sample)
         let newClient = try LaneClient(provider, newLanes)
+        #expect(try newClient[0].read(128, at: start) == stored, "the page cache has what the disk has not")
         try newClient[0].write(written[1], at: start)
         #expect(try newClient[0].persist(.write, at: start, size: 64) == PersistResponse(lane: 0))
         #expect(try disk.stored("part", at: Int(Self.offset), count: 64) == written[1])

@@ -39,6 +39,7 @@ package final class FailingDisk {
     private var image: String { "\(medium)/disk.img" }
     private var filler: String { "\(medium)/filler" }
     private var failure: Failure?
+    private var overlay: String?
     /// A process that keeps the file system frozen until its standard input ends: a killed test leaves none frozen.
     private var freezer: ChildProcess?
 
@@ -76,12 +77,26 @@ package final class FailingDisk {
         try mount()
     }
 
+    /// Mounts an overlayfs whose upper directory is `upper` on this disk; ends with the disk.
+    ///
+    /// - Returns: Where it is mounted.
+    package func mountOverlay() throws -> String {
+        let (lower, mounted) = (directory.file("lower"), directory.file("overlay"))
+        for new in [lower, mounted, "\(path)/upper", "\(path)/work"] { mkdir(new, 0o755) }
+        try Self.run(
+            "/usr/bin/mount", "-t", "overlay", "-o", "lowerdir=\(lower),upperdir=\(path)/upper,workdir=\(path)/work",
+            "overlay", mounted)
+        overlay = mounted
+        return mounted
+    }
+
     private func mount() throws { try Self.run("/usr/bin/mount", "-o", fileSystem.options, image, path) }
 
     deinit {
         thaw()
         // MNT_DETACH: a daemon that a failed test left may still use the mount. The loop device ends with it.
-        for mounted in lower == nil ? [path, medium] : [path] { _ = try? Self.run("/usr/bin/umount", "-l", mounted) }
+        let below = lower == nil ? [path, medium] : [path]
+        for mounted in (overlay.map { [$0] } ?? []) + below { _ = try? Self.run("/usr/bin/umount", "-l", mounted) }
     }
 
     /// Makes a file of zeros. Its blocks are allocated in the file system, but not in the sparse image: after ``fail()``,

@@ -89,15 +89,34 @@ final class PartFile {
     }
 
     /// Fails when the kernel failed to write back dirty pages of the file since the part was opened, or since the last
-    /// report to this open file. Waits for nothing.
+    /// report to this open file. Waits for no other dirty page than the first one, and for none where the file is not on
+    /// overlayfs.
     ///
     /// The kernel records such a failure in the file's errseq_t and marks the pages clean. From then on the page cache
     /// differs from the medium.
     func checkWriteBack() throws(PoolError) {
         guard device == nil else { return }
-        if rpmem_report_write_back(descriptor.number) != 0 {
-            throw .system(.last("write-back of earlier stores", on: path))
+        let result =
+            rpmem_is_on_overlay(descriptor.number)
+            ? synchronizeFirstPage() : rpmem_report_write_back(descriptor.number)
+        if result != 0 { throw .system(.last("write-back of earlier stores", on: path)) }
+    }
+
+    /// msync(2) of the first page, which reports as well.
+    ///
+    /// On overlayfs sync_file_range(2) looks at the overlay's own inode, which has no pages and no errors. A mapping is
+    /// made from the file in the upper directory, which overlayfs opens together with this file.
+    ///
+    /// - Returns: 0, or -1 with errno.
+    private func synchronizeFirstPage() -> Int32 {
+        guard let page = mmap(nil, 4096, PROT_READ, MAP_SHARED, descriptor.number, 0), page != MAP_FAILED else {
+            return -1
         }
+        let result = msync(page, 4096, MS_SYNC)
+        let code = errno
+        munmap(page, 4096)
+        errno = code
+        return result
     }
 
     /// Fails when the part's file system is read-only. On a file system that became read-only under an open file (sysrq u),
@@ -116,10 +135,17 @@ final class PartFile {
         do throws(PoolError) { try checkWriteBack() } catch {
             // The advice drops clean pages only, so dirty pages are written first.
             if fdatasync(descriptor.number) != 0 { throw PoolError.system(.last("fdatasync", on: path)) }
-            _ = posix_fadvise(descriptor.number, 0, 0, POSIX_FADV_DONTNEED)
+            dropCleanPages()
             return true
         }
         return false
+    }
+
+    /// Drops the file's clean pages from the page cache. Dirty pages stay, and their write-back is still to come.
+    ///
+    /// A write-back error that a former session was told of is not reported again, and the pages that it lost are clean.
+    func dropCleanPages() {
+        if device == nil { _ = posix_fadvise(descriptor.number, 0, 0, POSIX_FADV_DONTNEED) }
     }
 }
 

@@ -22,6 +22,10 @@ extension PoolStore {
         // The requested size is compared after the headers, whose errors say more.
         let geometry = try set.geometry(sizes: sizes, requestedSize: 0, onDevices: onDevices)
         let partsWithEarlierErrors = try parts.settleWriteBack()
+        if try !isMarkedClean(parts[0], headers: geometry.headers) {
+            // The last session may have ended because a write-back failed. Later reads come from the medium.
+            for part in parts { part.dropCleanPages() }
+        }
         var headers: [PoolHeader] = []
         for part in parts.prefix(geometry.headers) { headers.append(try part.readHeader()) }
         try HeaderCheck(set: set, paths: parts.map(\.path)).check(headers)
@@ -38,6 +42,15 @@ extension PoolStore {
             set: set, mapping: mapping, geometry: geometry, parts: PoolParts(parts),
             attributes: headers.first?.attributes ?? .none, isCreated: false,
             partsWithEarlierErrors: partsWithEarlierErrors)
+    }
+
+    /// Whether the last session closed the pool and found no failed write-back. Pools without the shutdown state feature
+    /// have no mark.
+    private func isMarkedClean(_ first: PartFile, headers: Int) throws(PoolError) -> Bool {
+        if headers == 0 { return false }
+        let header = try first.readHeader()
+        let state = header.shutdownState
+        return header.incompatFeatures & Feature.shutdownState != 0 && state.isChecksumValid && !state.isDirty
     }
 
     /// Writes a shutdown state with the dirty mark, unless the last one says that the pool may be corrupt.
