@@ -42,7 +42,7 @@ library: deps
 # The examples in C, against the library in the build directory.
 examples: library
 	ln -sf librpmem.so $(BUILD)/librpmem.so.1
-	$(MAKE) -C examples OUT=$(CURDIR)/$(BUILD)/examples LIBRPMEM_CFLAGS=-I$(CURDIR)/Sources/librpmem/include \
+	$(MAKE) -C examples/c OUT=$(CURDIR)/$(BUILD)/examples LIBRPMEM_CFLAGS=-I$(CURDIR)/Sources/librpmem/include \
 	    LIBRPMEM_LIBS="-L$(CURDIR)/$(BUILD) -lrpmem"
 
 demo: demo-programs examples
@@ -101,13 +101,13 @@ hot-path: release
 
 # Format; then names of files and sections that do not exist, long files, type names that modules share.
 lint:
-	$(SWIFT) format lint --strict --parallel --recursive Package.swift Sources Tests
+	$(SWIFT) format lint --strict --parallel --recursive Package.swift Sources Tests examples
 	@command -v python3 >/dev/null || config/install-packages python3
 	Tests/Lint/test
 	Tests/Lint/check
 
 format:
-	$(SWIFT) format format --in-place --parallel --recursive Package.swift Sources Tests
+	$(SWIFT) format format --in-place --parallel --recursive Package.swift Sources Tests examples
 
 install: release install-library
 	install -D -s -m 0755 $(BUILD)/rpmemd $(DESTDIR)$(PREFIX)/bin/rpmemd

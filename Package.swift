@@ -98,13 +98,13 @@ let package = Package(
             dependencies: [
                 "RpmemInitiator",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
-            ], swiftSettings: strict),
+            ], path: "examples/swift/rpmem-hello", swiftSettings: strict),
         .executableTarget(
             name: "rpmem-fibonacci",
             dependencies: [
                 "CPmem", "RpmemInitiator",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
-            ], swiftSettings: strict),
+            ], path: "examples/swift/rpmem-fibonacci", swiftSettings: strict),
 
         // Captured vectors (Tests/Vectors), temporary directories, child processes, a loopback sshd.
         .target(

@@ -26,7 +26,7 @@ struct ExampleTests {
         symlink(Binaries.librpmem, "\(build)/librpmem.so")
         try Self.make(["-C", package, "install-library", "BUILD=\(build)", "PREFIX=\(place.path)/usr"], tools)
         try Self.make(
-            ["-C", "\(package)/examples", "OUT=\(place.path)/examples", "CFLAGS=-Werror"],
+            ["-C", "\(package)/examples/c", "OUT=\(place.path)/examples", "CFLAGS=-Werror"],
             tools.merging(["PKG_CONFIG_PATH": "\(place.path)/usr/lib/pkgconfig"]) { _, new in new })
         hello = "\(place.path)/examples/hello"
         fibonacci = "\(place.path)/examples/fibonacci"
