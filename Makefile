@@ -1,5 +1,5 @@
 # `make demo` and `make test` do everything on a fresh Debian 12 with the Swift toolchain, apt packages included.
-.PHONY: all deps test-deps demo demo-programs library test test-vm test-vm-long vm-programs test-storage check unit sanitize release hot-path lint format examples install install-library clean
+.PHONY: all deps test-deps demo demo-programs library test test-vm test-vm-long vm-programs test-storage check unit sanitize release hot-path docs lint format examples install install-library clean
 
 SWIFT ?= swift
 SANITIZER ?= thread address
@@ -42,7 +42,7 @@ library: deps
 # The examples in C, against the library in the build directory.
 examples: library
 	ln -sf librpmem.so $(BUILD)/librpmem.so.1
-	$(MAKE) -C examples OUT=$(CURDIR)/$(BUILD)/examples LIBRPMEM_CFLAGS=-I$(CURDIR)/Sources/librpmem/include \
+	$(MAKE) -C examples/c OUT=$(CURDIR)/$(BUILD)/examples LIBRPMEM_CFLAGS=-I$(CURDIR)/Sources/librpmem/include \
 	    LIBRPMEM_LIBS="-L$(CURDIR)/$(BUILD) -lrpmem"
 
 demo: demo-programs examples
@@ -100,15 +100,21 @@ sanitize: test-deps
 hot-path: release
 	Tests/HotPath/check $(BUILD)/rpmemd $(BUILD)/librpmem.so
 
+# The documentation of the Swift library, as a web site: any warning of DocC fails. It has a build directory of its own,
+# because the plug-in is no dependency of other builds.
+docs: deps
+	RPMEM_DOCUMENTATION=1 $(SWIFT) package --scratch-path .build-docs generate-documentation --warnings-as-errors \
+	    --enable-experimental-combined-documentation --target RpmemProtocol --target RpmemInitiator
+
 # Format; then names of files and sections that do not exist, long files, type names that modules share.
 lint:
-	$(SWIFT) format lint --strict --parallel --recursive Package.swift Sources Tests
+	$(SWIFT) format lint --strict --parallel --recursive Package.swift Sources Tests examples
 	@command -v python3 >/dev/null || config/install-packages python3
 	Tests/Lint/test
 	Tests/Lint/check
 
 format:
-	$(SWIFT) format format --in-place --parallel --recursive Package.swift Sources Tests
+	$(SWIFT) format format --in-place --parallel --recursive Package.swift Sources Tests examples
 
 install: release install-library
 	install -D -s -m 0755 $(BUILD)/rpmemd $(DESTDIR)$(PREFIX)/bin/rpmemd
@@ -141,4 +147,4 @@ install-library:
 	    for name in check_version errormsg; do echo '.so man7/librpmem.7' >rpmem_$$name.3; done
 
 clean:
-	rm -rf .build .build-tsan .build-asan
+	rm -rf .build .build-tsan .build-asan .build-docs

@@ -10,6 +10,11 @@ let strict: [SwiftSetting] = [
 // A sanitizer's runtime is in the program that loads librpmem.so.1, so there are symbols that it leaves open then.
 let complete = Context.environment["RPMEM_SANITIZER"] == nil ? ["-Xlinker", "-z", "-Xlinker", "defs"] : []
 
+// The plug-in that calls DocC is for `make docs` alone: a package that depends on this one does not fetch it.
+let documentation: [Package.Dependency] =
+    Context.environment["RPMEM_DOCUMENTATION"] == nil
+    ? [] : [.package(url: "https://github.com/swiftlang/swift-docc-plugin", from: "1.5.0")]
+
 let package = Package(
     name: "rpmemd",
     products: [
@@ -26,7 +31,7 @@ let package = Package(
         .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.0"),
-    ],
+    ] + documentation,
     targets: [
         // Debian's C libraries. libfabric and libibverbs are headers only: they are opened at run time (see Fabric/).
         .systemLibrary(name: "CFabric"),
@@ -98,13 +103,17 @@ let package = Package(
             dependencies: [
                 "RpmemInitiator",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
-            ], swiftSettings: strict),
+            ], path: "examples/swift/rpmem-hello", swiftSettings: strict),
         .executableTarget(
             name: "rpmem-fibonacci",
             dependencies: [
                 "CPmem", "RpmemInitiator",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
-            ], swiftSettings: strict),
+            ], path: "examples/swift/rpmem-fibonacci", swiftSettings: strict),
+        // The program of the article in RpmemInitiator.docc.
+        .executableTarget(
+            name: "rpmem-counter", dependencies: ["RpmemInitiator"], path: "examples/swift/rpmem-counter",
+            swiftSettings: strict),
 
         // Captured vectors (Tests/Vectors), temporary directories, child processes, a loopback sshd.
         .target(
@@ -164,7 +173,9 @@ let package = Package(
         // C programs, and Debian's own, on librpmem.so.1; built as a product, since its linker settings must not get in here.
         .testTarget(
             name: "CConsumerTests",
-            dependencies: ["SystemSupport", "TestSupport", "rpmemd", "rpmem-hello", "rpmem-fibonacci"],
+            dependencies: [
+                "SystemSupport", "TestSupport", "rpmemd", "rpmem-counter", "rpmem-fibonacci", "rpmem-hello",
+            ],
             exclude: ["Programs"],
             swiftSettings: strict),
         .testTarget(

@@ -22,7 +22,9 @@ public actor AsyncLane {
 
     /// Starts the lane's thread.
     ///
-    /// - Parameter number: From 0 to ``InitiatorPool/lanes`` − 1.
+    /// - Parameters:
+    ///   - number: From 0 to ``InitiatorPool/lanes`` − 1.
+    ///   - pool: An open pool, which the lane keeps alive.
     public init(_ number: Int, of pool: InitiatorPool) throws(InitiatorError) {
         if number < 0 || number >= pool.lanes {
             throw .invalidArgument("lane \(number) does not exist: there are \(pool.lanes), from 0 on")
@@ -52,7 +54,8 @@ public actor AsyncLane {
     /// See ``InitiatorPool/drain(lane:)``.
     public func drain() throws(InitiatorError) { try pool.drain(lane: number) }
 
-    /// The bytes of a range of the target's pool; see ``InitiatorPool/read(into:offset:lane:)``.
+    /// The bytes of a range of the target's pool, as ``InitiatorPool/read(into:offset:lane:)-(MutableRawSpan,_,_)`` copies
+    /// them.
     public func read(offset: Int, length: Int) throws(InitiatorError) -> [UInt8] {
         // The pool's size bounds the length before memory is allocated for it.
         if length < 0 || length > pool.size {

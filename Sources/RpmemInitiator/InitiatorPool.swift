@@ -57,10 +57,12 @@ public final class InitiatorPool: Sendable {
     /// Creates a pool on the target.
     ///
     /// - Parameters:
+    ///   - target: The machine that ssh connects to.
     ///   - poolSet: A path relative to the target's pool set directory.
     ///   - memory: The local pool: whole pages, which stay valid until the pool is closed. The target's pool gets its size.
     ///   - lanes: Lanes to ask for, at least 1; see ``lanes``.
-    ///   - attributes: For the pool's headers; ``PoolAttributes/none`` for pool sets with `OPTION NOHDRS`.
+    ///   - attributes: For the pool's headers; `PoolAttributes.none` for pool sets with `OPTION NOHDRS`.
+    ///   - options: How the target is reached, and how long each wait takes at most.
     public static func create(
         target: TargetAddress, poolSet: String, memory: UnsafeMutableRawBufferPointer, lanes: Int,
         attributes: PoolAttributes, options: InitiatorOptions = .processEnvironment()
@@ -142,7 +144,9 @@ public final class InitiatorPool: Sendable {
     ///
     /// - Parameters:
     ///   - offset: In bytes from the pool's start. The header's ``headerSize`` bytes cannot be written.
+    ///   - length: In bytes; the range ends inside the pool.
     ///   - lane: From 0 to ``lanes`` − 1; no other thread uses it meanwhile.
+    ///   - mode: In which units the bytes change on the target.
     public func persist(offset: Int, length: Int, lane: Int, mode: Mode = .atomic) throws(InitiatorError) {
         try data.persist(offset: offset, length: length, lane: lane, mode: mode)
     }

@@ -4,9 +4,11 @@ extension InitiatorPool {
     /// Removes a pool from a target. It blocks until the target's command has ended.
     ///
     /// - Parameters:
+    ///   - target: The machine that ssh connects to.
     ///   - poolSet: A path relative to the target's pool set directory.
     ///   - force: Goes on where a part cannot be removed.
     ///   - removePoolSet: Removes the pool set file too.
+    ///   - options: How the target is reached; ``InitiatorOptions/openTimeout`` bounds the wait.
     public static func remove(
         target: TargetAddress, poolSet: String, force: Bool = false, removePoolSet: Bool = false,
         options: InitiatorOptions = .processEnvironment()

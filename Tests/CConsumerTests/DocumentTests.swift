@@ -143,3 +143,23 @@ struct DocumentTests {
         #expect(try place.bytes(of: "example.part", from: 4096).starts(with: Array("Hello there\0".utf8)))
     }
 }
+
+/// The documentation of RpmemInitiator quotes a program that is compiled and run: see ExampleTests.
+@Suite("article of RpmemInitiator")
+struct ArticleTests {
+    private static let article = "Sources/RpmemInitiator/RpmemInitiator.docc/GettingStarted.md"
+    private static let program = "examples/swift/rpmem-counter/Main.swift"
+
+    private func text(_ path: String) throws -> String {
+        let file = try Descriptor.open("\(Binaries.packageDirectory)/\(path)", O_RDONLY)
+        return String(decoding: try readFile(file, limit: 1 << 20), as: UTF8.self)
+    }
+
+    @Test("quotes the example line by line")
+    func quotesTheExample() throws {
+        let program = "\n" + (try text(Self.program))
+        let quoted = try text(Self.article).matches(of: #/(?ms)^```swift\n(.*?)^```$/#).map { String($0.1) }
+        #expect(quoted.count == 5)
+        for block in quoted { #expect(program.contains("\n" + block), "not in \(Self.program):\n\(block)") }
+    }
+}

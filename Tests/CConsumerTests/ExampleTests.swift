@@ -26,7 +26,7 @@ struct ExampleTests {
         symlink(Binaries.librpmem, "\(build)/librpmem.so")
         try Self.make(["-C", package, "install-library", "BUILD=\(build)", "PREFIX=\(place.path)/usr"], tools)
         try Self.make(
-            ["-C", "\(package)/examples", "OUT=\(place.path)/examples", "CFLAGS=-Werror"],
+            ["-C", "\(package)/examples/c", "OUT=\(place.path)/examples", "CFLAGS=-Werror"],
             tools.merging(["PKG_CONFIG_PATH": "\(place.path)/usr/lib/pkgconfig"]) { _, new in new })
         hello = "\(place.path)/examples/hello"
         fibonacci = "\(place.path)/examples/fibonacci"
@@ -138,6 +138,17 @@ struct ExampleTests {
         #expect(try step(.swift).last == "F(4) = 3")
     }
 
+    @Test("rpmem-counter counts its runs, and leaves another program's replica alone")
+    func counterCounts() throws {
+        try place.addTargetSet("counter.set", "32M %/counter.part")
+        for number in 1...3 {
+            #expect(try run(Binaries.counter, Workplace.target, "counter.set") == "Run \(number)\n")
+        }
+        _ = try run(hello, Workplace.target, "hello.set")
+        let refused = try place.run(Binaries.counter, Workplace.target, "hello.set")
+        #expect(refused.ending == .exited(1) && refused.errors.contains("another program"), "\(refused)")
+    }
+
     @Test("another program's replica is left alone, -r or not", arguments: [[], ["-r"]])
     func leavesOthersAlone(options: [String]) throws {
         _ = try run(hello, Workplace.target, "hello.set")
@@ -152,7 +163,10 @@ struct ExampleTests {
 
     @Test("wrong usage is explained, with status 2")
     func explainsUsage() throws {
-        for command in [[hello], [hello, "a"], [fibonacci], [fibonacci, "-x", "a", "b", "c"], [fibonacci, "a", "b"]] {
+        for command in [
+            [hello], [hello, "a"], [fibonacci], [fibonacci, "-x", "a", "b", "c"], [fibonacci, "a", "b"],
+            [Binaries.counter, "a"],
+        ] {
             let outcome = try Outcome(
                 of: command, environment: place.environment.merging(installed) { _, new in new })
             #expect(outcome.ending == .exited(2) && outcome.errors.contains("usage: "), "\(outcome)")

@@ -9,6 +9,7 @@ public enum Binaries {
     /// Part of the tests: `Tests/DrivenInitiator`.
     public static var drivenInitiator: String { named("driven-initiator", override: "RPMEM_DRIVEN_INITIATOR_BINARY") }
 
+    public static var counter: String { named("rpmem-counter", override: "RPMEM_COUNTER_BINARY") }
     public static var fibonacci: String { named("rpmem-fibonacci", override: "RPMEM_FIBONACCI_BINARY") }
     /// The library for C programs: `RPMEM_LIBRARY` if it is set, otherwise that of the tests' own build.
     public static var librpmem: String { named("librpmem.so", override: "RPMEM_LIBRARY") }

@@ -1,7 +1,7 @@
 import RpmemInitiator
 
 /// Two neighbours of the Fibonacci sequence, as they lie in a pool: 8 bytes of signature, the first one's index, both
-/// values and a checksum, 8 bytes each. `examples/fibonacci.c` reads and writes the same.
+/// values and a checksum, 8 bytes each. `examples/c/fibonacci.c` reads and writes the same.
 struct Numbers: Equatable {
     let index: UInt64
     let first: UInt64

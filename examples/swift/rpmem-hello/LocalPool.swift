@@ -2,7 +2,7 @@ import Glibc
 
 /// The original of the pool: pages of this process's memory. An application with persistent memory of its own would map
 /// that.
-final class PoolMemory {
+final class LocalPool {
     let bytes: UnsafeMutableRawBufferPointer
 
     init(byteCount: Int) {

@@ -57,7 +57,7 @@ import RpmemInitiator
     }
 
     private func greet(_ target: TargetAddress, _ options: InitiatorOptions) throws(InitiatorError) {
-        let memory = PoolMemory(byteCount: size << 20)
+        let memory = LocalPool(byteCount: size << 20)
         let (pool, isNew) = try openOrCreate(target, memory, options)
         // The pool uses the memory until it is closed, whatever happens here.
         defer { withExtendedLifetime(memory) {} }
@@ -86,7 +86,7 @@ import RpmemInitiator
     }
 
     private func openOrCreate(
-        _ target: TargetAddress, _ memory: PoolMemory, _ options: InitiatorOptions
+        _ target: TargetAddress, _ memory: LocalPool, _ options: InitiatorOptions
     ) throws(InitiatorError) -> (InitiatorPool, isNew: Bool) {
         do throws(InitiatorError) {
             let pool = try InitiatorPool.create(
@@ -106,7 +106,7 @@ import RpmemInitiator
     }
 
     private func read(
-        from pool: InitiatorPool, _ memory: PoolMemory, _ lane: Int
+        from pool: InitiatorPool, _ memory: LocalPool, _ lane: Int
     ) throws(InitiatorError) -> Greeting {
         let place = UnsafeMutableRawBufferPointer(
             rebasing: memory.bytes[Greeting.offset..<Greeting.offset + Greeting.byteCount])
