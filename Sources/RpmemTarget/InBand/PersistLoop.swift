@@ -6,6 +6,8 @@ import RpmemProtocol
 import Synchronization
 import SystemSupport
 
+// Longer than 400 lines: the way of a request reads downwards in one file.
+
 /// Serves the persist requests that arrive on one completion queue, until it is told to stop.
 ///
 /// The file reads in the order of a request's way. ``serve()`` takes completions in batches. ``carryOut(_:)`` checks each
