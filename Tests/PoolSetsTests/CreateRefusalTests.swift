@@ -47,6 +47,20 @@ import Testing
         try create("a.set", size: 4 << 20).close()
     }
 
+    /// Such as a disk image. Nobody but the initiator says that it is a part.
+    @Test func aPlainFileThatBeginsWithZerosIsNoEmptyPool() throws {
+        let film = "\(fixture.sets)/film.iso"
+        fixture.makeFile(film, size: 8 << 20)
+        fixture.write(film, [1], at: 5 << 20)
+        let before = fixture.read(film, at: 5 << 20)
+        let error = failure("film.iso")
+        #expect(error?.status == .badPoolConfiguration)
+        #expect("\(error!)".contains("it is no pool"))
+        #expect(fixture.read(film, at: 5 << 20) == before)
+        fixture.write(film, [0], at: 5 << 20)
+        try create("film.iso").close()
+    }
+
     @Test func aStaleSecondPartIsSeen() throws {
         fixture.writeSet("a.set", "4M @/p0", "4M @/p1")
         try create("a.set", size: 7 << 20).close()

@@ -52,7 +52,9 @@ extension PartFile {
     }
 
     /// Whether all bytes of a file are zero. Skips holes, and blocks that were never written.
-    func holdsNothing() throws(PoolError) -> Bool {
+    ///
+    /// - Parameter isCancelled: Called once for each MiB. True ends the search, and the result is false.
+    func holdsNothing(isCancelled: () -> Bool = { false }) throws(PoolError) -> Bool {
         var chunk = [UInt8](repeating: 0, count: 1 << 20)
         var offset: off_t = 0
         while true {
@@ -69,6 +71,7 @@ extension PartFile {
                 throw .system(reason)
             }
             if count == 0 { return true }
+            if isCancelled() { return false }
             if chunk[..<count].contains(where: { $0 != 0 }) { return false }
             offset = data + off_t(count)
         }

@@ -30,7 +30,7 @@ extension PoolStore {
     /// - Parameters:
     ///   - attributes: ``PoolAttributes/none`` for sets with `OPTION NOHDRS`, and only for those.
     ///   - requestedSize: Bytes that the pool must have at least.
-    ///   - isCancelled: Called while blocks are allocated, at least once every 256 MiB. True ends the creation.
+    ///   - isCancelled: Called while blocks are allocated or looked at, at least once every 256 MiB. True ends the creation.
     /// - Returns: The open pool, durable.
     package func create(
         descriptor: PoolDescriptor, attributes: PoolAttributes, requestedSize: UInt64,
@@ -43,7 +43,7 @@ extension PoolStore {
         try set.checkNumbers()
         let existing = try openParts(of: set) { index throws(PoolError) in try onStep?(.openPart(index)) }
         let partsWithEarlierErrors = try existing.compactMap { $0 }.settleWriteBack()
-        let staleHeaders = try checkEmpty(existing, of: set)
+        let staleHeaders = try checkEmpty(existing, of: set, isCancelled: isCancelled)
         if attributes.compatFeatures & Feature.checkBadBlocks != 0 {
             try health.checkBadBlocks(of: existing.compactMap { $0 })
         }
@@ -115,10 +115,13 @@ extension PoolStore {
         return found
     }
 
-    /// Refuses parts whose header page is not zero, unless a creation that did not finish wrote it.
+    /// Refuses parts whose header page is not zero, unless a creation that did not finish wrote it. A plain file that the
+    /// descriptor names must be zero as a whole: no pool set file says that it is a part, and disk images begin with zeros.
     ///
     /// - Returns: Numbers of the parts with a header of that creation. The first part's record is not among them.
-    private func checkEmpty(_ parts: [PartFile?], of set: ResolvedSet) throws(PoolError) -> [Int] {
+    private func checkEmpty(
+        _ parts: [PartFile?], of set: ResolvedSet, isCancelled: () -> Bool
+    ) throws(PoolError) -> [Int] {
         var record: CreationRecord?
         var isFirstEmpty = true
         var stale: [Int] = []
@@ -126,7 +129,16 @@ extension PoolStore {
             guard let part else { continue }
             try onStep?(.readHeader(index))
             let header = try part.readHeader()
-            if header.isZero { continue }
+            if header.isZero {
+                guard set.isPlain, part.device == nil else { continue }
+                if try part.holdsNothing(isCancelled: isCancelled) { continue }
+                if isCancelled() { throw .cancelled(set: set.path) }
+                throw .badConfiguration(
+                    place: part.path,
+                    reason:
+                        "its first \(PoolHeader.size) bytes are zero, and later bytes are not: it is no pool, and not an "
+                        + "empty file to make one in. Name an empty file, or list this one in a pool set file")
+            }
             if index == 0 {
                 record = CreationRecord(header)
                 if record != nil { continue }
