@@ -11,6 +11,7 @@ final class AbruptEnd: Sendable {
     let output: Int32
     /// Port of the lanes; 0 while there are none.
     let port = Atomic<UInt16>(0)
+    private let hasBegun = Atomic<Bool>(false)
 
     init(log: SessionLog, input: Int32, output: Int32) {
         self.log = log
@@ -24,9 +25,16 @@ final class AbruptEnd: Sendable {
     /// connections itself, which the initiator, its ssh and systemd notice. Parts stay locked as long as a thread may touch
     /// them.
     func leave(because reason: String) -> Never {
+        hasBegun.store(true, ordering: .releasing)
         // The log file may lie on the storage that hangs, so the connections are ended first.
         log.error(reason, beforeLogging: endConnections)
         _exit(1)
+    }
+
+    /// Keeps the calling thread from going on once the end has begun. Storage that answers just then would let it close the
+    /// pool, and the log says that the pool stays dirty.
+    func waitIfBegun() {
+        while hasBegun.load(ordering: .acquiring) { sleep(1) }
     }
 
     private func endConnections() {

@@ -7,6 +7,8 @@ extension ServedPool {
     /// - Returns: False when something failed, which the log shows.
     func release(removing: Bool) -> Bool {
         lanes.shutDown()
+        // The watchdog may have given up waiting for the workers.
+        abruptEnd.waitIfBegun()
         // The workers are joined, so this is final.
         if lanes.hasFailedToPersist {
             log.error("a range of the pool could not be made durable: the pool stays marked as not cleanly closed")

@@ -17,7 +17,7 @@ final class ServedPool {
     let log: SessionLog
     /// The initiator's address, for messages.
     let initiator: NetworkAddress
-    private let abruptEnd: AbruptEnd
+    let abruptEnd: AbruptEnd
     /// When a lane must have connected; once all lanes are closed, when CLOSE must have come.
     var laneDeadline: Deadline?
     /// When CLOSE must have come after a lane broke.
