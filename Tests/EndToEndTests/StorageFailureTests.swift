@@ -170,7 +170,9 @@ import Testing
         let header = try disk.stored(first > 0 ? "first" : "part", at: 0, count: 4096)
         #expect(header[4024 + 16] == 1, "the pool is marked clean")
         let errors = try session.messages("err")
+        // A WRITE that arrives late meets a file system that has shut down in a page fault.
         let reasons = ["No space left", "Input/output error", "Read-only file system"]
+            + (failing.failure == .shutDown ? ["SIGBUS"] : [])
         #expect(errors.contains { error in reasons.contains { error.contains($0) } }, "\(errors)")
 
         // When the storage is mended, the pool opens and works. The first session after reads from the medium.
@@ -179,7 +181,11 @@ import Testing
         let (newLanes, attributes) = try again.pool(.open("one.set", size: Self.size, lanes: 1, provider: provider))
         #expect(attributes == .sample)
         let newClient = try LaneClient(provider, newLanes)
-        #expect(try newClient[0].read(128, at: start) == stored, "the page cache has what the disk has not")
+        // A WRITE that arrived after the failure may be in a dirty page, which reaches the disk now. A clean page does not.
+        let found = try newClient[0].read(128, at: start)
+        try disk.writeBack()
+        let onDisk = try disk.stored("part", at: Int(Self.offset), count: 128)
+        #expect(onDisk == found, "the page cache has what the disk has not")
         try newClient[0].write(written[1], at: start)
         #expect(try newClient[0].persist(.write, at: start, size: 64) == PersistResponse(lane: 0))
         #expect(try disk.stored("part", at: Int(Self.offset), count: 64) == written[1])

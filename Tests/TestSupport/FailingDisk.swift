@@ -157,14 +157,14 @@ package final class FailingDisk {
 
     /// Drops the page cache's contents that are not on the disk. No process may have a file of it open.
     package func remount() throws {
-        try Self.run("/usr/bin/umount", path)
+        try Self.unmount(path)
         try mount()
     }
 
     /// Makes this disk and the lower one work again, with the lower one's present contents.
     package func recoverWithLower() throws {
         guard let lower else { return try recover() }
-        try Self.run("/usr/bin/umount", path)
+        try Self.unmount(path)
         try lower.recover()
         try mount()
     }
@@ -211,6 +211,20 @@ package final class FailingDisk {
             throw SystemCallError.last("pread", on: name)
         }
         return bytes
+    }
+
+    /// Another process of the tests may have a descriptor of the mount for a moment, between its fork(2) and its exec(2).
+    private static func unmount(_ path: String) throws {
+        let deadline = Deadline.after(milliseconds: 20_000)
+        while true {
+            do {
+                _ = try run("/usr/bin/umount", path)
+                return
+            } catch {
+                if deadline.hasPassed { throw error }
+                usleep(50_000)
+            }
+        }
     }
 
     @discardableResult

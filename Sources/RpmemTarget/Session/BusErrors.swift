@@ -88,7 +88,11 @@ extension BusErrors.Fault {
         var status = stat()
         // O_NONBLOCK: the name may belong to a FIFO by now.
         let file = open(place.path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
-        guard file >= 0, fstat(file, &status) == 0, UInt64(status.st_ino) == place.inode else {
+        guard file >= 0 else {
+            return "the page cannot be had, and the file cannot be opened: \(String(cString: strerror(errno)))"
+        }
+        guard fstat(file, &status) == 0, UInt64(status.st_ino) == place.inode else {
+            close(file)
             return "the page cannot be had, and the file is not at its path any more"
         }
         defer { close(file) }
