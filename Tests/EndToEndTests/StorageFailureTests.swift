@@ -171,7 +171,8 @@ import Testing
         #expect(header[4024 + 16] == 1, "the pool is marked clean")
         let errors = try session.messages("err")
         // A WRITE that arrives late meets a file system that has shut down in a page fault.
-        let reasons = ["No space left", "Input/output error", "Read-only file system"]
+        let reasons =
+            ["No space left", "Input/output error", "Read-only file system"]
             + (failing.failure == .shutDown ? ["SIGBUS"] : [])
         #expect(errors.contains { error in reasons.contains { error.contains($0) } }, "\(errors)")
 
