@@ -122,7 +122,12 @@ import Testing
         let start = place(Self.offset)
         let offsets = (0..<2).map { start + UInt64($0) * 64 }
         func write() throws {
-            for lane in client.lanes { try lane.write(written[Int(lane.number)], at: offsets[Int(lane.number)]) }
+            for lane in client.lanes {
+                let offset = offsets[Int(lane.number)]
+                try lane.write(written[Int(lane.number)], at: offset)
+                // A READ behind the WRITE: the bytes are in the target's memory then, and not on their way.
+                _ = try lane.read(64, at: offset)
+            }
         }
         try disk.synchronize()
         if failing.failure.ofDisk == .full {

@@ -26,7 +26,7 @@ package final class FailingDisk {
             }
         }
 
-        fileprivate var options: String { self == .xfs ? "loop,nouuid" : "loop,errors=remount-ro" }
+        fileprivate var options: String { self == .xfs ? "nouuid" : "errors=remount-ro" }
     }
 
     private let directory: TemporaryDirectory
@@ -90,7 +90,13 @@ package final class FailingDisk {
         return mounted
     }
 
-    private func mount() throws { try Self.run("/usr/bin/mount", "-o", fileSystem.options, image, path) }
+    private func mount() throws {
+        // A loop device of its own each time. Processes of other tests have copies of the mounts in their namespaces and
+        // keep an old superblock alive, and a second mount of its device would get that one, failed as it is.
+        let device = try Self.run("/usr/sbin/losetup", "--find", "--show", image).filter { !$0.isWhitespace }
+        defer { _ = try? Self.run("/usr/sbin/losetup", "--detach", device) }
+        try Self.run("/usr/bin/mount", "-o", fileSystem.options, device, path)
+    }
 
     deinit {
         thaw()
@@ -203,7 +209,7 @@ package final class FailingDisk {
         let mounted = copies.file("mounted")
         mkdir(mounted, 0o755)
         try Self.run("/usr/bin/cp", "--sparse=always", image, copy)
-        try Self.run("/usr/bin/mount", "-o", fileSystem.options, copy, mounted)
+        try Self.run("/usr/bin/mount", "-o", "loop,\(fileSystem.options)", copy, mounted)
         defer { _ = try? Self.run("/usr/bin/umount", mounted) }
         let file = try Descriptor.open("\(mounted)/\(name)", O_RDONLY)
         var bytes = [UInt8](repeating: 0, count: count)
