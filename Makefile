@@ -14,7 +14,7 @@ RELEASE_FLAGS := -c release --static-swift-stdlib
 
 BUILD_PACKAGES := libfabric-dev libibverbs-dev libpmem-dev libpmem2-dev libndctl-dev libdaxctl-dev libsystemd-dev
 RUN_PACKAGES := openssh-server openssh-client xxd gcc make
-TEST_PACKAGES := man-db e2fsprogs xfsprogs mount util-linux groff iproute2 binutils gcc g++ make pkg-config libpmemobj-dev pmdk-tools
+TEST_PACKAGES := man-db e2fsprogs xfsprogs libfuse3-dev mount util-linux groff iproute2 binutils gcc g++ make pkg-config libpmemobj-dev pmdk-tools
 VM_PROGRAMS := vm-initiator driven-initiator power-loss-initiator rpmem-hello rpmem-fibonacci
 UNIT_SUITES := ^(SystemSupport|RpmemProtocol|Fabric|PersistentMemory|PoolSets|RpmemTarget|RpmemInitiator)Tests\.|\.ReplayTests$$
 VM_PACKAGES := qemu-system-x86 mmdebstrap busybox-static cpio kmod e2fsprogs util-linux xz-utils

@@ -118,7 +118,7 @@ let package = Package(
         // Captured vectors (Tests/Vectors), temporary directories, child processes, a loopback sshd.
         .target(
             name: "TestSupport", dependencies: ["CLinux", "SystemSupport"], path: "Tests/TestSupport",
-            swiftSettings: strict),
+            exclude: ["Programs"], swiftSettings: strict),
         // An initiator in a process of its own, for tests to kill.
         .executableTarget(
             name: "driven-initiator", dependencies: ["RpmemInitiator", "RpmemProtocol"],

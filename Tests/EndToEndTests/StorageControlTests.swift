@@ -36,7 +36,7 @@ struct StorageControlTests {
         #expect(errors.contains { error in reasons.contains { error.contains($0) } }, "\(errors)")
     }
 
-    @Test(arguments: FailingDisk.Failure.allCases)
+    @Test(arguments: failures + [.full])
     func createIsRefusedAndDoneLater(_ failure: FailingDisk.Failure) throws {
         let (disk, target) = try scene()
         try disk.fail(failure)

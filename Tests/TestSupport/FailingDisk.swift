@@ -5,13 +5,15 @@ import SystemSupport
 /// a small tmpfs, or on the file system of another such disk.
 package final class FailingDisk {
     /// The kind of failure.
-    package enum Failure: String, CaseIterable, Sendable {
+    package enum Failure: String, Sendable {
         /// The tmpfs is full. Writes of new blocks fail; blocks that the image has already can still be overwritten.
         case full
         /// The file system turns read-only, as it does when it finds an error in its own structures. Not for xfs.
         case readOnly
         /// The file system shuts down, as it does when its device is gone: every call fails.
         case shutDown
+        /// The disk takes writes into its cache, and its flushes fail. For disks that were made with a cache.
+        case flush
     }
 
     package enum FileSystem: String, CaseIterable, Sendable {
@@ -36,6 +38,8 @@ package final class FailingDisk {
     /// Where the file system is mounted.
     package let path: String
     private let medium: String
+    /// The write cache between the file system and the image.
+    private var cache: CachingDisk?
     private var image: String { "\(medium)/disk.img" }
     private var filler: String { "\(medium)/filler" }
     private var failure: Failure?
@@ -44,8 +48,9 @@ package final class FailingDisk {
     private var freezer: ChildProcess?
 
     /// The reason why this host cannot make one; nil when it can.
-    package static func skipReason(_ fileSystem: FileSystem) -> String? {
+    package static func skipReason(_ fileSystem: FileSystem, cached: Bool = false) -> String? {
         if geteuid() != 0 { return "needs root to mount" }
+        if cached, let reason = CachingDisk.skipReason() { return reason }
         if access(fileSystem.make[0], X_OK) != 0 { return "\(fileSystem.make[0]) is not installed" }
         do {
             _ = try FailingDisk(fileSystem)
@@ -58,7 +63,8 @@ package final class FailingDisk {
     /// - Parameters:
     ///   - room: Size of the tmpfs in MiB.
     ///   - lower: A disk that holds the image instead of a tmpfs. Its failure or freeze fails or hangs this one.
-    package init(_ fileSystem: FileSystem, room: Int = 96, on lower: FailingDisk? = nil) throws {
+    ///   - cached: Whether the disk has a write cache, which ``Failure/flush`` and a loss of power need.
+    package init(_ fileSystem: FileSystem, room: Int = 96, on lower: FailingDisk? = nil, cached: Bool = false) throws {
         directory = TemporaryDirectory("rpmem-disk")
         self.fileSystem = fileSystem
         self.lower = lower
@@ -74,6 +80,7 @@ package final class FailingDisk {
             throw SystemCallError.last("ftruncate")
         }
         try Self.run(fileSystem.make + [image])
+        if cached { cache = try CachingDisk(over: image) }
         try mount()
     }
 
@@ -93,7 +100,9 @@ package final class FailingDisk {
     private func mount() throws {
         // A loop device of its own each time. Processes of other tests have copies of the mounts in their namespaces and
         // keep an old superblock alive, and a second mount of its device would get that one, failed as it is.
-        let device = try Self.run("/usr/sbin/losetup", "--find", "--show", image).filter { !$0.isWhitespace }
+        let device = try Self.run("/usr/sbin/losetup", "--find", "--show", cache?.file ?? image).filter {
+            !$0.isWhitespace
+        }
         defer { _ = try? Self.run("/usr/sbin/losetup", "--detach", device) }
         try Self.run("/usr/bin/mount", "-o", fileSystem.options, device, path)
     }
@@ -116,11 +125,11 @@ package final class FailingDisk {
 
     /// Makes the disk fail from now on. Earlier writes that were not synchronised may be lost.
     ///
-    /// - Parameter blocks: New blocks of 4096 bytes that a full disk still takes.
-    package func fail(_ failure: Failure = .full, after blocks: Int = 0) throws {
+    /// - Parameter count: New blocks of 4096 bytes that a full disk still takes, or flushes that still succeed.
+    package func fail(_ failure: Failure = .full, after count: Int = 0) throws {
         self.failure = failure
         switch failure {
-        case .full: try fill(leaving: blocks)
+        case .full: try fill(leaving: count)
         case .readOnly:
             let device = try Self.run("/usr/bin/findmnt", "-n", "-o", "SOURCE", path)
             let trigger = "/sys/fs/ext4/\(device.split(separator: "/").last ?? "")/trigger_fs_error"
@@ -134,6 +143,7 @@ package final class FailingDisk {
             // XFS_IOC_GOINGDOWN, which is EXT4_IOC_SHUTDOWN too, without a flush of anything (linux/fs/ext4/ext4.h).
             var flags: UInt32 = 2
             if ioctl(directory.number, 0x8004_587d, &flags) != 0 { throw SystemCallError.last("ioctl", on: path) }
+        case .flush: try cache?.failFlushes(after: count)
         }
     }
 
@@ -158,7 +168,18 @@ package final class FailingDisk {
     /// open.
     package func recover() throws {
         defer { failure = nil }
-        if failure == .full { unlink(filler) } else { try remount() }
+        switch failure {
+        case .full: unlink(filler)
+        case .flush:
+            try Self.unmount(path)
+            try cache?.restart()
+            // As at boot: without a journal, ext4's structures are not whole after a loss of power. Status 1: it mended them.
+            if fileSystem == .ext4 {
+                try Self.run("/bin/sh", "-c", #"e2fsck -fy "$0" || [ $? = 1 ]"#, cache?.file ?? image)
+            }
+            try mount()
+        default: try remount()
+        }
     }
 
     /// Drops the page cache's contents that are not on the disk. No process may have a file of it open.
