@@ -151,7 +151,10 @@ package final class Mapping: Sendable {
 
     deinit {
         abandon()
-        for index in 0..<partCount where parts[index].path >= 0 { Glibc.close(parts[index].path) }
+        for index in 0..<partCount {
+            if parts[index].descriptor >= 0 { Glibc.close(parts[index].descriptor) }
+            parts[index].persistsUntilDrop?.deallocate()
+        }
         parts.deallocate()
     }
 }
@@ -180,8 +183,13 @@ extension MappedPart {
             case .denied: .deviceDenied
             case .noRegion: .deviceWithoutRegion
             }
-        let path = kind == .file ? open("/proc/self/fd/\(segment.descriptor)", rpmem_o_path | O_CLOEXEC) : -1
-        self.init(start: start, length: UInt(segment.length), kind: kind, region: segment.device?.region, path: path)
+        let descriptor = kind == .file ? open("/proc/self/fd/\(segment.descriptor)", O_RDONLY | O_CLOEXEC) : -1
+        self.init(
+            start: start, length: UInt(segment.length), kind: kind, region: segment.device?.region,
+            descriptor: descriptor,
+            fileOffset: UInt(segment.offset),
+            persistsUntilDrop: kind == .file
+                ? LargeFolios.makeCounters(fileOffset: UInt(segment.offset), length: UInt(segment.length)) : nil)
     }
 }
 

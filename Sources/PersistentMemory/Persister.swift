@@ -2,6 +2,7 @@ import CLinux
 import CNdctl
 import CPmem
 import Glibc
+import Synchronization
 
 /// One part's piece of a mapping, for deep persist. Plain data in memory that the mapping owns.
 struct MappedPart {
@@ -12,9 +13,13 @@ struct MappedPart {
     var kind: Kind
     /// The region of a Device DAX (`struct ndctl_region *`); nil for files, and for devices without one.
     var region: OpaquePointer?
-    /// Leads to the file, for fstatfs(2) only; the mapping closes it. Of use for ``Kind/file``; −1 where it could not be
-    /// opened, which fstatfs(2) refuses.
-    var path: Int32
+    /// An open file of a ``Kind/file``, for fstatfs(2) and ``LargeFolios``; the mapping closes it. −1 for a device, and
+    /// where it could not be opened, which fstatfs(2) refuses.
+    var descriptor: Int32
+    /// Bytes from the file's start to ``start``.
+    var fileOffset: UInt
+    /// See ``LargeFolios/makeCounters(fileOffset:length:)``; the mapping deallocates them. nil for a device.
+    var persistsUntilDrop: UnsafeMutablePointer<Atomic<UInt8>>?
 
     enum Kind: UInt8 {
         case file
@@ -38,8 +43,8 @@ package struct Persister: Sendable {
     /// cache, where a store in the CPU's caches is as safe as a flushed one.
     package let isByWord: Bool
     // Threads may share it: the mapping owns this memory and never changes it.
-    private nonisolated(unsafe) let parts: UnsafePointer<MappedPart>
-    private let partCount: Int
+    nonisolated(unsafe) let parts: UnsafePointer<MappedPart>
+    let partCount: Int
     /// Bytes from an address of the mapping to the address that msync(2) gets for it: 0, or the distance to a
     /// ``SyncAlias``.
     @usableFromInline let aliasOffset: Int
@@ -123,7 +128,7 @@ package struct Persister: Sendable {
         for index in 0..<partCount {
             let part = parts[index]
             if part.kind != .file || start >= part.start &+ part.length || end <= part.start { continue }
-            let result = rpmem_read_only(part.path)
+            let result = rpmem_read_only(part.descriptor)
             if result != 0 { return result }
         }
         return 0
@@ -189,7 +194,7 @@ extension MappedPart {
         case .file:
             // One page is enough: for its msync the file system flushes the write queue of the whole device.
             let start = UnsafeRawPointer(bitPattern: address).unsafelyUnwrapped + aliasOffset
-            return pmem_msync(start, Int(Swift.min(length, 4096))) == 0 ? rpmem_read_only(path) : errno
+            return pmem_msync(start, Int(Swift.min(length, 4096))) == 0 ? rpmem_read_only(descriptor) : errno
         case .device:
             guard let region else { return EOPNOTSUPP }
             return -ndctl_region_deep_flush(region)

@@ -131,8 +131,7 @@ package final class FailingDisk {
         switch failure {
         case .full: try fill(leaving: count)
         case .readOnly:
-            let device = try Self.run("/usr/bin/findmnt", "-n", "-o", "SOURCE", path)
-            let trigger = "/sys/fs/ext4/\(device.split(separator: "/").last ?? "")/trigger_fs_error"
+            let trigger = "/sys/fs/ext4/\(try device().split(separator: "/").last ?? "")/trigger_fs_error"
             if let file = try? Descriptor.open(trigger, O_WRONLY) {
                 try writeAll(Array("1".utf8), to: file.number)
             } else {
@@ -195,6 +194,9 @@ package final class FailingDisk {
         try lower.recover()
         try mount()
     }
+
+    /// The loop device, such as `/dev/loop0`.
+    package func device() throws -> String { try Self.run("/usr/bin/findmnt", "-n", "-o", "SOURCE", path) }
 
     /// Makes every write block from now on.
     package func freeze() throws {

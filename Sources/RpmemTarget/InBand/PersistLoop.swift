@@ -232,8 +232,21 @@ struct PersistLoop: ~Copyable {
                 UnsafeRawPointer(bitPattern: merged.start).unsafelyUnwrapped, Int(merged.end &- merged.start))
             if errno != 0 { return endForSync(merged.start, merged.end, errno: errno) }
         }
+        // A device that writes may have the pages pinned.
+        if !context.writesByDevice { dropLargeFolios() }
         rangeCount = 0
         return true
+    }
+
+    /// Lets later persists near these ranges write little; see ``Persister/dropLargeFolios(_:_:)``.
+    private func dropLargeFolios() {
+        var index = 0
+        while index < rangeCount {
+            let range = ranges[index]
+            context.persister.dropLargeFolios(
+                UnsafeRawPointer(bitPattern: range.start).unsafelyUnwrapped, Int(range.end &- range.start))
+            index &+= 1
+        }
     }
 
     /// Answers every lane of the batch. Where the provider has no room, lets it progress and tries again.
