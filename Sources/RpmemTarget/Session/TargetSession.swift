@@ -113,6 +113,8 @@ package final class TargetSession {
     /// Reads once, and carries out every request that is complete.
     private func takeRequests() throws(SystemCallError) -> SessionEnd? {
         guard try connection.receive() else {
+            // An abrupt end closes the connection before it logs its reason, which is the only one.
+            if case .serving(let served) = state { served.abruptEnd.waitIfBegun() }
             let rest = connection.pendingByteCount
             if case .waiting = state, rest == 0 {
                 log.notice("the initiator ended the session without a request")
