@@ -1,4 +1,5 @@
 import Fabric
+import FabricTestSupport
 import Glibc
 import RpmemProtocol
 import TestSupport

@@ -1,3 +1,4 @@
+import FabricTestSupport
 import RpmemProtocol
 import TestSupport
 import Testing

@@ -1,4 +1,5 @@
 import CLinux
+import FabricTestSupport
 import Glibc
 import RpmemProtocol
 import SystemSupport

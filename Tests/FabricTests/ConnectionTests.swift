@@ -1,12 +1,13 @@
 import CFabric
 import Fabric
+import FabricTestSupport
 import Glibc
 import SystemSupport
 import TestSupport
 import Testing
 
 @Suite(.timeLimit(.minutes(2))) struct ConnectionTests {
-    @Test(arguments: loopbackProviders) func aProviderOffersLanesAndMessages(_ provider: String) throws {
+    @Test(arguments: loopbackProviderNames) func aProviderOffersLanesAndMessages(_ provider: String) throws {
         let info = try FabricInfo.query(provider: provider, node: "127.0.0.1", service: nil, listening: true)
         #expect(info.laneLimit > 0)
         #expect(info.maximumMessageSize >= 8192 + 24)
@@ -41,13 +42,13 @@ import Testing
         #expect(table.pointee.size < 100)
     }
 
-    @Test(arguments: loopbackProviders) func queueSizesAskedForAreKept(_ provider: String) throws {
+    @Test(arguments: loopbackProviderNames) func queueSizesAskedForAreKept(_ provider: String) throws {
         let info = try FabricInfo.query(provider: provider, node: "127.0.0.1", service: nil, listening: true)
         info.queueSizes = (transmit: 32, receive: 4)
         #expect(info.queueSizes == (transmit: 32, receive: 4))
     }
 
-    @Test(arguments: loopbackProviders) func eachListenerGetsAPortOfItsOwn(_ provider: String) throws {
+    @Test(arguments: loopbackProviderNames) func eachListenerGetsAPortOfItsOwn(_ provider: String) throws {
         let side = try Side(provider: provider, listening: true)
         let first = try PassiveEndpoint(side.info, in: side.domain, events: side.events)
         let otherInfo = try FabricInfo.query(provider: provider, node: "127.0.0.1", service: nil, listening: true)
@@ -55,7 +56,7 @@ import Testing
         #expect(first.port != 0 && second.port != 0 && first.port != second.port)
     }
 
-    @Test(arguments: loopbackProviders) func aPortInUseIsRefused(_ provider: String) throws {
+    @Test(arguments: loopbackProviderNames) func aPortInUseIsRefused(_ provider: String) throws {
         let side = try Side(provider: provider, listening: true)
         let first = try PassiveEndpoint(side.info, in: side.domain, events: side.events)
         let taken = try FabricInfo.query(
@@ -67,7 +68,7 @@ import Testing
         #expect(error?.code == (provider == "sockets" ? EINVAL : EADDRINUSE))
     }
 
-    @Test(arguments: loopbackProviders) func bothSidesHearThatTheyAreConnected(_ provider: String) throws {
+    @Test(arguments: loopbackProviderNames) func bothSidesHearThatTheyAreConnected(_ provider: String) throws {
         let target = try Side(provider: provider, listening: true)
         let listener = try PassiveEndpoint(target.info, in: target.domain, events: target.events)
         let accepting = try Running("target") {
@@ -83,30 +84,30 @@ import Testing
         #expect(try accepting.value()?.isLoopback == true)
     }
 
-    @Test(arguments: loopbackProviders) func aRejectedLaneFails(_ provider: String) throws {
+    @Test(arguments: loopbackProviderNames) func aRejectedLaneFails(_ provider: String) throws {
         let target = try Side(provider: provider, listening: true)
         let listener = try PassiveEndpoint(target.info, in: target.domain, events: target.events)
         let initiator = try Side(provider: provider, service: String(listener.port), listening: false)
         let connecting = try Running("initiator") {
             try initiator.connect()
             guard case .failed(let identity, let error) = try initiator.event() else {
-                throw TestFailure("not failed")
+                throw TestSupportError("not failed")
             }
-            guard identity == initiator.endpoint?.identity else { throw TestFailure("another endpoint") }
+            guard identity == initiator.endpoint?.identity else { throw TestSupportError("another endpoint") }
             return error
         }
         listener.reject(try target.waitForRequest())
         #expect(try connecting.value().code == ECONNREFUSED)
     }
 
-    @Test(arguments: loopbackProviders) func aPortWhereNobodyListensFails(_ provider: String) throws {
+    @Test(arguments: loopbackProviderNames) func aPortWhereNobodyListensFails(_ provider: String) throws {
         let port = try portThatNobodyListensOn()
         let initiator = try Side(provider: provider, service: String(port), listening: false)
         // sockets connects within the call, tcp later.
         let failure: FabricError
         do {
             try initiator.connect()
-            guard case .failed(_, let error) = try initiator.event() else { throw TestFailure("not failed") }
+            guard case .failed(_, let error) = try initiator.event() else { throw TestSupportError("not failed") }
             failure = error
         } catch let error as FabricError {
             failure = error
@@ -114,10 +115,9 @@ import Testing
         #expect(failure.code == ECONNREFUSED)
     }
 
-    @Test(arguments: loopbackProviders) func thePeerHearsOfAShutdown(_ provider: String) throws {
+    @Test(arguments: loopbackProviderNames) func thePeerHearsOfAShutdown(_ provider: String) throws {
         let pair = try Connected(provider)
-        pair.initiator.endpoint?.shutDown()
-        pair.initiator.endpoint = nil
+        pair.initiator.close()
         // The tcp provider notices it when a thread reads the completion queue.
         if provider == "tcp" {
             try pair.target.post(.receive, 0..<8)

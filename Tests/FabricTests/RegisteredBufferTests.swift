@@ -1,5 +1,6 @@
 import CFabric
 import Fabric
+import FabricTestSupport
 import Glibc
 import Testing
 
@@ -8,7 +9,7 @@ import Testing
     /// So large that malloc maps it by itself: freed memory is unmapped, which mincore(2) tells.
     private static let byteCount = 64 << 20
 
-    @Test(arguments: loopbackProviders) func registersForEachAccess(_ provider: String) throws {
+    @Test(arguments: loopbackProviderNames) func registersForEachAccess(_ provider: String) throws {
         let side = try Side(provider: provider, listening: true)
         let buffer = try RegisteredBuffer(byteCount: 100, for: .localMessages, .remote, in: side.domain)
         #expect(buffer.bytes.count == 100)

@@ -1,3 +1,4 @@
+import FabricTestSupport
 import Glibc
 import RpmemInitiator
 import RpmemProtocol
@@ -6,7 +7,7 @@ import Testing
 
 /// Answers on a lane that belong to no request of its.
 @Suite(.timeLimit(.minutes(2))) struct AnswerTests {
-    @Test(arguments: [Provider.sockets, .tcp]) func anAnswerForAnotherLaneIsAViolation(_ provider: Provider) throws {
+    @Test(arguments: loopbackProviders) func anAnswerForAnotherLaneIsAViolation(_ provider: Provider) throws {
         let target = try FakeTarget {
             $0.provider = provider
             $0.reaction = { $0 == 1 ? .answerForAnotherLane : .answer }

@@ -207,7 +207,7 @@ private final class FakeSession: Sendable {
                     }
                 }
                 for lane in 0..<opened.laneCount {
-                    guard let message = try opened.message(lane) else { continue }
+                    guard let message = opened.message(lane) else { continue }
                     idle = false
                     switch react(to: message, on: lane) {
                     case .answer: try opened.answer(lane, PersistResponse.byteCount)

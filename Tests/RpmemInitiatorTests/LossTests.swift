@@ -1,3 +1,4 @@
+import FabricTestSupport
 import Glibc
 import RpmemInitiator
 import RpmemProtocol
@@ -27,7 +28,7 @@ import struct TestSupport.Running
         #expect(error?.errno == ECONNRESET)
     }
 
-    @Test(arguments: [Provider.sockets, .tcp]) func noAnswerTimesOut(_ provider: Provider) throws {
+    @Test(arguments: loopbackProviders) func noAnswerTimesOut(_ provider: Provider) throws {
         let target = try FakeTarget {
             $0.provider = provider
             $0.reaction = { $0 == 1 ? .ignore : .answer }
@@ -47,7 +48,7 @@ import struct TestSupport.Running
         }
     }
 
-    @Test(arguments: [Provider.sockets, .tcp], [FakeTarget.Reaction.endLanes, .endControl])
+    @Test(arguments: loopbackProviders, [FakeTarget.Reaction.endLanes, .endControl])
     func aTargetThatGoesFailsTheCallThatWaits(_ provider: Provider, reaction: FakeTarget.Reaction) throws {
         let target = try FakeTarget {
             $0.provider = provider
@@ -63,7 +64,7 @@ import struct TestSupport.Running
         try pool.close()
     }
 
-    @Test(arguments: [Provider.sockets, .tcp]) func allLanesThatWaitFail(_ provider: Provider) throws {
+    @Test(arguments: loopbackProviders) func allLanesThatWaitFail(_ provider: Provider) throws {
         let target = try FakeTarget {
             $0.provider = provider
             $0.reaction = { $0 < 3 ? .ignore : .endControl }
@@ -86,7 +87,7 @@ import struct TestSupport.Running
         checkLost(#expect(throws: InitiatorError.self) { try pool.close() })
     }
 
-    @Test(arguments: [Provider.sockets, .tcp]) func aReadThatIsNotServedFails(_ provider: Provider) throws {
+    @Test(arguments: loopbackProviders) func aReadThatIsNotServedFails(_ provider: Provider) throws {
         let target = try FakeTarget {
             $0.provider = provider
             $0.reaction = { _ in .endLanes }
@@ -139,7 +140,7 @@ import struct TestSupport.Running
         #expect(try waiting.value() == EBADF)
     }
 
-    @Test(arguments: [Provider.sockets, .tcp]) func aPortWhereNobodyListensFailsAndIsUndone(_ provider: Provider) throws
+    @Test(arguments: loopbackProviders) func aPortWhereNobodyListensFailsAndIsUndone(_ provider: Provider) throws
     {
         let target = try FakeTarget {
             $0.provider = provider
@@ -156,7 +157,7 @@ import struct TestSupport.Running
         #expect(target.seen.requests.last == .close(.remove))
     }
 
-    @Test(arguments: [Provider.sockets, .tcp]) func aLaneTurnedAwayFailsAndIsUndone(_ provider: Provider) throws {
+    @Test(arguments: loopbackProviders) func aLaneTurnedAwayFailsAndIsUndone(_ provider: Provider) throws {
         let target = try FakeTarget {
             $0.provider = provider
             $0.rejectsLane = 2
@@ -176,7 +177,7 @@ import struct TestSupport.Running
         #expect(error?.description.contains("lane 1") == true)
     }
 
-    @Test(arguments: [Provider.sockets, .tcp]) func aLaneThatNobodyAcceptsTimesOut(_ provider: Provider) throws {
+    @Test(arguments: loopbackProviders) func aLaneThatNobodyAcceptsTimesOut(_ provider: Provider) throws {
         let target = try FakeTarget {
             $0.provider = provider
             $0.ignoresLane = 1

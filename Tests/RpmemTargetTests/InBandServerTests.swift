@@ -1,5 +1,6 @@
 import CLinux
 import Fabric
+import FabricTestSupport
 import Glibc
 import PersistentMemory
 import RpmemProtocol
@@ -14,7 +15,7 @@ import Testing
     private static let size = 1 << 20
 
     /// A request that is in the queue when listening ends must be rejected, so that its peer gets an event.
-    @Test(arguments: [Provider.sockets, .tcp]) func requestsThatWaitWhenListeningEndsAreRejected(_ provider: Provider)
+    @Test(arguments: loopbackProviders) func requestsThatWaitWhenListeningEndsAreRejected(_ provider: Provider)
         throws
     {
         let file = try Descriptor.open("/tmp", rpmem_o_tmpfile | O_RDWR, mode: 0o600)
