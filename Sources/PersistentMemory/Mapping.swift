@@ -151,7 +151,7 @@ package final class Mapping: Sendable {
 
     deinit {
         abandon()
-        for index in 0..<partCount where parts[index].path >= 0 { Glibc.close(parts[index].path) }
+        for index in 0..<partCount where parts[index].file >= 0 { Glibc.close(parts[index].file) }
         parts.deallocate()
     }
 }
@@ -180,8 +180,8 @@ extension MappedPart {
             case .denied: .deviceDenied
             case .noRegion: .deviceWithoutRegion
             }
-        let path = kind == .file ? open("/proc/self/fd/\(segment.descriptor)", rpmem_o_path | O_CLOEXEC) : -1
-        self.init(start: start, length: UInt(segment.length), kind: kind, region: segment.device?.region, path: path)
+        let file = kind == .file ? open("/proc/self/fd/\(segment.descriptor)", rpmem_o_path | O_CLOEXEC) : -1
+        self.init(start: start, length: UInt(segment.length), kind: kind, region: segment.device?.region, file: file)
     }
 }
 

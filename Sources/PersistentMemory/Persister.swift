@@ -12,9 +12,9 @@ struct MappedPart {
     var kind: Kind
     /// The region of a Device DAX (`struct ndctl_region *`); nil for files, and for devices without one.
     var region: OpaquePointer?
-    /// Leads to the file, for fstatfs(2) only; the mapping closes it. Of use for ``Kind/file``; −1 where it could not be
-    /// opened, which fstatfs(2) refuses.
-    var path: Int32
+    /// An O_PATH descriptor of the file, for fstatfs(2) only; the mapping closes it. −1 for kinds other than ``Kind/file``, and
+    /// where it could not be opened: fstatfs(2) refuses −1.
+    var file: Int32
 
     enum Kind: UInt8 {
         case file
@@ -123,7 +123,7 @@ package struct Persister: Sendable {
         for index in 0..<partCount {
             let part = parts[index]
             if part.kind != .file || start >= part.start &+ part.length || end <= part.start { continue }
-            let result = rpmem_read_only(part.path)
+            let result = rpmem_read_only(part.file)
             if result != 0 { return result }
         }
         return 0
@@ -189,7 +189,7 @@ extension MappedPart {
         case .file:
             // One page is enough: for its msync the file system flushes the write queue of the whole device.
             let start = UnsafeRawPointer(bitPattern: address).unsafelyUnwrapped + aliasOffset
-            return pmem_msync(start, Int(Swift.min(length, 4096))) == 0 ? rpmem_read_only(path) : errno
+            return pmem_msync(start, Int(Swift.min(length, 4096))) == 0 ? rpmem_read_only(file) : errno
         case .device:
             guard let region else { return EOPNOTSUPP }
             return -ndctl_region_deep_flush(region)
