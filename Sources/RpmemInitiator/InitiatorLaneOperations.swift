@@ -153,7 +153,7 @@ extension InitiatorLane {
 
     // MARK: Waiting for completions
 
-    enum Event {
+    enum Awaited {
         case answer, read
         /// The request buffer may be written to again.
         case sendBuffer
@@ -162,12 +162,12 @@ extension InitiatorLane {
     }
 
     @inline(__always)
-    mutating func wait(for event: Event) throws(LaneError) {
+    mutating func wait(for event: Awaited) throws(LaneError) {
         if !hasHappened(event) { try keepWaiting(for: event) }
     }
 
     @inline(__always)
-    private func hasHappened(_ event: Event) -> Bool {
+    private func hasHappened(_ event: Awaited) -> Bool {
         switch event {
         case .answer: !awaitsAnswer
         case .read: !readIsUnderWay
@@ -176,7 +176,7 @@ extension InitiatorLane {
         }
     }
 
-    private mutating func keepWaiting(for event: Event) throws(LaneError) {
+    private mutating func keepWaiting(for event: Awaited) throws(LaneError) {
         let start = monotonicNanoseconds()
         let pollEnd = start &+ constants.pollNanoseconds
         // At least once: a completion that is already there needs no blocking.

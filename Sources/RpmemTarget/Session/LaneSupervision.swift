@@ -16,7 +16,7 @@ extension ServedPool {
         return checkDeadlines()
     }
 
-    private func handle(_ event: InBandServer.Event) -> SessionEnd? {
+    private func handle(_ event: InBandServer.LaneEvent) -> SessionEnd? {
         switch event {
         case .laneAccepted(let lane, let peer):
             log.debug("lane \(lane): accepted from \(Self.name(of: peer))")

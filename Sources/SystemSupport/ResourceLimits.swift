@@ -1,5 +1,13 @@
 import Glibc
 
+/// Raises this process's soft limit to the hard limit.
+package func raiseSoftLimit(of resource: __rlimit_resource_t) {
+    var limit = rlimit()
+    guard getrlimit(resource, &limit) == 0, limit.rlim_cur < limit.rlim_max else { return }
+    limit.rlim_cur = limit.rlim_max
+    _ = setrlimit(resource, &limit)
+}
+
 /// The limit on locked memory (`ulimit -l`), which includes memory that RDMA pins.
 package enum LockedMemory {
     /// Bytes that this process may lock; nil without limit. It does not apply to processes with CAP_IPC_LOCK.
