@@ -99,7 +99,11 @@ package final class FabricPeer: @unchecked Sendable {
             guard result == -Int(FI_EAGAIN), !deadline.hasPassed else {
                 throw FabricError(operation.subject, code: Int32(-result))
             }
-            if let completion = try readCompletion(milliseconds: 0) { arrived.append(completion) } else { sched_yield() }
+            if let completion = try readCompletion(milliseconds: 0) {
+                arrived.append(completion)
+            } else {
+                sched_yield()
+            }
         }
     }
 
@@ -132,35 +136,15 @@ package final class FabricPeer: @unchecked Sendable {
         _ operation: Operation, _ range: Range<Int>, _ remote: UInt64, _ key: UInt64, _ slot: Int
     ) -> Int {
         guard let endpoint else { return -Int(FI_ENOTCONN) }
-        var vector = iovec(iov_base: memory.baseAddress! + range.lowerBound, iov_len: range.count)
-        var descriptor = operation.descriptor(of: buffer)
+        let start = memory.baseAddress! + range.lowerBound
+        let descriptor = operation.descriptor(of: buffer)
         let context = UnsafeMutableRawPointer(contexts + slot)
-        return withUnsafePointer(to: &vector) { vector in
-            withUnsafeMutablePointer(to: &descriptor) { descriptor in
-                if operation.isMessage {
-                    var message = fi_msg()
-                    message.msg_iov = vector
-                    message.desc = descriptor
-                    message.iov_count = 1
-                    message.context = context
-                    return operation == .send
-                        ? fi_sendmsg(endpoint.pointer, &message, rpmem_fi_completion)
-                        : fi_recvmsg(endpoint.pointer, &message, rpmem_fi_completion)
-                }
-                var place = fi_rma_iov(addr: remote, len: range.count, key: key)
-                return withUnsafePointer(to: &place) { place in
-                    var message = fi_msg_rma()
-                    message.msg_iov = vector
-                    message.desc = descriptor
-                    message.iov_count = 1
-                    message.rma_iov = place
-                    message.rma_iov_count = 1
-                    message.context = context
-                    return operation == .write
-                        ? fi_writemsg(endpoint.pointer, &message, rpmem_fi_completion)
-                        : fi_readmsg(endpoint.pointer, &message, rpmem_fi_completion)
-                }
-            }
+        if operation.isMessage {
+            return rpmem_fi_message(
+                endpoint.pointer, operation == .send, start, range.count, descriptor, context, rpmem_fi_completion)
         }
+        return rpmem_fi_transfer(
+            endpoint.pointer, operation == .write, start, range.count, descriptor, remote, key, context,
+            rpmem_fi_completion)
     }
 }

@@ -23,14 +23,14 @@ import Testing
         #expect(error?.description.contains("no-such") == true)
     }
 
-    /// A provider that has something to be read which never is read.
+    /// A provider that refuses every wait, as if an entry were never read.
     @Test func aQueueWhoseWaitIsRefusedIsNotReadWithoutPause() throws {
         let side = try Side(provider: "sockets", listening: true)
         let original = side.domain.fabric.pointee.ops!
         let table = UnsafeMutablePointer<fi_ops_fabric>.allocate(capacity: 1)
         defer { table.deallocate() }
         table.initialize(to: original.pointee)
-        // Counted in the structure, as a C function has no other place.
+        // The count is in the structure, because a C function has no other place for it.
         table.pointee.size = 0
         table.pointee.trywait = { fabric, _, _ in
             fabric!.pointee.ops.pointee.size += 1
@@ -64,7 +64,7 @@ import Testing
         let error = #expect(throws: FabricError.self) {
             _ = try PassiveEndpoint(taken, in: side.domain, events: side.events)
         }
-        // sockets says no more than that it cannot.
+        // The sockets provider gives no better reason.
         #expect(error?.code == (provider == "sockets" ? EINVAL : EADDRINUSE))
     }
 
@@ -101,9 +101,9 @@ import Testing
     }
 
     @Test(arguments: loopbackProviderNames) func aPortWhereNobodyListensFails(_ provider: String) throws {
-        let port = try portThatNobodyListensOn()
-        let initiator = try Side(provider: provider, service: String(port), listening: false)
-        // sockets connects within the call, tcp later.
+        let taken = try LoopbackPort()
+        let initiator = try Side(provider: provider, service: String(taken.port), listening: false)
+        // The sockets provider connects within the call, tcp later.
         let failure: FabricError
         do {
             try initiator.connect()
@@ -113,6 +113,7 @@ import Testing
             failure = error
         }
         #expect(failure.code == ECONNREFUSED)
+        withExtendedLifetime(taken) {}
     }
 
     @Test(arguments: loopbackProviderNames) func thePeerHearsOfAShutdown(_ provider: String) throws {
@@ -131,22 +132,4 @@ import Testing
         if case .some = side.events.next() { Issue.record("an event out of nothing") }
         if case .some = try side.events.wait(until: .after(milliseconds: 10)) { Issue.record("an event") }
     }
-}
-
-/// A port that was free: bound, so that no other socket gets it, but not listening.
-func portThatNobodyListensOn() throws -> UInt16 {
-    let number = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-    guard number >= 0 else { throw SystemCallError.last("socket") }
-    let descriptor = Descriptor(owning: number)
-    var address = sockaddr_in()
-    address.sin_family = sa_family_t(AF_INET)
-    address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-    var size = socklen_t(MemoryLayout<sockaddr_in>.size)
-    let result = withUnsafeMutablePointer(to: &address) { pointer in
-        pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { pointer in
-            bind(descriptor.number, pointer, size) == 0 && getsockname(descriptor.number, pointer, &size) == 0
-        }
-    }
-    guard result else { throw SystemCallError.last("bind") }
-    return UInt16(bigEndian: address.sin_port)
 }

@@ -3,6 +3,7 @@ import Fabric
 import FabricTestSupport
 import Glibc
 import SystemSupport
+import TestSupport
 import Testing
 
 @Suite(.timeLimit(.minutes(2))) struct LifetimeTests {
@@ -28,8 +29,8 @@ import Testing
         weak var completions: CompletionQueue?
         var endpoint: Endpoint?
         do {
-            let port = try portThatNobodyListensOn()
-            let side = try Side(provider: provider, service: String(port), listening: false)
+            // Nothing connects to it.
+            let side = try Side(provider: provider, service: String(try LoopbackPort().port), listening: false)
             endpoint = try Endpoint(side.info, in: side.domain, events: side.events, completions: side.completions)
             (domain, events, completions) = (side.domain, side.events, side.completions)
         }
@@ -38,8 +39,8 @@ import Testing
         #expect(domain == nil && events == nil && completions == nil)
     }
 
-    /// libfabric's sockets provider forgets that it has closed a lane's descriptor when the peer, or fi_shutdown,
-    /// ended the lane; a second close would hit the file that has got the number since.
+    /// libfabric's sockets provider does not record that it has closed a lane's descriptor when the peer or fi_shutdown ended the
+    /// lane. A second close would close another file that got the number since.
     @Test(
         arguments: loopbackProviderNames,
         [

@@ -46,7 +46,7 @@ import Testing
     }
 }
 
-/// Puts itself between a domain and its provider's registrations, and has one fail if wanted.
+/// Replaces a domain's function that registers memory by one that records each call, and makes one fail if wanted.
 private final class RegistrationLog {
     private let domain: FabricDomain
     private let original: UnsafeMutablePointer<fi_ops_mr>?
@@ -56,7 +56,7 @@ private final class RegistrationLog {
     private var address: UnsafeMutableRawPointer?
     private(set) var entries: [(step: String, memoryIsMapped: Bool)] = []
 
-    /// The one in use: libfabric's calls carry no room for it. Tests are serial where they use one.
+    /// The one in use: libfabric's calls have no argument for it. The suite is serialized.
     private nonisolated(unsafe) static var current: RegistrationLog?
 
     init(_ domain: FabricDomain, failsAt: Int?) {
