@@ -150,7 +150,8 @@ let package = Package(
         .testTarget(
             name: "RpmemProtocolTests", dependencies: ["RpmemProtocol", "TestSupport"], swiftSettings: strict),
         .testTarget(
-            name: "FabricTests", dependencies: ["CFabric", "Fabric", "FabricTestSupport", "SystemSupport", "TestSupport"],
+            name: "FabricTests",
+            dependencies: ["CFabric", "Fabric", "FabricTestSupport", "SystemSupport", "TestSupport"],
             swiftSettings: strict),
         .testTarget(
             name: "PersistentMemoryTests",
@@ -174,7 +175,8 @@ let package = Package(
         .testTarget(
             name: "RpmemInitiatorTests",
             dependencies: [
-                "CFabric", "Fabric", "FabricTestSupport", "RpmemInitiator", "RpmemProtocol", "SystemSupport", "TestSupport",
+                "CFabric", "Fabric", "FabricTestSupport", "RpmemInitiator", "RpmemProtocol", "SystemSupport",
+                "TestSupport",
             ],
             swiftSettings: strict),
         // C programs, and Debian's own, on librpmem.so.1; built as a product, since its linker settings must not get in here.

@@ -22,7 +22,7 @@ package enum LockedMemory {
 
     /// For messages: the remedy when a pool of `bytes` could not be locked.
     package static func advice(for bytes: Int) -> String {
-        guard let limit else { return "the pool has \(bytes) bytes; is there so much memory?" }
+        guard let limit else { return "the pool has \(bytes) bytes; does this machine have as much free memory?" }
         return "the pool has \(bytes) bytes, and this process may lock \(limit): raise `ulimit -l`, see memlock in "
             + "limits.conf(5)"
     }

@@ -49,10 +49,10 @@ final class LaneClient {
         lanes.append(lane)
     }
 
-    /// Waits until every lane has heard that the target ended it.
+    /// Waits until every lane has an event or an error that shows its end.
     func expectEnd() throws {
         for lane in lanes {
-            // An answer that never was asked for: the lane ends instead.
+            // No request is under way, so only the end of the lane ends this wait.
             do {
                 _ = try lane.response()
             } catch is FabricError {

@@ -16,7 +16,7 @@ import Testing
         var data: [UInt8] = []
         /// Changes a sound request for 64 bytes at offset 4096 of a pool with this many bytes.
         var change: @Sendable (inout PersistRequestHeader, InBandAttributes) -> Void = { _, _ in }
-        /// The message, when it is no whole request.
+        /// The message, where it is not a whole request.
         var raw: [UInt8]?
     }
 
@@ -159,7 +159,7 @@ import Testing
         #expect(try target.bytes(of: "one", at: 4096) == [UInt8](repeating: 0, count: 4096))
     }
 
-    /// Nothing else comes on any lane, whose request would wake the worker.
+    /// No other lane sends a request that would wake the worker.
     @Test(arguments: loopbackProviders) func aMessageThatIsTooLongAndTheLast(_ provider: Provider) throws {
         let target = try Target("nthreads = 1")
         try target.addSet("one.set", "40M %/one")
@@ -173,7 +173,7 @@ import Testing
         try session.expectOneError("lane 0", "more inline data than was agreed on")
     }
 
-    /// WRITEs to anything but the pool are refused by the fabric itself; the daemon does not fall.
+    /// The fabric refuses WRITEs outside the pool. The daemon goes on.
     @Test(arguments: loopbackProviders) func writesOutsideThePool(_ provider: Provider) throws {
         let target = try Target()
         try target.addSet("one.set", "40M %/one")
@@ -195,7 +195,7 @@ import Testing
         }
     }
 
-    /// Rubbish of every kind, seeded: each session ends or goes on, none crashes, the memory around stays as it was.
+    /// Random messages, from a seed: each session ends or goes on, no daemon crashes, and the memory around stays as it was.
     @Test(arguments: loopbackProviders) func randomRequests(_ provider: Provider) throws {
         let target = try Target()
         try target.addSet("one.set", "40M %/one")
@@ -242,7 +242,7 @@ import Testing
 }
 
 extension LaneClient {
-    /// Commits a violation on lane 2: the lane ends without an answer.
+    /// Sends an invalid request on lane 2, which ends without an answer.
     fileprivate func expectNoAnswer(
         to violation: LaneViolationTests.Violation, _ pool: InBandAttributes,
         sourceLocation: SourceLocation = #_sourceLocation

@@ -57,7 +57,7 @@ final class FakeFabric {
     /// A message that arrived on a lane; its bytes stay until the lane is answered.
     func message(_ number: Int) -> UnsafeRawBufferPointer? {
         let lane = lanes[number]
-        // A lane that is over reports errors; the initiator is gone then, and the control connection says so.
+        // A lane that has ended reports errors. The initiator is gone then, and the control connection shows that.
         guard let completion = try? lane.nextCompletion(within: 0), completion.flags & UInt64(FI_RECV) != 0 else {
             return nil
         }
@@ -70,7 +70,7 @@ final class FakeFabric {
         try send(size, on: number, as: claimed ?? number, slot: 1)
     }
 
-    /// Sends an answer that no request is waiting for.
+    /// Sends an answer without a request.
     func answerAgain(_ number: Int) throws {
         try send(PersistResponse.byteCount, on: number, as: number, slot: 2)
     }

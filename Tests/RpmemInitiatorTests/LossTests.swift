@@ -7,10 +7,10 @@ import Testing
 
 import struct TestSupport.Running
 
-/// Targets that go wrong while the pool is open. Operations have a minute before they time out, so an error that is not
-/// a time-out was noticed.
+/// Targets that fail while the pool is open. Operations time out after a minute, so any other error shows that the
+/// initiator has noticed the failure.
 @Suite(.timeLimit(.minutes(2))) struct LossTests {
-    /// Calls until one fails: what happens to the connection takes a moment to be seen.
+    /// Repeats the call until it fails, because the monitor notices a loss a moment later.
     private func firstError(_ body: () throws -> Void) throws -> InitiatorError {
         let deadline = Deadline.after(milliseconds: 50_000)
         while !deadline.hasPassed {
@@ -38,7 +38,7 @@ import struct TestSupport.Running
         try pool.persist(offset: 8192, length: 8, lane: 0)
         let error = #expect(throws: InitiatorError.self) { try pool.persist(offset: 8192, length: 8, lane: 0) }
         #expect(error?.errno == ETIMEDOUT)
-        // From now on everything fails with it, on other lanes too.
+        // From now on all calls fail with the same error, on other lanes too.
         for call in [
             { try pool.persist(offset: 8192, length: 8, lane: 1) }, { try pool.drain(lane: 0) },
             { try pool.setAttributes(.none) }, { try pool.close() },
@@ -107,7 +107,8 @@ import struct TestSupport.Running
         target.sendStrayByte()
         let error = try firstError { try pool.persist(offset: 8192, length: 8, lane: 0) }
         checkLost(error)
-        #expect(error.description.contains("nobody asked for (!)"))
+        #expect(error.description.contains("127.0.0.1 (pool set"))
+        #expect(error.description.contains("the target sent bytes without a request: !"))
         try? pool.close()
     }
 
@@ -133,15 +134,14 @@ import struct TestSupport.Running
         try target.waitForPersists(1)
         let error = #expect(throws: InitiatorError.self) { try pool.drain(lane: 0) }
         #expect(error?.errno == EBUSY)
-        // Others are not concerned.
+        // Other lanes go on.
         try pool.persist(offset: 8192, length: 8, lane: 1)
-        // Closing does not wait for an answer that does not come.
+        // close() does not wait for the missing answer.
         try pool.close()
         #expect(try waiting.value() == EBADF)
     }
 
-    @Test(arguments: loopbackProviders) func aPortWhereNobodyListensFailsAndIsUndone(_ provider: Provider) throws
-    {
+    @Test(arguments: loopbackProviders) func aPortWhereNobodyListensFailsAndIsUndone(_ provider: Provider) throws {
         let target = try FakeTarget {
             $0.provider = provider
             $0.hidesPort = true

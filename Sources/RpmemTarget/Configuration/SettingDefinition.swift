@@ -116,7 +116,7 @@ package struct SettingDefinition: Sendable {
         SettingDefinition(
             .portRange, \.portRange, .ports, .inBand, "ports to listen on for lanes, or a single one"),
         SettingDefinition(
-            .inBandPeer, \.inBandPeer, .word(), .inBand, "who may connect lanes: the ssh client's address, or any"),
+            .inBandPeer, \.inBandPeer, .word(), .inBand, "machines that may connect lanes: the ssh client's, or any"),
         SettingDefinition(
             .maxLanes, \.maxLanes, .limit("LANES"), .inBand, "most lanes granted to a session"),
         SettingDefinition(

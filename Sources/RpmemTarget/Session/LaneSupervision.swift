@@ -69,7 +69,7 @@ extension ServedPool {
         }
         if let lane = lanes.silentLane() {
             log.error(
-                "lane \(lane): the initiator's machine has not been heard of for \(settings.peerTimeout.value) s: it "
+                "lane \(lane): the initiator's machine gave no sign of life for \(settings.peerTimeout.value) s: it "
                     + "counts as gone (peer-timeout)")
             return .failed
         }

@@ -23,5 +23,5 @@ settings "persist-apm = yes"
 for provider in sockets tcp; do
     initiate open a.set --data "$WORK/data" --provider "$provider" >"$WORK/said"
     contains "the initiator" "$(cat "$WORK/said")" "over $provider, gpspm"
-    contains "the log" "$(daemon_log)" "over $provider it is the CPU of this machine that writes" "GPSPM is used"
+    contains "the log" "$(daemon_log)" "over $provider the CPU of this machine writes the data" "GPSPM is used"
 done

@@ -20,7 +20,7 @@ kill -STOP "$daemon"
 began=$SECONDS
 echo go >&8
 wait $initiator || true
-contains "a hanging target after $((SECONDS - began)) s" "$(cat "$WORK/said")" "no answer on lane 0 within 8 s"
+contains "a hanging target after $((SECONDS - began)) s" "$(cat "$WORK/said")" "no answer on lane 0 from" "within 8 s"
 kill -CONT "$daemon"
 within 30 has_ended "$daemon"
 
