@@ -1,9 +1,9 @@
-# A target that hangs is noticed by a call's time-out, an initiator that is killed at once; then the pool is free again.
+# A call's time-out detects a target that hangs. The target notices at once that an initiator was killed. Then the pool is free.
 soft_roce
 device=$(device_dax 0)
 pool_set a.set "AUTO $device"
 head -c 64k /dev/urandom >"$WORK/data"
-# begin ACTION: an initiator that writes when told to, RPMEM_TIMEOUT being 8 s.
+# begin ACTION: starts an initiator that waits for a line before it writes, with RPMEM_TIMEOUT=8.
 begin() {
     rm -f "$WORK/input"
     mkfifo "$WORK/input"
