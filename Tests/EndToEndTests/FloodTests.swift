@@ -48,7 +48,7 @@ import Testing
         let failures = Mutex<[String]>([])
         let shared = SharedTarget(target: target)
         // Each thread's daemons are its own; the target is only read.
-        try withThreads(3) {
+        try ThreadGroup(3) { _ in
             while true {
                 let number = next.wrappingAdd(1, ordering: .relaxed).oldValue
                 if number >= count { return }
@@ -60,7 +60,7 @@ import Testing
                     next.add(count / 10, ordering: .relaxed)
                 }
             }
-        }
+        }.join()
         let found = failures.withLock { $0 }
         #expect(found == [])
     }
@@ -183,12 +183,4 @@ private func peakMemory(_ process: pid_t) throws -> Int {
         throw TestSupportError("no VmHWM in \(status)")
     }
     return peak
-}
-
-/// Runs `body` on several threads, and waits for all of them.
-private func withThreads(_ count: Int, _ body: @escaping @Sendable () -> Void) throws {
-    if count == 0 { return }
-    let thread = try NamedThread(name: "flood-\(count)", body)
-    try withThreads(count - 1, body)
-    thread.join()
 }

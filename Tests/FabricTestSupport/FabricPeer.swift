@@ -1,6 +1,7 @@
 import CFabric
 import Fabric
 import Glibc
+import RpmemProtocol
 import SystemSupport
 import TestSupport
 
@@ -148,3 +149,9 @@ package final class FabricPeer: @unchecked Sendable {
             rpmem_fi_completion)
     }
 }
+
+/// The providers that every machine has. The virtual machines test verbs.
+package let loopbackProviders: [Provider] = [.sockets, .tcp]
+
+/// libfabric's names for them.
+package let loopbackProviderNames = loopbackProviders.map(\.name)

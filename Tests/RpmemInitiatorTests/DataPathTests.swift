@@ -51,15 +51,11 @@ extension PoolPages {
         #expect(pool.persistMethod == variant.method)
         #expect(pool.attributes == target.behaviour.attributes)
         let share = (memory.bytes.count - 8192) / lanes
-        var threads: [RunningBox] = []
+        let threads = Threads<Void>()
         for lane in 0..<lanes {
-            threads.append(
-                RunningBox(
-                    try Running("lane \(lane)") {
-                        try exercise(pool, memory, lane: lane, from: 8192 + lane * share)
-                    }))
+            try threads.start("lane \(lane)") { try exercise(pool, memory, lane: lane, from: 8192 + lane * share) }
         }
-        for thread in threads { try thread.finish() }
+        _ = try threads.join()
         #expect(target.memory.equals(memory, 0, memory.bytes.count))
         // With APM the initiator sends no persist request.
         if variant.method == .gpspm { #expect(target.durable.equals(memory, 0, memory.bytes.count)) }
@@ -206,14 +202,5 @@ extension PoolPages {
         #expect(request.inlineSize == 8192)
         #expect(request.poolSize == UInt64(memory.bytes.count))
         try pool.close()
-    }
-}
-
-/// A box, so that an array can hold threads.
-final class RunningBox {
-    private var running: Running<Void>?
-    init(_ running: consuming Running<Void>) { self.running = consume running }
-    func finish() throws {
-        if let running = running.take() { try running.value() }
     }
 }

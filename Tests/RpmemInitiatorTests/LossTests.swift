@@ -71,19 +71,17 @@ import struct TestSupport.Running
         }
         let memory = PoolPages()
         let pool = try target.open(lanes: 4, memory)
-        var threads: [RunningBox] = []
+        let threads = Threads<Void>()
         for lane in 0..<4 {
-            threads.append(
-                RunningBox(
-                    try Running("lane \(lane)") {
-                        do { try pool.persist(offset: 8192, length: 8, lane: lane) } catch let error as InitiatorError {
-                            guard error.errno == ECONNRESET else { throw error }
-                            return
-                        }
-                        throw FakeTarget.Timeout()
-                    }))
+            try threads.start("lane \(lane)") {
+                do { try pool.persist(offset: 8192, length: 8, lane: lane) } catch let error as InitiatorError {
+                    guard error.errno == ECONNRESET else { throw error }
+                    return
+                }
+                throw FakeTarget.Timeout()
+            }
         }
-        for thread in threads { try thread.finish() }
+        _ = try threads.join()
         checkLost(#expect(throws: InitiatorError.self) { try pool.close() })
     }
 

@@ -132,7 +132,7 @@ struct PoolOpening {
             cachesPersist: pool.persister.cachesPersist,
             softwareProvider: provider == .verbs || pool.persister.isByWord ? nil : provider.name)
         if let remark = choice.remark {
-            // With auto nobody asked for APM.
+            // With auto the operator did not ask for APM.
             if settings.persistAPM.value == .auto { log.notice(remark) } else { log.warning(remark) }
         }
         log.logPersistPolicy(
