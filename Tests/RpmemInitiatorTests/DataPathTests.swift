@@ -4,7 +4,7 @@ import RpmemProtocol
 import SystemSupport
 import Testing
 
-import struct TestSupport.Running
+import class TestSupport.Threads
 
 /// A provider and a persistency method.
 struct Variant: CustomTestStringConvertible, Sendable {

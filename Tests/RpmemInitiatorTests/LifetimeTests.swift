@@ -3,7 +3,7 @@ import RpmemProtocol
 import SystemSupport
 import Testing
 
-import struct TestSupport.Running
+import class TestSupport.Running
 
 @testable import Fabric
 @testable import RpmemInitiator

@@ -5,7 +5,8 @@ import RpmemProtocol
 import SystemSupport
 import Testing
 
-import struct TestSupport.Running
+import class TestSupport.Running
+import class TestSupport.Threads
 
 /// Targets that fail while the pool is open. Operations time out after a minute, so any other error shows that the
 /// initiator has noticed the failure.

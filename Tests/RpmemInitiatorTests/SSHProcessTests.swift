@@ -2,7 +2,7 @@ import Glibc
 import SystemSupport
 import Testing
 
-import struct TestSupport.Running
+import class TestSupport.Running
 
 @testable import RpmemInitiator
 
