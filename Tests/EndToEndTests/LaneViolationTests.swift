@@ -64,8 +64,8 @@ import Testing
             header.flags = PersistMode.inline.rawValue
             header.address = pool.remoteAddress - 63
         },
-        Violation(testDescription: "lane 4 of 4", message: "not one of the session's") { header, _ in header.lane = 4 },
-        Violation(testDescription: "the last lane of all", message: "not one of the session's") { header, _ in
+        Violation(testDescription: "lane 4 of 4", message: "session has no such lane") { header, _ in header.lane = 4 },
+        Violation(testDescription: "the last lane of all", message: "session has no such lane") { header, _ in
             header.lane = .max
         },
         Violation(testDescription: "mode 3", message: "unknown persist mode") { header, _ in header.flags = 3 },
@@ -77,21 +77,21 @@ import Testing
             header.flags = 0xffff_fffc
         },
         Violation(
-            testDescription: "less inline data than stated", message: "not that of the inline data",
+            testDescription: "less inline data than stated", message: "size differs from the inline data",
             data: [UInt8](repeating: 1, count: 63)
         ) { header, _ in header.flags = PersistMode.inline.rawValue },
         Violation(
-            testDescription: "more inline data than stated", message: "not that of the inline data",
+            testDescription: "more inline data than stated", message: "size differs from the inline data",
             data: [UInt8](repeating: 1, count: 65)
         ) { header, _ in header.flags = PersistMode.inline.rawValue },
-        Violation(testDescription: "no inline data at all", message: "not that of the inline data") { header, _ in
+        Violation(testDescription: "no inline data at all", message: "size differs from the inline data") { header, _ in
             header.flags = PersistMode.inline.rawValue
         },
         Violation(testDescription: "more inline data than agreed on", message: "more inline data") { header, _ in
             header.flags = PersistMode.inline.rawValue
             header.size = 8193
         },
-        Violation(testDescription: "bytes behind a request", message: "data behind a request", data: [0]),
+        Violation(testDescription: "bytes behind a request", message: "data follows a request", data: [0]),
         Violation(testDescription: "an empty message", message: "0 bytes: shorter", raw: []),
         Violation(testDescription: "one byte", message: "1 bytes: shorter", raw: [0]),
         Violation(

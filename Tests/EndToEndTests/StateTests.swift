@@ -139,7 +139,7 @@ import Testing
         let session = try target.session().ready()
         _ = try session.pool(.open("one.set"))
         try session.close(.remove)
-        #expect(try session.messages("notice").contains { $0.contains("only the session that created it") })
+        #expect(try session.messages("notice").contains { $0.contains("only the session that created the pool") })
         try target.expectOpens("one.set")
     }
 }
