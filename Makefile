@@ -64,7 +64,7 @@ VM_TESTS = .build/debug/vm-tests $(if $(CASE),--filter '$(CASE)') $(if $(SEED),-
 test-vm: vm-programs
 	$(VM_TESTS)
 
-# The same with as many power losses as once showed what a few did not.
+# The same with more losses of power: some errors showed only after many.
 test-vm-long:
 	$(MAKE) test-vm LOSSES=20
 
@@ -78,15 +78,14 @@ vm-programs: release
 	$(SWIFT) build $(RELEASE_FLAGS) --product power-loss-initiator
 	$(SWIFT) build --product vm-tests
 
-# What shows most mistakes within minutes: the form, a build, and all tests but those that start ssh, C programs and many
-# daemons.
+# Shows most mistakes within minutes: format, a build, and all tests but those that start ssh, C programs and many daemons.
 check: lint unit
 
 # The cases of storage that fails, each ROUNDS times. CASES limits those of StorageFailureTests, FILTER the suites.
 ROUNDS ?= 100
 test-storage: test-deps
 	STORAGE_ROUNDS=$(ROUNDS) STORAGE_CASES=$(CASES) $(SWIFT) test --disable-xctest --no-parallel \
-	    --filter '$(or $(FILTER),Storage(Failure|Hang|Control)Tests|CreateOnFailingDiskTests|SyncAliasTests)'
+	    --filter '$(or $(FILTER),Storage(Failure|HangAnswer|Control)Tests|CreateOnFailingDiskTests|SyncAliasTests)'
 
 unit: deps
 	$(SWIFT) build --build-tests
@@ -106,7 +105,7 @@ docs: deps
 	RPMEM_DOCUMENTATION=1 $(SWIFT) package --scratch-path .build-docs generate-documentation --warnings-as-errors \
 	    --enable-experimental-combined-documentation --target RpmemProtocol --target RpmemInitiator
 
-# Format; then names of files and sections that do not exist, long files, type names that modules share.
+# Format; then names of files and sections that do not exist, long files, type names that modules share, hasty pipes.
 lint:
 	$(SWIFT) format lint --strict --parallel --recursive Package.swift Sources Tests examples
 	@command -v python3 >/dev/null || config/install-packages python3

@@ -119,6 +119,11 @@ let package = Package(
         .target(
             name: "TestSupport", dependencies: ["CLinux", "SystemSupport"], path: "Tests/TestSupport",
             exclude: ["Programs"], swiftSettings: strict),
+        // The other end of a connection, made of libfabric alone.
+        .target(
+            name: "FabricTestSupport",
+            dependencies: ["CFabric", "Fabric", "RpmemProtocol", "SystemSupport", "TestSupport"],
+            path: "Tests/FabricTestSupport", swiftSettings: strict),
         // An initiator in a process of its own, for tests to kill.
         .executableTarget(
             name: "driven-initiator", dependencies: ["RpmemInitiator", "RpmemProtocol"],
@@ -145,7 +150,8 @@ let package = Package(
         .testTarget(
             name: "RpmemProtocolTests", dependencies: ["RpmemProtocol", "TestSupport"], swiftSettings: strict),
         .testTarget(
-            name: "FabricTests", dependencies: ["CFabric", "Fabric", "SystemSupport", "TestSupport"],
+            name: "FabricTests",
+            dependencies: ["CFabric", "Fabric", "FabricTestSupport", "SystemSupport", "TestSupport"],
             swiftSettings: strict),
         .testTarget(
             name: "PersistentMemoryTests",
@@ -162,13 +168,16 @@ let package = Package(
         .testTarget(
             name: "RpmemTargetTests",
             dependencies: [
-                "CFabric", "CLinux", "Fabric", "PersistentMemory", "PoolSets", "RpmemProtocol", "RpmemTarget",
-                "SystemSupport", "TestSupport", .product(name: "Logging", package: "swift-log"),
+                "CFabric", "CLinux", "Fabric", "FabricTestSupport", "PersistentMemory", "PoolSets", "RpmemProtocol",
+                "RpmemTarget", "SystemSupport", "TestSupport", .product(name: "Logging", package: "swift-log"),
                 .product(name: "SystemPackage", package: "swift-system"),
             ], swiftSettings: strict),
         .testTarget(
             name: "RpmemInitiatorTests",
-            dependencies: ["CFabric", "Fabric", "RpmemInitiator", "RpmemProtocol", "SystemSupport", "TestSupport"],
+            dependencies: [
+                "CFabric", "Fabric", "FabricTestSupport", "RpmemInitiator", "RpmemProtocol", "SystemSupport",
+                "TestSupport",
+            ],
             swiftSettings: strict),
         // C programs, and Debian's own, on librpmem.so.1; built as a product, since its linker settings must not get in here.
         .testTarget(
@@ -184,8 +193,8 @@ let package = Package(
         .testTarget(
             name: "EndToEndTests",
             dependencies: [
-                "CFabric", "CLinux", "Fabric", "RpmemInitiator", "RpmemProtocol", "SystemSupport", "TestSupport",
-                "rpmemd", "rpmem-hello", "driven-initiator",
+                "CFabric", "CLinux", "Fabric", "FabricTestSupport", "RpmemInitiator", "RpmemProtocol", "SystemSupport",
+                "TestSupport", "rpmemd", "rpmem-hello", "driven-initiator",
             ],
             swiftSettings: strict),
     ],

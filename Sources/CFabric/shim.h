@@ -1,5 +1,5 @@
-// What Swift cannot import from libfabric's headers: function-like macros, constants with casts, and the event
-// structure that ends in a flexible array.
+// What Swift cannot import from libfabric's headers (function-like macros, constants with casts, the event structure that
+// ends in a flexible array), and operations whose arguments are structures that point to each other.
 #ifndef RPMEM_CFABRIC_SHIM_H
 #define RPMEM_CFABRIC_SHIM_H
 
@@ -14,6 +14,7 @@
 #include <rdma/fi_eq.h>
 #include <rdma/fi_errno.h>
 #include <rdma/fi_rma.h>
+#include <stdbool.h>
 
 #if FI_MAJOR_VERSION != 1
 // libfabric 2 keeps FI_MR_BASIC and FI_LOCAL_MR for requests below API 1.5, but no longer declares them.
@@ -43,6 +44,28 @@ static const uint64_t rpmem_fi_source = FI_SOURCE;
 #else
 #define RPMEM_FI_INFO_SYMBOL_VERSION "FABRIC_1.3"
 #endif
+
+// Operations on one buffer. The structures that libfabric's functions take point to each other, which nests closures in
+// Swift. They are on the stack: libfabric copies them. `context` must stay in place until the completion.
+
+static inline ssize_t rpmem_fi_message(
+    struct fid_ep *endpoint, bool sends, void *buffer, size_t length, void *descriptor, void *context, uint64_t flags) {
+    struct iovec vector = {.iov_base = buffer, .iov_len = length};
+    struct fi_msg message = {.msg_iov = &vector, .desc = &descriptor, .iov_count = 1, .context = context};
+    return sends ? fi_sendmsg(endpoint, &message, flags) : fi_recvmsg(endpoint, &message, flags);
+}
+
+/// A WRITE to the peer's `address`, or a READ from there. `key` is that of the peer's memory region.
+static inline ssize_t rpmem_fi_transfer(
+    struct fid_ep *endpoint, bool writes, void *buffer, size_t length, void *descriptor, uint64_t address, uint64_t key,
+    void *context, uint64_t flags) {
+    struct iovec vector = {.iov_base = buffer, .iov_len = length};
+    struct fi_rma_iov place = {.addr = address, .len = length, .key = key};
+    struct fi_msg_rma message = {
+        .msg_iov = &vector, .desc = &descriptor, .iov_count = 1,
+        .rma_iov = &place, .rma_iov_count = 1, .context = context};
+    return writes ? fi_writemsg(endpoint, &message, flags) : fi_readmsg(endpoint, &message, flags);
+}
 
 /// A connection event without the private data that may follow it.
 struct rpmem_fi_cm_event {

@@ -30,19 +30,10 @@ package final class CompletionQueue {
         _ = fi_cq_signal(queue)
     }
 
-    /// The error that a read announced by FI_EAVAIL, and the context of the operation that failed; nil when there is none.
-    package static func readError(
-        _ queue: UnsafeMutablePointer<fid_cq>
-    ) -> (error: FabricError, context: UnsafeMutableRawPointer?)? {
+    /// Takes the error that a read announced by FI_EAVAIL; nil when there is none.
+    package static func readError(_ queue: UnsafeMutablePointer<fid_cq>) -> FailedOperation? {
         var entry = fi_cq_err_entry()
-        guard fi_cq_readerr(queue, &entry, 0) > 0 else { return nil }
-        return (error(entry, of: queue), entry.op_context)
-    }
-
-    /// The error in an entry that `fi_cq_readerr` has filled in.
-    package static func error(_ entry: fi_cq_err_entry, of queue: UnsafeMutablePointer<fid_cq>) -> FabricError {
-        let reason = fi_cq_strerror(queue, entry.prov_errno, entry.err_data, nil, 0).map { String(cString: $0) }
-        return FabricError(.completion, code: entry.err, detail: reason)
+        return fi_cq_readerr(queue, &entry, 0) > 0 ? FailedOperation(entry, of: queue) : nil
     }
 
     /// The descriptor on which poll(2) waits for completions and errors, after a read that found none; -1 where the provider has
@@ -50,5 +41,24 @@ package final class CompletionQueue {
     package var waitDescriptor: Int32 {
         var descriptor: Int32 = -1
         return fi_control(asFid(pointer), Int32(FI_GETWAIT), &descriptor) == 0 ? descriptor : -1
+    }
+}
+
+/// An operation that completed in error.
+package struct FailedOperation {
+    package let error: FabricError
+    /// The context that the operation was posted with.
+    package let context: UnsafeMutableRawPointer?
+    /// FI_RECV, FI_SEND and others: the kind of the operation. Providers may leave it 0.
+    package let flags: UInt64
+
+    /// - Parameters:
+    ///   - entry: Filled in by `fi_cq_readerr`.
+    ///   - queue: The queue that it was read from.
+    package init(_ entry: fi_cq_err_entry, of queue: UnsafeMutablePointer<fid_cq>) {
+        let reason = fi_cq_strerror(queue, entry.prov_errno, entry.err_data, nil, 0).map { String(cString: $0) }
+        error = FabricError(.completion, code: entry.err, detail: reason)
+        context = entry.op_context
+        flags = entry.flags
     }
 }

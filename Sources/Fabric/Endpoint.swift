@@ -60,23 +60,7 @@ package final class Endpoint {
     package func writeNothing(
         from buffer: UnsafeMutableRawPointer, descriptor: UnsafeMutableRawPointer?, context: UnsafeMutableRawPointer
     ) -> Int {
-        var vector = iovec(iov_base: buffer, iov_len: 0)
-        var descriptor = descriptor
-        var place = fi_rma_iov()
-        return withUnsafeMutablePointer(to: &vector) { vector in
-            withUnsafeMutablePointer(to: &descriptor) { descriptor in
-                withUnsafeMutablePointer(to: &place) { place in
-                    var message = fi_msg_rma()
-                    message.msg_iov = UnsafePointer(vector)
-                    message.desc = descriptor
-                    message.iov_count = 1
-                    message.rma_iov = UnsafePointer(place)
-                    message.rma_iov_count = 1
-                    message.context = context
-                    return fi_writemsg(pointer, &message, rpmem_fi_completion)
-                }
-            }
-        }
+        rpmem_fi_transfer(pointer, true, buffer, 0, descriptor, 0, 0, context, rpmem_fi_completion)
     }
 
     /// Ends the connection; both sides get an event. Does nothing when the connection has ended.

@@ -35,3 +35,48 @@ func check(_ operation: FabricOperation, _ result: Int32, detail: @autoclosure (
 {
     if result != 0 { throw FabricError(operation, code: -result, detail: detail()) }
 }
+
+/// The subject of a ``FabricError``. Messages show the raw value: the name of libfabric's function, whose man page lists the
+/// causes, or a short description of a subject that is no function.
+public enum FabricOperation: String, Hashable, Sendable, CaseIterable {
+    case allocateInfo = "fi_allocinfo"
+    case getInfo = "fi_getinfo"
+    case openFabric = "fi_fabric"
+    case openDomain = "fi_domain"
+    case openEventQueue = "fi_eq_open"
+    case readEventQueue = "fi_eq_read"
+    case openCompletionQueue = "fi_cq_open"
+    case readCompletionQueue = "fi_cq_read"
+    case waitForCompletions = "fi_cq_sread"
+    case readCompletionError = "fi_cq_readerr"
+    case control = "fi_control"
+    case registerMemory = "fi_mr_reg"
+    case openEndpoint = "fi_endpoint"
+    case bindEndpoint = "fi_ep_bind"
+    case enableEndpoint = "fi_enable"
+    case openPassiveEndpoint = "fi_passive_ep"
+    case bindPassiveEndpoint = "fi_pep_bind"
+    case listen = "fi_listen"
+    case getName = "fi_getname"
+    case accept = "fi_accept"
+    case connect = "fi_connect"
+    case receive = "fi_recv"
+    case receiveMessage = "fi_recvmsg"
+    case send = "fi_send"
+    case inject = "fi_inject"
+    /// The initiator's persist request: injected where it fits.
+    case injectOrSend = "fi_inject or fi_sendmsg"
+    case write = "fi_writemsg"
+    case read = "fi_readmsg"
+
+    /// Opening the library itself.
+    case loadLibrary = "loading libfabric.so.1"
+    /// An operation that completed in error.
+    case completion = "operation"
+    /// An event that reports the failure of a connection.
+    case connection = "connection"
+    /// The requirement that an RDMA device registers memory without pinning it.
+    case onDemandPaging = "on-demand paging"
+    /// A system call, named in the detail.
+    case systemCall = "system call"
+}

@@ -155,8 +155,8 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
             .noAccess(
                 path: path, errno: error.errno,
                 ownership:
-                    "the file system is mounted read-only, or turned read-only after an error, which the "
-                    + "kernel's log tells: mend it, then mount it for writing")
+                    "the file system is mounted read-only, or turned read-only after an error (see "
+                    + "dmesg): mend it, then mount it for writing")
         default: .system(error)
         }
     }

@@ -94,11 +94,11 @@ final class LaneExecutor: SerialExecutor {
 
 /// Jobs that wait for a thread.
 private final class JobQueue: Sendable {
-    private struct State {
+    private struct Waiting {
         var jobs: [(job: UnownedJob, executor: UnownedSerialExecutor)] = []
         var isClosed = false
     }
-    private let state = Mutex(State())
+    private let state = Mutex(Waiting())
     private let wakeUp: WakeUp
 
     init() throws(SystemCallError) { wakeUp = try WakeUp() }

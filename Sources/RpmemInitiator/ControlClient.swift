@@ -8,7 +8,8 @@ import SystemSupport
 /// One thread at a time makes requests, which the pool's lock sees to. Another thread, the monitor, may watch the connection
 /// meanwhile with ``watched`` and ``findLoss()``.
 final class ControlClient: Sendable {
-    let target: TargetAddress
+    /// The target and its pool set, for messages.
+    let name: String
     private let child: SSHProcess
     private let exitTimeout: Duration
     private let decoder = Mutex(ResponseDecoder())
@@ -16,8 +17,10 @@ final class ControlClient: Sendable {
     private let requestUnderWay = Mutex(false)
 
     /// Starts ssh. ``awaitInitialStatus(within:)`` comes next.
-    init(_ command: SSHCommand, exitTimeout: Duration) throws(InitiatorError) {
-        target = command.target
+    ///
+    /// - Parameter poolSet: The pool set that the session is about, for messages.
+    init(_ command: SSHCommand, poolSet: String, exitTimeout: Duration) throws(InitiatorError) {
+        name = "\(command.target) (pool set \(poolSet))"
         self.exitTimeout = exitTimeout
         do throws(SystemCallError) { child = try SSHProcess(command.arguments) } catch {
             throw .sshNotStarted(error)
@@ -38,10 +41,10 @@ final class ControlClient: Sendable {
             switch status {
             case .ready?: return
             case .failed(let errno)?:
-                throw .targetNotReady(target: "\(target)", errno: errno, targetLines: lastErrorLines())
+                throw .targetNotReady(target: name, errno: errno, targetLines: lastErrorLines())
             case nil:
-                guard try receive(until: deadline, during: "before it was ready for a session") else {
-                    throw .timedOut(waitingFor: "initial status from \(target)", after: timeout)
+                guard try receive(until: deadline, during: "before the target was ready") else {
+                    throw .timedOut(waitingFor: "initial status from \(name)", after: timeout)
                 }
             }
         }
@@ -51,19 +54,19 @@ final class ControlClient: Sendable {
     ///
     /// - Throws: ``InitiatorError/refused(request:_:targetLines:)`` for an answer with another status than success.
     func exchange(_ request: Request, within timeout: Duration) throws(InitiatorError) -> Response {
-        let name = request.kind.name
+        let kind = request.kind.name
         let deadline = Deadline.after(timeout)
         requestUnderWay.withLock { $0 = true }
         defer { requestUnderWay.withLock { $0 = false } }
         if decoder.withLock({ $0.pendingByteCount }) > 0 {
             throw .protocolError(
-                target: "\(target)", reason: "it sent bytes that nobody asked for before \(name)",
+                target: name, reason: "the target sent bytes before it got the request \(kind)",
                 targetLines: lastErrorLines())
         }
         do throws(SystemCallError) { try child.write(request.encode(), until: deadline) } catch {
             switch error.errno {
-            case .timedOut: throw .timedOut(waitingFor: "room to send \(name) to \(target)", after: timeout)
-            case .brokenPipe, .connectionReset: throw ended("before it had read \(name)")
+            case .timedOut: throw .timedOut(waitingFor: "room to send \(kind) to \(name)", after: timeout)
+            case .brokenPipe, .connectionReset: throw ended("before the target had read \(kind)")
             default: throw .system(error)
             }
         }
@@ -76,11 +79,11 @@ final class ControlClient: Sendable {
             } catch { throw protocolError(error) }
             switch response {
             case .refused(_, let status)?:
-                throw .refused(request: "\(target): \(name)", status, targetLines: lastErrorLines())
+                throw .refused(request: "\(name): \(kind)", status, targetLines: lastErrorLines())
             case let response?: return response
             case nil:
-                guard try receive(until: deadline, during: "before it had answered \(name)") else {
-                    throw .timedOut(waitingFor: "answer to \(name) from \(target)", after: timeout)
+                guard try receive(until: deadline, during: "before the target had answered \(kind)") else {
+                    throw .timedOut(waitingFor: "answer to \(kind) from \(name)", after: timeout)
                 }
             }
         }
@@ -132,7 +135,7 @@ final class ControlClient: Sendable {
             var buffer = [UInt8](repeating: 0, count: 64)
             switch child.readOutput(into: &buffer) {
             case .bytes(let count):
-                return "the target sent what nobody asked for (\(printable(Array(buffer[..<count]))))"
+                return "the target sent bytes without a request: \(printable(Array(buffer[..<count])))"
             case .end:
                 return SessionEnding(exit: child.collect(until: .after(milliseconds: 100)), targetLines: []).reason
             case .nothing: return exit.map { SessionEnding(exit: $0, targetLines: []).reason }
@@ -211,10 +214,10 @@ final class ControlClient: Sendable {
     private func ended(_ during: String) -> InitiatorError {
         let exit = child.collect(until: .after(milliseconds: 200))
         return .sessionEnded(
-            target: "\(target)", during: during, ending: SessionEnding(exit: exit, targetLines: lastErrorLines()))
+            target: name, during: during, ending: SessionEnding(exit: exit, targetLines: lastErrorLines()))
     }
 
     private func protocolError(_ error: ResponseDecodingError) -> InitiatorError {
-        .protocolError(target: "\(target)", reason: "\(error)", targetLines: lastErrorLines())
+        .protocolError(target: name, reason: "\(error)", targetLines: lastErrorLines())
     }
 }

@@ -20,7 +20,7 @@ public enum InitiatorError: Error, Sendable {
     /// The target answered a request with a status other than success.
     case refused(request: String, Status, targetLines: [String])
     /// The connection of an open pool is gone. A call that it interrupted may or may not have taken effect.
-    case lost(reason: String, targetLines: [String])
+    case lost(target: String, reason: String, targetLines: [String])
     /// The target did not answer in time. The pool, if it was open, is unusable from then on.
     case timedOut(waitingFor: String, after: Duration)
     /// libfabric refused a step.
@@ -28,7 +28,7 @@ public enum InitiatorError: Error, Sendable {
     /// The provider cannot register the pool's memory, which has so many bytes.
     case notRegistered(FabricError, bytes: Int)
     /// The target's provider reported that an operation failed, though the connection stands.
-    case operationFailed(FabricError)
+    case operationFailed(target: String, FabricError)
     /// Another thread uses the lane: each belongs to one thread at a time.
     case laneInUse(Int)
     /// The pool is closed.
@@ -64,7 +64,7 @@ public enum InitiatorError: Error, Sendable {
         switch self {
         case .sessionEnded(_, _, let ending): ending.targetLines
         case .targetNotReady(_, _, let lines), .protocolError(_, _, let lines), .refused(_, _, let lines),
-            .lost(_, let lines), .notRemoved(_, _, let lines):
+            .lost(_, _, let lines), .notRemoved(_, _, let lines):
             lines
         default: []
         }
@@ -87,7 +87,7 @@ public struct SessionEnding: Hashable, Sendable {
 extension InitiatorError: CustomStringConvertible {
     public var description: String {
         let lines = targetLines
-        return lines.isEmpty ? reason : "\(reason); it said: \(lines.joined(separator: " / "))"
+        return lines.isEmpty ? reason : "\(reason); the target's standard error: \(lines.joined(separator: " / "))"
     }
 
     private var reason: String {
@@ -95,23 +95,24 @@ extension InitiatorError: CustomStringConvertible {
         case .invalidArgument(let reason): reason
         case .noProvider(let host, let tried): "no provider reaches \(host): \(tried.joined(separator: "; "))"
         case .sshNotStarted(let error): "\(error): is ssh installed, or RPMEM_SSH wrong?"
-        case .sessionEnded(let target, let during, let ending): "\(target): session over \(during): \(ending.reason)"
+        case .sessionEnded(let target, let during, let ending):
+            "\(target): the session ended \(during): \(ending.reason)"
         case .targetNotReady(let target, let errno, _):
-            "\(target): the target's command cannot serve: \(String(cString: strerror(errno)))"
+            "\(target): the target's command cannot serve a session: \(String(cString: strerror(errno)))"
         case .protocolError(let target, let reason, _): "\(target): \(reason)"
         case .refused(let request, let status, _): "\(request) refused: \(status.reason)"
-        case .lost(let reason, _): "connection to the target lost: \(reason)"
+        case .lost(let target, let reason, _): "connection to \(target) lost: \(reason)"
         case .timedOut(let what, let duration): "no \(what) within \(duration.seconds) s"
         case .fabric(let step, let error): "\(step): \(error)"
         case .notRegistered(let error, let bytes):
             error.code == ENOMEM
                 ? "the pool's memory here cannot be pinned: \(error): \(LockedMemory.advice(for: bytes))"
                 : "the pool's memory here cannot be registered: \(error)"
-        case .operationFailed(let error): "the target's side refused an operation: \(error)"
+        case .operationFailed(let target, let error): "\(target): the target refused an operation: \(error)"
         case .laneInUse(let lane): "lane \(lane) is in use by another thread: use one lane per thread"
         case .closed: "the pool is closed"
         case .openedByParentProcess:
-            "the pool belongs to the process that opened it, not to its children: open it here"
+            "the pool belongs to the process that opened it, and this is a child of that process: open the pool in this process"
         case .notRemoved(let poolSet, let errno, _):
             "\(poolSet): not removed: \(String(cString: strerror(errno)))"
         case .system(let error): "\(error)"
@@ -123,7 +124,7 @@ extension SessionEnding {
     var reason: String {
         switch exit {
         case .status(0): "ssh ended"
-        case .status(255): "ssh, or the target's command, failed (status 255)"
+        case .status(255): "ssh or the target's command failed with status 255"
         case .status(127):
             "the target's shell found no such command (is rpmemd in its PATH, or RPMEM_CMD wrong?)"
         case .status(126): "the target's command is not executable"

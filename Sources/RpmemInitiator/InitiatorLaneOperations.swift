@@ -20,10 +20,9 @@ extension InitiatorLane {
         let endpoint = endpoint
         var deadline: UInt64 = 0
         while true {
-            let result = withTransfer(
-                constants.localBase + offset, length, descriptor: constants.localDescriptor, remoteOffset: offset,
-                context
-            ) { fi_writemsg(endpoint, $0, flags) }
+            let result = rpmem_fi_transfer(
+                endpoint, true, constants.localBase + offset, length, constants.localDescriptor, remoteAddress(offset),
+                constants.remoteKey, context, flags)
             if result == 0 { break }
             try waitToPostAgain(.write, result, until: &deadline)
         }
@@ -41,9 +40,9 @@ extension InitiatorLane {
         let endpoint = endpoint
         var deadline: UInt64 = 0
         while true {
-            let result = withTransfer(buffer, length, descriptor: descriptor, remoteOffset: offset, context) {
-                fi_readmsg(endpoint, $0, UInt64(FI_COMPLETION))
-            }
+            let result = rpmem_fi_transfer(
+                endpoint, false, buffer, length, descriptor, remoteAddress(offset), constants.remoteKey, context,
+                rpmem_fi_completion)
             if result == 0 { break }
             try waitToPostAgain(.read, result, until: &deadline)
         }
@@ -64,9 +63,8 @@ extension InitiatorLane {
             let result =
                 isInjected
                 ? fi_inject(endpoint, request, length, 0)
-                : withMessage(request, length, descriptor: constants.messageDescriptor, context) {
-                    fi_sendmsg(endpoint, $0, UInt64(FI_COMPLETION))
-                }
+                : rpmem_fi_message(
+                    endpoint, true, request, length, constants.messageDescriptor, context, rpmem_fi_completion)
             if result == 0 { break }
             try waitToPostAgain(.injectOrSend, result, until: &deadline)
         }
@@ -104,56 +102,15 @@ extension InitiatorLane {
         _ = try noteCompletions(fi_cq_sread(queue, memory.completions, 1, nil, 1))
     }
 
-    /// Runs `body` with the argument of fi_writemsg and fi_readmsg on the stack: libfabric copies it.
+    /// The target's address of an offset of the pool.
     @inline(__always)
-    private func withTransfer(
-        _ buffer: UnsafeMutableRawPointer, _ length: Int, descriptor: UnsafeMutableRawPointer?, remoteOffset: Int,
-        _ context: UnsafeMutablePointer<OperationContext>, _ body: (UnsafePointer<fi_msg_rma>) -> Int
-    ) -> Int {
-        var vector = iovec(iov_base: buffer, iov_len: length)
-        var descriptor = descriptor
-        var place = fi_rma_iov(
-            addr: constants.remoteBase &+ UInt64(truncatingIfNeeded: remoteOffset), len: length,
-            key: constants.remoteKey)
-        return withUnsafeMutablePointer(to: &vector) { vector in
-            withUnsafeMutablePointer(to: &descriptor) { descriptor in
-                withUnsafeMutablePointer(to: &place) { place in
-                    var message = fi_msg_rma()
-                    message.msg_iov = UnsafePointer(vector)
-                    message.desc = descriptor
-                    message.iov_count = 1
-                    message.rma_iov = UnsafePointer(place)
-                    message.rma_iov_count = 1
-                    message.context = UnsafeMutableRawPointer(context)
-                    return withUnsafePointer(to: message, body)
-                }
-            }
-        }
-    }
-
-    /// Runs `body` with the argument of fi_sendmsg on the stack: libfabric copies it.
-    @inline(__always)
-    private func withMessage(
-        _ buffer: UnsafeMutableRawPointer, _ length: Int, descriptor: UnsafeMutableRawPointer?,
-        _ context: UnsafeMutablePointer<OperationContext>, _ body: (UnsafePointer<fi_msg>) -> Int
-    ) -> Int {
-        var vector = iovec(iov_base: buffer, iov_len: length)
-        var descriptor = descriptor
-        return withUnsafeMutablePointer(to: &vector) { vector in
-            withUnsafeMutablePointer(to: &descriptor) { descriptor in
-                var message = fi_msg()
-                message.msg_iov = UnsafePointer(vector)
-                message.desc = descriptor
-                message.iov_count = 1
-                message.context = UnsafeMutableRawPointer(context)
-                return withUnsafePointer(to: message, body)
-            }
-        }
+    private func remoteAddress(_ offset: Int) -> UInt64 {
+        constants.remoteBase &+ UInt64(truncatingIfNeeded: offset)
     }
 
     // MARK: Waiting for completions
 
-    enum Event {
+    enum Awaited {
         case answer, read
         /// The request buffer may be written to again.
         case sendBuffer
@@ -162,12 +119,12 @@ extension InitiatorLane {
     }
 
     @inline(__always)
-    mutating func wait(for event: Event) throws(LaneError) {
+    mutating func wait(for event: Awaited) throws(LaneError) {
         if !hasHappened(event) { try keepWaiting(for: event) }
     }
 
     @inline(__always)
-    private func hasHappened(_ event: Event) -> Bool {
+    private func hasHappened(_ event: Awaited) -> Bool {
         switch event {
         case .answer: !awaitsAnswer
         case .read: !readIsUnderWay
@@ -176,7 +133,7 @@ extension InitiatorLane {
         }
     }
 
-    private mutating func keepWaiting(for event: Event) throws(LaneError) {
+    private mutating func keepWaiting(for event: Awaited) throws(LaneError) {
         let start = monotonicNanoseconds()
         let pollEnd = start &+ constants.pollNanoseconds
         // At least once: a completion that is already there needs no blocking.

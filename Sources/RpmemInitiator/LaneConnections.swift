@@ -82,7 +82,7 @@ final class LaneConnections {
             let controlIndices = control.addDescriptors(to: &set)
             do throws(SystemCallError) { try wait.next(or: &set, until: deadline) } catch { throw .system(error) }
             if controlIndices.contains(where: { set.isReady($0) }), let loss = control.findLoss() {
-                throw .lost(reason: "\(loss) (\(step))", targetLines: control.lastErrorLines())
+                throw .lost(target: control.name, reason: "\(loss) (\(step))", targetLines: control.lastErrorLines())
             }
         }
     }
@@ -91,7 +91,7 @@ final class LaneConnections {
         _ error: FabricError, _ step: String, _ control: ControlClient
     ) -> InitiatorError {
         if let loss = control.findLossSoon() {
-            return .lost(reason: "\(loss) (\(step))", targetLines: control.lastErrorLines())
+            return .lost(target: control.name, reason: "\(loss) (\(step))", targetLines: control.lastErrorLines())
         }
         return switch error.code {
         case ENODEV, ENETUNREACH, EHOSTUNREACH:

@@ -70,7 +70,7 @@ final class PoolMonitor: Sendable {
         while !isClosing.load(ordering: .acquiring) {
             if let loss = findLoss() {
                 if isClosing.load(ordering: .acquiring) { return }
-                return fail(.lost(reason: loss, targetLines: control.lastErrorLines()))
+                return fail(.lost(target: control.name, reason: loss, targetLines: control.lastErrorLines()))
             }
             var set = PollSet()
             let wakeUpIndex = set.add(wakeUp.descriptor.number)
@@ -91,7 +91,7 @@ final class PoolMonitor: Sendable {
         if let loss = control.findLoss() { return loss }
         while let event = lanes.connections.events.next() {
             switch event {
-            case .shutdown: return control.findLossSoon() ?? "the target shut a lane down"
+            case .shutdown: return control.findLossSoon() ?? "the target ended a lane"
             case .failed(_, let error): return control.findLossSoon() ?? "\(error)"
             case .connected, .connectionRequest: continue
             }

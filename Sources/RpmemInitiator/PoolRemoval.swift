@@ -22,17 +22,18 @@ extension InitiatorPool {
         let command = SSHCommand(
             ssh: options.ssh, target: target, forceIPv4: false, command: options.commands.next(),
             commandArguments: arguments)
-        let control = try ControlClient(command, exitTimeout: options.exitTimeout)
+        let control = try ControlClient(command, poolSet: poolSet, exitTimeout: options.exitTimeout)
         guard let ending = control.awaitEnd(within: options.openTimeout) else {
             control.end()
-            throw .timedOut(waitingFor: "removal of \(poolSet) on \(target)", after: options.openTimeout)
+            throw .timedOut(waitingFor: "end of the removal on \(control.name)", after: options.openTimeout)
         }
         switch ending.exit {
         case .status(0)?: return
         // Below 126 and from 128 to 254, the exit status is an errno. The others are ssh's own and the shell's.
         case .status(let status)? where status < 126 || (128..<255).contains(status):
-            throw .notRemoved(poolSet: "\(target): \(poolSet)", errno: status, targetLines: ending.targetLines)
-        default: throw .sessionEnded(target: "\(target)", during: "before the pool was removed", ending: ending)
+            throw .notRemoved(poolSet: control.name, errno: status, targetLines: ending.targetLines)
+        default:
+            throw .sessionEnded(target: control.name, during: "before the target had removed the pool", ending: ending)
         }
     }
 }

@@ -46,7 +46,7 @@ package final class RemoteCommand {
                 let exit = child.collect(until: .after(exitTimeout))
                 child.collectErrorLines()
                 throw .sessionEnded(
-                    target: "\(target)", during: "before it had printed a line",
+                    target: "\(target)", during: "before its command had printed a line",
                     ending: SessionEnding(exit: exit, targetLines: child.lastErrorLines))
             case .nothing: break
             }

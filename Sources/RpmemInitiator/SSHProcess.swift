@@ -6,9 +6,9 @@ import SystemSupport
 
 /// A running ssh, and this side's ends of its standard streams.
 ///
-/// The child starts with default signal handling and mask and with none of the host's other descriptors. It has a process
-/// group of its own: Ctrl-C at the host's terminal leaves the host to close its pools. The host's signal handling, SIGCHLD
-/// included, stays as it is, so the host may collect the child's exit status first.
+/// The child has a process group of its own: Ctrl-C at the host's terminal leaves the host to close its pools. The host's signal
+/// handling, SIGPIPE and SIGCHLD included, stays as it is. So standard input is a socket, and the host may collect the child's
+/// exit status first.
 final class SSHProcess: Sendable {
     /// The child's standard input; nil once closed. A socket: send(2) to a child that is gone raises no SIGPIPE.
     private let input: Mutex<UnsharedSocket?>
@@ -23,20 +23,17 @@ final class SSHProcess: Sendable {
     private let exit = Mutex<SessionEnding.Exit?>(nil)
 
     init(_ arguments: [String]) throws(SystemCallError) {
-        // Duplicates: the child's ends must not have the numbers that dup2 copies them to.
         let sockets = try SocketPair()
-        let childInput = try sockets.shared.duplicate()
         let outputPipe = try Pipe()
-        let childOutput = try outputPipe.write.duplicate()
-        let output = try outputPipe.takeRead().duplicate()
         let errorPipe = try Pipe()
-        let childErrors = try errorPipe.write.duplicate()
-        let errors = try errorPipe.takeRead().duplicate()
+        // Duplicates have numbers above 2: in a host that has closed its standard streams, these must not take their place.
+        let output = try outputPipe.read.duplicate()
+        let errors = try errorPipe.read.duplicate()
         for number in [output.number, errors.number] {
             try retryingInterrupts("fcntl(F_SETFL)") { fcntl(number, F_SETFL, O_NONBLOCK) }
         }
-        let child = try Self.spawn(
-            arguments, input: childInput.number, output: childOutput.number, errors: childErrors.number)
+        let child = try spawnChild(
+            arguments, input: sockets.shared, output: outputPipe.write, errors: errorPipe.write, leadsGroup: true)
         let process = pidfd_open(child, 0)
         self.process = process >= 0 ? process : nil
         self.output = output
@@ -173,40 +170,6 @@ final class SSHProcess: Sendable {
             if let exit = collect(until: .after(patience)) { return exit }
         }
         return .unknown
-    }
-
-    // MARK: Start
-
-    private static func spawn(
-        _ arguments: [String], input: Int32, output: Int32, errors: Int32
-    ) throws(SystemCallError) -> pid_t {
-        var actions = posix_spawn_file_actions_t()
-        posix_spawn_file_actions_init(&actions)
-        defer { posix_spawn_file_actions_destroy(&actions) }
-        posix_spawn_file_actions_adddup2(&actions, input, 0)
-        posix_spawn_file_actions_adddup2(&actions, output, 1)
-        posix_spawn_file_actions_adddup2(&actions, errors, 2)
-        posix_spawn_file_actions_addclosefrom_np(&actions, 3)
-
-        var attributes = posix_spawnattr_t()
-        posix_spawnattr_init(&attributes)
-        defer { posix_spawnattr_destroy(&attributes) }
-        var signals = sigset_t()
-        sigfillset(&signals)
-        posix_spawnattr_setsigdefault(&attributes, &signals)
-        sigemptyset(&signals)
-        posix_spawnattr_setsigmask(&attributes, &signals)
-        posix_spawnattr_setpgroup(&attributes, 0)
-        posix_spawnattr_setflags(
-            &attributes, Int16(POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP))
-
-        var argv: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) }
-        argv.append(nil)
-        defer { for argument in argv { free(argument) } }
-        var child: pid_t = 0
-        let result = posix_spawnp(&child, arguments[0], &actions, &attributes, argv, Glibc.environ)
-        if result != 0 { throw SystemCallError("posix_spawn", on: arguments.first, errno: .init(rawValue: result)) }
-        return child
     }
 }
 

@@ -89,7 +89,7 @@ struct SessionOpening {
         let forceIPv4 = provider == .sockets && !target.host.contains(":")
         let command = SSHCommand(
             ssh: options.ssh, target: target, forceIPv4: forceIPv4, command: options.commands.next())
-        return try ControlClient(command, exitTimeout: options.exitTimeout)
+        return try ControlClient(command, poolSet: poolSet, exitTimeout: options.exitTimeout)
     }
 
     /// CREATE or OPEN.
@@ -108,7 +108,10 @@ struct SessionOpening {
             let answer = try control.exchange(.open(request), within: options.openTimeout)
             if case .open(let inBand, let attributes) = answer { return (inBand, attributes) }
         }
-        throw .protocolError(target: "\(target)", reason: "an answer to another request", targetLines: [])
+        throw .protocolError(
+            target: control.name,
+            reason: "the target answered another request than \(creating == nil ? "OPEN" : "CREATE")",
+            targetLines: [])
     }
 
     private func connectLanes(
@@ -119,7 +122,7 @@ struct SessionOpening {
         let connections = try LaneConnections.connect(
             to: target.host, port: inBand.port, provider: provider, count: count, options: options, watching: control)
         return try LaneSet(
-            connections, memory: memory, inBand: inBand, provider: provider, options: options)
+            connections, to: control.name, memory: memory, inBand: inBand, provider: provider, options: options)
     }
 
     private func startMonitor(_ control: ControlClient, _ lanes: LaneSet) throws(InitiatorError) -> PoolMonitor {

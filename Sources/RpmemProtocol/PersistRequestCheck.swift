@@ -60,13 +60,13 @@ extension PersistRequestError: CustomStringConvertible {
     @usableFromInline package var description: String {
         switch self {
         case .tooShort: "shorter than a persist request"
-        case .laneOutOfRange: "the lane is not one of the session's"
+        case .laneOutOfRange: "the session has no such lane"
         case .unknownMode: "unknown persist mode"
         case .unknownFlags: "unknown flags"
         case .rangeOutsideRegion: "the range is not inside the pool"
         case .inlineTooLarge: "more inline data than agreed on"
-        case .inlineSizeMismatch: "the size is not that of the inline data received"
-        case .trailingBytes: "data behind a request that has none"
+        case .inlineSizeMismatch: "the size differs from the inline data received"
+        case .trailingBytes: "data follows a request that has none"
         }
     }
 

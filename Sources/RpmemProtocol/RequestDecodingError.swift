@@ -52,7 +52,7 @@ extension RequestDecodingError: CustomStringConvertible {
             if RequestKind.allCases.contains(where: { $0.responseCode == code }) {
                 "message type \(code) is an answer, and only initiators get those"
             } else {
-                "message type \(code) is unknown: is it an initiator of PMDK 1.4 to 1.12.1 that is talking?"
+                "message type \(code) is unknown: is the initiator one of PMDK 1.4 to 1.12.1?"
             }
         case .messageSize(let size):
             if let sizes = request?.requestSizes {

@@ -37,7 +37,7 @@ extension ResponseDecodingError: CustomStringConvertible {
         case .noLanes:
             "the target granted no lanes"
         case .sentAhead:
-            "the target sent more than \(ControlProtocol.maximumPendingBytes) bytes that were not asked for"
+            "the target sent more than \(ControlProtocol.maximumPendingBytes) bytes without a request"
         }
     }
 

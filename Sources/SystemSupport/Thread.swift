@@ -42,7 +42,7 @@ package final class NamedThread: Sendable {
         }
     }
 
-    /// Lets the thread run on its own: nobody joins it.
+    /// Lets the thread run without being joined.
     package func detach() {
         handle.withLock { handle in
             if let running = handle.take() { pthread_detach(running) }

@@ -88,12 +88,12 @@ func newHistogram() -> Histogram<UInt64> {
 
 /// The measurements of all threads of a scenario, and the first error of one.
 final class SharedOutcome: Sendable {
-    private struct State {
+    private struct Totals {
         var latencies = newHistogram()
         var operations: UInt64 = 0
         var firstError: (any Error)?
     }
-    private let state = Mutex(State())
+    private let state = Mutex(Totals())
 
     func add(_ latencies: Histogram<UInt64>, _ operations: UInt64) {
         state.withLock {

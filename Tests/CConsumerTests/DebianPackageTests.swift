@@ -3,8 +3,8 @@ import SystemSupport
 import TestSupport
 import Testing
 
-/// Debian's own libpmemobj and pmempool, unchanged, with a `REPLICA host set` line: they find librpmem.so.1 and get
-/// along with it. None of them knows this project.
+/// Debian's own libpmemobj and pmempool, unchanged, with a `REPLICA host set` line: they load this librpmem.so.1 and replicate
+/// through it.
 @Suite("libpmemobj and pmempool", .enabled(if: missingPackage == nil, "apt-get install gcc libpmemobj-dev pmdk-tools"))
 struct DebianPackageTests {
     let place: Workplace
@@ -80,8 +80,8 @@ struct DebianPackageTests {
         try writeAll(Array(try place.bytes(of: part)), to: file.number)
     }
 
-    /// What the program finds in a copy of a remote part as master of a set. Two replicas only: the links between more
-    /// would not fit.
+    /// The program's output on a pool that has a copy of a remote part as its master. For sets of two replicas: the links between
+    /// more would not fit.
     private func digestOfRemote() throws -> String {
         try copy("remote.part", to: "master.part")
         try copy("local.part", to: "second.part")
@@ -205,7 +205,7 @@ struct DebianPackageTests {
         #expect(TemporaryDirectory.entries(of: place.parts).isEmpty)
     }
 
-    /// Fills the pool until the target is killed in the middle of it, which ends the program.
+    /// Fills the pool until the test kills the target, which ends the program.
     private func killTarget(threads: Int, sourceLocation: SourceLocation = #_sourceLocation) throws {
         try create(one)
         let process = try place.start(
@@ -214,7 +214,7 @@ struct DebianPackageTests {
         let daemons = place.daemons()
         #expect(!daemons.isEmpty, sourceLocation: sourceLocation)
         for daemon in daemons { kill(daemon, SIGKILL) }
-        // libpmemobj's only answer to a replica that fails is to end the program: with SIGABRT, when it gets that far.
+        // libpmemobj ends the program by SIGABRT when a replica fails.
         let ending = try process.wait(within: 60_000)
         guard case .signalled? = ending else {
             Issue.record(
@@ -239,11 +239,11 @@ struct DebianPackageTests {
         arguments: [("remote.part", "local.part"), ("local.part", "remote.part")])
     func syncAfterKill(parts: (givenUp: String, kept: String)) throws {
         try killTarget(threads: 4)
-        // The pool as the target's end has left it: no program has opened it since. sync does nothing about sides whose
-        // headers are whole, so one has to go.
+        // No program has opened the pool since the target was killed. sync leaves replicas with whole headers as they are, so the
+        // test breaks one.
         let kept = try place.bytes(of: parts.kept)
         try pmempool("sync", one)
-        // A session with a header takes note of how the one before ended.
+        // The shutdown state in the header shows how the previous session ended.
         let isUntouched = try kept[4096...] == place.bytes(of: parts.kept, from: 4096)
         #expect(isUntouched)
         #expect(unlink("\(place.parts)/\(parts.givenUp)") == 0)
@@ -254,20 +254,19 @@ struct DebianPackageTests {
         let isSame = first[4096...] == second[4096...] && first[4096...] == kept[4096...]
         #expect(isSame)
         try expectRing(first, second)
-        // Opened as one pool and as two, the same objects are there, and they are whole.
+        // Opened as one pool and as two, the pool has the same whole objects.
         let objects = try digest(one)
         #expect(try digestOfRemote() == objects)
     }
 
-    /// Expects the headers of two replicas to differ in nothing but what tells the replicas apart: identity, links to
-    /// each other, time of creation and checksum.
+    /// Expects the headers of two replicas to differ only in uuid, links to the neighbours, time of creation and checksum.
     private func expectRing(
         _ first: ArraySlice<UInt8>, _ second: ArraySlice<UInt8>, sourceLocation: SourceLocation = #_sourceLocation
     ) throws {
         // Signature, version, features and the set's identity; the architecture.
         for range in [0..<40, 128..<144] { #expect(first[range] == second[range], sourceLocation: sourceLocation) }
         for (own, other) in [(first, second), (second, first)] {
-            // A replica of one part is its own neighbour, and the other one is before and behind it.
+            // A replica of one part is its own neighbour. The other replica is both the previous and the next one.
             let links = [(56, own), (72, own), (88, other), (104, other)]
             for (offset, replica) in links {
                 let isLinked = own[offset..<offset + 16].elementsEqual(replica[40..<56])
@@ -277,6 +276,6 @@ struct DebianPackageTests {
     }
 }
 
-/// What Debian's packages are needed for here, and is missing; nil when all is there.
+/// The reason why these tests cannot run here: a missing package; nil when they can.
 private let missingPackage: String? =
     access("/usr/include/libpmemobj.h", F_OK) == 0 ? missingPrograms("gcc", "pmempool") : "libpmemobj.h"

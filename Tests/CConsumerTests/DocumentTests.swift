@@ -3,7 +3,7 @@ import SystemSupport
 import TestSupport
 import Testing
 
-/// The man pages say what the header and the library say.
+/// The man pages agree with the header and the library.
 @Suite("man pages of librpmem")
 struct DocumentTests {
     private static let pages = ["man/librpmem.7", "man/rpmem_create.3", "man/rpmem_persist.3"]
@@ -101,7 +101,7 @@ struct DocumentTests {
         #expect(Set(explained).count == explained.count)
     }
 
-    /// What the library's sources look up.
+    /// The environment variables that the library's sources look up.
     private func variables() throws -> Set<String> {
         var names: Set<String> = []
         for directory in ["Sources/librpmem", "Sources/RpmemInitiator"] {
@@ -111,7 +111,7 @@ struct DocumentTests {
                     try text("\(directory)/\(name)").matches(of: #/"(RPMEM_[A-Z_]+)"/#).map { String($0.1) })
             }
         }
-        // Handed on as a name of a flag, not of a variable.
+        // The name of a flag, not of a variable.
         return names.subtracting(["RPMEM_PERSIST_RELAXED", "RPMEM_FLUSH_RELAXED"])
     }
 

@@ -3,7 +3,7 @@ import SystemSupport
 import TestSupport
 import Testing
 
-/// The examples, those in C built as their README says, against the library as it is installed.
+/// The examples against the installed library. Those in C are built as their README says.
 @Suite(
     "examples",
     .enabled(
@@ -13,14 +13,14 @@ struct ExampleTests {
     let place: Workplace
     private let hello: String
     private let fibonacci: String
-    /// The pool on this side.
+    /// The initiator's pool.
     private var local: String { "\(place.parts)/local" }
 
     init() throws {
         place = try Workplace()
         let tools = ["PATH": Tools.searchPath]
         let package = Binaries.packageDirectory
-        // Where `make install-library` takes the library from.
+        // The library that `make install-library` installs.
         let build = "\(place.path)/build"
         mkdir(build, 0o755)
         symlink(Binaries.librpmem, "\(build)/librpmem.so")
@@ -72,7 +72,7 @@ struct ExampleTests {
         let file = try Descriptor.open(path, O_WRONLY)
         var generator = SeededGenerator(seed: 11)
         lseek(file.number, off_t(offset), SEEK_SET)
-        // One block again and again; it has no numbers that anybody would take for valid.
+        // One block is repeated. None of its numbers is a valid one.
         let block = (0..<4096).map { _ in UInt8.random(in: 0...255, using: &generator) }
         for start in stride(from: 0, to: count, by: block.count) {
             try writeAll(Array(block.prefix(count - start)), to: file.number)
@@ -116,7 +116,7 @@ struct ExampleTests {
         expectSuccess(try place.run("/usr/bin/cmp", "-i", "4096", local, "\(place.parts)/remote"))
         #expect(try step() == ["F(8) = 21"])
 
-        // Header and all: only when told to.
+        // `--force` removes a pool with a broken header, too.
         try overwrite("\(place.parts)/remote", count: size)
         let refused = try place.run(
             path(of: program), Workplace.target, "fibonacci.set", local, environment: installed)

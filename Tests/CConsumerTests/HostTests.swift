@@ -54,7 +54,7 @@ struct HostTests {
         let place = try Workplace()
         try place.addTargetSet("first.set", "8M %/first.part")
         try place.addTargetSet("second.set", "8M %/second.part")
-        // In a child, what the parent's other threads had on their stacks counts as leaked.
+        // In a child, the leak detector counts memory that only stacks of the parent's other threads point to.
         expectSuccess(
             try place.run(
                 place.compile("fork.c"), Workplace.target, "first.set", "second.set",
@@ -70,7 +70,7 @@ struct HostTests {
         try #require(try process.receive(forked.count) == forked, "\(process.errorText)")
         process.signal(SIGKILL)
         #expect(try process.wait() == .signalled(SIGKILL))
-        // The child has copies of all that the parent had.
+        // The child has copies of all of the parent's descriptors.
         #expect(place.awaitDaemons())
         let session = try place.compile("session.c", ["-D_GNU_SOURCE"])
         #expect(try place.run(session, "open", Workplace.target, "a.set", "1").output == "lanes 1\n")
@@ -95,13 +95,13 @@ struct HostTests {
         let program = try place.compile("leave.c")
         for _ in 1...5 {
             expectSuccess(try place.run(program, action, Workplace.target, "leave.set"))
-            // The next session would find the pool busy.
+            // With a copy left open, the next session would find the pool busy.
             #expect(place.awaitDaemons())
         }
     }
 }
 
-/// Expects a program to have ended with status 0 and to have nothing to complain about.
+/// Expects a program to have ended with status 0 and to have printed no error.
 func expectSuccess(_ outcome: Outcome, sourceLocation: SourceLocation = #_sourceLocation) {
     #expect(outcome.isSuccess && outcome.errors.isEmpty, "\(outcome)", sourceLocation: sourceLocation)
 }

@@ -4,7 +4,7 @@ import Testing
 
 @Suite("librpmem.so.1, the file", .enabled(if: missingPrograms("nm", "readelf") == nil, "apt-get install binutils"))
 struct LibraryFileTests {
-    /// What version 1.3 of the interface documents.
+    /// The functions that version 1.3 of the interface documents.
     static let functions: Set<String> = [
         "rpmem_check_version", "rpmem_close", "rpmem_create", "rpmem_deep_persist", "rpmem_drain", "rpmem_errormsg",
         "rpmem_flush", "rpmem_open", "rpmem_persist", "rpmem_read", "rpmem_remove", "rpmem_set_attr",

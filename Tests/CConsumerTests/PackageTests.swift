@@ -3,8 +3,8 @@ import SystemSupport
 import TestSupport
 import Testing
 
-/// A package that depends on this one by URL and version, as its users' packages do: a clone with a tag, a consumer with the
-/// program of the first article, a build from nothing, and a run against the daemon.
+/// A package that depends on this one by URL and version. The test clones the repository, tags the clone, builds the program of
+/// the first article in a package that depends on it, and runs the program against the daemon.
 @Suite(
     "package that depends on RpmemInitiator", .timeLimit(.minutes(30)),
     .enabled(if: BuildHere.unavailableReason == nil, Comment(rawValue: BuildHere.unavailableReason ?? "")))
@@ -109,7 +109,7 @@ struct PackageTests {
     }
 }
 
-/// What a build of another package takes from this machine.
+/// The files of this machine that a build of another package needs.
 private enum BuildHere {
     /// The dependencies' URLs and SwiftPM's bare clones of them, from the clones' own configuration.
     static let dependencies: [(url: String, copy: String)] = {
@@ -129,7 +129,7 @@ private enum BuildHere {
         return path.split(separator: ":").map { "\($0)/swift" }.first { access($0, X_OK) == 0 } ?? ""
     }()
 
-    /// Why such a build cannot run; nil when it can.
+    /// The reason why such a build cannot run; nil when it can.
     static var unavailableReason: String? {
         if Sanitizer.isOn { return "it is about an ordinary build" }
         if swift.isEmpty { return "there is no swift in PATH" }

@@ -3,7 +3,7 @@ import SystemSupport
 import TestSupport
 import Testing
 
-/// What C programs are told, and what the environment changes.
+/// The errors that C programs get, and the environment variables of the library.
 @Suite("librpmem.so.1: errors and environment", .enabled(if: missingPrograms("gcc") == nil, "apt-get install gcc"))
 struct SessionTests {
     let place: Workplace

@@ -3,8 +3,8 @@ import SystemSupport
 import TestSupport
 import Testing
 
-/// Targets that end, hang or are cut off while a C program has a pool open: whatever it calls next comes back, and says
-/// what happened.
+/// Targets that end, hang or lose their network while a C program has a pool open. The program's next call returns, with an
+/// error that says what happened.
 @Suite(
     "librpmem.so.1: a target that vanishes",
     .enabled(if: missingPrograms("gcc") == nil, "apt-get install gcc"))
@@ -27,9 +27,9 @@ struct VanishingTargetTests {
             """, to: "\(place.path)/rpmemd.conf")
     }
 
-    /// What a program calls first once the target is out of reach.
+    /// The program's first call after the loss of the target.
     static let calls = ["persist", "drain", "deep", "read", "attributes", "close"]
-    /// Where each takes the time of a few time-outs: one for each way to wait.
+    /// Each of these takes several time-outs, so there is one for each way to wait.
     static let waitingCalls = ["persist", "drain", "read", "close"]
 
     enum Provider: String, CaseIterable { case sockets, tcp }
@@ -54,7 +54,7 @@ struct VanishingTargetTests {
         return process
     }
 
-    /// Lets the program make its calls, all of which have to come back; returns the first one's message.
+    /// Lets the program make its calls, which all have to return. Returns the message of the first one.
     private func finish(_ process: ChildProcess) throws -> String {
         try process.send([10])
         #expect(try process.wait(within: 60_000) == .exited(0), "\(process.errorText)")
@@ -114,12 +114,12 @@ struct VanishingTargetTests {
             try network.cut()
             let message = try finish(process)
             #expect(message.contains("answer") && message.contains("within 1 s"), "\(call): \(message)")
-            // sshd notices nothing yet.
+            // sshd has not noticed the cut yet.
             #expect(place.awaitDaemons(), "\(call)")
             try network.mend()
         }
     }
 }
 
-/// Why no target can be cut off here; nil when one can.
+/// The reason why this host cannot cut a target off; nil when it can.
 private let cannotBeCutOff = NetworkNamespaces.unavailableReason ?? LoopbackSSHD.unavailableReason

@@ -3,16 +3,16 @@ import SystemSupport
 import TestSupport
 import Testing
 
-/// Both machines of a C program's session in small: a directory with the library under test, a target's configurations,
-/// pool sets and parts, and an ssh that runs commands right here.
+/// The two machines of a C program's session: a directory with the library under test, a target's configurations, pool sets
+/// and parts, and a script in ssh's place that runs commands on this machine.
 final class Workplace {
     let directory: TemporaryDirectory
     private let ssh: String
-    /// Where the initiator's pool sets and the programs lie.
+    /// The directory of the initiator's pool sets and of the programs.
     var path: String { directory.path }
     /// The target's poolset-dir.
     var sets: String { "\(path)/sets" }
-    /// Where parts lie, local ones and the target's.
+    /// The directory of the parts, the initiator's and the target's.
     var parts: String { "\(path)/parts" }
     /// The directory with `librpmem.so` and `librpmem.so.1`.
     var libraries: String { "\(path)/lib" }
@@ -62,7 +62,7 @@ final class Workplace {
 
     // MARK: Processes
 
-    /// What programs find in their environment.
+    /// The environment of programs.
     var environment: [String: String] {
         [
             "PATH": "/usr/bin:/bin", "HOME": path, "LD_LIBRARY_PATH": libraries,
@@ -107,12 +107,12 @@ final class Workplace {
         try ChildProcess(arguments, environment: environment.merging(changes) { _, new in new })
     }
 
-    /// The variable that marks a daemon as this place's, as the environment has it.
+    /// The environment variable that marks a daemon as this workplace's.
     var mark: String { Self.mark(path) }
 
     private static func mark(_ path: String) -> String { "RPMEM_TEST_WORKPLACE=\(path)" }
 
-    /// Waits until no session is left: each ends by itself, a moment after its initiator. False when one does not.
+    /// Waits for the end of all sessions: each ends a moment after its initiator. False when one does not end.
     func awaitDaemons() -> Bool {
         let deadline = Deadline.after(milliseconds: 10_000)
         while !daemons().isEmpty {
@@ -163,7 +163,7 @@ struct Outcome: CustomStringConvertible {
     var description: String { "\(ending.map { "\($0)" } ?? "still running"), output: \(output), errors: \(errors)" }
 }
 
-/// Why these tests cannot run here; nil when they can.
+/// The reason why these tests cannot run here; nil when they can.
 func missingPrograms(_ names: String...) -> String? {
     let missing = names.filter { access("/usr/bin/\($0)", X_OK) != 0 }
     return missing.isEmpty ? nil : "\(missing.joined(separator: ", ")): apt-get install gcc g++ binutils"

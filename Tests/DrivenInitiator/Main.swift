@@ -2,8 +2,8 @@ import Glibc
 import RpmemInitiator
 import RpmemProtocol
 
-/// An initiator for tests to kill: opens or creates a pool, says `connected` once all its lanes are, and persists on
-/// each lane in turn until it is killed, or closes the pool after some rounds and then waits to be killed.
+/// An initiator for tests to kill. It opens or creates a pool, prints `connected` once all lanes are connected, and persists on
+/// each lane in turn until it is killed. With a number of rounds it closes the pool after them, and waits to be killed.
 ///
 /// usage: driven-initiator create|open SSH COMMAND PROVIDER TARGET POOLSET BYTES LANES ROUNDS|forever
 @main struct DrivenInitiator {

@@ -94,7 +94,7 @@ import Testing
         #expect(error.contains("/no/such.conf: cannot be read"))
     }
 
-    /// Output into a reader that has gone: no crash, no message about one.
+    /// Output to a closed pipe: no crash, no message about a crash.
     @Test(arguments: ["--help", "--version", "--check-config"]) func aReaderThatHasGone(_ option: String) throws {
         let target = try Target()
         let session = try target.session(with: [Binaries.rpmemd, "-c", target.configuration, option])

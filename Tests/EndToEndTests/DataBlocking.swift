@@ -3,8 +3,8 @@ import Synchronization
 import Testing
 
 extension Trait where Self == BlockingTrait {
-    /// For suites whose tests wait in system calls: their bodies run on threads set aside for that. Swift Testing's own
-    /// are as many as there are CPUs, and every test that has to wait for one of them has its time limit running.
+    /// For suites whose tests wait in system calls. Their bodies run on threads of their own. Swift Testing has one thread for
+    /// each CPU, and the time limit of a test runs while the test waits for one.
     static var blocking: Self { BlockingTrait() }
 }
 
@@ -22,7 +22,7 @@ struct BlockingTrait: SuiteTrait, TestTrait, TestScoping {
 private final class BlockingThreads: TaskExecutor {
     static let shared = BlockingThreads()
 
-    /// Tests that run at the same time. More than CPUs: tests mostly wait for daemons that wait too.
+    /// Tests that run at the same time: more than CPUs, because tests mostly wait.
     private static let limit = 4
 
     private struct Work {
@@ -55,7 +55,7 @@ private final class BlockingThreads: TaskExecutor {
         while let job = next() { job.runSynchronously(on: asUnownedTaskExecutor()) }
     }
 
-    /// nil when there is nothing to do: the thread that asked is over then.
+    /// nil when there is no job; the calling thread ends then.
     private func next() -> UnownedJob? {
         work.withLock { work in
             if work.jobs.isEmpty {

@@ -1,3 +1,4 @@
+import FabricTestSupport
 import Glibc
 import RpmemInitiator
 import RpmemProtocol
@@ -20,7 +21,7 @@ import Testing
         let workers = try ownThreads(of: daemon).filter { $0.key != "\(daemon)" }
         #expect(!workers.isEmpty && workers.count <= lanes)
 
-        // One second of ten without a single wake-up will do: the machine's own doings are not the daemon's.
+        // One second of ten without a wake-up is enough: the machine itself may wake a thread.
         var woken: [String: Int] = [:]
         for _ in 0..<10 {
             let before = try ownThreads(of: daemon)
@@ -36,8 +37,7 @@ import Testing
         try original.expectOnParts()
     }
 
-    /// How often each of the daemon's own threads went to sleep so far, by thread number: the first one, and the
-    /// workers.
+    /// The number of voluntary context switches of each of the daemon's own threads: the main thread and the workers.
     private func ownThreads(of process: pid_t) throws -> [String: Int] {
         var counts: [String: Int] = [:]
         for thread in TemporaryDirectory.entries(of: "/proc/\(process)/task") {

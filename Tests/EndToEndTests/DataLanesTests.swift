@@ -1,3 +1,4 @@
+import FabricTestSupport
 import RpmemInitiator
 import RpmemProtocol
 import TestSupport

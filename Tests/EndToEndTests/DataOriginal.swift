@@ -3,7 +3,7 @@ import RpmemProtocol
 import TestSupport
 import Testing
 
-/// The ways to get a range to the target and durable there.
+/// The calls that make a range durable on the target.
 enum ReplicationCall: CaseIterable {
     case persist, persistRelaxed, flushAndDrain, flushRelaxedAndDrain, deepPersist
 }
@@ -137,7 +137,7 @@ final class Original: Sendable {
 
     // MARK: Verification
 
-    /// Expects the pool, as lanes read it, to have all that was acknowledged, in reads of many sizes.
+    /// Reads the pool through lanes in many sizes, and expects all acknowledged bytes.
     func expectReadBack(
         from pool: InitiatorPool, lane: Int, _ random: inout SeededGenerator,
         sourceLocation: SourceLocation = #_sourceLocation
@@ -157,7 +157,7 @@ final class Original: Sendable {
         }
     }
 
-    /// Expects the part files to have all that was acknowledged, and nothing else.
+    /// Expects the part files to have the acknowledged bytes, and nothing else.
     func expectOnParts(sourceLocation: SourceLocation = #_sourceLocation) throws {
         try plan.expectOnParts(expected, sourceLocation: sourceLocation)
     }

@@ -37,14 +37,14 @@ final class Pages: @unchecked Sendable {
         }
     }
 
-    /// Made once, since making random bytes takes long in debug builds. No power of two, so that a range's bytes fit
-    /// nowhere else.
+    /// Made once, because making random bytes takes long in debug builds. The size is no power of two, so that a range's bytes
+    /// fit at no other offset.
     private static let noise: [UInt8] = {
         var random = SeededGenerator(seed: 1)
         return (0..<131_101).flatMap { _ in withUnsafeBytes(of: random.next()) { Array($0) } }
     }()
 
-    /// Takes over a range of another's bytes.
+    /// Copies a range from other pages.
     func copy(_ range: Range<Int>, of other: Pages) {
         self[range].copyMemory(from: UnsafeRawBufferPointer(other[range]))
     }

@@ -1,3 +1,4 @@
+import FabricTestSupport
 import RpmemInitiator
 import RpmemProtocol
 import TestSupport
@@ -40,7 +41,7 @@ import Testing
         try original.expectOnParts()
     }
 
-    /// Where data would only reach the page cache, a READ proves nothing.
+    /// On ordinary files a READ proves only that data is in the page cache.
     @Test(arguments: loopbackProviders)
     func ordinaryFilesAreNotServedByTheApplianceMethod(_ provider: Provider) throws {
         let reach = try Reach()

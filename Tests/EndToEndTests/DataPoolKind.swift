@@ -31,7 +31,7 @@ enum PoolKind: CaseIterable {
     }
 }
 
-/// A pool that can be created on a target, and where its bytes then lie: by `docs/media.md`, section 2 (Sizes and
+/// A pool that can be created on a target, and the place of its bytes, computed from `docs/media.md`, section 2 (Sizes and
 /// geometry), not by the target's code.
 struct PoolPlan {
     /// Its name in CREATE and OPEN.
@@ -46,7 +46,7 @@ struct PoolPlan {
     struct Piece {
         var path: String
         var fileSize: Int
-        /// Where the part's data starts: behind the header page of every part but the first, whose header page is the
+        /// The start of the part's data: behind the header page. The first part's data starts with its header page, which is the
         /// pool's first page.
         var fileOffset: Int
         var poolOffset: Int
@@ -58,7 +58,7 @@ struct PoolPlan {
 
     /// The first byte that is data.
     var firstByte: Int { attributes.isNone ? 0 : Self.page }
-    /// Where the second and later parts start.
+    /// The offsets of the second and later parts.
     var boundaries: [Int] { pieces.dropFirst().map(\.poolOffset) }
     var paths: [String] { pieces.map(\.path) }
 
@@ -165,7 +165,7 @@ struct PoolPlan {
         }
     }
 
-    /// How many of the part files are there.
+    /// The number of part files that exist.
     func partsPresent() -> Int { paths.count { access($0, F_OK) == 0 } }
 
     /// Expects that no process holds a part's lock.

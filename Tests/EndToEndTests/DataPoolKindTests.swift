@@ -1,3 +1,4 @@
+import FabricTestSupport
 import Glibc
 import RpmemInitiator
 import RpmemProtocol
@@ -55,7 +56,7 @@ func liveThrough(_ provider: Provider, _ kind: PoolKind, _ reach: Reach) throws 
     var attributes = plan.attributes
     if plan.attributes.isNone {
         expectFailure(EINVAL) { () throws(InitiatorError) in try created.setAttributes(.sample) }
-        // Refused, but usable.
+        // The pool stays usable after the refusal.
         try original.replicate(ranges[0], to: created, by: .persist, lane: 0, &random)
     } else {
         attributes.signature = SIMD8("NEWATTR!".utf8)
@@ -87,7 +88,7 @@ func liveThrough(_ provider: Provider, _ kind: PoolKind, _ reach: Reach) throws 
     expectFailure(ENOENT) { () throws(InitiatorError) in try original.open(reach, lanes: 1, options) }
 }
 
-/// A pool without headers leaves no trace of being one: it can be created again on the parts that are there.
+/// A pool without headers leaves no mark on its parts, so CREATE makes it again on the same parts.
 private func expectFailure(
     _ errno: Int32?, created plan: PoolPlan, sourceLocation: SourceLocation = #_sourceLocation,
     _ body: () throws(InitiatorError) -> Void

@@ -5,9 +5,9 @@ import SystemSupport
 import TestSupport
 import Testing
 
-/// A target, and the way by which initiators reach its daemons: a real sshd on loopback, or a script in ssh's place.
+/// A target whose daemons initiators reach through a real sshd on loopback, or through a script in ssh's place.
 ///
-/// Every daemon is a process of its own. Once this is gone, none may be left.
+/// Every daemon is a process. At the end of this object none may be left.
 final class Reach {
     enum Way: CaseIterable { case script, sshd }
 

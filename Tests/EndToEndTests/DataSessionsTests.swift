@@ -1,3 +1,4 @@
+import FabricTestSupport
 import Glibc
 import RpmemInitiator
 import RpmemProtocol
@@ -24,7 +25,7 @@ import Testing
         }
         threads.join()
         try one.close()
-        // The other does not notice.
+        // The other session goes on.
         var random = SeededGenerator(seed: 53)
         try second.expectReadBack(from: other, lane: 0, &random)
         try second.replicate(10_000..<20_000, to: other, by: .persist, lane: 1, &random)
@@ -50,7 +51,7 @@ import Testing
         expectFailure(EAGAIN) { () throws(InitiatorError) in
             try InitiatorPool.remove(target: reach.address, poolSet: original.plan.descriptor, options: options)
         }
-        // Through another set with one part in common.
+        // The other set has one part in common with this one.
         let sharing = try Original(PoolPlan(on: reach.target, "other.set", partSizes: [3 << 20]))
         expectFailure(EBUSY) { () throws(InitiatorError) in try sharing.open(reach, lanes: 1, options) }
 

@@ -1,3 +1,4 @@
+import FabricTestSupport
 import Glibc
 import RpmemInitiator
 import RpmemProtocol
@@ -7,7 +8,7 @@ import Testing
 
 /// Long transfers, and large pools.
 @Suite(.blocking, .serialized, .timeLimit(.minutes(30))) struct DataSizesTests {
-    /// 24 MiB in one call, of each kind, and back in one.
+    /// 24 MiB in one call of each kind, and read back in one call.
     @Test(arguments: loopbackProviders) func longTransfers(_ provider: Provider) throws {
         let reach = try Reach()
         let original = try Original(
@@ -42,7 +43,7 @@ import Testing
     private func openSparse(_ size: Int, _ provider: Provider, _ kind: PoolKind) throws -> Int {
         let reach = try Reach()
         let options = reach.options(provider)
-        // CREATE allocates all blocks, so it makes a small pool that grows afterwards: headers say nothing of sizes.
+        // CREATE allocates all blocks, so the test creates a small pool and enlarges its file. Headers have no sizes.
         func plan(_ size: Int) throws -> PoolPlan {
             if kind == .plainFile { return try PoolPlan(on: reach.target, plainFile: "plain.pool", size: size) }
             return try PoolPlan(on: reach.target, "pool.set", partSizes: [size])

@@ -167,7 +167,7 @@ import Testing
         }
     }
 
-    /// By an open session rather than by a lock of the test's own, and through another set file.
+    /// An open session holds the lock, through another set file.
     @Test func aPartOfAnotherSessionIsBusy() throws {
         let target = try Target()
         try target.addSet("one.set", "40M %/part")

@@ -6,8 +6,8 @@ import SystemSupport
 import TestSupport
 import Testing
 
-/// Rubbish on standard input, thousands of times: the daemon never crashes, and never takes more memory than a session
-/// without lanes needs.
+/// Random bytes on standard input of thousands of daemons: no daemon crashes, or takes more memory than a session without
+/// lanes needs.
 @Suite(.serialized) struct FloodTests {
     /// Bytes of address space a daemon gets; libfabric and its threads take a sixth of it. A sanitizer reserves as much
     /// as a process can have.
@@ -19,7 +19,7 @@ import Testing
     private static func feed(_ bytes: [UInt8], to target: Target, closes: Bool) -> String? {
         do {
             let session = try target.session()
-            // Before the first byte is there, so that no byte can make it take more.
+            // Before the first byte arrives: no byte can make the daemon take more.
             if let addressSpace, rpmem_limit_address_space(session.process.identifier, addressSpace) != 0 {
                 throw SystemCallError.last("prlimit")
             }
@@ -48,7 +48,7 @@ import Testing
         let failures = Mutex<[String]>([])
         let shared = SharedTarget(target: target)
         // Each thread's daemons are its own; the target is only read.
-        try withThreads(3) {
+        try ThreadGroup(3) { _ in
             while true {
                 let number = next.wrappingAdd(1, ordering: .relaxed).oldValue
                 if number >= count { return }
@@ -56,11 +56,11 @@ import Testing
                 let input = bytes(number, &generator)
                 if let failure = feed(input.bytes, to: shared.target, closes: input.closes) {
                     failures.withLock { $0.append("number \(number), seed \(seed): \(failure)") }
-                    // A broken daemon breaks often; a few times are enough to know.
+                    // A broken daemon fails often, so a few failures are enough.
                     next.add(count / 10, ordering: .relaxed)
                 }
             }
-        }
+        }.join()
         let found = failures.withLock { $0 }
         #expect(found == [])
     }
@@ -73,7 +73,7 @@ import Testing
     func randomBytes() throws {
         let target = try Target("log-level = err", "log-file = /dev/null")
         try target.addSet("one.set", "40M %/part")
-        // Windows of one long stream: making every byte anew would take most of the time.
+        // Windows of one long stream, because making random bytes takes most of the time.
         var stream = SeededGenerator(seed: 5)
         let noise = stream.bytes(2 << 20)
         try Self.flood(LongRun.isOn ? 10_000 : 2000, target, seed: 1) { number, generator in
@@ -83,7 +83,7 @@ import Testing
         #expect(TemporaryDirectory.entries(of: target.parts) == [])
     }
 
-    /// A type and size that exist, and then anything.
+    /// A valid type and size, and then random bytes.
     @Test func soundHeadersOnRandomBodies() throws {
         let target = try Target("log-level = err", "log-file = /dev/null")
         try target.addSet("one.set", "40M %/part")
@@ -96,7 +96,7 @@ import Testing
                 let size = sizes.lowerBound + Int(generator.next() % span)
                 bytes += bigEndian(kind.rawValue) + bigEndian(UInt64(size))
                 var body = generator.bytes(size - 12)
-                // Further than the version, now and then.
+                // Sometimes the version is valid as well.
                 if generator.next() % 4 != 0 { body.replaceSubrange(0..<4, with: [0, 0, 0, 1]) }
                 bytes += body
             }
@@ -140,7 +140,7 @@ import Testing
         try target.expectOpens("there.set")
     }
 
-    /// As much as a message may have, and its last byte missing: that is all that is ever kept.
+    /// The largest message without its last byte: the daemon never keeps more.
     @Test(.disabled(if: Sanitizer.isOn, "a sanitizer's own memory would count"))
     func aLargeRequestThatNeverEnds() throws {
         let target = try Target()
@@ -148,7 +148,7 @@ import Testing
         var generator = SeededGenerator(seed: 4)
         try session.send(
             bigEndian(RequestKind.open.rawValue) + bigEndian(UInt64(65536)) + [0, 0, 0, 1] + generator.bytes(65519))
-        // Its memory shows while it waits for the rest.
+        // The daemon waits for the rest, with the message in memory.
         let peak = try peakMemory(session.process.identifier)
         #expect(peak < 64 << 10, "\(peak) KiB")
         session.process.closeInput()
@@ -156,7 +156,7 @@ import Testing
         try session.expectOneError("ended inside a request, after 65535 bytes")
     }
 
-    /// Sizes that no message has are refused at sight, whatever follows.
+    /// Sizes that no message has are refused before the rest arrives.
     @Test func statedSizesAreNotBelieved() throws {
         let target = try Target()
         for size in [0, 11, 65537, 1 << 31, 1 << 32, 1 << 63, .max] as [UInt64] {
@@ -183,12 +183,4 @@ private func peakMemory(_ process: pid_t) throws -> Int {
         throw TestSupportError("no VmHWM in \(status)")
     }
     return peak
-}
-
-/// Runs `body` on several threads, and waits for all of them.
-private func withThreads(_ count: Int, _ body: @escaping @Sendable () -> Void) throws {
-    if count == 0 { return }
-    let thread = try NamedThread(name: "flood-\(count)", body)
-    try withThreads(count - 1, body)
-    thread.join()
 }

@@ -1,4 +1,5 @@
 import Fabric
+import FabricTestSupport
 import Glibc
 import RpmemProtocol
 import SystemSupport
@@ -9,7 +10,7 @@ import Testing
 @Suite struct InBandTests {
     // MARK: Peers
 
-    /// As if the session came from elsewhere, over ssh: lanes are listened for on the address at which it arrived.
+    /// SSH_CONNECTION names another machine: the daemon listens for lanes on the address at which ssh arrived.
     private static let foreign = ["SSH_CONNECTION": "192.0.2.9 50000 127.0.0.1 22"]
 
     /// It gets no connection, so nothing that it sends reaches the provider.
@@ -269,8 +270,8 @@ import Testing
 
     // MARK: Connections that are no lanes
 
-    /// Connections to the port that are no lanes do not disturb the session. With libfabric's sockets provider only empty
-    /// ones are tested: it takes all bytes for a message of its own.
+    /// Connections to the port that are no lanes do not disturb the session. With libfabric's sockets provider the test sends no
+    /// bytes: the provider takes all bytes for a message of its own.
     @Test(arguments: [(.sockets, 0), (.tcp, 0), (.tcp, 1), (.tcp, 100), (.tcp, 65536)] as [(Provider, Int)])
     func unauthorisedPeersDoNotDisturb(_ provider: Provider, _ byteCount: Int) throws {
         let target = try Target()
@@ -299,7 +300,7 @@ import Testing
         let (lanes, _) = try session.pool(.open("one.set", provider: provider))
         let outsider = try connectToLoopback(lanes.port)
         try writeAll([1], to: outsider.number)
-        // Taken by the provider now, or just when the session ends.
+        // The provider accepts the connection now, or when the session ends.
         usleep(cause == .terminate ? 0 : 20_000)
         cause.happen(to: session)
         try session.expectEnd(1)
@@ -342,11 +343,11 @@ private let hasIPv6Loopback: Bool = {
     }
 }()
 
-/// The first of as many ports in a row that were free a moment ago, where neither the kernel nor other tests choose any.
+/// The first of `count` consecutive ports that were free a moment ago. Neither the kernel nor other tests choose ports there.
 private func freePorts(_ count: UInt16) throws -> UInt16 {
     for _ in 0..<100 {
         let first = UInt16.random(in: 10000..<19000)
-        let taken = (0..<count).compactMap { try? TakenPort(first + $0) }
+        let taken = (0..<count).compactMap { try? LoopbackPort(first + $0, isListening: true) }
         if taken.count == count { return first }
     }
     throw TestSupportError("no \(count) free ports in a row")

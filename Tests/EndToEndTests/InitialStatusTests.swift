@@ -33,7 +33,7 @@ import Testing
         for text in texts { #expect(session.process.errorText.contains(text), "\(session.process.errorText)") }
     }
 
-    /// All that is wrong, at once.
+    /// All errors of a configuration are reported at once.
     @Test func severalErrorsInAConfiguration() throws {
         let session = try Target("a = 1", "max-lanes = none", "log-level = err", "port-range = x").session()
         #expect(try session.initialStatus() == .failed(errno: EINVAL))
@@ -81,7 +81,7 @@ import Testing
         try session.expectOneError(target.sets)
     }
 
-    /// One that cannot be reached, and one that can but not be searched.
+    /// A directory that the user cannot reach, and one that the user cannot search.
     @Test(.enabled(if: geteuid() == 0, "only root can be somebody else"), arguments: ["hidden/sets", "hidden"])
     func aForbiddenPoolSetDirectory(_ name: String) throws {
         let target = try Target()
@@ -131,7 +131,7 @@ import Testing
         #expect(session.process.errorText.contains("info: session started"))
     }
 
-    /// A log that is the wire itself would corrupt the protocol.
+    /// A log on standard output would corrupt the control connection.
     @Test(arguments: ["/dev/stdout", "/proc/self/fd/1", "/dev/fd/1"]) func theWireForALogFile(_ path: String) throws {
         let session = try Target("log-file = \(path)").session().ready()
         session.process.closeInput()

@@ -1,3 +1,4 @@
+import FabricTestSupport
 import Glibc
 import RpmemInitiator
 import RpmemProtocol
@@ -26,7 +27,7 @@ import Testing
         #expect(try reach.target.log().count { $0.message == "ended by SIGTERM" } == 5)
     }
 
-    /// It is there, but does nothing: only the time that an operation may take ends the wait.
+    /// The daemon is stopped: only the operation's time-out ends the wait.
     @Test(arguments: loopbackProviders) func hanging(_ provider: Provider) throws {
         try loseDaemons(by: SIGSTOP, rounds: 2, provider, Reach(.script))
     }
@@ -83,7 +84,7 @@ private func loseDaemons(by signal: Int32, rounds: Int, _ provider: Provider, _ 
         #expect(failures.count == 4)
         for failure in failures {
             #expect(failure.error.errno == (signal == SIGSTOP ? ETIMEDOUT : ECONNRESET), "\(failure.error)")
-            // Much more than it takes, far less than for ever.
+            // Much more than the calls take. It only ends a test that hangs.
             #expect(failure.time - moment < 60_000_000_000)
         }
         expectFailure(failures.first?.error.errno ?? 0) { () throws(InitiatorError) in try pool.close() }
@@ -105,7 +106,7 @@ private func loseDaemons(by signal: Int32, rounds: Int, _ provider: Provider, _ 
 private final class Writers {
     struct Failure {
         var error: InitiatorError
-        /// When the call came back, in nanoseconds.
+        /// The time at which the call returned, in nanoseconds.
         var time: UInt64
     }
 
@@ -130,7 +131,7 @@ private final class Writers {
                     try original.replicate(range, to: pool, by: call, lane: lane, &random)
                     log.acknowledged.withLock { $0.append(range) }
                 }
-                // All is written: wait for the end in reads.
+                // All ranges are written. Reads wait for the end.
                 let buffer = try! Pages(4096)
                 while true { try pool.read(into: buffer.bytes, offset: 4096, lane: lane) }
             } catch {

@@ -1,3 +1,4 @@
+import FabricTestSupport
 import Glibc
 import RpmemInitiator
 import RpmemProtocol
@@ -20,7 +21,7 @@ import Testing
     }
 }
 
-/// Several targets at a time, since most of a round is waiting.
+/// Several targets at a time, because a round mostly waits.
 private func killInitiatorsOnTargets(_ targets: Int, rounds: Int, _ provider: Provider, _ way: Reach.Way) async throws {
     try await withThrowingTaskGroup { group in
         for number in 0..<targets {
@@ -42,7 +43,7 @@ private func killInitiators(_ rounds: Int, _ provider: Provider, _ reach: Reach,
             [
                 Binaries.drivenInitiator, creates ? "create" : "open", reach.ssh, reach.command(), provider.name,
                 "\(reach.address)", plan.descriptor, "\(plan.size)", "\(lanes)",
-                // Some get as far as to close the pool.
+                // Some initiators close the pool before they are killed.
                 random.next() % 3 == 0 ? "\(random.next() % 3)" : "forever",
             ], environment: ["PATH": "/usr/bin:/bin", "HOME": reach.target.path])
         let moment: String
@@ -77,7 +78,7 @@ private func killInitiators(_ rounds: Int, _ provider: Provider, _ reach: Reach,
             present == 0
             ? try original.create(reach, lanes: 2, options) : try original.open(reach, lanes: 2, options)
         try original.replicate(plan.firstByte..<plan.size, to: pool, by: .persistRelaxed, lane: 1, &random)
-        // Every other time the next one has to create the pool.
+        // In every second round the next initiator has to create the pool.
         let removes = random.next() % 2 == 0
         try pool.close()
         try original.expectOnParts()

@@ -1,12 +1,9 @@
-import CFabric
 import Fabric
+import FabricTestSupport
 import Glibc
 import RpmemProtocol
 import SystemSupport
 import TestSupport
-
-/// Providers that every machine has; verbs is for the virtual machines to show.
-let loopbackProviders: [Provider] = [.sockets, .tcp]
 
 /// An initiator's end of a session's lanes, made of libfabric alone. Unlike the library it also sends invalid requests.
 ///
@@ -52,10 +49,10 @@ final class LaneClient {
         lanes.append(lane)
     }
 
-    /// Waits until every lane has heard that the target ended it.
+    /// Waits until every lane has an event or an error that shows its end.
     func expectEnd() throws {
         for lane in lanes {
-            // An answer that never was asked for: the lane ends instead.
+            // No request is under way, so only the end of the lane ends this wait.
             do {
                 _ = try lane.response()
             } catch is FabricError {
@@ -99,32 +96,18 @@ final class LaneEvents {
     }
 }
 
-/// One lane: a connection with a completion queue of its own, and memory for one operation of each kind.
+/// One lane, with memory for one operation of each kind.
 final class ClientLane {
     let number: UInt32
-    /// nil once the lane is done with.
-    private(set) var endpoint: Endpoint!
-    private let completions: CompletionQueue
+    private let peer: FabricPeer
     private let events: LaneEvents
     private let target: InBandAttributes
-    private let memory: RegisteredBuffer
-    private let contexts: UnsafeMutablePointer<fi_context2>
     private var finished: Set<Operation> = []
 
-    enum Operation: Int, CaseIterable {
-        case send, receive, write, read
+    typealias Operation = FabricPeer.Operation
 
-        /// The subject of an error of this operation.
-        var subject: FabricOperation {
-            switch self {
-            case .send: .send
-            case .receive: .receiveMessage
-            case .write: .write
-            case .read: .read
-            }
-        }
-    }
-
+    /// The operations, each at the place of its memory and its slot.
+    private static let operations: [Operation] = [.send, .receive, .write, .read]
     /// Bytes that each operation has room for.
     static let capacity = 128 << 10
 
@@ -134,22 +117,15 @@ final class ClientLane {
         self.number = number
         self.events = events
         self.target = target
-        let kinds = Operation.allCases.count
-        memory = try RegisteredBuffer(
-            byteCount: kinds * Self.capacity, for: .localMessages, .localTransfers, in: domain)
-        memory.bytes.initializeMemory(as: UInt8.self, repeating: 0)
-        contexts = .allocate(capacity: kinds)
-        contexts.initialize(repeating: fi_context2(), count: kinds)
-        completions = try CompletionQueue(in: domain, size: 16)
-        endpoint = try Endpoint(info, in: domain, events: events.queue, completions: completions)
+        let buffer = try RegisteredBuffer(
+            byteCount: Self.operations.count * Self.capacity, for: .localMessages, .localTransfers, in: domain)
+        buffer.bytes.initializeMemory(as: UInt8.self, repeating: 0)
+        peer = try FabricPeer(in: domain, events: events.queue, buffer: buffer)
+        try peer.open(info)
         try post(.receive, PersistResponse.byteCount)
     }
 
-    deinit {
-        // The provider may use memory and contexts until the endpoint is closed.
-        endpoint = nil
-        contexts.deallocate()
-    }
+    var endpoint: Endpoint { peer.endpoint! }
 
     // MARK: Requests
 
@@ -210,9 +186,11 @@ final class ClientLane {
 
     // MARK: Operations
 
+    private func slot(of operation: Operation) -> Int { Self.operations.firstIndex(of: operation)! }
+
     private func buffer(_ operation: Operation) -> UnsafeMutableRawBufferPointer {
-        let start = operation.rawValue * Self.capacity
-        return UnsafeMutableRawBufferPointer(rebasing: memory.bytes[start..<start + Self.capacity])
+        let start = slot(of: operation) * Self.capacity
+        return UnsafeMutableRawBufferPointer(rebasing: peer.memory[start..<start + Self.capacity])
     }
 
     private func fill(_ operation: Operation, _ bytes: [UInt8]) {
@@ -221,50 +199,9 @@ final class ClientLane {
 
     private func post(_ operation: Operation, _ count: Int, remote: UInt64 = 0) throws {
         finished.remove(operation)
-        let deadline = Deadline.after(milliseconds: 60_000)
-        while true {
-            let result = start(operation, count, remote)
-            if result == 0 { return }
-            guard result == -Int(FI_EAGAIN), !deadline.hasPassed else {
-                throw FabricError(operation.subject, code: Int32(-result))
-            }
-            // Makes room, and lets providers without a thread of their own progress.
-            try poll(milliseconds: 0)
-        }
-    }
-
-    private func start(_ operation: Operation, _ count: Int, _ remote: UInt64) -> Int {
-        var vector = iovec(iov_base: buffer(operation).baseAddress, iov_len: count)
-        let context = UnsafeMutableRawPointer(contexts + operation.rawValue)
-        let isMessage = operation == .send || operation == .receive
-        var descriptor = memory.descriptor(for: isMessage ? .localMessages : .localTransfers)
-        return withUnsafePointer(to: &vector) { vector in
-            withUnsafeMutablePointer(to: &descriptor) { descriptor in
-                if isMessage {
-                    var message = fi_msg()
-                    message.msg_iov = vector
-                    message.desc = descriptor
-                    message.iov_count = 1
-                    message.context = context
-                    return operation == .send
-                        ? fi_sendmsg(endpoint.pointer, &message, rpmem_fi_completion)
-                        : fi_recvmsg(endpoint.pointer, &message, rpmem_fi_completion)
-                }
-                var place = fi_rma_iov(addr: remote, len: count, key: target.remoteKey)
-                return withUnsafePointer(to: &place) { place in
-                    var message = fi_msg_rma()
-                    message.msg_iov = vector
-                    message.desc = descriptor
-                    message.iov_count = 1
-                    message.rma_iov = place
-                    message.rma_iov_count = 1
-                    message.context = context
-                    return operation == .write
-                        ? fi_writemsg(endpoint.pointer, &message, rpmem_fi_completion)
-                        : fi_readmsg(endpoint.pointer, &message, rpmem_fi_completion)
-                }
-            }
-        }
+        let start = slot(of: operation) * Self.capacity
+        try peer.post(
+            operation, start..<start + count, remote: remote, key: target.remoteKey, slot: slot(of: operation))
     }
 
     private func finish(_ operation: Operation) throws {
@@ -282,22 +219,9 @@ final class ClientLane {
         }
     }
 
-    /// Takes completions, waiting for the first one no longer than that.
+    /// Takes a completion, waiting for it no longer than that.
     private func poll(milliseconds: Int32) throws {
-        var entry = fi_cq_msg_entry()
-        let result = fi_cq_sread(completions.pointer, &entry, 1, nil, milliseconds)
-        if result == 1 {
-            if let operation = operation(of: entry.op_context) { finished.insert(operation) }
-        } else if result == -Int(FI_EAVAIL) {
-            throw CompletionQueue.readError(completions.pointer)?.error ?? FabricError(.completion, code: EIO)
-        } else if result != 0, result != -Int(FI_EAGAIN), result != -Int(FI_EINTR) {
-            throw FabricError(.waitForCompletions, code: Int32(-result))
-        }
-    }
-
-    private func operation(of context: UnsafeMutableRawPointer?) -> Operation? {
-        guard let context else { return nil }
-        let offset = context - UnsafeMutableRawPointer(contexts)
-        return Operation(rawValue: offset / MemoryLayout<fi_context2>.stride)
+        guard let completion = try peer.nextCompletion(within: milliseconds) else { return }
+        finished.insert(Self.operations[completion.slot])
     }
 }

@@ -1,4 +1,5 @@
 import Fabric
+import FabricTestSupport
 import Glibc
 import RpmemProtocol
 import TestSupport
@@ -15,7 +16,7 @@ import Testing
         var data: [UInt8] = []
         /// Changes a sound request for 64 bytes at offset 4096 of a pool with this many bytes.
         var change: @Sendable (inout PersistRequestHeader, InBandAttributes) -> Void = { _, _ in }
-        /// The message, when it is no whole request.
+        /// The message, where it is not a whole request.
         var raw: [UInt8]?
     }
 
@@ -63,8 +64,8 @@ import Testing
             header.flags = PersistMode.inline.rawValue
             header.address = pool.remoteAddress - 63
         },
-        Violation(testDescription: "lane 4 of 4", message: "not one of the session's") { header, _ in header.lane = 4 },
-        Violation(testDescription: "the last lane of all", message: "not one of the session's") { header, _ in
+        Violation(testDescription: "lane 4 of 4", message: "session has no such lane") { header, _ in header.lane = 4 },
+        Violation(testDescription: "the last lane of all", message: "session has no such lane") { header, _ in
             header.lane = .max
         },
         Violation(testDescription: "mode 3", message: "unknown persist mode") { header, _ in header.flags = 3 },
@@ -76,21 +77,21 @@ import Testing
             header.flags = 0xffff_fffc
         },
         Violation(
-            testDescription: "less inline data than stated", message: "not that of the inline data",
+            testDescription: "less inline data than stated", message: "size differs from the inline data",
             data: [UInt8](repeating: 1, count: 63)
         ) { header, _ in header.flags = PersistMode.inline.rawValue },
         Violation(
-            testDescription: "more inline data than stated", message: "not that of the inline data",
+            testDescription: "more inline data than stated", message: "size differs from the inline data",
             data: [UInt8](repeating: 1, count: 65)
         ) { header, _ in header.flags = PersistMode.inline.rawValue },
-        Violation(testDescription: "no inline data at all", message: "not that of the inline data") { header, _ in
+        Violation(testDescription: "no inline data at all", message: "size differs from the inline data") { header, _ in
             header.flags = PersistMode.inline.rawValue
         },
         Violation(testDescription: "more inline data than agreed on", message: "more inline data") { header, _ in
             header.flags = PersistMode.inline.rawValue
             header.size = 8193
         },
-        Violation(testDescription: "bytes behind a request", message: "data behind a request", data: [0]),
+        Violation(testDescription: "bytes behind a request", message: "data follows a request", data: [0]),
         Violation(testDescription: "an empty message", message: "0 bytes: shorter", raw: []),
         Violation(testDescription: "one byte", message: "1 bytes: shorter", raw: [0]),
         Violation(
@@ -158,7 +159,7 @@ import Testing
         #expect(try target.bytes(of: "one", at: 4096) == [UInt8](repeating: 0, count: 4096))
     }
 
-    /// Nothing else comes on any lane, whose request would wake the worker.
+    /// No other lane sends a request that would wake the worker.
     @Test(arguments: loopbackProviders) func aMessageThatIsTooLongAndTheLast(_ provider: Provider) throws {
         let target = try Target("nthreads = 1")
         try target.addSet("one.set", "40M %/one")
@@ -172,7 +173,7 @@ import Testing
         try session.expectOneError("lane 0", "more inline data than was agreed on")
     }
 
-    /// WRITEs to anything but the pool are refused by the fabric itself; the daemon does not fall.
+    /// The fabric refuses WRITEs outside the pool. The daemon goes on.
     @Test(arguments: loopbackProviders) func writesOutsideThePool(_ provider: Provider) throws {
         let target = try Target()
         try target.addSet("one.set", "40M %/one")
@@ -194,7 +195,7 @@ import Testing
         }
     }
 
-    /// Rubbish of every kind, seeded: each session ends or goes on, none crashes, the memory around stays as it was.
+    /// Random messages, from a seed: each session ends or goes on, no daemon crashes, and the memory around stays as it was.
     @Test(arguments: loopbackProviders) func randomRequests(_ provider: Provider) throws {
         let target = try Target()
         try target.addSet("one.set", "40M %/one")
@@ -241,7 +242,7 @@ import Testing
 }
 
 extension LaneClient {
-    /// Commits a violation on lane 2: the lane ends without an answer.
+    /// Sends an invalid request on lane 2, which ends without an answer.
     fileprivate func expectNoAnswer(
         to violation: LaneViolationTests.Violation, _ pool: InBandAttributes,
         sourceLocation: SourceLocation = #_sourceLocation

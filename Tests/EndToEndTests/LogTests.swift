@@ -7,7 +7,7 @@ import Testing
 @Suite struct LogTests {
     private static let levels = ["err", "warn", "notice", "info", "debug"]
 
-    /// A session that has something to say at every level.
+    /// A session that writes lines at every level.
     private func talkative(_ target: Target, _ level: String) throws -> Session {
         try target.addSet("one.set", "40M %/part")
         try target.configure(["log-level = \(level)", "persist-apm = yes"])
@@ -24,7 +24,7 @@ import Testing
         let session = try talkative(try Target(), level)
         let expected = Self.levels.prefix { $0 != level } + [level]
         #expect(Set(try session.log().map(\.level)) == Set(expected))
-        // Errors reach the person at the initiator whatever the level, the others don't.
+        // Errors go to the initiator's terminal at every level; other lines do not.
         #expect(session.process.errorText.split(separator: "\n").count == 1)
     }
 
@@ -62,7 +62,7 @@ import Testing
         #expect(try session.log().allSatisfy { $0.peer == peer })
     }
 
-    /// Whatever is in the environment, it makes neither a line of its own nor a crash.
+    /// The environment cannot add a line to the log or crash the daemon.
     @Test(arguments: ["", " ", "x", "1.2.3", "a b c d", "1.2.3.4\nrpmemd[1] err: forged 1 1.2.3.4 2", "%s%n %s %s %s"])
     func aStrangeSSHConnection(_ connection: String) throws {
         let target = try Target()

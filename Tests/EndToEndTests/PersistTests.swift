@@ -1,4 +1,5 @@
 import Fabric
+import FabricTestSupport
 import Glibc
 import RpmemProtocol
 import TestSupport
@@ -88,7 +89,7 @@ import Testing
         try session.close()
     }
 
-    /// A lane's next request may be on its way before the answer to the last one has arrived: it waits its turn.
+    /// A lane's next request may arrive before the initiator has taken the last answer. The target answers it in its turn.
     @Test(arguments: loopbackProviders) func requestsBackToBack(_ provider: Provider) throws {
         let target = try Target()
         try target.addSet("one.set", "40M %/part")
@@ -130,7 +131,7 @@ import Testing
         }
     }
 
-    /// Acknowledged bytes are on the part file, no matter when the daemon dies.
+    /// Acknowledged bytes are on the part file whenever the daemon is killed.
     @Test(arguments: loopbackProviders) func whatWasAnsweredOutlivesAKilledDaemon(_ provider: Provider) throws {
         var generator = SeededGenerator(seed: 11)
         for _ in 0..<5 {

@@ -34,7 +34,7 @@ import Testing
         #expect(TemporaryDirectory.entries(of: target.sets) == ["one.set"])
         #expect(session.process.errorText == "")
         #expect(try session.messages("notice") == ["pool one.set removed"])
-        // The remaining set can be used again.
+        // The set stays, and CREATE can use it again.
         try target.makePool("one.set")
         try target.expectOpens("one.set")
     }
@@ -71,7 +71,7 @@ import Testing
         #expect(target.files() == before)
     }
 
-    /// One that is no part keeps the others.
+    /// One file that is no part keeps the removal from all others.
     @Test func aPartThatIsNoneKeepsThePool() throws {
         let target = try madePool()
         unlink("\(target.parts)/part1")

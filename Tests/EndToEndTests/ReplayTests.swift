@@ -109,8 +109,8 @@ import Testing
     }
 }
 
-/// Plays a captured initiator: each request when the answer to the one before is there, with all lanes connected while
-/// a pool is open.
+/// Plays a captured initiator: sends each request after the answer to the previous one, with all lanes connected while a pool
+/// is open.
 private func replay(
     _ name: String, on target: Target, exitStatus: Int32, sourceLocation: SourceLocation = #_sourceLocation
 ) throws {

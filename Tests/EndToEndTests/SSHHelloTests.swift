@@ -1,3 +1,4 @@
+import FabricTestSupport
 import Glibc
 import TestSupport
 import Testing
@@ -32,7 +33,7 @@ struct SSHHelloTests {
         #expect(again.errors.contains("No such file or directory"))
     }
 
-    /// The reason that the target knows comes through.
+    /// The target's reason reaches the initiator's terminal.
     @Test func aPoolSetThatIsTooSmall() throws {
         let reach = try Reach(.sshd)
         try reach.target.addSet("target.poolset", "4M %/target.part")

@@ -1,9 +1,9 @@
+import FabricTestSupport
 import RpmemProtocol
 import TestSupport
 import Testing
 
-/// The life of each kind of pool over a real sshd, with its shell, its environment, and a process in between that
-/// forwards all bytes.
+/// The life of each kind of pool over a real sshd, with the login shell and its environment.
 @Suite(
     .blocking, .timeLimit(.minutes(30)),
     .enabled(if: LoopbackSSHD.unavailableReason == nil, Comment(rawValue: LoopbackSSHD.unavailableReason ?? "")))

@@ -104,6 +104,31 @@ final class Session {
         try expectEnd(0, sourceLocation: sourceLocation)
     }
 
+    // MARK: Hung storage
+
+    /// Waits until a thread of the daemon waits in the kernel for a device or file system, and goes on doing so.
+    func waitForHungThread() throws {
+        let deadline = Deadline.after(milliseconds: 20_000)
+        var looks = 0
+        while looks < 4 {
+            if deadline.hasPassed { throw TestSupportError("no thread of the daemon waits for the storage") }
+            usleep(10_000)
+            looks = hasHungThread ? looks + 1 : 0
+        }
+    }
+
+    /// Whether a thread is in uninterruptible sleep.
+    private var hasHungThread: Bool {
+        let tasks = "/proc/\(process.identifier)/task"
+        return TemporaryDirectory.entries(of: tasks).contains { task in
+            guard let file = try? Descriptor.open("\(tasks)/\(task)/stat", O_RDONLY),
+                let bytes = try? readFile(file, limit: 4096)
+            else { return false }
+            // The state follows the name, which is in parentheses.
+            return String(decoding: bytes, as: UTF8.self).contains(") D ")
+        }
+    }
+
     // MARK: Log
 
     /// This session's lines of the log.

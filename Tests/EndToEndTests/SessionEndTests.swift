@@ -1,5 +1,6 @@
 import CLinux
 import Fabric
+import FabricTestSupport
 import Glibc
 import RpmemProtocol
 import SystemSupport
@@ -49,13 +50,13 @@ import Testing
 
     @Test(arguments: Cause.allCases) func rightAfterTheStart(_ cause: Cause) throws {
         let target = try Target()
-        // At once, and at moments further into the start.
+        // At once, and at later moments of the start.
         for delay in [0, 500, 1000, 2000, 4000, 8000] as [useconds_t] {
             let session = try target.session()
             usleep(delay)
             cause.happen(to: session)
             let (_, ending) = try session.end()
-            // Before the daemon looks at signals they are the kernel's.
+            // Until the daemon has its signalfd, the kernel handles the signal.
             #expect(ending == .exited(1) || cause.signal.map { ending == .signalled($0) } == true)
         }
     }
@@ -80,7 +81,7 @@ import Testing
         if cause.signal == nil { try session.expectOneError("inside a request") }
     }
 
-    /// The larger the part, the more likely that this hits its allocation; whatever it hits, nothing may be left.
+    /// With a large part, the end probably comes during the allocation. Whenever it comes, nothing may be left.
     @Test(arguments: Cause.allCases) func whileAPoolIsMade(_ cause: Cause) throws {
         let target = try Target()
         try target.addSet("large.set", "20M %/part0", "\(largeMegabytes())M %/part1", "20M %/part2")
@@ -155,7 +156,7 @@ import Testing
         try target.expectOpens("one.set")
     }
 
-    /// Some of the lanes are there, the others still to come.
+    /// Some of the lanes are connected.
     @Test(arguments: Cause.allCases, loopbackProviders)
     func withSomeOfTheLanes(_ cause: Cause, _ provider: Provider) throws {
         let target = try Target()
@@ -208,7 +209,7 @@ import Testing
         #expect(try target.isUnlocked("part"))
     }
 
-    /// A daemon that is killed outright cannot tidy up; the next session must cope.
+    /// A daemon that is killed by SIGKILL cannot clean up. The next session opens the pool all the same.
     @Test func afterAKillThePoolOpensAgain() throws {
         let target = try Target()
         try target.addSet("one.set", "40M %/part")
@@ -278,7 +279,7 @@ import Testing
         try session.expectOneError("no request came in 1 s", "lane-timeout")
     }
 
-    /// However often something comes.
+    /// However often bytes arrive.
     @Test func aRequestThatComesByDropsEndsTheSession() throws {
         let target = try Target("lane-timeout = 1")
         try target.addSet("one.set", "40M %/part")
@@ -290,7 +291,7 @@ import Testing
         }
         #expect(!deadline.hasPassed)
         try session.expectEnd(1)
-        try session.expectOneError("a request began", "lane-timeout")
+        try session.expectOneError("bytes of a request came in", "lane-timeout")
     }
 
     @Test func halfARequestOnAnOpenPoolEndsTheSession() throws {
@@ -301,7 +302,7 @@ import Testing
         let client = try LaneClient(.sockets, lanes)
         try session.send(Array(Request.setAttributes(.sample).encode().dropLast()))
         try session.expectEnd(1)
-        try session.expectOneError("a request began")
+        try session.expectOneError("bytes of a request came in")
         withExtendedLifetime(client) {}
     }
 
@@ -317,7 +318,7 @@ import Testing
         #expect(try target.isUnlocked("part"))
     }
 
-    /// An initiator may do with fewer lanes than it was granted: the others can't be had any more after that time.
+    /// An initiator may connect fewer lanes than it was granted. After `lane-timeout` the target accepts no more.
     @Test(arguments: loopbackProviders) func withSomeLanesTheSessionGoesOn(_ provider: Provider) throws {
         let target = try Target("lane-timeout = 5")
         try target.addSet("one.set", "40M %/part")
@@ -333,14 +334,14 @@ import Testing
         #expect(try target.bytes(of: "part", at: 4096, count: 4) == [1, 2, 3, 4])
     }
 
-    /// Lanes are gone, and so is the initiator, if no CLOSE follows.
+    /// All lanes have ended, and no CLOSE follows: the initiator counts as gone.
     @Test(arguments: loopbackProviders) func afterTheLastLaneCloseHasToCome(_ provider: Provider) throws {
         let target = try Target("lane-timeout = 5")
         try target.addSet("one.set", "40M %/part")
         let session = try target.session().ready()
         let (lanes, _) = try session.pool(.create("one.set", provider: provider))
         let client = try LaneClient(provider, lanes)
-        // libfabric's sockets provider forgets to tell of a lane that is closed while it is still being accepted.
+        // libfabric's sockets provider reports no event for a lane that is closed while it is being accepted.
         for lane in client.lanes { _ = try lane.persist(.write, at: 4096, size: 8) }
         client.shutDown()
         try session.expectEnd(1)
@@ -349,7 +350,7 @@ import Testing
     }
 }
 
-/// Megabytes for a part that takes a while to allocate, of which the disk has several times more.
+/// Megabytes of a part that takes some time to allocate. The disk has several times as much room.
 private func largeMegabytes() -> UInt64 {
     var status = statvfs()
     guard statvfs("/tmp", &status) == 0 else { return 64 }

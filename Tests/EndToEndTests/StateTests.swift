@@ -2,7 +2,7 @@ import RpmemProtocol
 import TestSupport
 import Testing
 
-/// Requests in states that they don't fit: answered, and the session ends as cleanly as after CLOSE.
+/// Requests that do not fit the session's state: the target refuses them, and the session ends as cleanly as after CLOSE.
 @Suite struct StateTests {
     @Test(arguments: [RequestKind.setAttributes, .close]) func beforeAPoolIsOpen(_ kind: RequestKind) throws {
         let session = try Target().session().ready()
@@ -70,7 +70,7 @@ import Testing
         try session.expectEnd(0)
     }
 
-    /// Requests that arrive byte by byte are as good as others.
+    /// Requests that arrive byte by byte.
     @Test func aRequestInPieces() throws {
         let target = try Target()
         try target.addSet("one.set", "40M %/part")
@@ -139,7 +139,7 @@ import Testing
         let session = try target.session().ready()
         _ = try session.pool(.open("one.set"))
         try session.close(.remove)
-        #expect(try session.messages("notice").contains { $0.contains("only the session that created it") })
+        #expect(try session.messages("notice").contains { $0.contains("only the session that created the pool") })
         try target.expectOpens("one.set")
     }
 }

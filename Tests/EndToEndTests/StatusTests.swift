@@ -1,4 +1,5 @@
 import CLinux
+import FabricTestSupport
 import Glibc
 import RpmemProtocol
 import SystemSupport
@@ -37,7 +38,7 @@ import Testing
 
     @Test(arguments: loopbackProviders, [RequestKind.create, .open])
     func noFreePortIsAFailedConnection(_ provider: Provider, _ kind: RequestKind) throws {
-        let taken = try TakenPort()
+        let taken = try LoopbackPort(isListening: true)
         let target = try Target("port-range = \(taken.port)")
         try target.addSet("one.set", "40M %/part")
         if kind == .open { try target.makePool("one.set", port: "any") }
@@ -47,6 +48,7 @@ import Testing
                 ? Request.create("one.set", provider: provider) : .open("one.set", provider: provider)).encode()
         }
         try expectRefused(refusal, on: target, isOpenedFirst: kind == .open)
+        withExtendedLifetime(taken) {}
     }
 
     @Test(.enabled(if: TemporaryDirectory.entries(of: "/sys/class/infiniband").isEmpty, "this machine has RDMA"))

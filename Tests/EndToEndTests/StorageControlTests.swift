@@ -3,8 +3,7 @@ import RpmemProtocol
 import TestSupport
 import Testing
 
-/// Storage that fails under the requests of the control connection: CREATE, OPEN, CLOSE with the remove flag, and
-/// `rpmemd --remove`.
+/// Storage that fails during CREATE, OPEN, CLOSE with the remove flag, and `rpmemd --remove`.
 @Suite(.serialized, .enabled(if: FailingDisk.skipReason(.ext4) == nil, "no ext4 on loop devices here"))
 struct StorageControlTests {
     private static let size: UInt64 = 16 << 20

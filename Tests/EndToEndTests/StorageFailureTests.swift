@@ -61,7 +61,7 @@ import Testing
 
         private static let named = getenv("STORAGE_CASES").map { String(cString: $0).split(separator: ",") } ?? []
 
-        /// All with tcp, and those that once were acknowledged falsely with sockets.
+        /// All cases with tcp, and with sockets those that were once acknowledged falsely.
         static let onExt4 =
             all
             + all.map { Case(provider: .sockets, step: $0.step, failure: $0.failure) }.filter {
@@ -144,7 +144,7 @@ import Testing
         func ask(_ mode: PersistMode, lanes: Range<Int>) throws {
             for lane in lanes {
                 let data = mode == .inline ? written[lane] : []
-                // A lane that the session's end took away already has nothing to say.
+                // A lane that has ended with the session gives no answer.
                 try? client[lane].send(client[lane].header(mode, at: offsets[lane], size: 64), data)
             }
             for lane in lanes where (try? client[lane].response()) != nil { acknowledged.append(lane) }

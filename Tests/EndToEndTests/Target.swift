@@ -5,10 +5,10 @@ import SystemSupport
 import TestSupport
 import Testing
 
-/// A target machine in small: a directory with a configuration, pool sets, their parts and a log, and the sessions
-/// that real daemons serve there.
+/// A target machine: a directory with a configuration, pool sets, their parts and a log, and the real daemons that serve
+/// sessions there.
 ///
-/// Every session keeps its target; once the last is gone, no daemon may be left that belongs to it.
+/// Every session keeps a reference to its target. At the target's end none of its daemons may be left.
 final class Target {
     private let temporary: TemporaryDirectory
     /// Descriptors that hold the locks of ``lock(_:)``.
@@ -47,7 +47,7 @@ final class Target {
             Issue.record("process \(process) is left of \(path)")
             kill(process, SIGKILL)
         }
-        // Core files, and those that the PSM libraries leave of a crash that they turn into an exit.
+        // Core files, and the files that the PSM libraries write when they turn a crash into an exit.
         let left = TemporaryDirectory.entries(of: home)
         if !left.isEmpty { Issue.record("a daemon crashed: \(left)") }
     }

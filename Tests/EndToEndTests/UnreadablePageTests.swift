@@ -1,5 +1,6 @@
 import CLinux
 import Fabric
+import FabricTestSupport
 import Glibc
 import RpmemProtocol
 import SystemSupport

@@ -1,12 +1,13 @@
 import CFabric
 import Fabric
+import FabricTestSupport
 import Glibc
 import SystemSupport
 import TestSupport
 import Testing
 
 @Suite(.timeLimit(.minutes(2))) struct ConnectionTests {
-    @Test(arguments: loopbackProviders) func aProviderOffersLanesAndMessages(_ provider: String) throws {
+    @Test(arguments: loopbackProviderNames) func aProviderOffersLanesAndMessages(_ provider: String) throws {
         let info = try FabricInfo.query(provider: provider, node: "127.0.0.1", service: nil, listening: true)
         #expect(info.laneLimit > 0)
         #expect(info.maximumMessageSize >= 8192 + 24)
@@ -22,14 +23,14 @@ import Testing
         #expect(error?.description.contains("no-such") == true)
     }
 
-    /// A provider that has something to be read which never is read.
+    /// A provider that refuses every wait, as if an entry were never read.
     @Test func aQueueWhoseWaitIsRefusedIsNotReadWithoutPause() throws {
         let side = try Side(provider: "sockets", listening: true)
         let original = side.domain.fabric.pointee.ops!
         let table = UnsafeMutablePointer<fi_ops_fabric>.allocate(capacity: 1)
         defer { table.deallocate() }
         table.initialize(to: original.pointee)
-        // Counted in the structure, as a C function has no other place.
+        // The count is in the structure, because a C function has no other place for it.
         table.pointee.size = 0
         table.pointee.trywait = { fabric, _, _ in
             fabric!.pointee.ops.pointee.size += 1
@@ -41,13 +42,13 @@ import Testing
         #expect(table.pointee.size < 100)
     }
 
-    @Test(arguments: loopbackProviders) func queueSizesAskedForAreKept(_ provider: String) throws {
+    @Test(arguments: loopbackProviderNames) func queueSizesAskedForAreKept(_ provider: String) throws {
         let info = try FabricInfo.query(provider: provider, node: "127.0.0.1", service: nil, listening: true)
         info.queueSizes = (transmit: 32, receive: 4)
         #expect(info.queueSizes == (transmit: 32, receive: 4))
     }
 
-    @Test(arguments: loopbackProviders) func eachListenerGetsAPortOfItsOwn(_ provider: String) throws {
+    @Test(arguments: loopbackProviderNames) func eachListenerGetsAPortOfItsOwn(_ provider: String) throws {
         let side = try Side(provider: provider, listening: true)
         let first = try PassiveEndpoint(side.info, in: side.domain, events: side.events)
         let otherInfo = try FabricInfo.query(provider: provider, node: "127.0.0.1", service: nil, listening: true)
@@ -55,7 +56,7 @@ import Testing
         #expect(first.port != 0 && second.port != 0 && first.port != second.port)
     }
 
-    @Test(arguments: loopbackProviders) func aPortInUseIsRefused(_ provider: String) throws {
+    @Test(arguments: loopbackProviderNames) func aPortInUseIsRefused(_ provider: String) throws {
         let side = try Side(provider: provider, listening: true)
         let first = try PassiveEndpoint(side.info, in: side.domain, events: side.events)
         let taken = try FabricInfo.query(
@@ -63,11 +64,11 @@ import Testing
         let error = #expect(throws: FabricError.self) {
             _ = try PassiveEndpoint(taken, in: side.domain, events: side.events)
         }
-        // sockets says no more than that it cannot.
+        // The sockets provider gives no better reason.
         #expect(error?.code == (provider == "sockets" ? EINVAL : EADDRINUSE))
     }
 
-    @Test(arguments: loopbackProviders) func bothSidesHearThatTheyAreConnected(_ provider: String) throws {
+    @Test(arguments: loopbackProviderNames) func bothSidesHearThatTheyAreConnected(_ provider: String) throws {
         let target = try Side(provider: provider, listening: true)
         let listener = try PassiveEndpoint(target.info, in: target.domain, events: target.events)
         let accepting = try Running("target") {
@@ -83,41 +84,41 @@ import Testing
         #expect(try accepting.value()?.isLoopback == true)
     }
 
-    @Test(arguments: loopbackProviders) func aRejectedLaneFails(_ provider: String) throws {
+    @Test(arguments: loopbackProviderNames) func aRejectedLaneFails(_ provider: String) throws {
         let target = try Side(provider: provider, listening: true)
         let listener = try PassiveEndpoint(target.info, in: target.domain, events: target.events)
         let initiator = try Side(provider: provider, service: String(listener.port), listening: false)
         let connecting = try Running("initiator") {
             try initiator.connect()
             guard case .failed(let identity, let error) = try initiator.event() else {
-                throw TestFailure("not failed")
+                throw TestSupportError("not failed")
             }
-            guard identity == initiator.endpoint?.identity else { throw TestFailure("another endpoint") }
+            guard identity == initiator.endpoint?.identity else { throw TestSupportError("another endpoint") }
             return error
         }
         listener.reject(try target.waitForRequest())
         #expect(try connecting.value().code == ECONNREFUSED)
     }
 
-    @Test(arguments: loopbackProviders) func aPortWhereNobodyListensFails(_ provider: String) throws {
-        let port = try portThatNobodyListensOn()
-        let initiator = try Side(provider: provider, service: String(port), listening: false)
-        // sockets connects within the call, tcp later.
+    @Test(arguments: loopbackProviderNames) func aPortWhereNobodyListensFails(_ provider: String) throws {
+        let taken = try LoopbackPort()
+        let initiator = try Side(provider: provider, service: String(taken.port), listening: false)
+        // The sockets provider connects within the call, tcp later.
         let failure: FabricError
         do {
             try initiator.connect()
-            guard case .failed(_, let error) = try initiator.event() else { throw TestFailure("not failed") }
+            guard case .failed(_, let error) = try initiator.event() else { throw TestSupportError("not failed") }
             failure = error
         } catch let error as FabricError {
             failure = error
         }
         #expect(failure.code == ECONNREFUSED)
+        withExtendedLifetime(taken) {}
     }
 
-    @Test(arguments: loopbackProviders) func thePeerHearsOfAShutdown(_ provider: String) throws {
+    @Test(arguments: loopbackProviderNames) func thePeerHearsOfAShutdown(_ provider: String) throws {
         let pair = try Connected(provider)
-        pair.initiator.endpoint?.shutDown()
-        pair.initiator.endpoint = nil
+        pair.initiator.close()
         // The tcp provider notices it when a thread reads the completion queue.
         if provider == "tcp" {
             try pair.target.post(.receive, 0..<8)
@@ -131,22 +132,4 @@ import Testing
         if case .some = side.events.next() { Issue.record("an event out of nothing") }
         if case .some = try side.events.wait(until: .after(milliseconds: 10)) { Issue.record("an event") }
     }
-}
-
-/// A port that was free: bound, so that no other socket gets it, but not listening.
-func portThatNobodyListensOn() throws -> UInt16 {
-    let number = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-    guard number >= 0 else { throw SystemCallError.last("socket") }
-    let descriptor = Descriptor(owning: number)
-    var address = sockaddr_in()
-    address.sin_family = sa_family_t(AF_INET)
-    address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-    var size = socklen_t(MemoryLayout<sockaddr_in>.size)
-    let result = withUnsafeMutablePointer(to: &address) { pointer in
-        pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { pointer in
-            bind(descriptor.number, pointer, size) == 0 && getsockname(descriptor.number, pointer, &size) == 0
-        }
-    }
-    guard result else { throw SystemCallError.last("bind") }
-    return UInt16(bigEndian: address.sin_port)
 }

@@ -1,11 +1,13 @@
 import CFabric
 import Fabric
+import FabricTestSupport
 import Glibc
 import SystemSupport
+import TestSupport
 import Testing
 
 @Suite(.timeLimit(.minutes(2))) struct LifetimeTests {
-    @Test(arguments: loopbackProviders) func whatIsMadeInADomainKeepsItOpen(_ provider: String) throws {
+    @Test(arguments: loopbackProviderNames) func whatIsMadeInADomainKeepsItOpen(_ provider: String) throws {
         weak var domain: FabricDomain?
         var queue: CompletionQueue?
         do {
@@ -21,14 +23,14 @@ import Testing
         #expect(domain == nil)
     }
 
-    @Test(arguments: loopbackProviders) func anEndpointKeepsItsQueuesOpen(_ provider: String) throws {
+    @Test(arguments: loopbackProviderNames) func anEndpointKeepsItsQueuesOpen(_ provider: String) throws {
         weak var domain: FabricDomain?
         weak var events: EventQueue?
         weak var completions: CompletionQueue?
         var endpoint: Endpoint?
         do {
-            let port = try portThatNobodyListensOn()
-            let side = try Side(provider: provider, service: String(port), listening: false)
+            // Nothing connects to it.
+            let side = try Side(provider: provider, service: String(try LoopbackPort().port), listening: false)
             endpoint = try Endpoint(side.info, in: side.domain, events: side.events, completions: side.completions)
             (domain, events, completions) = (side.domain, side.events, side.completions)
         }
@@ -37,10 +39,10 @@ import Testing
         #expect(domain == nil && events == nil && completions == nil)
     }
 
-    /// libfabric's sockets provider forgets that it has closed a lane's descriptor when the peer, or fi_shutdown,
-    /// ended the lane; a second close would hit the file that has got the number since.
+    /// libfabric's sockets provider does not record that it has closed a lane's descriptor when the peer or fi_shutdown ended the
+    /// lane. A second close would close another file that got the number since.
     @Test(
-        arguments: loopbackProviders,
+        arguments: loopbackProviderNames,
         [
             (accepted: false, peerFirst: false), (accepted: false, peerFirst: true), (accepted: true, peerFirst: false),
             (accepted: true, peerFirst: true),
@@ -49,8 +51,7 @@ import Testing
         let pair = try Connected(provider)
         let (side, peer) = order.accepted ? (pair.target, pair.initiator) : (pair.initiator, pair.target)
         if order.peerFirst {
-            peer.endpoint?.shutDown()
-            peer.endpoint = nil
+            peer.close()
             if provider == "sockets" { try side.waitForShutdown() }
         } else {
             side.endpoint?.shutDown()
@@ -60,8 +61,7 @@ import Testing
             let number = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
             bystanders.append((number, inode(number)))
         }
-        side.endpoint?.shutDown()
-        side.endpoint = nil
+        side.close()
         for bystander in bystanders {
             #expect(inode(bystander.number) == bystander.inode)
             close(bystander.number)

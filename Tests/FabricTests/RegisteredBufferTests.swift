@@ -1,5 +1,6 @@
 import CFabric
 import Fabric
+import FabricTestSupport
 import Glibc
 import Testing
 
@@ -8,7 +9,7 @@ import Testing
     /// So large that malloc maps it by itself: freed memory is unmapped, which mincore(2) tells.
     private static let byteCount = 64 << 20
 
-    @Test(arguments: loopbackProviders) func registersForEachAccess(_ provider: String) throws {
+    @Test(arguments: loopbackProviderNames) func registersForEachAccess(_ provider: String) throws {
         let side = try Side(provider: provider, listening: true)
         let buffer = try RegisteredBuffer(byteCount: 100, for: .localMessages, .remote, in: side.domain)
         #expect(buffer.bytes.count == 100)
@@ -45,7 +46,7 @@ import Testing
     }
 }
 
-/// Puts itself between a domain and its provider's registrations, and has one fail if wanted.
+/// Replaces a domain's function that registers memory by one that records each call, and makes one fail if wanted.
 private final class RegistrationLog {
     private let domain: FabricDomain
     private let original: UnsafeMutablePointer<fi_ops_mr>?
@@ -55,7 +56,7 @@ private final class RegistrationLog {
     private var address: UnsafeMutableRawPointer?
     private(set) var entries: [(step: String, memoryIsMapped: Bool)] = []
 
-    /// The one in use: libfabric's calls carry no room for it. Tests are serial where they use one.
+    /// The one in use: libfabric's calls have no argument for it. The suite is serialized.
     private nonisolated(unsafe) static var current: RegistrationLog?
 
     init(_ domain: FabricDomain, failsAt: Int?) {

@@ -1,12 +1,13 @@
 import CFabric
 import Fabric
+import FabricTestSupport
 import Glibc
 import SystemSupport
 import TestSupport
 import Testing
 
 @Suite(.timeLimit(.minutes(2))) struct TransferTests {
-    @Test(arguments: loopbackProviders) func aMessageArrives(_ provider: String) throws {
+    @Test(arguments: loopbackProviderNames) func aMessageArrives(_ provider: String) throws {
         let pair = try Connected(provider)
         let (target, initiator) = (pair.target, pair.initiator)
         try target.post(.receive, 0..<100)
@@ -19,7 +20,7 @@ import Testing
         #expect(target.holds(0, in: 64..<100))
     }
 
-    @Test(arguments: loopbackProviders) func aWriteLandsInTheRegion(_ provider: String) throws {
+    @Test(arguments: loopbackProviderNames) func aWriteLandsInTheRegion(_ provider: String) throws {
         let pair = try Connected(provider)
         let (target, initiator) = (pair.target, pair.initiator)
         // A message after the WRITE tells the target that it is there: rpmem's GPSPM in small.
@@ -35,7 +36,7 @@ import Testing
         #expect(target.holds(0, in: 12288..<16384))
     }
 
-    @Test(arguments: loopbackProviders) func aReadFetchesTheRegion(_ provider: String) throws {
+    @Test(arguments: loopbackProviderNames) func aReadFetchesTheRegion(_ provider: String) throws {
         let pair = try Connected(provider)
         let (target, initiator) = (pair.target, pair.initiator)
         target.fill(100..<1100, with: 3)
@@ -51,7 +52,7 @@ import Testing
         try serving.value()
     }
 
-    @Test(arguments: loopbackProviders) func aWakeUpEndsAWait(_ provider: String) throws {
+    @Test(arguments: loopbackProviderNames) func aWakeUpEndsAWait(_ provider: String) throws {
         let side = try Side(provider: provider, listening: true)
         let waiting = try Running("waiter") {
             var entry = fi_cq_msg_entry()
@@ -62,7 +63,7 @@ import Testing
         #expect([-Int(FI_ECANCELED), -Int(FI_EAGAIN)].contains(result))
     }
 
-    @Test(arguments: loopbackProviders) func aWakeUpBeforeTheWaitIsNotLost(_ provider: String) throws {
+    @Test(arguments: loopbackProviderNames) func aWakeUpBeforeTheWaitIsNotLost(_ provider: String) throws {
         let side = try Side(provider: provider, listening: true)
         side.completions.wake()
         var entry = fi_cq_msg_entry()
@@ -72,7 +73,7 @@ import Testing
         #expect([-Int(FI_ECANCELED), -Int(FI_EAGAIN)].contains(result))
     }
 
-    @Test(arguments: loopbackProviders) func aWrongKeyDoesNotReachTheMemory(_ provider: String) throws {
+    @Test(arguments: loopbackProviderNames) func aWrongKeyDoesNotReachTheMemory(_ provider: String) throws {
         let pair = try Connected(provider)
         let (target, initiator) = (pair.target, pair.initiator)
         try target.post(.receive, 0..<8)

@@ -36,7 +36,8 @@ import Testing
 
 @Suite(.enabled(if: PrivateMounts.skipReason == nil, "needs root for a mount namespace"))
 struct BadBlocksOfDevicesTests {
-    /// A process that may not read where in its region a Device DAX lies can read whether the region has bad blocks.
+    /// A process without the permission to read the place of a Device DAX in its region can still read whether the region has
+    /// bad blocks.
     @Test(arguments: [nil, "", "\n"]) func aRegionWithoutBadBlocksHasNoneInTheDevice(badBlocks: String?) async {
         await #expect(processExitsWith: .success) { [badBlocks] in
             let file = try Self.deviceOfUnknownPlace(badBlocks: badBlocks)

@@ -1,12 +1,13 @@
+import FabricTestSupport
 import Glibc
 import RpmemInitiator
 import RpmemProtocol
 import SystemSupport
 import Testing
 
-/// Answers on a lane that belong to no request of its.
+/// Answers that belong to no request of their lane.
 @Suite(.timeLimit(.minutes(2))) struct AnswerTests {
-    @Test(arguments: [Provider.sockets, .tcp]) func anAnswerForAnotherLaneIsAViolation(_ provider: Provider) throws {
+    @Test(arguments: loopbackProviders) func anAnswerForAnotherLaneIsAViolation(_ provider: Provider) throws {
         let target = try FakeTarget {
             $0.provider = provider
             $0.reaction = { $0 == 1 ? .answerForAnotherLane : .answer }
@@ -18,13 +19,13 @@ import Testing
         #expect(error?.errno == EPROTO)
         #expect(error?.description.contains("lane 0") == true)
         #expect(error?.description.contains("lane 1") == true)
-        // The pool has failed, on its other lanes too.
+        // The whole pool has failed, its other lanes too.
         let later = #expect(throws: InitiatorError.self) { try pool.persist(offset: 8192, length: 8, lane: 1) }
         #expect(later?.errno == EPROTO)
         try? pool.close()
     }
 
-    /// Otherwise it would count as the answer to the next request.
+    /// Without the check, the extra answer would count as the answer to the next request.
     @Test(arguments: Variant.all) func anAnswerThatNoRequestWaitsForIsAViolation(_ variant: Variant) throws {
         let target = try FakeTarget {
             ($0.provider, $0.method) = (variant.provider, variant.method)
@@ -33,7 +34,7 @@ import Testing
         let memory = PoolPages()
         let pool = try target.open(memory)
         defer { try? pool.close() }
-        // With the Appliance Persistency Method over sockets, the target is asked nothing.
+        // With the Appliance Persistency Method over sockets, the initiator sends no persist request.
         if variant.provider == .sockets, variant.method == .apm { return }
         // The extra answer takes a moment to arrive.
         let deadline = Deadline.after(milliseconds: 20_000)

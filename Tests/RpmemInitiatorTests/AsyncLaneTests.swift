@@ -1,10 +1,10 @@
 import Glibc
-// Nothing else of the project: this is what a user of the package imports.
+// A user of the package imports this module alone.
 import RpmemInitiator
 import Synchronization
 import Testing
 
-/// Asynchronous code, and spans.
+/// Lanes in asynchronous code, and spans.
 @Suite(.timeLimit(.minutes(2))) struct AsyncLaneTests {
     @Test func callsRunOnTheLanesOwnThread() async throws {
         let target = try FakeTarget()
@@ -22,7 +22,7 @@ import Testing
         try pool.close()
     }
 
-    /// One thread for each lane: calls that wait take none of the threads that other tasks need.
+    /// Each lane has a thread, so calls that wait take none of the threads of other tasks.
     @Test func callsThatWaitLeaveOtherTasksTheirThreads() async throws {
         let lanes = 16
         let target = try FakeTarget { $0.reaction = { _ in .ignore } }
@@ -40,7 +40,7 @@ import Testing
                     }
                 }
             }
-            // This task goes on while every lane waits, and ends their waiting.
+            // This task runs while every lane waits, and ends their waits.
             while target.seen.persists.count < lanes { try await Task.sleep(for: .milliseconds(1)) }
             try pool.close()
             try await group.waitForAll()
@@ -97,7 +97,7 @@ import Testing
         try pool.close()
     }
 
-    /// The names of the public interface, found without another import.
+    /// The types of the public interface need no other import.
     @Test func oneImportIsEnough() {
         let attributes = PoolAttributes(signature: SIMD8(repeating: 1), uuid: .random())
         #expect(!attributes.isNone)

@@ -4,7 +4,7 @@ import RpmemProtocol
 import TestSupport
 import Testing
 
-/// Targets that go wrong before there is a pool.
+/// Targets that fail before the pool is open.
 @Suite(.timeLimit(.minutes(2))) struct ControlFailureTests {
     /// Bytes of the OPEN that ``ScriptedTarget/openingError()`` sends: 44, and `a.set` with its NUL.
     private static let openSize = 44 + 6
@@ -69,7 +69,7 @@ import Testing
         #expect(target.openingError()?.errno == ETIMEDOUT)
     }
 
-    /// Reading what never ends must not take longer than the wait that it is part of.
+    /// Endless output must not make a wait longer than its time-out.
     @Test func complaintsWithoutEndTimeOut() throws {
         var target = try ScriptedTarget("exec yes complaint 3>&1 >&2")
         target.options.connectTimeout = .milliseconds(50)
@@ -90,7 +90,7 @@ import Testing
             "printf '\\000\\000\\000\\000'; head -c \(Self.openSize) >/dev/null; echo crashed >&2; kill -11 $$")
         let error = target.openingError()
         #expect(error?.errno == ECONNRESET)
-        // The shell that ran it may have its own to say.
+        // The shell may add a line of its own.
         #expect(error?.targetLines.contains("crashed") == true)
     }
 

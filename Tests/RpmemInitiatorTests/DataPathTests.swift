@@ -4,9 +4,9 @@ import RpmemProtocol
 import SystemSupport
 import Testing
 
-import struct TestSupport.Running
+import class TestSupport.Threads
 
-/// A provider and a method, as a target may choose them.
+/// A provider and a persistency method.
 struct Variant: CustomTestStringConvertible, Sendable {
     let provider: Provider
     let method: PersistMethod
@@ -51,23 +51,19 @@ extension PoolPages {
         #expect(pool.persistMethod == variant.method)
         #expect(pool.attributes == target.behaviour.attributes)
         let share = (memory.bytes.count - 8192) / lanes
-        var threads: [RunningBox] = []
+        let threads = Threads<Void>()
         for lane in 0..<lanes {
-            threads.append(
-                RunningBox(
-                    try Running("lane \(lane)") {
-                        try exercise(pool, memory, lane: lane, from: 8192 + lane * share)
-                    }))
+            try threads.start("lane \(lane)") { try exercise(pool, memory, lane: lane, from: 8192 + lane * share) }
         }
-        for thread in threads { try thread.finish() }
+        _ = try threads.join()
         #expect(target.memory.equals(memory, 0, memory.bytes.count))
-        // With APM the target's CPU is not asked.
+        // With APM the initiator sends no persist request.
         if variant.method == .gpspm { #expect(target.durable.equals(memory, 0, memory.bytes.count)) }
         try pool.close()
         #expect(target.seen.violations == [])
     }
 
-    /// All of a lane's operations, on about half a mebibyte behind `start`.
+    /// All operations of a lane, on about 512 KiB from `start`.
     private func exercise(_ pool: InitiatorPool, _ memory: PoolPages, lane: Int, from start: Int) throws {
         func change(_ offset: Int, _ length: Int) { memory.fill(start + offset, length, seed: lane &+ offset) }
         change(0, 64)
@@ -76,7 +72,7 @@ extension PoolPages {
         try pool.persist(offset: start + 100, length: 20001, lane: lane, mode: .atomic)
         change(30_000, 50_000)
         try pool.persist(offset: start + 30_000, length: 50_000, lane: lane, mode: .relaxed)
-        // More than the work queue holds, and more ranges than are remembered.
+        // More WRITEs than the work queue holds, and more ranges than a lane remembers.
         for index in 0..<150 {
             change(100_000 + index * 5000, 100)
             try pool.flush(
@@ -101,7 +97,7 @@ extension PoolPages {
         init(_ length: Int) { self.length = length }
     }
 
-    /// The table in the protocol's reference, as the target sees it.
+    /// The calls and requests of `docs/protocol.md`, section 4.5 (Persistency methods and calls), as the target receives them.
     @Test(arguments: Variant.all) func eachCallIsWhatTheTableSays(_ variant: Variant) throws {
         let target = try FakeTarget { ($0.provider, $0.method) = (variant.provider, variant.method) }
         let memory = PoolPages()
@@ -206,14 +202,5 @@ extension PoolPages {
         #expect(request.inlineSize == 8192)
         #expect(request.poolSize == UInt64(memory.bytes.count))
         try pool.close()
-    }
-}
-
-/// Lets an array hold threads.
-final class RunningBox {
-    private var running: Running<Void>?
-    init(_ running: consuming Running<Void>) { self.running = consume running }
-    func finish() throws {
-        if let running = running.take() { try running.value() }
     }
 }

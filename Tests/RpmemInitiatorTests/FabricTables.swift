@@ -5,13 +5,13 @@ import SystemSupport
 
 @testable import Fabric
 
-// libfabric's objects call through tables of functions. A test replaces one function of one object, to see a moment that
-// no peer could bring about on purpose.
+// libfabric's objects call through tables of functions. A test replaces one function of one object, to reach a state that
+// no peer can bring about on purpose.
 
-/// Replaces the function that fi_trywait calls for all queues of a fabric: it refuses from then on.
+/// Replaces the function behind fi_trywait for all queues of a fabric by one that refuses.
 enum RefusedWaits {
     static let calls = Atomic<Int>(0)
-    // Never freed: objects look at it until their end. Tests of one kind run one after the other.
+    // Never freed: objects use the table until their end. The suites that use it are serialized.
     nonisolated(unsafe) private static let table = UnsafeMutablePointer<fi_ops_fabric>.allocate(capacity: 1)
 
     static func begin(on domain: FabricDomain) {
@@ -25,7 +25,7 @@ enum RefusedWaits {
     }
 }
 
-/// Replaces the function that fi_shutdown calls for an endpoint: it waits until ``release()``.
+/// Replaces the function behind fi_shutdown for an endpoint by one that waits for ``release()``.
 enum HeldShutdown {
     // Never freed, see ``RefusedWaits``.
     nonisolated(unsafe) private static let table = UnsafeMutablePointer<fi_ops_cm>.allocate(capacity: 1)
@@ -46,7 +46,7 @@ enum HeldShutdown {
         endpoint.pointer.pointee.cm = table
     }
 
-    /// False when nobody called it in time.
+    /// False when fi_shutdown was not called in time.
     static func waitUntilEntered() -> Bool {
         let deadline = Deadline.after(milliseconds: 60_000)
         while !entered.load(ordering: .acquiring) {
@@ -59,12 +59,12 @@ enum HeldShutdown {
     static func release() { released.store(true, ordering: .releasing) }
 }
 
-/// Replaces the function that fi_close calls for a memory region: it notes whether the region's memory is still there.
+/// Replaces the function behind fi_close for a memory region by one that records whether the region's memory is still mapped.
 enum ObservedRegion {
     private static let pattern: UInt64 = 0xc3c3_c3c3_c3c3_c3c3
     private static let closed = Atomic<Bool>(false)
     private static let intact = Atomic<Bool>(false)
-    // One test at a time uses it, on one thread.
+    // Unsafe: one test at a time uses it, on one thread.
     nonisolated(unsafe) private static var memory: UnsafeMutableRawPointer?
     nonisolated(unsafe) private static var original: UnsafeMutablePointer<fi_ops>?
     // Never freed, see ``RefusedWaits``.

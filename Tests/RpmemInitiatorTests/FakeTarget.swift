@@ -6,22 +6,22 @@ import RpmemProtocol
 import Synchronization
 import SystemSupport
 
-/// A target in this process, to see what an initiator makes of its answers: real lanes over the loopback interface, and
-/// a control connection through a pair of FIFOs that the stand-in for ssh copies from and to.
+/// A target in this process whose answers a test chooses. Its lanes are real ones over the loopback interface. Its control
+/// connection is a pair of FIFOs, which a script in ssh's place connects with the initiator.
 ///
-/// One thread does it all: it polls the control connection and the lanes' queues in turn.
+/// One thread polls the control connection and the lanes' queues in turn.
 final class FakeTarget: Sendable {
-    /// What to do about a persist request.
+    /// The target's reaction to a persist request.
     enum Reaction: Sendable {
         case answer
         case ignore
-        /// Lets go of the lanes, and keeps the control connection.
+        /// Ends the lanes, and keeps the control connection.
         case endLanes
         /// Ends the control connection, and keeps the lanes.
         case endControl
         /// Answers with too few bytes.
         case answerShort
-        /// Answers, and then once more.
+        /// Answers twice.
         case answerTwice
         /// Answers with the number of another lane.
         case answerForAnotherLane
@@ -31,19 +31,19 @@ final class FakeTarget: Sendable {
         var provider = Provider.sockets
         var method = PersistMethod.gpspm
         var lanesGranted = 16
-        /// What OPEN answers with.
+        /// The attributes in the answer to OPEN.
         var attributes = PoolAttributes(signature: SIMD8(repeating: 0x41))
-        /// Depends on the number of the request, from 0 on.
+        /// The reaction to each persist request, by its number from 0.
         var reaction: @Sendable (Int) -> Reaction = { _ in .answer }
         var setAttributesStatus = Status.success
         var closeStatus = Status.success
-        /// Tells the initiator of a port where nobody listens.
+        /// Names a port in its answer that does not listen.
         var hidesPort = false
-        /// Ends the session instead of accepting this lane.
+        /// Ends the session when this lane asks for its connection.
         var endsAtLane: Int?
-        /// Leaves the request for this lane lying.
+        /// Does not answer the connection request of this lane.
         var ignoresLane: Int?
-        /// Turns this lane away.
+        /// Rejects this lane.
         var rejectsLane: Int?
     }
 
@@ -54,7 +54,7 @@ final class FakeTarget: Sendable {
         let size: Int
     }
 
-    /// What was seen, in the order of arrival.
+    /// All that the target received, in the order of arrival.
     struct Record: Sendable {
         var requests: [Request] = []
         var persists: [PersistRequest] = []
@@ -67,11 +67,11 @@ final class FakeTarget: Sendable {
     var behaviour: Behaviour { session.behaviour }
     /// The pool.
     var memory: PoolPages { session.memory }
-    /// The pool as a power failure would leave it: what persist requests covered.
+    /// The pool as a loss of power would leave it: the ranges of persist requests.
     var durable: PoolPages { session.durable }
     var seen: Record { session.record.withLock { $0 } }
     private let session: FakeSession
-    // Only for joining in the end.
+    // Unsafe: only deinit uses it, to join the thread.
     nonisolated(unsafe) private var thread: NamedThread?
 
     init(poolSize: Int = 4 << 20, _ change: (inout Behaviour) -> Void = { _ in }) throws {
@@ -88,7 +88,7 @@ final class FakeTarget: Sendable {
         if let thread = thread.take() { thread.join() }
     }
 
-    /// Waits until as many persist requests arrived.
+    /// Waits until so many persist requests have arrived.
     func waitForPersists(_ count: Int) throws {
         let deadline = Deadline.after(milliseconds: 30_000)
         while seen.persists.count < count {
@@ -97,11 +97,11 @@ final class FakeTarget: Sendable {
         }
     }
 
-    /// Sends a byte that nobody asked for.
+    /// Sends a byte that belongs to no answer.
     func sendStrayByte() { session.stray.store(true, ordering: .releasing) }
 }
 
-/// What the thread of a ``FakeTarget`` works on.
+/// The state of a ``FakeTarget``'s thread.
 private final class FakeSession: Sendable {
     typealias Behaviour = FakeTarget.Behaviour
     typealias Reaction = FakeTarget.Reaction
@@ -112,7 +112,7 @@ private final class FakeSession: Sendable {
     let record = Mutex(FakeTarget.Record())
     let stopping = Atomic<Bool>(false)
     let stray = Atomic<Bool>(false)
-    /// What ssh is to run.
+    /// The script that runs in ssh's place.
     let script: String
     private let scratch: Scratch
     private let requestsIn: Descriptor
@@ -126,7 +126,7 @@ private final class FakeSession: Sendable {
         let (requests, answers) = ("\(scratch.path)/requests", "\(scratch.path)/answers")
         for path in [requests, answers] where mkfifo(path, 0o600) != 0 { throw SystemCallError.last("mkfifo") }
         requestsIn = try Descriptor.open(requests, O_RDONLY | O_NONBLOCK)
-        // For reading too, so that it opens before there is a reader.
+        // O_RDWR: opening does not wait for a reader.
         answersOut = Mutex(try Descriptor.open(answers, O_RDWR | O_NONBLOCK).release())
         script = try scratch.write(
             "script",
@@ -147,7 +147,7 @@ private final class FakeSession: Sendable {
         send(InitialStatus.ready.encode())
         var fabric: FakeFabric?
         var laneCount = 0
-        // libfabric keeps what a request needs until somebody answers it.
+        // libfabric keeps the memory of a connection request until the request is answered.
         var ignored: [ConnectionRequest] = []
         defer { for request in ignored { fabric?.reject(request) } }
         while !stopping.load(ordering: .acquiring) {
@@ -207,7 +207,7 @@ private final class FakeSession: Sendable {
                     }
                 }
                 for lane in 0..<opened.laneCount {
-                    guard let message = try opened.message(lane) else { continue }
+                    guard let message = opened.message(lane) else { continue }
                     idle = false
                     switch react(to: message, on: lane) {
                     case .answer: try opened.answer(lane, PersistResponse.byteCount)
@@ -221,7 +221,7 @@ private final class FakeSession: Sendable {
                     case .endLanes: fabric = nil
                     case .endControl:
                         endControl()
-                        // The lanes stay until the test is over.
+                        // The lanes stay until the end of the test.
                         while !stopping.load(ordering: .acquiring) { usleep(1000) }
                         return
                     }

@@ -3,12 +3,12 @@ import RpmemProtocol
 import SystemSupport
 import Testing
 
-import struct TestSupport.Running
+import class TestSupport.Running
 
 @testable import Fabric
 @testable import RpmemInitiator
 
-/// What a pool holds, and in which order it lets go of it.
+/// The objects that a pool holds, and the order in which it releases them.
 @Suite(.serialized, .timeLimit(.minutes(2))) struct LifetimeTests {
     @Test func theBufferOfLongReadsIsFreedAfterItsRegion() throws {
         try overwriteFreedMemory(true)
@@ -27,16 +27,16 @@ import struct TestSupport.Running
         #expect(ObservedRegion.memoryWasIntact)
     }
 
-    /// Has free(3) overwrite what it does not unmap.
+    /// Makes free(3) overwrite memory that it does not unmap.
     private func overwriteFreedMemory(_ isOn: Bool) throws {
-        // malloc.h is not in Swift's module of glibc. A sanitizer's own mallopt does nothing: it reports such uses itself.
+        // malloc.h is not in Swift's module of glibc. A sanitizer's mallopt does nothing: the sanitizer reports such uses itself.
         let parameter: Int32 = -6  // M_PERTURB
         typealias Function = @convention(c) (Int32, Int32) -> Int32
         let mallopt = unsafeBitCast(try #require(dlsym(nil, "mallopt")), to: Function.self)
         _ = mallopt(parameter, isOn ? 0x5a : 0)
     }
 
-    /// The caller may free the memory then.
+    /// After the close, the caller may free the memory.
     @Test func aClosedPoolHasNoRegionOnTheCallersMemory() throws {
         let target = try FakeTarget()
         let memory = PoolPages()

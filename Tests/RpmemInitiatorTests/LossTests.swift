@@ -1,15 +1,17 @@
+import FabricTestSupport
 import Glibc
 import RpmemInitiator
 import RpmemProtocol
 import SystemSupport
 import Testing
 
-import struct TestSupport.Running
+import class TestSupport.Running
+import class TestSupport.Threads
 
-/// Targets that go wrong while the pool is open. Operations have a minute before they time out, so an error that is not
-/// a time-out was noticed.
+/// Targets that fail while the pool is open. Operations time out after a minute, so any other error shows that the
+/// initiator has noticed the failure.
 @Suite(.timeLimit(.minutes(2))) struct LossTests {
-    /// Calls until one fails: what happens to the connection takes a moment to be seen.
+    /// Repeats the call until it fails, because the monitor notices a loss a moment later.
     private func firstError(_ body: () throws -> Void) throws -> InitiatorError {
         let deadline = Deadline.after(milliseconds: 50_000)
         while !deadline.hasPassed {
@@ -27,7 +29,7 @@ import struct TestSupport.Running
         #expect(error?.errno == ECONNRESET)
     }
 
-    @Test(arguments: [Provider.sockets, .tcp]) func noAnswerTimesOut(_ provider: Provider) throws {
+    @Test(arguments: loopbackProviders) func noAnswerTimesOut(_ provider: Provider) throws {
         let target = try FakeTarget {
             $0.provider = provider
             $0.reaction = { $0 == 1 ? .ignore : .answer }
@@ -37,7 +39,7 @@ import struct TestSupport.Running
         try pool.persist(offset: 8192, length: 8, lane: 0)
         let error = #expect(throws: InitiatorError.self) { try pool.persist(offset: 8192, length: 8, lane: 0) }
         #expect(error?.errno == ETIMEDOUT)
-        // From now on everything fails with it, on other lanes too.
+        // From now on all calls fail with the same error, on other lanes too.
         for call in [
             { try pool.persist(offset: 8192, length: 8, lane: 1) }, { try pool.drain(lane: 0) },
             { try pool.setAttributes(.none) }, { try pool.close() },
@@ -47,7 +49,7 @@ import struct TestSupport.Running
         }
     }
 
-    @Test(arguments: [Provider.sockets, .tcp], [FakeTarget.Reaction.endLanes, .endControl])
+    @Test(arguments: loopbackProviders, [FakeTarget.Reaction.endLanes, .endControl])
     func aTargetThatGoesFailsTheCallThatWaits(_ provider: Provider, reaction: FakeTarget.Reaction) throws {
         let target = try FakeTarget {
             $0.provider = provider
@@ -63,30 +65,28 @@ import struct TestSupport.Running
         try pool.close()
     }
 
-    @Test(arguments: [Provider.sockets, .tcp]) func allLanesThatWaitFail(_ provider: Provider) throws {
+    @Test(arguments: loopbackProviders) func allLanesThatWaitFail(_ provider: Provider) throws {
         let target = try FakeTarget {
             $0.provider = provider
             $0.reaction = { $0 < 3 ? .ignore : .endControl }
         }
         let memory = PoolPages()
         let pool = try target.open(lanes: 4, memory)
-        var threads: [RunningBox] = []
+        let threads = Threads<Void>()
         for lane in 0..<4 {
-            threads.append(
-                RunningBox(
-                    try Running("lane \(lane)") {
-                        do { try pool.persist(offset: 8192, length: 8, lane: lane) } catch let error as InitiatorError {
-                            guard error.errno == ECONNRESET else { throw error }
-                            return
-                        }
-                        throw FakeTarget.Timeout()
-                    }))
+            try threads.start("lane \(lane)") {
+                do { try pool.persist(offset: 8192, length: 8, lane: lane) } catch let error as InitiatorError {
+                    guard error.errno == ECONNRESET else { throw error }
+                    return
+                }
+                throw FakeTarget.Timeout()
+            }
         }
-        for thread in threads { try thread.finish() }
+        _ = try threads.join()
         checkLost(#expect(throws: InitiatorError.self) { try pool.close() })
     }
 
-    @Test(arguments: [Provider.sockets, .tcp]) func aReadThatIsNotServedFails(_ provider: Provider) throws {
+    @Test(arguments: loopbackProviders) func aReadThatIsNotServedFails(_ provider: Provider) throws {
         let target = try FakeTarget {
             $0.provider = provider
             $0.reaction = { _ in .endLanes }
@@ -106,7 +106,8 @@ import struct TestSupport.Running
         target.sendStrayByte()
         let error = try firstError { try pool.persist(offset: 8192, length: 8, lane: 0) }
         checkLost(error)
-        #expect(error.description.contains("nobody asked for (!)"))
+        #expect(error.description.contains("127.0.0.1 (pool set"))
+        #expect(error.description.contains("the target sent bytes without a request: !"))
         try? pool.close()
     }
 
@@ -132,15 +133,14 @@ import struct TestSupport.Running
         try target.waitForPersists(1)
         let error = #expect(throws: InitiatorError.self) { try pool.drain(lane: 0) }
         #expect(error?.errno == EBUSY)
-        // Others are not concerned.
+        // Other lanes go on.
         try pool.persist(offset: 8192, length: 8, lane: 1)
-        // Closing does not wait for an answer that does not come.
+        // close() does not wait for the missing answer.
         try pool.close()
         #expect(try waiting.value() == EBADF)
     }
 
-    @Test(arguments: [Provider.sockets, .tcp]) func aPortWhereNobodyListensFailsAndIsUndone(_ provider: Provider) throws
-    {
+    @Test(arguments: loopbackProviders) func aPortWhereNobodyListensFailsAndIsUndone(_ provider: Provider) throws {
         let target = try FakeTarget {
             $0.provider = provider
             $0.hidesPort = true
@@ -156,7 +156,7 @@ import struct TestSupport.Running
         #expect(target.seen.requests.last == .close(.remove))
     }
 
-    @Test(arguments: [Provider.sockets, .tcp]) func aLaneTurnedAwayFailsAndIsUndone(_ provider: Provider) throws {
+    @Test(arguments: loopbackProviders) func aLaneTurnedAwayFailsAndIsUndone(_ provider: Provider) throws {
         let target = try FakeTarget {
             $0.provider = provider
             $0.rejectsLane = 2
@@ -176,7 +176,7 @@ import struct TestSupport.Running
         #expect(error?.description.contains("lane 1") == true)
     }
 
-    @Test(arguments: [Provider.sockets, .tcp]) func aLaneThatNobodyAcceptsTimesOut(_ provider: Provider) throws {
+    @Test(arguments: loopbackProviders) func aLaneThatNobodyAcceptsTimesOut(_ provider: Provider) throws {
         let target = try FakeTarget {
             $0.provider = provider
             $0.ignoresLane = 1

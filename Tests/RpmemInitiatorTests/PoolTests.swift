@@ -28,7 +28,7 @@ import Testing
         let pool = try target.open(memory)
         try pool.close(removing: removing)
         #expect(target.seen.requests.last == .close(removing ? .remove : []))
-        // Again: nothing.
+        // The second close does nothing.
         try pool.close()
         #expect(target.seen.requests.count == 2)
     }
@@ -111,7 +111,7 @@ import Testing
             let error = #expect(throws: InitiatorError.self) { try call() }
             #expect(error?.errno == EINVAL)
         }
-        // Refused arguments do no harm.
+        // The pool works after refused arguments.
         try pool.persist(offset: 4096, length: (4 << 20) - 4096, lane: 0, mode: .relaxed)
         try pool.persist(offset: 4 << 20, length: 0, lane: 0)
         #expect(target.seen.persists.count == 1)

@@ -6,7 +6,7 @@ import Testing
 @testable import Fabric
 @testable import RpmemInitiator
 
-/// A fi_trywait that goes on to refuse, although there is no event: the event queue's descriptor cannot be waited for.
+/// fi_trywait refuses again and again although there is no event, so the event queue's descriptor must not be polled.
 @Suite(.serialized, .timeLimit(.minutes(2))) struct RefusedWaitTests {
     @Test func thePoolIsWatchedWithoutSpinning() throws {
         let target = try FakeTarget { $0.reaction = { $0 == 0 ? .answer : .endControl } }
@@ -14,14 +14,14 @@ import Testing
         let pool = try target.open(memory)
         RefusedWaits.begin(on: pool.laneSet.connections.domain)
         let start = monotonicNanoseconds()
-        // Has the monitor look again.
+        // Makes the monitor poll again.
         try pool.setAttributes(target.behaviour.attributes)
         try pool.persist(offset: 8192, length: 8, lane: 0)
         usleep(300_000)
         let calls = RefusedWaits.calls.load(ordering: .acquiring)
         let milliseconds = Int((monotonicNanoseconds() - start) / 1_000_000)
         #expect(calls > 0)
-        // One for each 10 ms, and some for what happened meanwhile.
+        // One for each 10 ms, and some for the events of the call.
         #expect(calls <= milliseconds / 10 + 10)
         let error = #expect(throws: InitiatorError.self) { try pool.persist(offset: 8192, length: 8, lane: 0) }
         #expect(error?.errno == ECONNRESET)
@@ -29,7 +29,7 @@ import Testing
     }
 
     @Test func anEndIsSeenWhileALaneIsConnected() throws {
-        // A port where nobody answers requests for lanes.
+        // A port that listens, with no thread that accepts.
         let listening = try FabricInfo.query(provider: "tcp", node: "127.0.0.1", service: nil, listening: true)
         let domain = try FabricDomain(listening)
         let listener = try PassiveEndpoint(listening, in: domain, events: try EventQueue(in: domain))
@@ -46,7 +46,7 @@ import Testing
         let command = SSHCommand(
             ssh: target.options.ssh, target: try TargetAddress("127.0.0.1"), forceIPv4: false,
             command: target.options.commands.next())
-        let control = try ControlClient(command, exitTimeout: .seconds(5))
+        let control = try ControlClient(command, poolSet: "a.set", exitTimeout: .seconds(5))
         let error = #expect(throws: InitiatorError.self) {
             try LaneConnections.awaitConnected(endpoint, events, control, step: "connecting", within: .seconds(30))
         }

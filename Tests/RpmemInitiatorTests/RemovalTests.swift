@@ -60,19 +60,8 @@ import Testing
         #expect(ending.exit == .signal(SIGKILL))
     }
 
-    @Test func aCommandThatNeverEndsIsEnded() throws {
-        var target = try ScriptedTarget("exec sleep 1000")
-        target.options.openTimeout = .milliseconds(50)
-        target.options.exitTimeout = .milliseconds(50)
-        let error = #expect(throws: InitiatorError.self) {
-            try InitiatorPool.remove(
-                target: try TargetAddress("127.0.0.1"), poolSet: "a.set", options: target.options)
-        }
-        #expect(error?.errno == ETIMEDOUT)
-    }
-
-    @Test func aCommandThatPrintsWithoutEndIsEnded() throws {
-        var target = try ScriptedTarget("exec yes")
+    @Test(arguments: ["exec sleep 1000", "exec yes"]) func aCommandThatDoesNotEndIsEnded(_ command: String) throws {
+        var target = try ScriptedTarget(command)
         target.options.openTimeout = .milliseconds(50)
         target.options.exitTimeout = .milliseconds(50)
         let error = #expect(throws: InitiatorError.self) {

@@ -2,12 +2,12 @@ import Glibc
 import SystemSupport
 import Testing
 
-import struct TestSupport.Running
+import class TestSupport.Running
 
 @testable import RpmemInitiator
 
 @Suite(.timeLimit(.minutes(2))) struct SSHProcessTests {
-    /// What a child printed, once it has ended.
+    /// The output of a child until its end.
     private func output(of child: SSHProcess) -> String {
         _ = child.collect(until: .after(milliseconds: 20_000))
         var bytes = [UInt8](repeating: 0, count: 65536)
@@ -16,7 +16,7 @@ import struct TestSupport.Running
     }
 
     @Test func aChildGetsNoOtherDescriptors() throws {
-        // Not close-on-exec, as a host may have them, and with a number that the shell does not use itself.
+        // A host may have descriptors that are not close-on-exec. The shell does not use this number.
         let file = try Descriptor.open("/dev/null", O_RDONLY)
         let number = fcntl(file.number, F_DUPFD, 200)
         #expect(number >= 200)
@@ -30,14 +30,14 @@ import struct TestSupport.Running
     }
 
     @Test func aChildHasDefaultSignals() throws {
-        // Started from a thread that blocks them all.
+        // The thread that starts the child blocks all signals.
         let child = try Running("blocked") { try SSHProcess(["/bin/cat", "/proc/self/status"]) }.value()
         let status = output(of: child).split(separator: "\n")
         func signals(_ name: String) -> UInt64? {
             status.first { $0.hasPrefix("\(name):") }.flatMap { UInt64($0.dropFirst(name.count + 2), radix: 16) }
         }
         #expect(signals("SigBlk") == 0)
-        // glibc has children of posix_spawn ignore the two signals that it uses itself, 32 and 33.
+        // glibc makes children of posix_spawn ignore signals 32 and 33, which it uses itself.
         #expect(signals("SigIgn").map { $0 & ~(3 << 31) } == 0)
     }
 

@@ -4,7 +4,7 @@ import RpmemProtocol
 import SystemSupport
 import Testing
 
-/// A directory of a test's own, removed with it.
+/// A temporary directory, removed with its last reference.
 final class Scratch: Sendable {
     let path: String
 
@@ -39,24 +39,24 @@ final class Scratch: Sendable {
     }
 }
 
-/// A target that is a few lines of shell: what it does with the control connection is all there is to it.
+/// A target that is a few lines of shell on the control connection. It has no lanes.
 struct ScriptedTarget {
     let scratch: Scratch
-    /// For one session over the sockets provider, since that is everywhere; generous with time.
+    /// For one session over the sockets provider, which every machine has, with long time-outs.
     var options: InitiatorOptions
 
     /// - Parameters:
     ///   - script: Runs in the scratch directory, with the control connection as standard input and output.
-    ///   - files: What it finds there.
+    ///   - files: Files in the scratch directory.
     init(_ script: String, files: [String: [UInt8]] = [:]) throws {
         scratch = try Scratch()
         for (name, bytes) in files { try scratch.write(name, bytes) }
-        // Read by a shell, not executed: a file that was just written may still be open in another test's child.
+        // A shell reads the script. To execute it could fail with ETXTBSY: another test's child may still have it open for writing.
         let path = try scratch.write("script", Array("cd '\(scratch.path)'\n\(script)\n".utf8))
         options = .forTests(command: "exec /bin/sh \(path)")
     }
 
-    /// What opening a pool fails with.
+    /// The error of opening a pool.
     func openingError() -> InitiatorError? {
         let memory = PoolPages()
         return #expect(throws: InitiatorError.self) {
@@ -88,7 +88,7 @@ let fakeSSH: String = {
 
 /// Memory for a pool.
 final class PoolPages: @unchecked Sendable {
-    // Each thread of a test has a range of its own.
+    // Unchecked: each thread of a test has a range of its own.
     let bytes: UnsafeMutableRawBufferPointer
 
     init(byteCount: Int = 4 << 20) {

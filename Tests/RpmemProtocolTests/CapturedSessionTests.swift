@@ -9,7 +9,7 @@ import Testing
         return names.filter { $0.hasSuffix(".c2s") }.map { String($0.dropLast(4)) }
     }()
 
-    /// The requests of each session. The absolute descriptor is the one thing captured that is refused at sight.
+    /// The requests of each session. Of all captured requests, the decoder refuses only the one with an absolute descriptor.
     private static func kinds(_ session: String) throws -> [RequestKind] {
         let outcome = RequestOutcome(try vector(session + ".c2s"))
         return outcome.requests.map(\.kind) + (outcome.violation?.request.map { [$0] } ?? [])

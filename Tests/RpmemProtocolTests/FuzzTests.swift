@@ -2,14 +2,14 @@ import RpmemProtocol
 import TestSupport
 import Testing
 
-/// Bytes of a peer that means no good. Nothing may trap, memory is bounded, and the result depends on the bytes alone.
+/// Bytes of a hostile peer. No decoder may trap, memory is bounded, and the result depends on the bytes alone.
 @Suite struct FuzzTests {
     private static let captured: [[UInt8]] = {
         let names = (try? vectorNames(in: "control")) ?? []
         return names.compactMap { try? vector($0) }
     }()
 
-    /// A captured stream with some bytes changed, added or missing; now and then nothing but noise.
+    /// A captured stream with some bytes changed, added or missing; sometimes random bytes only.
     private static func hostileStream(_ generator: inout SeededGenerator) -> [UInt8] {
         var bytes =
             generator.next() % 8 == 0

@@ -187,7 +187,7 @@ import Testing
                     "\(header) \(receivedBytes) \(regionBase) \(regionSize) \(capacity): \(String(describing: fault))")
             }
         }
-        // Both answers have to occur often for this to mean anything.
+        // The test proves something only if both results occur often.
         #expect((5_000...95_000).contains(sound))
     }
 
@@ -198,7 +198,7 @@ import Testing
         #expect(
             PersistRequestError.inlineSizeMismatch.describe(header, receivedBytes: 30) == """
                 persist request (flags 0x2, lane 1, address 0x1000, size 9, 30 bytes received): \
-                the size is not that of the inline data received
+                the size differs from the inline data received
                 """)
         #expect(
             PersistRequestError.tooShort.describe(header, receivedBytes: 3)

@@ -218,7 +218,7 @@ import Testing
         decoder.append([0])
         decoder.append(close)
         #expect(decoder.pendingByteCount == limit)
-        // What was complete is served first, and nothing is put behind the gap.
+        // Complete requests come first. The decoder takes no bytes after an error.
         for _ in 0..<limit / close.count {
             #expect(try decoder.next() == .close([]))
             decoder.append(close)

@@ -1,7 +1,7 @@
 import RpmemProtocol
 import TestSupport
 
-/// Everything that a decoder makes of a stream: the requests, and the violation that ended it.
+/// The result of decoding a stream: the requests, and the violation that ended it.
 struct RequestOutcome: Equatable {
     var requests: [Request] = []
     var violation: RequestDecodingError?
@@ -27,7 +27,7 @@ struct RequestOutcome: Equatable {
     }
 }
 
-/// Everything that a decoder makes of a stream when these answers are due.
+/// The result of decoding a stream of answers to these requests.
 struct ResponseOutcome: Equatable {
     var initialStatus: InitialStatus?
     var responses: [Response] = []

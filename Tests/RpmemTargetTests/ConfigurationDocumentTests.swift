@@ -6,7 +6,7 @@ import Testing
 
 @testable import RpmemTarget
 
-/// The man pages, the sample file and `--help` say what the tables say.
+/// The man pages, the sample file and `--help` agree with the tables.
 @Suite struct ConfigurationDocumentTests {
     /// A file of the package.
     private func text(_ path: String) throws -> String {
@@ -26,8 +26,7 @@ import Testing
         return text
     }
 
-    /// What is explained by the paragraphs of a man page: each line behind `.TP`, with the lines up to the next macro
-    /// of that kind.
+    /// The tagged paragraphs of a man page: each line behind `.TP`, with the lines up to the next macro of that kind.
     private func tags(_ page: String) throws -> [(tag: String, body: [String])] {
         var tags: [(tag: String, body: [String])] = []
         var lines = try text(page).split(separator: "\n" as Character).map(String.init)[...]

@@ -1,5 +1,6 @@
 import CLinux
 import Fabric
+import FabricTestSupport
 import Glibc
 import PersistentMemory
 import RpmemProtocol
@@ -14,7 +15,7 @@ import Testing
     private static let size = 1 << 20
 
     /// A request that is in the queue when listening ends must be rejected, so that its peer gets an event.
-    @Test(arguments: [Provider.sockets, .tcp]) func requestsThatWaitWhenListeningEndsAreRejected(_ provider: Provider)
+    @Test(arguments: loopbackProviders) func requestsThatWaitWhenListeningEndsAreRejected(_ provider: Provider)
         throws
     {
         let file = try Descriptor.open("/tmp", rpmem_o_tmpfile | O_RDWR, mode: 0o600)
@@ -39,12 +40,12 @@ import Testing
         let answer = try Running("initiator") {
             if case .failed? = try queue.wait(until: .after(milliseconds: 20_000)) { true } else { false }
         }
-        // Until the request is there, untaken.
+        // Waits until the request is in the queue. Nothing takes it.
         let deadline = Deadline.after(milliseconds: 20_000)
         while server.isWorthWaiting(), !deadline.hasPassed {
             if try PollSet.wait(for: server.eventDescriptor, until: .after(milliseconds: 10)) { break }
         }
-        // The sockets provider's own thread reads it, tcp's reads it in the queue's.
+        // The sockets provider reads it on its own thread, tcp when the queue is read.
         usleep(100_000)
         server.stopListening()
         var refusals = 0

@@ -7,14 +7,14 @@ import Testing
 
 /// The number of lanes that a session has buffers for, and buffers that cannot be registered.
 @Suite struct LaneBlockTests {
-    /// Inline data of stock initiators, of one that wants none, of the most that is taken, and beyond.
+    /// Inline capacities: none, that of stock initiators, the largest that the target accepts, and larger ones.
     @Test(arguments: [(0, 524_288), (8192, 8065), (1 << 20, 63), (64 << 20, 1), (1 << 40, 1)])
     func buffersAreLimited(_ inlineCapacity: Int, _ lanes: Int) {
         #expect(LaneBlock.laneLimit(inlineCapacity: inlineCapacity) == lanes)
     }
 
-    /// As with a limit on locked memory between the pool's size and that plus the buffers. In a process of its own, which
-    /// memory that is freed twice would end by SIGABRT.
+    /// A limit on locked memory that has room for the pool, but not for the buffers, has this effect. The test runs in a process of
+    /// its own: memory that is freed twice ends the process by SIGABRT.
     @Test func buffersThatCannotBeRegisteredAreFreedOnce() async {
         await #expect(processExitsWith: .success) {
             let info = try FabricInfo.query(provider: "tcp", node: "127.0.0.1", service: nil, listening: true)

@@ -149,7 +149,7 @@ struct LoggingTestPipe: ~Copyable {
     @Test func aReaderThatHasStoppedDoesNotHoldTheSessionUp() throws {
         let pipe = try LoggingTestPipe()
         let log = open(try settings((.logLevel, "info"), (.logFile, "/dev/stderr")), standardError: pipe.number)
-        // 64 KiB fit; at one wait for each line that follows this would take minutes.
+        // The pipe holds 64 KiB. With one wait for each later line the test would take minutes.
         let text = String(repeating: "x", count: 4000)
         for _ in 0..<2000 { log.info(text) }
         #expect(pipe.text().hasSuffix("\n"))
@@ -162,7 +162,7 @@ struct LoggingTestPipe: ~Copyable {
         let number = pipe.write.number
         let copy = fcntl(number, F_DUPFD_CLOEXEC, 3)
         _ = pipe.takeWrite()
-        // No reader is left: writing would raise SIGPIPE.
+        // The pipe has no reader, so a write raises SIGPIPE.
         StandardError(copy).write("x\n")
         close(copy)
     }

@@ -52,12 +52,12 @@ import Testing
         #expect(check([0], at: 110) == (0, nil))
     }
 
-    /// The answer may be in its queue, behind an msync that takes long.
+    /// The completion may be in the queue, which the worker does not read during a long msync.
     @Test func aPeerIsNotJudgedWhileItsWorkerServesABatch() {
         _ = check([0], at: 100)
         #expect(check([0], at: 105, rounds: 1) == (nil, 0))
         for seconds in [110, 115, 120, 125] as [UInt64] { #expect(check([0], at: seconds, rounds: 1) == (nil, nil)) }
-        // The batch is over, and the worker had no time yet to take the answer in.
+        // The batch is over, and the worker has not read the queue yet.
         #expect(check([0], at: 130, rounds: 2) == (nil, nil))
         #expect(probe.isAwaited)
         #expect(check([0], at: 135, rounds: 2) == (0, nil))
@@ -71,7 +71,7 @@ import Testing
         #expect(check([0], at: 115, rounds: 40) == (nil, 0))
     }
 
-    /// Its operation is cancelled with it, which is no answer and no silence.
+    /// The end of the lane cancels the operation, which counts neither as an answer nor as silence.
     @Test func aLaneThatIsOverIsNotSilent() {
         _ = check([0, 1], at: 100)
         #expect(check([0, 1], at: 105) == (nil, 0))

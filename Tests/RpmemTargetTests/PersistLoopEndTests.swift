@@ -92,7 +92,7 @@ import Testing
         #expect(error.code == EIO)
     }
 
-    /// The initiator hung up: CLOSE is on its way.
+    /// The initiator has ended the lane, and CLOSE follows.
     @Test func signOfLifeThatEndsWithItsLaneEndsNothingElse() throws {
         let pool = try TemporaryPool()
         let fabric = ScriptedFabric(
@@ -109,7 +109,7 @@ import Testing
         #expect(fabric.endedLanes == [0] && fabric.answers.count == 1)
     }
 
-    /// They shared an msync, and any of them may be the one.
+    /// The lanes shared an msync, and the failed range may belong to any of them.
     @Test func lanesThatShareAFailedSyncAreAllNamed() throws {
         let pool = try TemporaryPool()
         let hole = try Hole()
@@ -140,7 +140,7 @@ import Testing
         #expect(pool.serve(fabric).isStopped)
         #expect(fabric.answers.map(\.lane) == [1])
         #expect(fabric.lanes[0].progress == .closed)
-        // With verbs nothing else tells the session.
+        // With verbs the session gets no other event.
         #expect(fabric.endedLanes == [0])
     }
 
@@ -174,7 +174,7 @@ import Testing
         #expect(fabric.endedLanes == [0])
     }
 
-    /// The receive is used up, and its peer would wait for an answer for ever.
+    /// The lane has no receive any more, and its peer would wait for an answer for ever.
     @Test(arguments: [Int32(FI_ETRUNC), Int32(FI_EMSGSIZE)])
     func requestTooLongForItsReceiveEndsTheLoop(code: Int32) throws {
         let pool = try TemporaryPool()

@@ -96,7 +96,7 @@ import Testing
         #expect(fabric.answers.map(\.lane).sorted() == [0, 1])
     }
 
-    /// Each waits for six seconds, all together for eighteen.
+    /// Each lane waits six seconds, the three together eighteen.
     @Test func lanesThatTakeTurnsWithoutRoomAreHealthy() throws {
         let pool = try TemporaryPool()
         func request(_ lane: Int) -> (lane: Int, bytes: [UInt8]) {
@@ -105,7 +105,7 @@ import Testing
         let fabric = ScriptedFabric(
             lanes: 3,
             [.requests([request(0)]), .requests([request(1)]), .requests([request(2)]), .result(Self.tryAgain)])
-        // Lane 0 has none; then 0 goes and 1 has none, and so on.
+        // First lane 0 has no room. Then lane 0 is answered and lane 1 has no room, and so on.
         fabric.answerResults = [Self.tryAgain, 0, Self.tryAgain, 0, Self.tryAgain, 0]
         let end = ScriptedFabric.$roomTimes.withValue(RoomTimes(seconds: 6)) { pool.serve(fabric) }
         #expect(end.isStopped)

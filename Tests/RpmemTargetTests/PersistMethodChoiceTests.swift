@@ -27,11 +27,11 @@ import Testing
         #expect(choice(.yes, false, cachesPersist).remark?.contains("not on persistent memory") == true)
     }
 
-    /// A READ finds what the CPU wrote in its caches, where the power takes it away.
+    /// A READ can return data from the CPU's caches, which a loss of power clears.
     @Test func softwareProvidersNeedPersistentCaches() {
         let refused = choice(.yes, true, false, softwareProvider: "tcp")
         #expect(refused.method == .gpspm)
-        #expect(refused.remark?.contains("over tcp it is the CPU of this machine that writes") == true)
+        #expect(refused.remark?.contains("over tcp the CPU of this machine writes the data") == true)
         for setting in [AppliancePersistency.yes, .auto] {
             #expect(choice(setting, true, true, softwareProvider: "tcp").method == .apm)
             #expect(choice(setting, true, true, softwareProvider: "tcp").remark == nil)

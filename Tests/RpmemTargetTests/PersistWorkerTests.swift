@@ -26,19 +26,19 @@ import Testing
                 pollNanoseconds: 0, injects: true, writesByDevice: false, ended: fabric.ended, endSignal: -1,
                 signOfLife: nil)
         ) { _ in Issue.record("it was told to stop, and says that it did so by itself") }
-        // Asleep by now, most likely; ending it works whether or not.
+        // The worker probably sleeps by now. Ending it works in both cases.
         usleep(5000)
         worker.finish()
         #expect(!queue.gaveUp)
         #expect(queue.wakeUps > lost)
-        // Nothing is left to be done.
+        // A second stop does nothing.
         let wakeUps = queue.wakeUps
         worker.finish()
         #expect(queue.wakeUps == wakeUps)
     }
 }
 
-/// An empty completion queue on which one can only sleep, until a wake-up that is not forgotten.
+/// An empty completion queue whose wait ends only by a wake-up, which it keeps until the next wait.
 private final class ForgetfulQueue: Sendable {
     // Constant; the counters are shared with the worker's thread.
     nonisolated(unsafe) let pointer = UnsafeMutablePointer<fid_cq>.allocate(capacity: 1)
@@ -48,7 +48,7 @@ private final class ForgetfulQueue: Sendable {
     private let hasGivenUp = Atomic<Bool>(false)
 
     var wakeUps: Int { signals.load(ordering: .acquiring) }
-    /// Nobody woke it for long; it went on all the same, so that the test ends.
+    /// No wake-up came for a long time. The wait ends all the same, so that the test ends.
     var gaveUp: Bool { hasGivenUp.load(ordering: .acquiring) }
 
     init(forgets: Int) {

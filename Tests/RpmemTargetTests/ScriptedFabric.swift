@@ -7,7 +7,7 @@ import TestSupport
 
 @testable import RpmemTarget
 
-/// A completion queue and endpoints whose results a test scripts, behind libfabric's own function tables. It is for results that
+/// A completion queue and endpoints with results that a test scripts, through libfabric's function tables. It is for results that
 /// real providers return too seldom. One thread uses it.
 final class ScriptedFabric {
     /// What one read of the queue returns.
@@ -17,7 +17,7 @@ final class ScriptedFabric {
         case result(Int)
         /// FI_EAVAIL, and this error behind it, with the context of a lane or none.
         case failedOperation(lane: Int?, code: Int32)
-        /// The probe completes, or with this code fails: FI_EAVAIL, and the error behind it.
+        /// The probe completes, or fails with this code: FI_EAVAIL, and the error behind it.
         case signOfLife(code: Int32?)
     }
 
@@ -46,7 +46,7 @@ final class ScriptedFabric {
     /// Beginnings and ends of batches.
     var roundCount: UInt64 { rounds.pointee.load(ordering: .relaxed) }
     private let rounds = UnsafeMutablePointer<Atomic<UInt64>>.allocate(capacity: 1)
-    /// The clock of the time without room.
+    /// The clock for answers that wait for room.
     @TaskLocal static var roomTimes = RoomTimes()
     private static var roomTime: UInt64 { roomTimes.next() }
     private let stop = UnsafeMutablePointer<Atomic<Bool>>.allocate(capacity: 1)
@@ -183,7 +183,7 @@ final class ScriptedFabric {
     }
 }
 
-/// A clock that goes forward by a step whenever it is looked at.
+/// A clock that advances by a step at each reading.
 final class RoomTimes: Sendable {
     private let step: UInt64
     private let now = Atomic<UInt64>(0)

@@ -43,7 +43,7 @@ import Testing
         }
         let accepted = Descriptor(owning: accept(listener.number, nil, nil))
         let loopback = NetworkAddress("127.0.0.1")
-        // Under ssh the variable counts; the tests run without it or must not see it.
+        // Under ssh the variable is set. The tests clear it.
         unsetenv("SSH_CONNECTION")
         #expect(
             SessionEnvironment.current(input: accepted.number) == SessionEnvironment(peer: loopback, local: loopback))

@@ -9,9 +9,9 @@ import Testing
 
 @testable import RpmemTarget
 
-/// A session in the process of the tests, for conditions that a test cannot bring about in a daemon.
+/// A session in the tests' own process, for states that a test cannot bring about in a daemon.
 @Suite(.timeLimit(.minutes(2))) struct TargetSessionTests {
-    /// A provider may refuse every wait; the control connection has to be looked at all the same.
+    /// A provider may refuse every wait. The session still polls the control connection.
     @Test func theControlConnectionIsSeenWhileFabricRefusesToWait() throws {
         let directory = TemporaryDirectory()
         let set = try Descriptor.open(directory.file("one.set"), O_WRONLY | O_CREAT, mode: 0o600)
@@ -53,7 +53,7 @@ import Testing
             received += max(0, read(answers, &bytes, bytes.count))
         }
         #expect(received > 16)
-        // The initiator goes away.
+        // The initiator closes the control connection.
         close(requests)
         let ended = try waitForLine(lines, "control connection ended")
         #expect(ended, "\(lines.all)")

@@ -32,7 +32,7 @@ import Testing
         watchdog.beginLongTurn()
         #expect(try !expired.isRaised(within: 50))
         watchdog.endTurn()
-        // What comes between turns ends none.
+        // Events between two turns end no session.
         signals.signal()
         #expect(try !expired.isRaised(within: 50))
         withExtendedLifetime(watchdog) {}
@@ -61,7 +61,7 @@ import Testing
         let watchdog = try watchdog(milliseconds: 20, expired)
         watchdog.beginTurn()
         #expect(try expired.isRaised(within: 20_000))
-        // Once is enough.
+        // The callback runs once.
         watchdog.beginTurn()
         watchdog.endTurn()
     }

@@ -92,8 +92,8 @@ private final class Listener {
         self.port = withUnsafeBytes(of: storage) { SystemSupport.port(ofSocketAddress: $0) } ?? 0
     }
 
-    /// Whether a connection from that address comes about. On the loopback interface that is settled when connect(2)
-    /// returns; what is dropped is sent again only after a second.
+    /// Whether a connection from that address is established. On the loopback interface it is when connect(2) returns. The kernel
+    /// repeats a dropped packet only after a second.
     func isReached(from source: String, at destination: String? = nil) -> Bool {
         let number = socket(
             source.contains(":") ? AF_INET6 : AF_INET,

@@ -1,8 +1,8 @@
-import CLinux
 import Glibc
 import SystemSupport
 
-/// A child process with pipes for its standard streams. It is killed and reaped with the last reference.
+/// A child process with pipes for its standard streams. It is killed and reaped with the last reference. Unlike `SSHProcess`,
+/// which must leave its host's signals alone, it ignores SIGPIPE and reaps with wait4(2), which reports the memory used.
 ///
 /// Sendable because one test uses it, from one thread at a time.
 public final class ChildProcess: @unchecked Sendable {
@@ -25,7 +25,7 @@ public final class ChildProcess: @unchecked Sendable {
     /// Ignores SIGPIPE: a write to a child that has ended fails with EPIPE instead of ending the tests.
     private static let ignoresBrokenPipes: Void = { _ = Glibc.signal(SIGPIPE, SIG_IGN) }()
 
-    /// Starts `arguments[0]` (a path) with exactly this environment, and with no other descriptors than the three standard streams.
+    /// Starts `arguments[0]` (a path) with exactly this environment, see `spawnChild`.
     ///
     /// - Parameter directory: Its working directory; that of the tests when nil.
     public init(_ arguments: [String], environment: [String: String] = [:], directory: String? = nil) throws {
@@ -33,35 +33,9 @@ public final class ChildProcess: @unchecked Sendable {
         let input = try Pipe()
         let output = try Pipe()
         let error = try Pipe()
-        var actions = posix_spawn_file_actions_t()
-        posix_spawn_file_actions_init(&actions)
-        defer { posix_spawn_file_actions_destroy(&actions) }
-        posix_spawn_file_actions_adddup2(&actions, input.read.number, 0)
-        posix_spawn_file_actions_adddup2(&actions, output.write.number, 1)
-        posix_spawn_file_actions_adddup2(&actions, error.write.number, 2)
-        // libfabric's sockets in this process are not close-on-exec: a child would keep other tests' lanes open.
-        posix_spawn_file_actions_addclosefrom_np(&actions, 3)
-        if let directory { posix_spawn_file_actions_addchdir_np(&actions, directory) }
-        var attributes = posix_spawnattr_t()
-        posix_spawnattr_init(&attributes)
-        defer { posix_spawnattr_destroy(&attributes) }
-        var none = sigset_t()
-        sigemptyset(&none)
-        posix_spawnattr_setsigmask(&attributes, &none)
-        var defaults = sigset_t()
-        sigemptyset(&defaults)
-        sigaddset(&defaults, SIGPIPE)
-        posix_spawnattr_setsigdefault(&attributes, &defaults)
-        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF))
-        let argv = arguments.map { strdup($0) } + [nil]
-        let envp = environment.map { strdup("\($0.key)=\($0.value)") } + [nil]
-        defer { for pointer in argv + envp { free(pointer) } }
-        var identifier = pid_t()
-        let result = posix_spawn(&identifier, arguments[0], &actions, &attributes, argv, envp)
-        guard result == 0 else {
-            throw SystemCallError("posix_spawn", on: arguments[0], errno: .init(rawValue: result))
-        }
-        self.identifier = identifier
+        identifier = try spawnChild(
+            arguments, input: input.read, output: output.write, errors: error.write, environment: environment,
+            directory: directory)
         self.input = input.takeWrite().release()
         self.output = output.takeRead().release()
         self.error = error.takeRead().release()

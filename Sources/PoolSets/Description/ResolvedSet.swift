@@ -25,9 +25,9 @@ struct ResolvedSet {
         let path: String
         /// Of the pool set file; nil for parts that it does not list.
         let line: Int?
-        let size: Size
+        let size: ExpectedSize
 
-        enum Size: Equatable {
+        enum ExpectedSize: Equatable {
             case exactly(UInt64)
             /// The whole of a Device DAX.
             case auto
@@ -112,7 +112,7 @@ struct ResolvedSet {
             return
         }
         for part in description.parts {
-            let size: Spec.Size =
+            let size: Spec.ExpectedSize =
                 switch part.size {
                 case .bytes(let bytes): .exactly(bytes)
                 case .auto: .auto

@@ -22,12 +22,12 @@ extension PoolStore {
         // The requested size is compared after the headers, whose errors say more.
         let geometry = try set.geometry(sizes: sizes, requestedSize: 0, onDevices: onDevices)
         let partsWithEarlierErrors = try parts.settleWriteBack()
-        if try !isMarkedClean(parts[0], headers: geometry.headers) {
+        var headers = try readHeaders(of: parts.prefix(geometry.headers))
+        if headers.first?.isMarkedClean != true {
             // The last session may have ended because a write-back failed. Later reads come from the medium.
             for part in parts { part.dropCleanPages() }
+            headers = try readHeaders(of: parts.prefix(geometry.headers))
         }
-        var headers: [PoolHeader] = []
-        for part in parts.prefix(geometry.headers) { headers.append(try part.readHeader()) }
         try HeaderCheck(set: set, paths: parts.map(\.path)).check(headers)
         if let first = headers.first {
             try set.checkSingleHeader(incompatFeatures: first.incompatFeatures, origin: "pool's header")
@@ -44,13 +44,10 @@ extension PoolStore {
             partsWithEarlierErrors: partsWithEarlierErrors)
     }
 
-    /// Whether the last session closed the pool and found no failed write-back. Pools without the shutdown state feature
-    /// have no mark.
-    private func isMarkedClean(_ first: PartFile, headers: Int) throws(PoolError) -> Bool {
-        if headers == 0 { return false }
-        let header = try first.readHeader()
-        let state = header.shutdownState
-        return header.incompatFeatures & Feature.shutdownState != 0 && state.isChecksumValid && !state.isDirty
+    private func readHeaders(of parts: ArraySlice<PartFile>) throws(PoolError) -> [PoolHeader] {
+        var headers: [PoolHeader] = []
+        for part in parts { headers.append(try part.readHeader()) }
+        return headers
     }
 
     /// Writes a shutdown state with the dirty mark, unless the last one says that the pool may be corrupt.
@@ -64,5 +61,13 @@ extension PoolStore {
                     + "it may be corrupt; restore it from another replica with `pmempool sync`")
         }
         try parts[0].writeShutdownState(ShutdownState(counts, isDirty: true))
+    }
+}
+
+extension PoolHeader {
+    /// Whether the last session closed the pool and found no failed write-back. Pools without the shutdown state feature
+    /// have no mark.
+    fileprivate var isMarkedClean: Bool {
+        incompatFeatures & Feature.shutdownState != 0 && shutdownState.isChecksumValid && !shutdownState.isDirty
     }
 }

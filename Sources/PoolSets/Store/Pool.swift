@@ -43,9 +43,9 @@ package final class Pool: Sendable {
     private let set: ResolvedSet
     private let headers: Int
     private let isCreated: Bool
-    private let state: Mutex<State>
+    private let state: Mutex<OpenState>
 
-    private struct State: ~Copyable {
+    private struct OpenState: ~Copyable {
         /// nil when the pool is ended.
         var parts: PoolParts?
         var attributes: PoolAttributes
@@ -85,7 +85,7 @@ package final class Pool: Sendable {
         headers = geometry.headers
         self.isCreated = isCreated
         self.partsWithEarlierErrors = partsWithEarlierErrors
-        state = Mutex(State(parts: parts, attributes: attributes))
+        state = Mutex(OpenState(parts: parts, attributes: attributes))
     }
 
     /// Why deep persists of the pool will fail, and the remedy; nil when nothing is in their way.

@@ -1,6 +1,34 @@
 import Glibc
 import SystemSupport
 
+/// A setting's name. Settings are printed in this order. ``SettingDefinition/table`` describes them.
+package enum SettingKey: String, CaseIterable, Hashable, Sendable {
+    case poolsetDirectory = "poolset-dir"
+    case partMode = "part-mode"
+
+    case logFile = "log-file"
+    // log-file turns syslog off, so use-syslog must be printed behind it for the output to have the same effect.
+    case useSyslog = "use-syslog"
+    case logLevel = "log-level"
+
+    case persistAPM = "persist-apm"
+    case persistGeneral = "persist-general"
+
+    case inBandAddress = "in-band-address"
+    case portRange = "port-range"
+    case inBandPeer = "in-band-peer"
+    case maxLanes = "max-lanes"
+    case verbsODP = "verbs-odp"
+    case laneTimeout = "lane-timeout"
+    case peerTimeout = "peer-timeout"
+
+    case threads = "nthreads"
+    case pollTime = "poll-time"
+
+    /// The name in files, and behind `--` on the command line.
+    package var name: String { rawValue }
+}
+
 /// One setting: its syntax, its purpose, and the place of its value. The default is beside the value, in ``Settings``.
 package struct SettingDefinition: Sendable {
     package let key: SettingKey
@@ -88,7 +116,7 @@ package struct SettingDefinition: Sendable {
         SettingDefinition(
             .portRange, \.portRange, .ports, .inBand, "ports to listen on for lanes, or a single one"),
         SettingDefinition(
-            .inBandPeer, \.inBandPeer, .word(), .inBand, "who may connect lanes: the ssh client's address, or any"),
+            .inBandPeer, \.inBandPeer, .word(), .inBand, "machines that may connect lanes: the ssh client's, or any"),
         SettingDefinition(
             .maxLanes, \.maxLanes, .limit("LANES"), .inBand, "most lanes granted to a session"),
         SettingDefinition(

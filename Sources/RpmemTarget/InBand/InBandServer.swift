@@ -10,7 +10,7 @@ import SystemSupport
 /// closes the endpoints, in this order. Queues, memory regions and the domain are kept by what is made from them.
 final class InBandServer {
     /// What happened to a lane.
-    enum Event {
+    enum LaneEvent {
         case laneAccepted(Int, from: NetworkAddress?)
         case laneRefused(from: NetworkAddress?, reason: String)
         case laneConnected(Int)
@@ -42,7 +42,7 @@ final class InBandServer {
     /// Events that ``stopListening()`` has read but not acted on.
     private var postponed: [EventQueue.Event] = []
     /// Lanes that ``stopListening()`` has rejected.
-    private var refused: [Event] = []
+    private var refused: [LaneEvent] = []
 
     /// Operations that a lane's endpoint may have under way: one request, one answer, and slack for what providers add.
     private static let queueDepth = 8
@@ -122,7 +122,7 @@ final class InBandServer {
     func isWorthWaiting() -> Bool { refused.isEmpty && postponed.isEmpty && events.isWorthWaiting() }
 
     /// Acts on the next event of the lanes; nil when there is none. Never waits.
-    func nextEvent() -> Event? {
+    func nextEvent() -> LaneEvent? {
         if !refused.isEmpty { return refused.removeFirst() }
         guard let event = postponed.isEmpty ? events.next() : postponed.removeFirst() else { return nextBrokenLane() }
         switch event {
@@ -146,7 +146,7 @@ final class InBandServer {
         }
     }
 
-    private func nextBrokenLane() -> Event? {
+    private func nextBrokenLane() -> LaneEvent? {
         workers.stopped.clear()
         for lane in connections.now where block.ended[lane].load(ordering: .acquiring) {
             _ = connections.remove(lane)
@@ -161,7 +161,7 @@ final class InBandServer {
 
     // MARK: Accepting
 
-    private func accept(_ request: ConnectionRequest) -> Event {
+    private func accept(_ request: ConnectionRequest) -> LaneEvent {
         let peer = request.info.peerAddress
         if let objection = listener.objection(to: peer) { return refuse(request, objection) }
         let number = endpoints.count
@@ -186,7 +186,7 @@ final class InBandServer {
         }
     }
 
-    private func refuse(_ request: ConnectionRequest, _ reason: String) -> Event {
+    private func refuse(_ request: ConnectionRequest, _ reason: String) -> LaneEvent {
         listener.reject(request)
         return .laneRefused(from: request.info.peerAddress, reason: reason)
     }

@@ -47,7 +47,7 @@ final class LaneListener {
         // A thread of the sockets provider can queue a request after the last look into the queue. The connection ends with the
         // listener.
         if !isListening { return "no more lanes are accepted" }
-        return peerRule.allows(peer) ? nil : "it is not the session's initiator (in-band-peer = ssh)"
+        return peerRule.allows(peer) ? nil : "its machine is not the session's initiator (in-band-peer = ssh)"
     }
 
     func reject(_ request: ConnectionRequest) { endpoint?.reject(request) }
@@ -139,5 +139,24 @@ final class LaneListener {
     private func isClosed(within milliseconds: UInt64) -> Bool {
         let descriptor = isClosed?.descriptor.number ?? -1
         return (try? PollSet.wait(for: descriptor, until: .after(milliseconds: milliseconds))) ?? true
+    }
+}
+
+/// Has the kernel end connections whose other machine is unreachable, idle or not: keepalive and TCP_USER_TIMEOUT, see tcp(7).
+/// Connections inherit the options of the listening socket that they come in at.
+///
+/// - Parameter seconds: How long the other machine may be silent, at least 1. The end may come a third later.
+func limitSilence(of listeners: [Int32], seconds: Int) {
+    // Several probes may be lost before the time is up.
+    let options: [(level: Int32, name: Int32, value: Int)] = [
+        (SOL_SOCKET, SO_KEEPALIVE, 1), (Int32(IPPROTO_TCP), TCP_KEEPIDLE, max(1, seconds / 3)),
+        (Int32(IPPROTO_TCP), TCP_KEEPINTVL, max(1, seconds / 6)), (Int32(IPPROTO_TCP), TCP_KEEPCNT, 4),
+        (Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, seconds * 1000),
+    ]
+    for socket in listeners {
+        for option in options {
+            var value = Int32(clamping: option.value)
+            _ = setsockopt(socket, option.level, option.name, &value, socklen_t(MemoryLayout<Int32>.size))
+        }
     }
 }

@@ -76,9 +76,9 @@ final class LaneWorkers {
 
     /// The ends that workers report, shared with their threads.
     private final class Ends: Sendable {
-        let state = Mutex(State())
+        let state = Mutex(Record())
 
-        struct State {
+        struct Record {
             var first: WorkerEnd?
             var hasFailedToPersist = false
 

@@ -330,41 +330,38 @@ struct PersistLoop: ~Copyable {
     /// loop.
     @inline(never)
     private mutating func closeFailedLane() -> Bool {
-        guard let (error, opaque, flags) = takeError() else { return true }
-        if let signOfLife = context.signOfLife, opaque == UnsafeMutableRawPointer(signOfLife) {
+        guard let failed = takeError() else { return true }
+        if let signOfLife = context.signOfLife, failed.context == UnsafeMutableRawPointer(signOfLife) {
             signOfLife.pointee.isAwaited.store(false, ordering: .releasing)
             // Cancelled with its lane, whose receive completes in error as well.
-            if error.code == FI_ECANCELED { return true }
-            end.initialize(to: .peerUnreachable(error))
+            if failed.error.code == FI_ECANCELED { return true }
+            end.initialize(to: .peerUnreachable(failed.error))
             return false
         }
-        let address = UInt(bitPattern: opaque)
+        let address = UInt(bitPattern: failed.context)
         let first = UInt(bitPattern: context.lanes)
         // The sockets provider reports an injected answer that it could not deliver, without a context. The lane's receive
         // completes in error as well.
-        if opaque == nil, flags & UInt64(FI_SEND) != 0 { return true }
+        if failed.context == nil, failed.flags & UInt64(FI_SEND) != 0 { return true }
         guard (first..<UInt(bitPattern: context.lanes + context.laneCount)).contains(address) else {
-            end.initialize(to: .fabricFailed(error))
+            end.initialize(to: .fabricFailed(failed.error))
             return false
         }
         let lane = Int(address - first) / MemoryLayout<TargetLane>.stride
         close(context.lanes + lane)
         // The connection stands, but without a receive its peer would wait for an answer for ever.
-        if error.code == FI_ETRUNC || error.code == FI_EMSGSIZE {
+        if failed.error.code == FI_ETRUNC || failed.error.code == FI_EMSGSIZE {
             end.initialize(to: .oversizedRequest(lane: lane))
             return false
         }
         return true
     }
 
-    /// The error that FI_EAVAIL announced, with the context and the flags of its operation.
-    private mutating func takeError() -> (error: FabricError, context: UnsafeMutableRawPointer?, flags: UInt64)? {
-        if !hasTakenError {
-            guard fi_cq_readerr(queue, takenError, 0) > 0 else { return nil }
-        }
+    /// The operation whose error FI_EAVAIL announced.
+    private mutating func takeError() -> FailedOperation? {
+        guard hasTakenError else { return CompletionQueue.readError(queue) }
         hasTakenError = false
-        let entry = takenError.pointee
-        return (CompletionQueue.error(entry, of: queue), entry.op_context, entry.flags)
+        return FailedOperation(takenError.pointee, of: queue)
     }
 
     /// Ends a lane that has no receive or gets no answer any more, and tells the session. With verbs nothing else does.

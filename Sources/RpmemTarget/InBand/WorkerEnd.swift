@@ -30,7 +30,7 @@ extension WorkerEnd: CustomStringConvertible {
         case .violation(let lane, let error, let header, let receivedBytes):
             "lane \(lane): \(error.describe(header, receivedBytes: receivedBytes))"
         case .overlappingRequest(let lane):
-            "lane \(lane): a persist request came before the answer to the one before"
+            "lane \(lane): a persist request came before the answer to the previous one"
         case .oversizedRequest(let lane):
             "lane \(lane): a persist request with more inline data than was agreed on with CREATE or OPEN"
         case .persistFailed(let lanes, let errno):

@@ -103,3 +103,47 @@ package struct SessionLog: Sendable {
     package func info(_ message: @autoclosure () -> String) { logger.info("\(message())") }
     package func debug(_ message: @autoclosure () -> String) { logger.debug("\(message())") }
 }
+
+/// libpmem's function that makes a pool's data durable on the target.
+package enum PersistFlush: String, Hashable, Sendable {
+    case pmemPersist = "pmem_persist"
+    case pmemMsync = "pmem_msync"
+    /// With APM the initiator makes data durable.
+    case none
+}
+
+extension SessionLog {
+    /// The three lines that scripts look for. `docs/media.md`, section 7.7 (Log lines of the persistency policy).
+    package func logPersistPolicy(method: PersistMethod, flush: PersistFlush) {
+        notice("persistency policy:")
+        notice("    persist method: \(method.longName)")
+        notice("    persist flush: \(flush.rawValue)")
+    }
+}
+
+extension PersistMethod {
+    fileprivate var longName: String {
+        switch self {
+        case .gpspm: "General Purpose Server Persistency Method"
+        case .apm: "Appliance Persistency Method"
+        }
+    }
+}
+
+/// Names a session in the log: eight hexadecimal digits, random.
+package struct SessionID: Hashable, Sendable, CustomStringConvertible {
+    package let number: UInt32
+
+    package init(number: UInt32) {
+        self.number = number
+    }
+
+    package static func random() -> SessionID {
+        SessionID(number: .random(in: 0...UInt32.max))
+    }
+
+    package var description: String {
+        let digits = String(number, radix: 16)
+        return String(repeating: "0", count: 8 - digits.count) + digits
+    }
+}

@@ -38,7 +38,7 @@ package enum BusErrors {
             BusErrors.tellWatchdog(
                 of: UInt(bitPattern: info?.pointee._sifields._sigfault.si_addr), code: info?.pointee.si_code ?? 0)
             let line: StaticString =
-                "rpmemd: SIGBUS: a page of a part cannot be had: was the file truncated, is its file system full, or its medium damaged? The session ends.\n"
+                "rpmemd: SIGBUS: a page of a part cannot be read or written: was the file truncated, is its file system full, or its medium damaged? The session ends.\n"
             _ = write(STDERR_FILENO, line.utf8Start, line.utf8CodeUnitCount)
             _exit(1)
         }
@@ -89,11 +89,12 @@ extension BusErrors.Fault {
         // O_NONBLOCK: the name may belong to a FIFO by now.
         let file = open(place.path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
         guard file >= 0 else {
-            return "the page cannot be had, and the file cannot be opened: \(String(cString: strerror(errno)))"
+            return
+                "the page cannot be read or written, and the file cannot be opened: \(String(cString: strerror(errno)))"
         }
         guard fstat(file, &status) == 0, UInt64(status.st_ino) == place.inode else {
             close(file)
-            return "the page cannot be had, and the file is not at its path any more"
+            return "the page cannot be read or written, and the file is not at its path any more"
         }
         defer { close(file) }
         if status.st_mode & S_IFMT == S_IFREG, status.st_size <= place.offset {

@@ -16,7 +16,7 @@ extension ServedPool {
         return checkDeadlines()
     }
 
-    private func handle(_ event: InBandServer.Event) -> SessionEnd? {
+    private func handle(_ event: InBandServer.LaneEvent) -> SessionEnd? {
         switch event {
         case .laneAccepted(let lane, let peer):
             log.debug("lane \(lane): accepted from \(Self.name(of: peer))")
@@ -69,7 +69,7 @@ extension ServedPool {
         }
         if let lane = lanes.silentLane() {
             log.error(
-                "lane \(lane): the initiator's machine has not been heard of for \(settings.peerTimeout.value) s: it "
+                "lane \(lane): the initiator's machine gave no sign of life for \(settings.peerTimeout.value) s: it "
                     + "counts as gone (peer-timeout)")
             return .failed
         }

@@ -7,9 +7,9 @@ import SystemSupport
 final class PartWatch {
     /// Readable when a part may have been truncated.
     let descriptor: Descriptor
-    private let parts: [Part]
+    private let parts: [WatchedPart]
 
-    private struct Part {
+    private struct WatchedPart {
         let path: String
         let size: Int
         let file: Int32
@@ -20,11 +20,11 @@ final class PartWatch {
         let number = inotify_init1(Int32(IN_NONBLOCK | IN_CLOEXEC))
         if number < 0 { throw .last("inotify_init1") }
         descriptor = Descriptor(owning: number)
-        var watched: [Part] = []
+        var watched: [WatchedPart] = []
         for part in parts {
             let file = open(part.path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
             if file < 0 { continue }
-            watched.append(Part(path: part.path, size: part.size, file: file))
+            watched.append(WatchedPart(path: part.path, size: part.size, file: file))
             _ = inotify_add_watch(number, "/proc/self/fd/\(file)", UInt32(IN_MODIFY))
         }
         self.parts = watched

@@ -26,8 +26,8 @@ struct PersistMethodChoice: Hashable, Sendable {
             }
             self.init(
                 .gpspm,
-                "persist-apm is set, but over \(softwareProvider) it is the CPU of this machine that writes, through caches "
-                    + "that are not in the persistence domain of every region (no eADR): GPSPM is used; the appliance method "
+                "persist-apm is set, but over \(softwareProvider) the CPU of this machine writes the data, through "
+                    + "caches that are not in the persistence domain of every region (no eADR): GPSPM is used; the appliance method "
                     + "needs verbs there")
         case (.yes, false, _), (.auto, false, _):
             self.init(

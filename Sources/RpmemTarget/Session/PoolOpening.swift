@@ -132,7 +132,7 @@ struct PoolOpening {
             cachesPersist: pool.persister.cachesPersist,
             softwareProvider: provider == .verbs || pool.persister.isByWord ? nil : provider.name)
         if let remark = choice.remark {
-            // With auto nobody asked for APM.
+            // With auto the operator did not ask for APM.
             if settings.persistAPM.value == .auto { log.notice(remark) } else { log.warning(remark) }
         }
         log.logPersistPolicy(
@@ -169,7 +169,7 @@ struct PoolOpening {
                             "\(fault.describe()). The session ends, and the pool stays marked as not cleanly closed")
                 })
         } catch {
-            throw RequestError(.fatal, "nothing can watch over the pool's storage: \(error)")
+            throw RequestError(.fatal, "the watchdog over the pool's storage cannot start: \(error)")
         }
     }
 
@@ -178,7 +178,9 @@ struct PoolOpening {
             return try PartWatch(
                 pool.parts.filter { !$0.isDeviceDAX }.map { (path: $0.path, size: Int(clamping: $0.size)) })
         } catch {
-            log.info("the session notices truncated parts only when it uses them: \(error)")
+            log.info(
+                "inotify does not watch the parts, so the session notices a truncated part only when it uses it: \(error)"
+            )
             return nil
         }
     }
@@ -189,8 +191,8 @@ struct PoolOpening {
         if let obstacle = served.pool.deepPersistObstacle { log.warning("\(obstacle)") }
         for path in served.pool.partsWithEarlierErrors {
             log.warning(
-                "\(path): the kernel failed to write back what was written before this session: it is read from the medium "
-                    + "again; check the file system or device")
+                "\(path): the kernel failed to write stores of an earlier session back, and this session reads the medium's "
+                    + "contents: check the file system or device")
         }
         let lanes = served.lanes.attributes
         if lanes.method == .apm, !served.pool.persister.cachesPersist, let device = served.lanes.rdmaDevice,
@@ -204,7 +206,8 @@ struct PoolOpening {
         if let error = served.lanes.filterError {
             // Ordinary users cannot have the filter, so this is no warning.
             log.info(
-                "port \(lanes.port) is reachable for everybody, though only \(environment.initiator) gets lanes: \(error)"
+                "no packet filter: every machine can reach port \(lanes.port), though only \(environment.initiator) gets lanes: "
+                    + "\(error)"
             )
         }
     }

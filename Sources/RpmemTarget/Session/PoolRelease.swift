@@ -18,7 +18,9 @@ extension ServedPool {
         let isUnused = isCreated && lanes.lanesEverConnected == 0
         if isUnused { log.notice("no lane ever was connected: the pool that this session created is removed again") }
         if removing, !isCreated {
-            log.notice("CLOSE asks to remove the pool, which only the session that created it may: it is kept")
+            log.notice(
+                "CLOSE asks to remove the pool: only the session that created the pool may do that, so the pool is kept"
+            )
         }
         // Removing large files may take any time.
         if isUnused || removing { watchdog.endTurn() }

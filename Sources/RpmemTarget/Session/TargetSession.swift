@@ -55,7 +55,7 @@ package final class TargetSession {
             requestDeadline = settings.laneDeadline()
             end = try serve()
         } catch {
-            log.error("control connection: \(error): the initiator is gone, or its ssh is")
+            log.error("control connection: \(error): the initiator or its ssh is gone")
             end = .failed
         }
         if case .failed = end { _ = release(removing: false) }
@@ -103,7 +103,7 @@ package final class TargetSession {
             if let requestDeadline, requestDeadline.hasPassed {
                 let count = connection.pendingByteCount
                 let missing =
-                    count == 0 ? "no request came" : "a request began, and after \(count) bytes its rest did not come"
+                    count == 0 ? "no request came" : "only \(count) bytes of a request came"
                 log.error("\(missing) in \(settings.laneTimeout.value) s: the initiator counts as gone (lane-timeout)")
                 return .failed
             }

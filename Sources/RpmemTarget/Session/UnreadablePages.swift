@@ -1,7 +1,7 @@
 import CLinux
 import Glibc
 
-// Where the kernel copies between a socket and a page that cannot be had, the system call fails with EFAULT, and no SIGBUS
+// Where the kernel copies between a socket and a page that it cannot read or write, the system call fails with EFAULT, and no SIGBUS
 // comes. libfabric 1.17 repeats the call for ever (sockets) or drops the lane without a word (tcp): the READ never completes.
 //
 // The daemon's definitions of these functions take the place of the C library's for libfabric as well, because the dynamic
@@ -40,7 +40,7 @@ import Glibc
 }
 
 extension BusErrors {
-    /// Tells the watchdog of a page in `buffer` that the kernel could not get at, if there is one, and waits for the end of
+    /// Tells the watchdog of a page in `buffer` that the kernel could not read or write, if there is one, and waits for the end of
     /// the process. `errno` stays EFAULT.
     fileprivate static func noteFault(in buffer: UnsafeRawBufferPointer) {
         if let page = firstBadPage(of: buffer) { tellWatchdog(of: UInt(bitPattern: page), code: 0) }

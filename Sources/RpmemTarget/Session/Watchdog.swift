@@ -9,13 +9,13 @@ import SystemSupport
 /// It is a thread of its own, which sleeps while the session waits for events. It allocates nothing later: while another thread
 /// hangs in a page fault, no thread can map memory on Linux before 6.6.
 final class Watchdog {
-    private let shared: Shared
+    private let shared: TurnLimits
     /// Wakes the thread when the deadline changes, and when it must end.
     private let wakeUp: WakeUp
     private let limit: UInt64
     private var thread: NamedThread?
 
-    private final class Shared: Sendable {
+    private final class TurnLimits: Sendable {
         /// When the turn must have ended, in monotonic nanoseconds; 0 while there is no turn.
         let deadline = Atomic<UInt64>(0)
         /// Whether a turn without a deadline of its own is under way, see ``beginLongTurn()``.
@@ -42,7 +42,7 @@ final class Watchdog {
     ) throws(SystemCallError) {
         let wakeUp = try WakeUp()
         let number = wakeUp.descriptor.number
-        let shared = Shared()
+        let shared = TurnLimits()
         thread = try NamedThread(name: "watchdog") {
             // glibc maps memory for a thread when that allocates for the first time.
             free(malloc(1024))
@@ -83,7 +83,7 @@ final class Watchdog {
     }
 
     private static func watch(
-        _ shared: Shared, _ wakeUp: Int32, _ limit: UInt64, endSignals: EndSignals, onExpiry: () -> Void,
+        _ shared: TurnLimits, _ wakeUp: Int32, _ limit: UInt64, endSignals: EndSignals, onExpiry: () -> Void,
         onBusError: (BusErrors.Fault) -> Void
     ) {
         /// Of a long turn that must end.

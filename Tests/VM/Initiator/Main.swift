@@ -37,7 +37,7 @@ import RpmemProtocol
             throw ValidationError("--provider must be verbs, sockets or tcp")
         }
         options.providers = [provider]
-        // Only what is used of it ever becomes memory.
+        // Only the pages that are used take memory.
         guard
             let start = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0),
             start != MAP_FAILED

@@ -4,7 +4,7 @@ import RpmemProtocol
 import SystemSupport
 import TestSupport
 
-/// All rounds with one target: each ends when its plug is pulled.
+/// All rounds with one target. Each round ends with a loss of power.
 final class Campaign {
     private let target: Target
     private let seed: UInt64
@@ -12,15 +12,15 @@ final class Campaign {
     private var report: [String] = []
     private var records = [Int](repeating: 0, count: Medium.allCases.count)
 
-    /// How long a call may take beyond its time-out: far less than for ever, and more than a guest needs that shares its
-    /// CPUs with other guests and the tests of the host.
+    /// The time that a call may take beyond its time-out. It is longer than a guest needs that shares its CPUs with other guests
+    /// and the host's tests.
     private static let slack: Duration = .seconds(30)
-    /// How long a lane's first call may take with the sockets provider: libfabric opens a connection for it, and waits for
-    /// that as long as it likes (librpmem(7)).
+    /// The time that a lane's first call may take with the sockets provider: libfabric opens a connection in it, and has no time-out
+    /// for that (librpmem(7)).
     private static let socketsFirstCall: Duration = .seconds(15)
     /// The time-out for each answer in all rounds but the first, which keeps what users get.
     private static let shortPatience: Duration = .seconds(6)
-    /// So many rounds apart, the plug is pulled while pools are being opened.
+    /// The number of rounds between two in which the power is lost while pools are being opened.
     private static let openingEvery = 5
 
     init(target: Target, seed: UInt64) throws {
@@ -39,14 +39,14 @@ final class Campaign {
         let faults: [String]
     }
 
-    /// Why a pool is not there to be written to.
+    /// The reason why a pool cannot be written to.
     private struct Failure: Error {
-        /// What was done with it.
+        /// The step that failed.
         let stage: String
         let error: InitiatorError
     }
 
-    /// Opens pools, compares them with what was acknowledged, and writes until no lane is left.
+    /// Opens pools, compares them with the acknowledged records, and writes until the last lane has ended.
     func writeUntilCutOff(_ round: Int) throws {
         let patience: Duration? = round == 0 ? nil : Self.shortPatience
         let isCutOffEarly = round % Self.openingEvery == Self.openingEvery - 1
@@ -67,7 +67,8 @@ final class Campaign {
         try close(sessions)
     }
 
-    /// After the last power loss: all is there, can be written to and closed, and lies where the target says.
+    /// After the last loss of power: the pools have all acknowledged records, can be written to and closed, and the target's files
+    /// have the same contents.
     func finish(round: Int) throws {
         try target.awaitStart()
         for isLast in [false, true] {
@@ -100,7 +101,7 @@ final class Campaign {
         try tell("done")
     }
 
-    /// Where a pool is copied to.
+    /// The file that a pool is copied to.
     private static func copy(of medium: Medium) -> String { "/tmp/\(medium)" }
 
     // MARK: Steps
@@ -151,7 +152,7 @@ final class Campaign {
         return sessions
     }
 
-    /// Keeps what writing came to for the next report, and sees that no call took too long.
+    /// Keeps the results of writing for the next report, and checks that no call took too long.
     private func note(
         _ round: Int, _ sessions: [Session], _ outcomes: [[LaneOutcome]], _ patience: Duration
     ) throws {
@@ -177,12 +178,12 @@ final class Campaign {
         for session in sessions {
             try closers.start("close-\(session.plan.medium.rawValue)") {
                 let start = monotonicNanoseconds()
-                // It throws what made the pool fail.
+                // close() throws the error that made the pool fail.
                 try? session.pool.close()
                 return monotonicNanoseconds() - start
             }
         }
-        // One second for ssh to end by itself, one after it was told to.
+        // One second for ssh to end by itself, and one after SIGTERM.
         let limit = UInt64((.seconds(2) + Self.slack) / .nanoseconds(1))
         let times = try closers.join()
         report.append("  closed within \(seconds(times.max() ?? 0)) s")
@@ -192,7 +193,7 @@ final class Campaign {
         }
     }
 
-    /// Where the time went: the longest of each stage.
+    /// The longest time of each stage.
     private func stages(_ sessions: [Session]) -> String {
         let times = sessions.map(\.pool.openingTimes)
         func longest(_ stage: KeyPath<OpeningTimes, Duration>) -> String {

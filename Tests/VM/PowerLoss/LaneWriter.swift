@@ -3,7 +3,7 @@ import RpmemInitiator
 import SystemSupport
 import TestSupport
 
-/// What a lane did until it was cut off.
+/// A lane's work until it was cut off.
 struct LaneOutcome: Sendable {
     /// Of the lane's slots.
     var histories: [SlotHistory]
@@ -13,17 +13,17 @@ struct LaneOutcome: Sendable {
     var longestCall: UInt64 = 0
     /// When the last call failed, on the monotonic clock.
     var failedAt: UInt64 = 0
-    /// nil when it was told to stop.
+    /// The error of the last call; nil when the lane stopped by itself.
     var failure: InitiatorError?
 }
 
-/// Writes to a lane's slots in all the ways there are, and keeps their histories.
+/// Writes to a lane's slots with all calls, and keeps the slots' histories.
 struct LaneWriter {
     let pool: InitiatorPool
     let lane: Int
-    /// Whether ``InitiatorPool/Mode/atomic`` is what it says.
+    /// Whether ``InitiatorPool/Mode/atomic`` is atomic with the pool's provider.
     let isAtomic: Bool
-    /// The pool's memory here.
+    /// The initiator's pool.
     nonisolated(unsafe) let memory: UnsafeMutableRawPointer
 
     /// Writes until a call fails, or `limit` records are acknowledged.
@@ -80,7 +80,7 @@ struct LaneWriter {
         acknowledge(indices, &outcome)
     }
 
-    /// Makes the slot's next record, here; which slot that is, is the result.
+    /// Makes the next record in the initiator's pool. Returns its slot.
     private func put(_ index: Int, isAtomic: Bool, _ outcome: inout LaneOutcome) -> Int {
         let slot = outcome.histories[index].slot
         let bytes = outcome.histories[index].begin(isAtomic: isAtomic)

@@ -3,8 +3,8 @@ import RpmemInitiator
 import SystemSupport
 import TestSupport
 
-/// The initiator of the power loss case, on a machine that stays on: replicates to several pools of a target until its
-/// plug is pulled, waits until it is back, and compares what it finds there with what was acknowledged.
+/// The initiator of the power loss case, on a machine that stays on. It replicates to several pools of a target until the target
+/// loses its power, waits until the target is up again, and compares the pools with the acknowledged records.
 ///
 /// usage: power-loss-initiator ADDRESS LOSSES SEED
 @main struct PowerLossInitiator {
@@ -21,7 +21,7 @@ import TestSupport
                 for round in 0..<losses { try campaign.writeUntilCutOff(round) }
                 try campaign.finish(round: losses)
             } catch {
-                // The target may be off: then whoever waits for it gives up by itself.
+                // The target may be off. A thread that waits for it ends by its time-out.
                 try target.tell("failed\n\(error)")
                 exit(1)
             }

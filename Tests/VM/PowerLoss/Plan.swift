@@ -1,9 +1,9 @@
 import RpmemInitiator
 import RpmemProtocol
 
-/// The pools of the target, by what they lie on.
+/// The target's pools, by medium.
 enum Medium: Int, CaseIterable {
-    /// ext4 on a disk: what was not synced goes with the guest's memory.
+    /// ext4 on a disk: pages that were not synced are lost with the guest's memory.
     case firstFile, secondFile
     case firstDevice, secondDevice
     /// A file on ext4 with `-o dax`.
@@ -28,18 +28,16 @@ enum Medium: Int, CaseIterable {
     }
 }
 
-/// How one pool is used between two power losses.
+/// The use of one pool between two losses of power.
 struct SessionPlan {
     let medium: Medium
     let provider: Provider
-    /// Whether the target is told to use the Appliance Persistency Method, which it does on persistent memory, and with
-    /// caches that are not, over verbs.
+    /// Whether the target is configured for the Appliance Persistency Method. Without eADR it uses that method only over verbs.
     let asksForAPM: Bool
     let lanes: Int
 
-    /// The sessions of a round: two or three pools at once, so that the others have to keep what they hold over more than
-    /// one power loss. Over the rounds each medium meets each provider that reaches it, both methods and one to four
-    /// lanes.
+    /// The sessions of a round: two or three pools at once. The other pools keep their contents over more than one loss of power.
+    /// Over the rounds each medium is used with each provider that can use it, both methods and one to four lanes.
     static func sessions(round: Int) -> [SessionPlan] {
         let media = Medium.allCases
         return (0..<3 - round % 2).map { plan(media[(round * 3 + $0) % media.count], round: round) }
@@ -59,7 +57,7 @@ struct SessionPlan {
 
     var method: PersistMethod { asksForAPM && medium.isPersistentMemory && provider == .verbs ? .apm : .gpspm }
 
-    /// Whether ``InitiatorPool/Mode/atomic`` is what it says with this provider.
+    /// Whether ``InitiatorPool/Mode/atomic`` is atomic with this provider.
     var isAtomic: Bool { provider != .sockets }
 
     var description: String {

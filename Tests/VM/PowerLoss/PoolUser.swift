@@ -4,9 +4,9 @@ import RpmemProtocol
 import SystemSupport
 import TestSupport
 
-/// One pool's user through all rounds.
+/// The user of one pool in all rounds.
 final class PoolUser: @unchecked Sendable {
-    // One thread at a time.
+    // Unchecked: one thread at a time uses it.
     let medium: Medium
     private let target: TargetAddress
     private let memory: UnsafeMutableRawBufferPointer
@@ -24,8 +24,8 @@ final class PoolUser: @unchecked Sendable {
     /// Opens the pool, or creates it the first time.
     ///
     /// - Parameters:
-    ///   - patience: For each answer of the target; nil leaves it at what users get.
-    ///   - isCutOff: Whether the target's plug is pulled meanwhile: then more patience only takes time.
+    ///   - patience: The time-out of each answer of the target; nil for the default.
+    ///   - isCutOff: Whether the target loses its power meanwhile: a longer time-out would then only take time.
     func open(
         _ plan: SessionPlan, patience: Duration?, isCutOff: Bool
     ) throws(InitiatorError) -> InitiatorPool {
@@ -54,13 +54,13 @@ final class PoolUser: @unchecked Sendable {
 
     /// Reads all slots back.
     ///
-    /// - Returns: What came of it, and what is wrong.
+    /// - Returns: The results, and the errors.
     func verify(_ pool: InitiatorPool) throws(InitiatorError) -> (counts: SlotHistory.Counts, faults: [String]) {
         var counts = SlotHistory.Counts()
         var faults: [String] = []
         for slot in 0..<Slot.count {
             var found = [UInt8](repeating: 0, count: Slot.length(slot))
-            // Not in the closure: it must not throw an error of no type.
+            // Outside the closure, which can throw typed errors only.
             let failure = found.withUnsafeMutableBytes { bytes -> InitiatorError? in
                 do throws(InitiatorError) {
                     try pool.read(into: bytes, offset: Slot.offset(slot), lane: 0)
@@ -91,7 +91,7 @@ final class PoolUser: @unchecked Sendable {
         return outcomes
     }
 
-    /// Writes the pool as the target has it to a file here, header page excluded.
+    /// Copies the target's pool to a local file, without the header page.
     func copy(_ pool: InitiatorPool, to path: String) throws {
         var bytes = [UInt8](repeating: 0, count: Slot.poolSize - InitiatorPool.headerSize)
         try bytes.withUnsafeMutableBytes { try pool.read(into: $0, offset: InitiatorPool.headerSize, lane: 0) }

@@ -1,8 +1,8 @@
 import Glibc
 import TestSupport
 
-/// Where the records of a pool lie. Each slot has one length for good and is rewritten all the time, every time with
-/// other bytes throughout.
+/// The places of a pool's records. Each slot has a fixed length. Each record of a slot differs from the previous one in every
+/// byte.
 enum Slot {
     static let count = 64
     /// Bytes of a pool that holds them all.
@@ -12,11 +12,11 @@ enum Slot {
 
     static func length(_ slot: Int) -> Int { lengths[slot % lengths.count] }
 
-    /// At no fixed place in a page, but at a multiple of 8: what is atomic is aligned.
+    /// At varying places in a page, but at multiples of 8, because only aligned words are atomic.
     static func offset(_ slot: Int) -> Int { 4096 + slot * (80 << 10) + slot * 56 }
 }
 
-/// What is written to a slot the `sequence`th time: bytes that no other slot, pool or time has.
+/// The bytes of a slot's record with this sequence number. No other record of any slot or pool has them.
 func record(pool: Int, slot: Int, sequence: UInt64) -> [UInt8] {
     var generator = SeededGenerator(seed: sequence << 16 | UInt64(pool) << 8 | UInt64(slot))
     let length = Slot.length(slot)

@@ -1,10 +1,10 @@
-/// What is known of one slot: the initiator's own log, which no power loss over there touches.
+/// The history of one slot, in the initiator's memory, which the target's loss of power does not touch.
 struct SlotHistory: Sendable {
     let slot: Int
     private let pool: Int
-    /// The sequence number last given out.
+    /// The sequence number of the newest record.
     private var newest: UInt64 = 0
-    /// The one last acknowledged; nil as long as none is.
+    /// The sequence number of the last acknowledged record; nil before the first.
     private var acknowledged: UInt64?
     /// Whether ``newest`` is not acknowledged.
     private var isInFlight = false
@@ -18,15 +18,15 @@ struct SlotHistory: Sendable {
         self.pool = pool
     }
 
-    /// What came of comparing slots with what is known of them.
+    /// The results of comparing slots with their histories.
     struct Counts: Sendable {
-        /// Hold the acknowledged record.
+        /// Slots that hold the acknowledged record.
         var kept = 0
-        /// Hold the one that was in flight.
+        /// Slots that hold the record that was in flight.
         var newer = 0
-        /// Hold some of the one in flight, and some of the one before.
+        /// Slots that hold a part of the record in flight and a part of the previous one.
         var torn = 0
-        /// Nothing was acknowledged yet, or was since it was found torn.
+        /// Slots of which nothing was acknowledged since the start, or since they were found torn.
         var free = 0
 
         static func += (left: inout Counts, right: Counts) {
@@ -37,7 +37,7 @@ struct SlotHistory: Sendable {
         }
     }
 
-    /// Begins to write the slot; what to put there is the result.
+    /// Begins the next record of the slot. Returns its bytes.
     mutating func begin(isAtomic: Bool) -> [UInt8] {
         newest += 1
         isInFlight = true
@@ -51,9 +51,9 @@ struct SlotHistory: Sendable {
         mayBeTorn = false
     }
 
-    /// Compares what the slot was found to hold, and takes that for its contents from now on.
+    /// Compares the slot's contents with its history, and continues the history from them.
     ///
-    /// - Returns: What is wrong; nil when all is as promised.
+    /// - Returns: The error; nil when the contents are as promised.
     mutating func settle(_ found: [UInt8], _ counts: inout Counts) -> String? {
         let wasInFlight = isInFlight
         isInFlight = false
@@ -89,7 +89,7 @@ struct SlotHistory: Sendable {
         return nil
     }
 
-    /// Which record the slot holds.
+    /// The record that the slot holds.
     private func whatIs(_ found: [UInt8]) -> String {
         var sequence = newest
         while sequence > 0, newest - sequence < 20_000 {

@@ -3,10 +3,10 @@ import RpmemInitiator
 import SystemSupport
 import TestSupport
 
-/// The machine whose plug is pulled, as its initiator deals with it beside the pools.
+/// The machine that loses its power, apart from its pools.
 ///
-/// Each time that it is up, it connects to this one, and waits there for a report: nobody asks, which emulated CPUs would
-/// take seconds for.
+/// Each time that it is up, it connects to this machine and waits for a report. This machine does not poll it, which would take
+/// seconds on emulated CPUs.
 final class Target {
     /// Numeric.
     let address: String
@@ -15,7 +15,7 @@ final class Target {
     private let listener: Descriptor
     private var connection: Descriptor?
 
-    /// Where `Tests/VM/cases/power-loss.sh` connects to.
+    /// The socket that `Tests/VM/cases/power-loss.sh` connects to.
     private static let port: UInt16 = 7000
 
     init(address: String) throws {
@@ -34,7 +34,7 @@ final class Target {
         if result != 0 || listen(number, 4) != 0 { throw SystemCallError.last("bind or listen") }
     }
 
-    /// Waits until its sshd is there, for three minutes at most.
+    /// Waits until the target has connected, for three minutes at most.
     func awaitStart() throws {
         guard try PollSet.wait(for: listener.number, until: .after(milliseconds: 180_000)) else {
             throw TestSupportError("\(address): not up for three minutes")
@@ -44,7 +44,7 @@ final class Target {
         connection = Descriptor(owning: number)
     }
 
-    /// Gives the machine a report, whose first word says what is to happen: one, each time that it is up.
+    /// Sends the machine a report, one each time that it is up. The first word of the report names the next step.
     func tell(_ report: String) throws {
         print(report)
         fflush(nil)
@@ -52,12 +52,12 @@ final class Target {
         guard let connection = connection.take() else { return }
         try writeAll(Array("\(report)\n".utf8), to: connection.number)
         shutdown(connection.number, Int32(SHUT_WR))
-        // It hangs up when it has all of it, unless its plug is pulled before: this machine may go off then.
+        // The target closes the connection when it has the whole report, unless it loses its power before. This machine may go off then.
         _ = try PollSet.wait(for: connection.number, until: .after(milliseconds: 3000))
     }
 
-    /// Compares files here, one of each medium, with what the machine says that its pools hold, without rpmemd's help. By
-    /// checksums: ssh would take seconds for the bytes.
+    /// Compares local files, one of each medium, with the target's parts, which the target reads without rpmemd. It compares
+    /// checksums: ssh would take seconds to copy the bytes.
     func compare(_ files: [(medium: Medium, path: String)]) throws {
         let length = Slot.poolSize - InitiatorPool.headerSize
         let sets = files.map(\.medium.poolSet).joined(separator: " ")
@@ -76,7 +76,7 @@ final class Target {
     private func run(_ arguments: [String]) throws -> [Substring] {
         let process = try ChildProcess(arguments, environment: ["PATH": "/usr/bin:/bin", "HOME": "/root"])
         process.closeInput()
-        // Until its end: to wait for that is to look for it all the time.
+        // Reads until the end of the output: waiting for the process would mean polling for it.
         let output = String(decoding: try process.receive(4096, within: 60_000), as: UTF8.self)
         let ending = try process.wait(within: 1000)
         if ending != .exited(0) {

@@ -1,5 +1,4 @@
-import Glibc
-import SystemSupport
+import TestSupport
 
 /// The network between a boot's machine and its companion: UDP datagrams on loopback. As on a wire,
 /// they are lost while the other end is off, and an end gets no event when the other one goes off or on.
@@ -14,9 +13,10 @@ struct Link {
     /// Finds two free ports.
     init() throws {
         // Both sockets stay open until both ports are known, so the ports differ.
-        let boot = try Self.bindAnywhere()
-        let companion = try Self.bindAnywhere()
+        let boot = try LoopbackPort(0, .udp)
+        let companion = try LoopbackPort(0, .udp)
         (bootPort, companionPort) = (boot.port, companion.port)
+        withExtendedLifetime((boot, companion)) {}
     }
 
     /// QEMU's arguments for the network adapter at one end.
@@ -30,27 +30,5 @@ struct Link {
             "-device",
             "virtio-net-pci,netdev=link,speed=1000,duplex=full,mac=52:54:00:00:77:0\(end == .boot ? 1 : 2)",
         ]
-    }
-
-    private struct Place: ~Copyable {
-        let socket: Descriptor
-        let port: UInt16
-    }
-
-    private static func bindAnywhere() throws -> Place {
-        let number = socket(AF_INET, Int32(SOCK_DGRAM.rawValue), 0)
-        if number < 0 { throw SystemCallError.last("socket") }
-        let socket = Descriptor(owning: number)
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let result = withUnsafeMutablePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                bind(number, $0, length) == 0 ? getsockname(number, $0, &length) : -1
-            }
-        }
-        if result != 0 { throw SystemCallError.last("bind", on: "127.0.0.1") }
-        return Place(socket: socket, port: UInt16(bigEndian: address.sin_port))
     }
 }

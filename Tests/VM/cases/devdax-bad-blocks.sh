@@ -1,5 +1,5 @@
-# A memory error inside a Device DAX, as the machine check handler records it: pools that ask for the check are refused,
-# with where it is and how to clear it.
+# A memory error inside a Device DAX, as the machine check handler records it. Pools that ask for the check are refused; the
+# message has the place of the error and the command that clears it.
 device=$(device_dax 0)
 pool_set a.set "AUTO $device"
 initiate create a.set --compat 1 --provider sockets
@@ -15,12 +15,12 @@ dmesg | tail -20
 refused initiate open a.set --provider sockets
 contains "OPEN" "$output" "$device: bad blocks: " "at offset 16777216" "ndctl"
 
-# To create a pool there is refused as well, and what does not ask for the check is not checked.
+# CREATE is refused as well. A pool that does not ask for the check opens.
 as_user rpmemd --remove a.set
 refused initiate create a.set --compat 1 --provider sockets
 contains "CREATE" "$output" "$device: bad blocks: 4096 bytes at offset 16777216"
 
-# Without the right to know where in its region the device lies, the whole region counts.
+# Without permission to read the place of the device in its region, bad blocks of the whole region count.
 chmod 400 "$region/resource" "$region"/dax*/resource
 refused initiate create a.set --compat 1 --provider sockets
 contains "CREATE without the shipped udev rule's rights" "$output" "$device: its region ${region##*/} has bad blocks" \

@@ -1,4 +1,4 @@
-# A device that a session has is refused to others, through whichever pool set, and free again when that ends.
+# Other sessions cannot open a device in use, through any pool set. At the end of the session it is free again.
 device=$(device_dax 0)
 pool_set a.set "AUTO $device"
 pool_set b.set "AUTO $device"

@@ -22,7 +22,7 @@ within 60 grep -q wrote "$WORK/deep"
 equal "deep_flush after a deep persist" "$(cat "$WORK/hints")" 1
 release deep
 
-# Without the rights: the persist is not acknowledged, and the reason is said.
+# Without write permission on deep_flush the persist is not acknowledged, and the log has the reason.
 chgrp root "$WORK/hints"
 refused initiate open a.set --data "$WORK/data" --mode deep --provider sockets
 contains "without the right to flush" "$(grep -E 'warn:|err:' /home/tester/rpmemd.log)" \

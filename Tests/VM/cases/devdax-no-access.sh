@@ -1,4 +1,4 @@
-# A device that the session's user may not use: refused, with its owner and group.
+# A device that the session's user may not open is refused. The message has its owner and group.
 device=$(device_dax 0)
 pool_set a.set "AUTO $device"
 chown root:root "$device"

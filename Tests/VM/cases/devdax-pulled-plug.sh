@@ -1,5 +1,5 @@
-# The plug is pulled while a pool is open: what was acknowledged is there, the header says that it was open, and it opens
-# again, since the NVDIMM counts no unsafe shutdown.
+# The machine loses its power while a pool is open. The pool has the acknowledged bytes, its header has the mark of an open
+# pool, and it opens again, because the NVDIMM counts no unsafe shutdown.
 # The first NVDIMM may have a page that is poisoned. The same data on both sides of the power loss.
 make_data() { seq 1 400000 >"$WORK/data"; truncate -s 2M "$WORK/data"; }
 case $STAGE in

@@ -33,7 +33,7 @@ mount --bind "$WORK/nfit" "$attributes"
 initiate open a.set --provider sockets
 equal "unsafe shutdowns in the header" "$(count)" 3
 
-# Lost its platform's flush while it was closed: nothing was at stake.
+# The platform failed to flush while the pool was closed: the pool lost nothing.
 echo 4 >"$WORK/nfit/dirty_shutdown"
 hold four open a.set --provider sockets
 equal "unsafe shutdowns in the header" "$(count)" 4

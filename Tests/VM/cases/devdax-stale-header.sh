@@ -1,4 +1,4 @@
-# What was on the device before is not written over, and is named.
+# CREATE does not overwrite earlier contents of the device. The message describes them.
 device=$(device_dax 0)
 pool_set a.set "AUTO $device"
 head -c 4096 /dev/urandom >"$WORK/junk"

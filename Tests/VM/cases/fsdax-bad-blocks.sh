@@ -10,5 +10,5 @@ echo "$((extent + 16384)) 8" >"/sys/block/${block##*/}/badblocks"
 refused initiate open a.set --provider sockets
 contains "OPEN" "$output" "a.part: bad blocks: 4096 bytes at offset 8388608" "ndctl clear-errors" "pmempool sync"
 
-# An unchecked pool opens; so does the checked one once the block is clear.
+# A pool without the check opens. The pool with the check opens once the block is clear.
 echo "-$((extent + 16384)) 8" >"/sys/block/${block##*/}/badblocks" 2>/dev/null || true

@@ -1,4 +1,4 @@
-# The guest is what a user has: Debian's packages and our install, so that a missing dependency shows.
+# The guest has Debian's packages and the installed files only, so a missing dependency fails a case.
 for program in swift gcc cc ld; do
     ! command -v "$program" || fail "$program is there"
 done

@@ -1,5 +1,5 @@
-# Persistent memory emulated in DRAM, as tutorials have it (memmap= on the kernel's command line): as a file system and
-# as Device DAX, create, write, reopen.
+# Persistent memory emulated in DRAM (memmap= on the kernel's command line): a pool is created, written and opened again on a
+# file system and on Device DAX.
 equal "regions" "$(ls -d /sys/bus/nd/devices/region* | wc -l)" 1
 fsdax 0 ext4 /mnt/pmem
 install -d -o tester /mnt/pmem/pools

@@ -1,13 +1,13 @@
-# The target of the power loss case. Its initiator is another machine, which stays on: it opens pools here, finds all that
-# was acknowledged to it, and writes until this machine goes off in the middle of it; vm.losses times. It says in a
-# report what it has found, and when it is time to pull the plug.
+# The target of the power loss case. The initiator on another machine, which stays on, opens pools here, checks all
+# acknowledged bytes, and writes until this machine loses its power, vm.losses times. Its report has the results, and the
+# moment of the next loss.
 for word in $(cat /proc/cmdline); do
     case $word in
         vm.losses=*) losses=${word#vm.losses=} ;;
         vm.seed=*) seed=${word#vm.seed=} ;;
     esac
 done
-# What takes long goes on at once: there are two processors.
+# The slow steps run at the same time on the two processors.
 modprobe -a virtio_net rdma_rxe rdma_ucm &
 network=$!
 {
@@ -16,7 +16,7 @@ network=$!
         -oHostKey=/etc/ssh/ssh_host_ed25519_key
 } &
 logins=$!
-# Not what ndctl's package has done before it: looking for keys takes a second.
+# Without the earlier steps of ndctl's package: looking for keys takes a second.
 modprobe --ignore-install libnvdimm
 modprobe -a nfit nd_pmem dax_pmem device_dax
 if [ "$STAGE" = 0 ]; then
@@ -35,13 +35,13 @@ printf 'PMEMPOOLSET\nAUTO %s\n' "$(made_device 1)" >/srv/sets/dax1.set
 printf 'PMEMPOOLSET\n8M /srv/file/0\n' >/srv/sets/file0.set
 printf 'PMEMPOOLSET\n8M /srv/file/1\n' >/srv/sets/file1.set
 printf 'PMEMPOOLSET\n8M /srv/fsdax/0\n' >/srv/sets/fsdax.set
-# What the daemons log is printed as it comes: a file would go with the power.
+# The daemons' log is printed at once: a file would be lost with the power.
 mkfifo /run/power-loss/log
 exec 8<>/run/power-loss/log
 printf '%s\n' 'poolset-dir = /srv/sets' 'log-file = /run/power-loss/log' 'log-level = debug' >/etc/rpmemd/rpmemd.conf
 next_log_line() { read -r -t "$1" line <&8 && echo "$line"; }
 
-# The first time it stays away for longer than the initiator's default time-out.
+# The first time the machine stays off for longer than the initiator's default time-out.
 uptime() { read -r up _ </proc/uptime; }
 uptime
 [ "$STAGE" != 1 ] || sleep $((${up%.*} < 32 ? 32 - ${up%.*} : 0))
@@ -51,7 +51,7 @@ ip link set eth0 up
 rdma link add rxe0 type rxe netdev eth0
 wait $logins
 
-# The initiator learns from this that all is up.
+# This connection tells the initiator that the machine is up.
 until exec 7<>/dev/tcp/10.77.0.2/7000; do sleep 1; done
 uptime
 echo "reachable $up s after its start"
@@ -62,8 +62,8 @@ read -r word sessions <<<"$report"
 RANDOM=$((seed + STAGE * 7919))
 case $word in
     opening)
-        # Counted from when one of the daemons begins, whichever: what comes before is ssh's. From then it takes two to
-        # four seconds until the initiator has read all.
+        # Counted from the start of the first daemon; the time before belongs to ssh. The initiator has read all bytes two
+        # to four seconds later.
         begins=$((1 + RANDOM % sessions)) moment=$((RANDOM % 3000))
         while [ $begins -gt 0 ] && next_log_line 60; do
             [[ $line != *"session started"* ]] || begins=$((begins - 1))

@@ -1,4 +1,4 @@
-# Lanes can only come to an address of an RDMA device; whoever gives another is told so.
+# Lanes need an address of an RDMA device. Another address is refused, with the reason.
 soft_roce
 device=$(device_dax 0)
 pool_set a.set "AUTO $device"

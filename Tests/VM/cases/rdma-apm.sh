@@ -1,9 +1,9 @@
-# The appliance method: the initiator makes its writes persistent by itself, and the target's CPU has no part in them.
-# Here caches are persistent (eADR), so that auto chooses it as well.
+# The appliance method: the initiator makes its writes durable without the target's CPU. The platform has eADR, so that auto
+# chooses the method as well.
 soft_roce
 device=$(device_dax 0)
 pool_set a.set "AUTO $device"
-# No sign of life is asked for meanwhile.
+# The daemon asks for no sign of life meanwhile.
 settings "persist-apm = auto" "peer-timeout = 600"
 head -c 640000 /dev/urandom >"$WORK/data"
 
@@ -13,7 +13,7 @@ exec 8>"$WORK/input"
 within 60 grep -q ^connected "$WORK/said"
 contains "the initiator" "$(cat "$WORK/said")" "over verbs, apm"
 contains "the log" "$(daemon_log)" "persist method: Appliance Persistency Method" "persist flush: none"
-# Until its threads have gone to sleep.
+# Waits until its threads sleep.
 before=0 now=$(daemon_time)
 until [ "$now" = "$before" ]; do
     sleep 0.5
@@ -27,7 +27,7 @@ cmp -n 640000 -i 0:4096 "$WORK/data" "$WORK/found"
 exec 8>&-
 within 20 grep -q ^closed "$WORK/said"
 
-# What the initiator cannot do by itself is still done for it.
+# Inline and deep requests are still answered.
 settings "persist-apm = yes"
 for mode in atomic deep; do
     head -c 300000 /dev/urandom >"$WORK/data"
@@ -37,7 +37,7 @@ for mode in atomic deep; do
     cmp -n 300000 -i 0:4196 "$WORK/data" "$WORK/found"
 done
 
-# With persistent caches it is given where the CPU writes, too.
+# With eADR the target uses the method over sockets and tcp as well.
 for provider in sockets tcp; do
     initiate open a.set --data "$WORK/data" --at 4196 --provider "$provider" >"$WORK/said"
     contains "over $provider" "$(cat "$WORK/said")" "over $provider, apm"
@@ -45,7 +45,7 @@ for provider in sockets tcp; do
     cmp -n 300000 -i 0:4196 "$WORK/data" "$WORK/found"
 done
 
-# A pool on an ordinary file is none for it.
+# The target does not use the method for a pool on an ordinary file.
 pool_set file.set "16M /home/$user/file.part"
 initiate create file.set --data "$WORK/data" >"$WORK/said"
 contains "on a file" "$(cat "$WORK/said")" "over verbs, gpspm"

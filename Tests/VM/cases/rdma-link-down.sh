@@ -1,11 +1,10 @@
-# A network that is cut: the target notices that an initiator with nothing to do cannot be heard any more, and an
-# initiator whose call waits notices that the target cannot. The initiator is another machine, whose program is
-# guest/link-initiator.
+# A network that is cut: the target notices that an idle initiator is unreachable, and an initiator whose call waits notices
+# that the target is. The initiator is another machine, whose program is guest/link-initiator.
 modprobe -a virtio_net rdma_rxe rdma_ucm
 device=$(device_dax 0)
 mkdir /srv/sets
 printf 'PMEMPOOLSET\nAUTO %s\n' "$device" >/srv/sets/a.set
-# configure LINE...: the daemon, beside what all sessions need.
+# configure LINE...: writes the daemon's configuration, with these lines besides those of all sessions.
 configure() {
     printf '%s\n' 'poolset-dir = /srv/sets' 'log-file = /run/rpmemd.log' 'log-level = info' 'peer-timeout = 8' "$@" \
         >/etc/rpmemd/rpmemd.conf
@@ -18,19 +17,19 @@ rdma link add rxe0 type rxe netdev eth0
 passwd -d root >/dev/null
 touch /run/ready
 /usr/sbin/sshd -oPermitRootLogin=yes -oPermitEmptyPasswords=yes -oUsePAM=no
-# A daemon that runs, with all lanes; $daemon from then on.
-is_connected() { daemon=$(pgrep -x rpmemd) && session | grep -q 'lanes are connected'; }
+# Whether a daemon runs and has all lanes; sets $daemon to its process.
+is_connected() { daemon=$(pgrep -x rpmemd) && [[ $(session) == *'lanes are connected'* ]]; }
 has_ended() { ! pgrep -x rpmemd >/dev/null; }
-# What it logged.
+# The log lines of the daemon.
 session() { grep -sF "rpmemd[$daemon]" /run/rpmemd.log; }
 
-# Alive, it answers more than once, while its program does nothing.
+# While its program does nothing, the initiator's device acknowledges more than once.
 within 120 is_connected
 sleep 10
 is_connected || fail "the daemon ended though the initiator was there: $(session)"
 within 60 has_ended
 log=$(session)
-[[ $log == *"has not been heard of for 8 s: it counts as gone"* || $log == *"cannot be reached any more"* ]] ||
+[[ $log == *"gave no sign of life for 8 s: it counts as gone"* || $log == *"cannot be reached any more"* ]] ||
     fail "the daemon ended for another reason: $log"
 grep err: <<<"$log"
 # The NVDIMM's platform does not flush caches.
@@ -48,7 +47,7 @@ began=$SECONDS
 within 60 has_ended
 echo "the daemon ended $((SECONDS - began)) s after the link went down"
 session | grep err:
-# Longer than the initiator's time-out and what it takes to give up its ssh.
+# Longer than the initiator's time-out and the time to end its ssh.
 sleep $((20 - (SECONDS - began) > 0 ? 20 - (SECONDS - began) : 0))
 monitor set_link link on
 within 120 test -e /run/busy

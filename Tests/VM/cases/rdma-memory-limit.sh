@@ -1,5 +1,5 @@
-# RDMA pins the pool on both sides: a limit on locked memory that is too low is said, with what to do; a soft limit alone
-# is none.
+# RDMA pins the pool on both sides. A limit on locked memory that is too low is an error whose message has the remedy. A soft
+# limit alone is no obstacle.
 soft_roce
 device=$(device_dax 0)
 pool_set a.set "AUTO $device"
@@ -10,7 +10,7 @@ contains "a target that may lock 4 MiB" "$output" "cannot be pinned" "has 167772
 memory_limit 64 64
 refused initiate create a.set --size 16777216
 contains "a target that may lock 64 KiB" "$output" "65536" "ulimit -l"
-# The pool that was not to be is gone.
+# The refused CREATE has left no pool.
 daxio --input "$device" --output "$WORK/found" --len 4096 >/dev/null 2>&1
 cmp -n 4096 "$WORK/found" /dev/zero
 

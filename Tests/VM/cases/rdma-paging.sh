@@ -1,4 +1,4 @@
-# The kernel pins no page of a DAX file system; on-demand paging needs a device that can, which soft-RoCE is not.
+# The kernel pins no page of a DAX file system, and soft-RoCE has no on-demand paging.
 soft_roce
 device=$(device_dax 0)
 fsdax 1 ext4 /mnt/dax

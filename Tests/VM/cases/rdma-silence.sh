@@ -1,9 +1,9 @@
-# A target that hangs is noticed by a call's time-out, an initiator that is killed at once; then the pool is free again.
+# A call's time-out detects a target that hangs. The target notices at once that an initiator was killed. Then the pool is free.
 soft_roce
 device=$(device_dax 0)
 pool_set a.set "AUTO $device"
 head -c 64k /dev/urandom >"$WORK/data"
-# begin ACTION: an initiator that writes when told to, RPMEM_TIMEOUT being 8 s.
+# begin ACTION: starts an initiator that waits for a line before it writes, with RPMEM_TIMEOUT=8.
 begin() {
     rm -f "$WORK/input"
     mkfifo "$WORK/input"
@@ -20,7 +20,7 @@ kill -STOP "$daemon"
 began=$SECONDS
 echo go >&8
 wait $initiator || true
-contains "a hanging target after $((SECONDS - began)) s" "$(cat "$WORK/said")" "no answer on lane 0 within 8 s"
+contains "a hanging target after $((SECONDS - began)) s" "$(cat "$WORK/said")" "no answer on lane 0 from" "within 8 s"
 kill -CONT "$daemon"
 within 30 has_ended "$daemon"
 

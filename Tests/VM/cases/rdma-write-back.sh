@@ -1,8 +1,8 @@
-# On an ordinary file an answer means that the data is on the disk, although it was the device that wrote it to memory,
-# behind the back of the kernel's accounts of what is to be written.
+# On an ordinary file an answer means that the data is on the disk, although the RDMA device wrote it to memory and the kernel
+# does not mark such pages dirty.
 soft_roce
 disk=$(namespace 1 fsdax blockdev)
-# Small, since all of it is searched.
+# Small, because the whole disk is searched.
 mkfs.ext4 -q -F -b 4096 "$disk" 48M
 mkdir -p /mnt/disk
 mount "$disk" /mnt/disk
@@ -11,7 +11,7 @@ pool_set a.set "8M /mnt/disk/parts/part"
 
 action=create
 for mode in relaxed deep; do
-    # One persist for each word, all on one page: once the first is on the disk, the page counts as written.
+    # One persist for each word, all on one page: after the first the kernel takes the page for clean.
     printf '%-16s' first-$mode second-$mode third-$mode >"$WORK/data"
     rm -f "$WORK/input"
     mkfifo "$WORK/input"

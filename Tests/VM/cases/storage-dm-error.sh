@@ -1,11 +1,11 @@
-# The disk is gone in the middle of an initiator's writes. What was acknowledged is on it when it comes back, and the pool
-# is marked open.
+# The disk fails during an initiator's writes. When it works again, it has the acknowledged bytes, and the pool has the mark
+# of an open pool.
 numbered 65536 >"$WORK/data"
 for kind in ext4 xfs; do
     failing_disk $kind
     hold writer create a.set --size 8M --provider tcp --prompted --data "$WORK/data" --at 4M --chunk 512
     echo >&"${holding[writer]}"
-    # However many are acknowledged by then: all if need be, and then it is CLOSE that fails.
+    # Any number of them may be acknowledged by then. If all are, CLOSE fails.
     sleep 0.5
     disk_becomes error
     if release writer; then fail "CLOSE could not clear the mark: $(cat "$WORK/writer")"; fi

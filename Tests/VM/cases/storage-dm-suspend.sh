@@ -1,10 +1,10 @@
-# A disk that hangs, and one that is slow: no answer before the data is on it, and all answers in the end.
+# A disk that hangs, and a slow disk: no answer comes before the data is on the disk, and all answers come in the end.
 numbered 4096 s >"$WORK/data"
 failing_disk ext4
 hold writer create a.set --size 8M --provider tcp --prompted --data "$WORK/data" --at 4M --chunk 4096
 dmsetup suspend --noflush --nolockfs failing
 echo >&"${holding[writer]}"
-# Until a worker waits for the disk.
+# Waits until a worker waits for the disk.
 within 30 eval 'grep -qs "^State:.D" /proc/$(pgrep -x rpmemd)/task/*/status'
 sleep 1
 [ -z "$(acknowledged writer)" ] || fail "an answer while the disk hangs: $(cat "$WORK/writer")"

@@ -8,7 +8,7 @@ contains "the user" "$(getent passwd rpmem)" ":/var/lib/rpmem:"
 
 device=$(device_dax 0)
 flush=/sys/bus/nd/devices/$(region_of 0)/deep_flush
-# As on a machine that was up when the files were installed; what README says then.
+# The steps of README for a machine that was running when the files were installed.
 chgrp root "$device" "$flush"
 udevadm control --reload
 udevadm trigger --settle --subsystem-match=dax --subsystem-match=nd
@@ -24,7 +24,7 @@ equal "its limit of locked memory" "$(sed -n 2,3p <<<"$session" | tr '\n' ' ')" 
 echo 'log-level = notice' >/home/tester/.rpmemd.conf
 pool_set a.set "AUTO $device"
 soft_roce
-# The initiator's own limit: it is no session.
+# The limit of the initiator, which is no session.
 ulimit -l unlimited
 head -c 3M /dev/urandom >"$WORK/data"
 chmod 644 "$WORK/data"

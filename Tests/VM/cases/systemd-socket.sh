@@ -1,5 +1,5 @@
-# A session without ssh: rpmemd.socket starts rpmemd@.service, which has all it needs for Device DAX, a deep persist and
-# verbs, and nothing else.
+# A session without ssh: rpmemd.socket starts rpmemd@.service, whose sandbox allows Device DAX, a deep persist and verbs, and
+# nothing else.
 device=$(device_dax 1)
 printf 'PMEMPOOLSET\nAUTO %s\n' "$device" >"$WORK/a.set"
 systemctl enable --now rpmemd.socket
@@ -11,7 +11,7 @@ cp /etc/rpmemd/rpmemd.conf "$WORK/"
 soft_roce
 printf '%s\n' 'log-level = notice' 'in-band-address = 10.77.0.1' 'in-band-peer = any' >/etc/rpmemd/rpmemd.conf
 
-# What README has for RPMEM_SSH.
+# The script of README for RPMEM_SSH.
 printf '%s\n' '#!/bin/sh' 'exec nc -N 127.0.0.1 7636' >"$WORK/no-ssh"
 chmod 755 "$WORK/no-ssh"
 # without_ssh ACTION SET [OPTION...]
@@ -23,7 +23,7 @@ without_ssh() {
 }
 head -c 3M /dev/urandom >"$WORK/data"
 chmod 644 "$WORK/data"
-# The initiator's own limit; the unit has its own.
+# The limit of the initiator. The unit has another.
 ulimit -l unlimited
 without_ssh create a.set --provider verbs \
     --data "$WORK/data" --mode deep --at 4096
@@ -33,7 +33,7 @@ daxio --input "$device" --output "$WORK/found" --len 8M
 cmp -n 3M -i 0:4096 "$WORK/data" "$WORK/found"
 cmp -n 3M -i 0:4198400 "$WORK/data" "$WORK/found"
 
-# The hardening is in effect: a deep persist has got through it, and this has not.
+# The sandbox is in effect: it allowed the deep persist, and does not allow this.
 cat >"$WORK/b.set" <<END
 PMEMPOOLSET
 8M /home/tester/part

@@ -1,3 +1,4 @@
+import FabricTestSupport
 import Glibc
 import RpmemProtocol
 import SystemSupport
@@ -7,7 +8,7 @@ import Testing
 /// Storage that hangs under a session, and then works again or fails: nothing is answered while it hangs, and the answers
 /// afterwards are true.
 @Suite(.serialized, .enabled(if: FailingDisk.skipReason(.ext4) == nil, "no ext4 on loop devices here"))
-struct StorageHangTests {
+struct StorageHangAnswerTests {
     /// The daemon's activity while the storage hangs.
     enum Step: String, CaseIterable, Sendable {
         /// Persist requests on two lanes of two workers.
@@ -75,7 +76,7 @@ struct StorageHangTests {
                     client[lane].header(step.mode, at: offsets[lane], size: 64), step == .inline ? written[lane] : [])
             }
         }
-        try waitUntilBlocked(session.process.identifier)
+        try session.waitForHungThread()
         if let client, step.isPersist {
             for lane in step.lanes { #expect(try !client[lane].isAnswered(within: 100)) }
         } else {
@@ -128,24 +129,6 @@ struct StorageHangTests {
         #expect(header[4024 + 16] == (isClean ? 0 : 1), "the mark of an open pool")
         if step == .setAttributes, outcome == .resumed {
             #expect(header[8] == UInt8(changed.major), "SET_ATTR was answered")
-        }
-    }
-
-    /// Waits until a thread of the process waits in the kernel for a device or file system, and goes on doing so.
-    private func waitUntilBlocked(_ process: pid_t) throws {
-        let deadline = Deadline.after(milliseconds: 20_000)
-        var looks = 0
-        while looks < 4 {
-            if deadline.hasPassed { throw TestSupportError("no thread of \(process) waits for the storage") }
-            usleep(10_000)
-            let isBlocked = TemporaryDirectory.entries(of: "/proc/\(process)/task").contains { thread in
-                guard let file = try? Descriptor.open("/proc/\(process)/task/\(thread)/stat", O_RDONLY),
-                    let line = try? readFile(file, limit: 4096)
-                else { return false }
-                // The state follows the name, which is in parentheses.
-                return String(decoding: line, as: UTF8.self).contains(") D ")
-            }
-            looks = isBlocked ? looks + 1 : 0
         }
     }
 }
