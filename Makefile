@@ -166,6 +166,7 @@ install: install-library
 	install -m 0644 config/completions/rpmemd.fish $(DESTDIR)$(FISHDIR)
 	set -e; for program in rpmemctl rpmem-hello; do \
 	    $(BUILD)/$$program --generate-completion-script bash >$(DESTDIR)$(BASHDIR)/$$program; \
+	    sed -i '1{/^#!/d}' $(DESTDIR)$(BASHDIR)/$$program; \
 	    $(BUILD)/$$program --generate-completion-script zsh >$(DESTDIR)$(ZSHDIR)/_$$program; \
 	    $(BUILD)/$$program --generate-completion-script fish >$(DESTDIR)$(FISHDIR)/$$program.fish; done
 	install -m 0644 systemd/rpmemd.socket $(DESTDIR)$(UNITDIR)
