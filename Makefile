@@ -18,8 +18,8 @@ RELEASE_FLAGS := -c release --static-swift-stdlib --disable-local-rpath
 
 BUILD_PACKAGES := libfabric-dev libibverbs-dev libpmem-dev libpmem2-dev libndctl-dev libdaxctl-dev libsystemd-dev
 RUN_PACKAGES := openssh-server openssh-client xxd gcc make
-TEST_PACKAGES := man-db e2fsprogs xfsprogs mount util-linux groff iproute2 binutils gcc g++ make pkg-config libpmemobj-dev pmdk-tools
-DEB_PACKAGES := debhelper dpkg-dev lintian
+TEST_PACKAGES := man-db e2fsprogs xfsprogs mount util-linux groff iproute2 binutils gcc g++ make pkg-config libpmemobj-dev pmdk-tools lintian mmdebstrap
+DEB_PACKAGES := debhelper dpkg-dev
 VM_PROGRAMS := vm-initiator driven-initiator power-loss-initiator rpmem-hello rpmem-fibonacci
 UNIT_SUITES := ^(SystemSupport|RpmemProtocol|Fabric|PersistentMemory|PoolSets|RpmemTarget|RpmemInitiator)Tests\.|\.ReplayTests$$
 VM_PACKAGES := qemu-system-x86 mmdebstrap busybox-static cpio kmod e2fsprogs util-linux xz-utils
@@ -75,7 +75,7 @@ demo: demo-programs examples
 
 # The tests run the release daemon, because that is the one that gets installed. Most of them wait, so several suites run
 # at a time, and the virtual machines beside them. The last line counts all tests. LONG=1 draws more random numbers.
-test: test-deps examples hot-path vm-programs
+test: test-deps examples hot-path deb vm-programs
 	$(SWIFT) build --build-tests
 	RPMEMD_BINARY=$(CURDIR)/$(BUILD)/rpmemd RPMEM_LIBRARY=$(CURDIR)/$(BUILD)/librpmem.so \
 	    $(if $(LONG),RPMEM_LONG_TESTS=1) Tests/run --guests "$(VM_TESTS) --boots 2"

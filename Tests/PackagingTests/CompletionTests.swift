@@ -44,10 +44,14 @@ import Testing
         #expect(try completions("--poolset-dir", "") == ["file", "-d"])
     }
 
-    @Test("of zsh and fish have each option with its letter and the words of its value", arguments: ["_rpmemd", "rpmemd.fish"])
+    @Test(
+        "of zsh and fish have each option with its letter and the words of its value",
+        arguments: ["_rpmemd", "rpmemd.fish"])
     func others(name: String) throws {
         let isFish = name.hasSuffix(".fish")
-        let lines = try lines(name).map(String.init).filter { isFish ? $0.hasPrefix("complete ") : $0.hasPrefix("    '") }
+        let lines = try lines(name).map(String.init).filter {
+            isFish ? $0.hasPrefix("complete ") : $0.hasPrefix("    '")
+        }
         /// The line of an option.
         func line(_ option: String) -> String? {
             lines.first {

@@ -11,15 +11,19 @@ struct MakeInstallTests {
 
     /// As root's sudo does it: no Swift in `PATH`.
     private func make(_ arguments: String...) throws -> Command {
-        try Command([
-            "/usr/bin/make", "-C", Binaries.packageDirectory, "DESTDIR=\(directory.path)", "BUILD=\(releaseDirectory)",
-        ] + arguments)
+        try Command(
+            [
+                "/usr/bin/make", "-C", Binaries.packageDirectory, "DESTDIR=\(directory.path)",
+                "BUILD=\(releaseDirectory)",
+            ] + arguments)
     }
 
     private func expectMake(_ arguments: String..., sourceLocation: SourceLocation = #_sourceLocation) throws {
-        let outcome = try Command([
-            "/usr/bin/make", "-C", Binaries.packageDirectory, "DESTDIR=\(directory.path)", "BUILD=\(releaseDirectory)",
-        ] + arguments)
+        let outcome = try Command(
+            [
+                "/usr/bin/make", "-C", Binaries.packageDirectory, "DESTDIR=\(directory.path)",
+                "BUILD=\(releaseDirectory)",
+            ] + arguments)
         #expect(outcome.isSuccess, "\(outcome)", sourceLocation: sourceLocation)
     }
 
@@ -34,7 +38,8 @@ struct MakeInstallTests {
         try expectMake("install")
         let files = try installed()
         for file in [
-            "bin/rpmemd", "bin/rpmemctl", "bin/rpmem-hello", "lib/librpmem.so.1", "lib/librpmem.so", "include/librpmem.h",
+            "bin/rpmemd", "bin/rpmemctl", "bin/rpmem-hello", "lib/librpmem.so.1", "lib/librpmem.so",
+            "include/librpmem.h",
             "lib/pkgconfig/librpmem.pc", "lib/systemd/system/rpmemd@.service", "lib/udev/rules.d/60-rpmem.rules",
             "lib/sysusers.d/rpmem.conf", "lib/tmpfiles.d/rpmem.conf", "share/man/man1/rpmem-hello.1",
             "share/bash-completion/completions/rpmemctl",
@@ -42,7 +47,9 @@ struct MakeInstallTests {
         #expect(files.contains("/etc/rpmemd/rpmemd.conf"))
         let outcome = try Command([directory.file("usr/local/bin/rpmemd"), "--version"])
         #expect(outcome.isSuccess, "\(outcome)")
-        let unit = try Command(["/bin/grep", "ExecStart", directory.file("usr/local/lib/systemd/system/rpmemd@.service")])
+        let unit = try Command([
+            "/bin/grep", "ExecStart", directory.file("usr/local/lib/systemd/system/rpmemd@.service"),
+        ])
         #expect(unit.output == "ExecStart=/usr/local/bin/rpmemd\n")
     }
 

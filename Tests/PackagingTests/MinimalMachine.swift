@@ -1,6 +1,7 @@
 import Glibc
 import SystemSupport
 import TestSupport
+import Testing
 
 /// A minimal Debian 12 in namespaces of its own: the standard packages, sudo, and the ordinary user `user`. apt finds the
 /// packages that README names without the network. Everything in it ends with the last reference.
@@ -13,18 +14,23 @@ final class MinimalMachine: @unchecked Sendable {
     private let directory = TemporaryDirectory("rpmem-machine")
     private let holder: ChildProcess
 
-    /// The reason why this host cannot make one; nil when it can.
+    /// The reason why this host cannot run one; nil when it can.
     static let unavailableReason: String? = {
         if geteuid() != 0 { return "needs root for namespaces and a root directory" }
         for program in ["/usr/bin/mmdebstrap", "/usr/bin/dpkg-scanpackages", "/usr/bin/unshare", "/usr/bin/nsenter"]
         where access(program, X_OK) != 0 {
             return "\(program) is missing: apt-get install mmdebstrap dpkg-dev util-linux"
         }
-        if case .failure(let reason) = minimalRoot { return "\(reason)" }
         return nil
     }()
 
-    /// The directory with what machines start from, made by the first to ask. It needs Debian's archive once.
+    /// There is a minimal root, or one can be made. Each process of tests looks at ``unavailableReason`` of every suite, but
+    /// only those that run this suite at this.
+    static let hasMinimalRoot: ConditionTrait = .enabled(
+        "there is no minimal Debian to start from: Tests/PackagingTests/minimal-root says why"
+    ) { (try? minimalRoot.get()) != nil }
+
+    /// The directory with what machines start from, made by the first to ask: that takes a minute, and Debian's archive.
     private static let minimalRoot = Result<String, TestSupportError> { () throws(TestSupportError) in
         let script = "\(Binaries.packageDirectory)/Tests/PackagingTests/minimal-root"
         do {
@@ -40,10 +46,11 @@ final class MinimalMachine: @unchecked Sendable {
     ///   - name: Its name: `initiator` or `target`, which machines resolve to the addresses of `NetworkNamespaces`.
     ///   - prefix: The command prefix that enters its network namespace; empty: a new one without a link.
     init(_ name: String, prefix: [String] = []) throws {
+        let minimalRoot = try Self.minimalRoot.get()
         let network = prefix.isEmpty ? ["--net"] : []
         holder = try ChildProcess(
             prefix + ["/usr/bin/unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child"] + network + [
-                "\(Binaries.packageDirectory)/Tests/PackagingTests/start-machine", try Self.minimalRoot.get(),
+                "\(Binaries.packageDirectory)/Tests/PackagingTests/start-machine", minimalRoot,
                 directory.path, name,
             ], environment: ["PATH": Command.searchPath])
         guard try holder.receive(6, within: 120_000) == Array("ready\n".utf8) else {
