@@ -184,7 +184,9 @@ let package = Package(
         // Debian packages, `make install`, and README's first hour in minimal machines.
         .testTarget(
             name: "PackagingTests",
-            dependencies: ["RpmemProtocol", "RpmemTarget", "SystemSupport", "TestSupport", "rpmemd"],
+            dependencies: [
+                "RpmemProtocol", "RpmemTarget", "SystemSupport", "TestSupport", "rpmem-hello", "rpmemctl", "rpmemd",
+            ],
             exclude: ["minimal-root", "start-machine"],
             swiftSettings: strict),
         .testTarget(
