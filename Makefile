@@ -74,7 +74,9 @@ demo: demo-programs examples
 	@demo/run $(CURDIR)/$(BUILD)
 
 # The tests run the release daemon, because that is the one that gets installed. Most of them wait, so several suites run
-# at a time, and the virtual machines beside them. The last line counts all tests. LONG=1 draws more random numbers.
+# at a time, and the virtual machines beside them. The last line counts all tests. LONG=1 draws more random numbers. The
+# packages under test have no debugging symbols, which take as long as all the rest.
+test: export DEB_BUILD_OPTIONS += noautodbgsym
 test: test-deps examples hot-path deb vm-programs
 	$(SWIFT) build --build-tests
 	RPMEMD_BINARY=$(CURDIR)/$(BUILD)/rpmemd RPMEM_LIBRARY=$(CURDIR)/$(BUILD)/librpmem.so \
