@@ -1,23 +1,48 @@
 # `make demo` and `make test` do everything on a fresh Debian 12 with the Swift toolchain, apt packages included.
-.PHONY: all deps test-deps demo demo-programs library test test-vm test-vm-long vm-programs test-storage check unit sanitize release hot-path docs lint format examples install install-library clean
+.PHONY: all deps test-deps demo demo-programs library test test-vm test-vm-long vm-programs test-storage check unit sanitize release hot-path docs lint format examples deb install install-library uninstall clean
 
 SWIFT ?= swift
 SANITIZER ?= thread address
 DESTDIR ?=
-PREFIX ?= /usr
+PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
-SYSCONFDIR ?= /etc
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+UDEVDIR ?= $(PREFIX)/lib/udev/rules.d
+# The program that strips what is installed; empty: none.
+STRIP ?= strip
 BUILD := .build/release
-# Release binaries carry the Swift runtime, so that sshd's bare environment can run them.
-RELEASE_FLAGS := -c release --static-swift-stdlib
+# Release binaries carry the Swift runtime, so that machines without the toolchain run them, and look for libraries in no
+# path of their own.
+RELEASE_FLAGS := -c release --static-swift-stdlib --disable-local-rpath
 
 BUILD_PACKAGES := libfabric-dev libibverbs-dev libpmem-dev libpmem2-dev libndctl-dev libdaxctl-dev libsystemd-dev
 RUN_PACKAGES := openssh-server openssh-client xxd gcc make
-TEST_PACKAGES := man-db e2fsprogs xfsprogs libfuse3-dev mount util-linux groff iproute2 binutils gcc g++ make pkg-config libpmemobj-dev pmdk-tools
+TEST_PACKAGES := man-db e2fsprogs xfsprogs libfuse3-dev mount util-linux groff iproute2 binutils gcc g++ make pkg-config libpmemobj-dev pmdk-tools lintian mmdebstrap
+DEB_PACKAGES := debhelper dpkg-dev
 VM_PROGRAMS := vm-initiator driven-initiator power-loss-initiator rpmem-hello rpmem-fibonacci
 UNIT_SUITES := ^(SystemSupport|RpmemProtocol|Fabric|PersistentMemory|PoolSets|RpmemTarget|RpmemInitiator)Tests\.|\.ReplayTests$$
 VM_PACKAGES := qemu-system-x86 mmdebstrap busybox-static cpio kmod e2fsprogs util-linux xz-utils
+
+# What `make install` installs, and where.
+PROGRAMS := rpmemd rpmemctl rpmem-hello
+MANDIR = $(PREFIX)/share/man
+BASHDIR = $(PREFIX)/share/bash-completion/completions
+ZSHDIR = $(PREFIX)/share/zsh/$(if $(filter /usr,$(PREFIX)),vendor-completions,site-functions)
+FISHDIR = $(PREFIX)/share/fish/vendor_completions.d
+CREATE_PAGES := open set_attr close remove
+PERSIST_PAGES := deep_persist flush drain read
+LIBRARY_PAGES := check_version errormsg
+STRIPPED = $(if $(STRIP),-s --strip-program=$(STRIP))
+# What `make` has not built yet ends the installation.
+needs = @for built in $(1); do [ -e $(BUILD)/$$built ] || \
+    { echo "$(BUILD)/$$built is missing: build it first, as yourself: make" >&2; exit 1; }; done
+INSTALLED_FILES = $(addprefix $(PREFIX)/bin/,$(PROGRAMS)) $(addprefix $(LIBDIR)/,librpmem.so.1 librpmem.so pkgconfig/librpmem.pc) \
+    $(INCLUDEDIR)/librpmem.h $(addprefix $(BASHDIR)/,$(PROGRAMS)) $(addprefix $(ZSHDIR)/_,$(PROGRAMS)) \
+    $(PROGRAMS:%=$(FISHDIR)/%.fish) $(addprefix $(UNITDIR)/,rpmemd.socket rpmemd@.service) $(UDEVDIR)/60-rpmem.rules \
+    $(PREFIX)/lib/sysusers.d/rpmem.conf $(PREFIX)/lib/tmpfiles.d/rpmem.conf \
+    $(foreach section,1 3 5 7,$(patsubst man/%,$(MANDIR)/man$(section)/%,$(wildcard man/*.$(section)))) \
+    $(patsubst %,$(MANDIR)/man3/rpmem_%.3,$(CREATE_PAGES) $(PERSIST_PAGES) $(LIBRARY_PAGES))
 
 all: release
 
@@ -37,7 +62,7 @@ demo-programs: deps
 	$(SWIFT) build $(RELEASE_FLAGS) --product rpmem-hello
 
 library: deps
-	$(SWIFT) build $(RELEASE_FLAGS) --disable-local-rpath --product rpmem
+	$(SWIFT) build $(RELEASE_FLAGS) --product rpmem
 
 # The examples in C, against the library in the build directory.
 examples: library
@@ -49,8 +74,10 @@ demo: demo-programs examples
 	@demo/run $(CURDIR)/$(BUILD)
 
 # The tests run the release daemon, because that is the one that gets installed. Most of them wait, so several suites run
-# at a time, and the virtual machines beside them. The last line counts all tests. LONG=1 draws more random numbers.
-test: test-deps examples hot-path vm-programs
+# at a time, and the virtual machines beside them. The last line counts all tests. LONG=1 draws more random numbers. The
+# packages under test have no debugging symbols, which take as long as all the rest.
+test: export DEB_BUILD_OPTIONS += noautodbgsym
+test: test-deps examples hot-path deb vm-programs
 	$(SWIFT) build --build-tests
 	RPMEMD_BINARY=$(CURDIR)/$(BUILD)/rpmemd RPMEM_LIBRARY=$(CURDIR)/$(BUILD)/librpmem.so \
 	    $(if $(LONG),RPMEM_LONG_TESTS=1) Tests/run --guests "$(VM_TESTS) --boots 2"
@@ -115,35 +142,67 @@ lint:
 format:
 	$(SWIFT) format format --in-place --parallel --recursive Package.swift Sources Tests examples
 
-install: release install-library
-	install -D -s -m 0755 $(BUILD)/rpmemd $(DESTDIR)$(PREFIX)/bin/rpmemd
-	install -D -s -m 0755 $(BUILD)/rpmemctl $(DESTDIR)$(PREFIX)/bin/rpmemctl
-	install -D -m 0644 config/rpmemd.conf $(DESTDIR)$(SYSCONFDIR)/rpmemd/rpmemd.conf
-	install -D -m 0644 man/rpmemd.1 $(DESTDIR)$(PREFIX)/share/man/man1/rpmemd.1
-	install -D -m 0644 man/rpmemctl.1 $(DESTDIR)$(PREFIX)/share/man/man1/rpmemctl.1
-	install -D -m 0644 man/rpmemd.conf.5 $(DESTDIR)$(PREFIX)/share/man/man5/rpmemd.conf.5
-	install -D -m 0644 systemd/rpmemd.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/rpmemd.socket
-	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
-	sed 's,/usr/bin/rpmemd,$(PREFIX)/bin/rpmemd,' systemd/rpmemd@.service \
-	    >$(DESTDIR)$(PREFIX)/lib/systemd/system/rpmemd@.service
-	install -D -m 0644 systemd/rpmem.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/rpmem.conf
-	install -D -m 0644 systemd/60-rpmem.rules $(DESTDIR)$(PREFIX)/lib/udev/rules.d/60-rpmem.rules
+# Debian packages of the release, in .build/deb. Nothing is fetched once the release is built.
+DEB := $(CURDIR)/.build/deb
+deb: release
+	@config/install-packages $(DEB_PACKAGES)
+	rm -rf $(DEB)
+	mkdir -p $(DEB)
+	RPMEMD_BUILT=1 DEB_DIRECTORY=$(DEB) dpkg-buildpackage -b -us -uc -tc --buildinfo-option=-u$(DEB) \
+	    --buildinfo-file=$(DEB)/rpmemd.buildinfo --changes-option=-u$(DEB) --changes-file=$(DEB)/rpmemd.changes \
+	    >$(DEB)/log 2>&1 || { tail -n 40 $(DEB)/log; exit 1; }
+	@ls $(DEB)/*.deb
+
+# Installs what `make` has built, and builds nothing: root needs no toolchain. dpkg knows nothing of these files, so on
+# Debian take the packages instead.
+install: install-library
+	$(call needs,rpmemd rpmemctl rpmem-hello)
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin share/man/man1 share/man/man5 lib/sysusers.d lib/tmpfiles.d) \
+	    $(addprefix $(DESTDIR),$(BASHDIR) $(ZSHDIR) $(FISHDIR) $(UNITDIR) $(UDEVDIR))
+	install $(STRIPPED) -m 0755 $(addprefix $(BUILD)/,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/bin
+	install -m 0644 man/*.1 $(DESTDIR)$(MANDIR)/man1
+	install -m 0644 man/*.5 $(DESTDIR)$(MANDIR)/man5
+	install -m 0644 config/completions/rpmemd.bash $(DESTDIR)$(BASHDIR)/rpmemd
+	install -m 0644 config/completions/_rpmemd $(DESTDIR)$(ZSHDIR)
+	install -m 0644 config/completions/rpmemd.fish $(DESTDIR)$(FISHDIR)
+	set -e; for program in rpmemctl rpmem-hello; do \
+	    $(BUILD)/$$program --generate-completion-script bash >$(DESTDIR)$(BASHDIR)/$$program; \
+	    sed -i '1{/^#!/d}' $(DESTDIR)$(BASHDIR)/$$program; \
+	    $(BUILD)/$$program --generate-completion-script zsh >$(DESTDIR)$(ZSHDIR)/_$$program; \
+	    $(BUILD)/$$program --generate-completion-script fish >$(DESTDIR)$(FISHDIR)/$$program.fish; done
+	install -m 0644 systemd/rpmemd.socket $(DESTDIR)$(UNITDIR)
+	sed 's,/usr/bin/rpmemd,$(PREFIX)/bin/rpmemd,' systemd/rpmemd@.service >$(DESTDIR)$(UNITDIR)/rpmemd@.service
+	install -m 0644 systemd/60-rpmem.rules $(DESTDIR)$(UDEVDIR)
+	install -m 0644 systemd/rpmem.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d
+	install -m 0644 systemd/rpmem-tmpfiles.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/rpmem.conf
+	config/install-configuration config/logrotate $(DESTDIR)/etc/logrotate.d/rpmemd
+	config/install-configuration config/rpmemd.conf $(DESTDIR)/etc/rpmemd/rpmemd.conf
 
 # The library, as built before, with what C programs need to use it.
 install-library:
-	install -D -s -m 0644 $(BUILD)/librpmem.so $(DESTDIR)$(LIBDIR)/librpmem.so.1
+	$(call needs,librpmem.so)
+	install -d $(addprefix $(DESTDIR),$(LIBDIR)/pkgconfig $(INCLUDEDIR) $(MANDIR)/man3 $(MANDIR)/man7)
+	install $(STRIPPED) -m 0644 $(BUILD)/librpmem.so $(DESTDIR)$(LIBDIR)/librpmem.so.1
 	ln -sf librpmem.so.1 $(DESTDIR)$(LIBDIR)/librpmem.so
-	install -D -m 0644 Sources/librpmem/include/librpmem.h $(DESTDIR)$(INCLUDEDIR)/librpmem.h
-	install -d $(DESTDIR)$(LIBDIR)/pkgconfig
+	install -m 0644 Sources/librpmem/include/librpmem.h $(DESTDIR)$(INCLUDEDIR)
 	sed 's,@LIBDIR@,$(LIBDIR),; s,@INCLUDEDIR@,$(INCLUDEDIR),' Sources/librpmem/librpmem.pc.in \
 	    >$(DESTDIR)$(LIBDIR)/pkgconfig/librpmem.pc
-	install -D -m 0644 man/librpmem.7 $(DESTDIR)$(PREFIX)/share/man/man7/librpmem.7
-	install -D -m 0644 man/rpmem_create.3 $(DESTDIR)$(PREFIX)/share/man/man3/rpmem_create.3
-	install -D -m 0644 man/rpmem_persist.3 $(DESTDIR)$(PREFIX)/share/man/man3/rpmem_persist.3
-	cd $(DESTDIR)$(PREFIX)/share/man/man3 && \
-	    for name in open set_attr close remove; do echo '.so man3/rpmem_create.3' >rpmem_$$name.3; done && \
-	    for name in deep_persist flush drain read; do echo '.so man3/rpmem_persist.3' >rpmem_$$name.3; done && \
-	    for name in check_version errormsg; do echo '.so man7/librpmem.7' >rpmem_$$name.3; done
+	install -m 0644 man/*.3 $(DESTDIR)$(MANDIR)/man3
+	install -m 0644 man/*.7 $(DESTDIR)$(MANDIR)/man7
+	set -e; cd $(DESTDIR)$(MANDIR)/man3; \
+	    for page in $(CREATE_PAGES); do echo '.so man3/rpmem_create.3' >rpmem_$$page.3; done; \
+	    for page in $(PERSIST_PAGES); do echo '.so man3/rpmem_persist.3' >rpmem_$$page.3; done; \
+	    for page in $(LIBRARY_PAGES); do echo '.so man7/librpmem.7' >rpmem_$$page.3; done
+	@[ -n "$(DESTDIR)" ] || ldconfig 2>/dev/null || echo "Run ldconfig as root, so that programs find librpmem.so.1."
+
+# Removes what `make install` installed, with the same variables. A configuration that was edited stays, and so do the
+# user, the group and the pools.
+uninstall:
+	rm -f $(addprefix $(DESTDIR),$(INSTALLED_FILES))
+	config/install-configuration --remove config/logrotate $(DESTDIR)/etc/logrotate.d/rpmemd
+	config/install-configuration --remove config/rpmemd.conf $(DESTDIR)/etc/rpmemd/rpmemd.conf
+	@[ ! -d $(DESTDIR)/etc/rpmemd ] || rmdir --ignore-fail-on-non-empty $(DESTDIR)/etc/rpmemd
+	@[ -n "$(DESTDIR)" ] || ldconfig || true
 
 clean:
 	rm -rf .build .build-tsan .build-asan .build-docs

@@ -190,6 +190,14 @@ let package = Package(
         .testTarget(
             name: "RpmemctlTests",
             dependencies: ["SystemSupport", "TestSupport", "rpmem-hello", "rpmemctl", "rpmemd"], swiftSettings: strict),
+        // Debian packages, `make install`, and README's first hour in minimal machines.
+        .testTarget(
+            name: "PackagingTests",
+            dependencies: [
+                "RpmemProtocol", "RpmemTarget", "SystemSupport", "TestSupport", "rpmem-hello", "rpmemctl", "rpmemd",
+            ],
+            exclude: ["minimal-root", "start-machine"],
+            swiftSettings: strict),
         .testTarget(
             name: "EndToEndTests",
             dependencies: [

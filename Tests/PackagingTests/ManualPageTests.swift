@@ -1,0 +1,34 @@
+import SystemSupport
+import TestSupport
+import Testing
+
+/// The manual pages of the initiator's programs against the programs, and all pages against groff.
+@Suite("manual pages") struct ManualPageTests {
+    private func options(in text: String) -> Set<String> {
+        Set(text.matches(of: #/--([a-z][a-z-]*)/#).map { String($0.1) })
+    }
+
+    @Test("explain each option of the program, and no other", arguments: ["rpmem-hello", "rpmemctl"])
+    func options(program: String) throws {
+        let binary = program == "rpmemctl" ? Binaries.rpmemctl : Binaries.hello
+        var offered: Set<String> = []
+        for subcommand in program == "rpmemctl" ? [[], ["ping"], ["bench"]] : [[]] {
+            let outcome = try Command([binary] + subcommand + ["--help"])
+            #expect(outcome.isSuccess, "\(outcome)")
+            offered.formUnion(options(in: outcome.output))
+        }
+        let file = try Descriptor.open("\(Binaries.packageDirectory)/man/\(program).1", 0)
+        let page = String(decoding: try readFile(file, limit: 1 << 20), as: UTF8.self).replacing("\\-", with: "-")
+        #expect(options(in: page) == offered)
+    }
+
+    @Test(
+        "are well-formed", .enabled(if: TemporaryDirectory.entries(of: "/usr/bin").contains("groff")),
+        arguments: TemporaryDirectory.entries(of: "\(Binaries.packageDirectory)/man"))
+    func groff(page: String) throws {
+        let outcome = try Command([
+            "/usr/bin/groff", "-man", "-ww", "-z", "-Tutf8", "\(Binaries.packageDirectory)/man/\(page)",
+        ])
+        #expect(outcome.isSuccess && outcome.errors == "", "\(outcome)")
+    }
+}

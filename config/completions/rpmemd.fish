@@ -1,0 +1,31 @@
+# fish completion for rpmemd(1)
+
+function __rpmemd_sets
+    set -l directory (rpmemd --check-config 2>/dev/null | string match -rg '^poolset-dir *= (.*[^ ]) *# ')
+    test -n "$directory"; and cd $directory; and command ls
+end
+
+complete -c rpmemd -f
+complete -c rpmemd -s c -l config -rF -d 'Read this configuration file, and not the default ones'
+complete -c rpmemd -s r -l remove -xa '(__rpmemd_sets)' -d 'Remove the pool of this pool set file, and exit'
+complete -c rpmemd -s f -l force -d 'With --remove: pass over parts that are missing'
+complete -c rpmemd -s s -l pool-set -d 'With --remove: remove the pool set file, too'
+complete -c rpmemd -l check-config -d 'Print the settings in effect and their origins, and exit'
+complete -c rpmemd -s h -l help -d 'Print the options, and exit'
+complete -c rpmemd -s V -l version -d 'Print the version, and exit'
+complete -c rpmemd -l poolset-dir -xa '(__fish_complete_directories)' -d 'Where pool set files are looked up'
+complete -c rpmemd -l part-mode -x -d 'Permissions of part files that CREATE makes, octal'
+complete -c rpmemd -l log-file -rF -d 'Log to this file; turns syslog off'
+complete -c rpmemd -l use-syslog -fa 'yes no' -d 'Log to the journal, or to syslog'
+complete -c rpmemd -l log-level -xa 'err warn notice info debug' -d 'How much to log'
+complete -c rpmemd -l persist-apm -fa 'yes no auto' -d 'Appliance Persistency Method'
+complete -c rpmemd -l persist-general -fa 'yes no' -d 'General Purpose Server Persistency Method'
+complete -c rpmemd -l in-band-address -xa session -d 'Address to listen on for lanes'
+complete -c rpmemd -l port-range -xa any -d 'Ports to listen on for lanes'
+complete -c rpmemd -l in-band-peer -xa 'ssh any' -d 'Who may connect lanes'
+complete -c rpmemd -l max-lanes -xa unlimited -d 'Most lanes granted to a session'
+complete -c rpmemd -l verbs-odp -xa 'yes no auto' -d 'On-demand paging by the RDMA device'
+complete -c rpmemd -l lane-timeout -x -d 'How long the initiator has to connect its lanes'
+complete -c rpmemd -l peer-timeout -x -d 'How long the initiator may be unreachable'
+complete -c rpmemd -s t -l nthreads -x -d 'Worker threads of a session'
+complete -c rpmemd -l poll-time -x -d 'How long a worker spins before it blocks'
