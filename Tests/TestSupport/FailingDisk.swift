@@ -67,13 +67,13 @@ package final class FailingDisk {
         mkdir(path, 0o755)
         if lower == nil {
             mkdir(medium, 0o755)
-            try Self.run("/usr/bin/mount", "-t", "tmpfs", "-o", "size=\(room)M", "tmpfs", medium)
+            try Command.run("/usr/bin/mount", "-t", "tmpfs", "-o", "size=\(room)M", "tmpfs", medium)
         }
         let file = try Descriptor.open(image, O_RDWR | O_CREAT, mode: 0o600)
         guard ftruncate(file.number, lower == nil ? 384 << 20 : 320 << 20) == 0 else {
             throw SystemCallError.last("ftruncate")
         }
-        try Self.run(fileSystem.make + [image])
+        try Command.run(fileSystem.make + [image])
         try mount()
     }
 
@@ -83,7 +83,7 @@ package final class FailingDisk {
     package func mountOverlay() throws -> String {
         let (lower, mounted) = (directory.file("lower"), directory.file("overlay"))
         for new in [lower, mounted, "\(path)/upper", "\(path)/work"] { mkdir(new, 0o755) }
-        try Self.run(
+        try Command.run(
             "/usr/bin/mount", "-t", "overlay", "-o", "lowerdir=\(lower),upperdir=\(path)/upper,workdir=\(path)/work",
             "overlay", mounted)
         overlay = mounted
@@ -93,16 +93,16 @@ package final class FailingDisk {
     private func mount() throws {
         // A loop device of its own each time. Processes of other tests have copies of the mounts in their namespaces and
         // keep an old superblock alive, and a second mount of its device would get that one, failed as it is.
-        let device = try Self.run("/usr/sbin/losetup", "--find", "--show", image).filter { !$0.isWhitespace }
-        defer { _ = try? Self.run("/usr/sbin/losetup", "--detach", device) }
-        try Self.run("/usr/bin/mount", "-o", fileSystem.options, device, path)
+        let device = try Command.run("/usr/sbin/losetup", "--find", "--show", image).filter { !$0.isWhitespace }
+        defer { _ = try? Command.run("/usr/sbin/losetup", "--detach", device) }
+        try Command.run("/usr/bin/mount", "-o", fileSystem.options, device, path)
     }
 
     deinit {
         thaw()
         // MNT_DETACH: a daemon that a failed test left may still use the mount. The loop device ends with it.
         let below = lower == nil ? [path, medium] : [path]
-        for mounted in (overlay.map { [$0] } ?? []) + below { _ = try? Self.run("/usr/bin/umount", "-l", mounted) }
+        for mounted in (overlay.map { [$0] } ?? []) + below { _ = try? Command.run("/usr/bin/umount", "-l", mounted) }
     }
 
     /// Makes a file of zeros. Its blocks are allocated in the file system, but not in the sparse image: after ``fail()``,
@@ -111,7 +111,7 @@ package final class FailingDisk {
         let file = try Descriptor.open("\(path)/\(name)", O_WRONLY | O_CREAT | O_EXCL, mode: 0o600)
         try writeAll([UInt8](repeating: 0, count: size), to: file.number)
         try synchronize()
-        try Self.run("/usr/bin/fallocate", "--dig-holes", image)
+        try Command.run("/usr/bin/fallocate", "--dig-holes", image)
     }
 
     /// Makes the disk fail from now on. Earlier writes that were not synchronised may be lost.
@@ -122,12 +122,12 @@ package final class FailingDisk {
         switch failure {
         case .full: try fill(leaving: blocks)
         case .readOnly:
-            let device = try Self.run("/usr/bin/findmnt", "-n", "-o", "SOURCE", path)
+            let device = try Command.run("/usr/bin/findmnt", "-n", "-o", "SOURCE", path)
             let trigger = "/sys/fs/ext4/\(device.split(separator: "/").last ?? "")/trigger_fs_error"
             if let file = try? Descriptor.open(trigger, O_WRONLY) {
                 try writeAll(Array("1".utf8), to: file.number)
             } else {
-                try Self.run("/usr/bin/mount", "-o", "remount,abort", path)
+                try Command.run("/usr/bin/mount", "-o", "remount,abort", path)
             }
         case .shutDown:
             let directory = try Descriptor.open(path, O_RDONLY | O_DIRECTORY)
@@ -163,14 +163,14 @@ package final class FailingDisk {
 
     /// Drops the page cache's contents that are not on the disk. No process may have a file of it open.
     package func remount() throws {
-        try Self.unmount(path)
+        try Command.unmount(path)
         try mount()
     }
 
     /// Makes this disk and the lower one work again, with the lower one's present contents.
     package func recoverWithLower() throws {
         guard let lower else { return try recover() }
-        try Self.unmount(path)
+        try Command.unmount(path)
         try lower.recover()
         try mount()
     }
@@ -199,7 +199,7 @@ package final class FailingDisk {
     }
 
     package func synchronize() throws {
-        try Self.run("/usr/bin/sync", "-f", path)
+        try Command.run("/usr/bin/sync", "-f", path)
     }
 
     /// Bytes of a file as they are on the disk, without the page cache: the bytes that a loss of power would leave.
@@ -208,50 +208,14 @@ package final class FailingDisk {
         let copy = copies.file("disk.img")
         let mounted = copies.file("mounted")
         mkdir(mounted, 0o755)
-        try Self.run("/usr/bin/cp", "--sparse=always", image, copy)
-        try Self.run("/usr/bin/mount", "-o", "loop,\(fileSystem.options)", copy, mounted)
-        defer { _ = try? Self.run("/usr/bin/umount", mounted) }
+        try Command.run("/usr/bin/cp", "--sparse=always", image, copy)
+        try Command.run("/usr/bin/mount", "-o", "loop,\(fileSystem.options)", copy, mounted)
+        defer { _ = try? Command.run("/usr/bin/umount", mounted) }
         let file = try Descriptor.open("\(mounted)/\(name)", O_RDONLY)
         var bytes = [UInt8](repeating: 0, count: count)
         guard pread(file.number, &bytes, count, off_t(offset)) == count else {
             throw SystemCallError.last("pread", on: name)
         }
         return bytes
-    }
-
-    /// Another process of the tests may have a descriptor of the mount for a moment, between its fork(2) and its exec(2).
-    private static func unmount(_ path: String) throws {
-        let deadline = Deadline.after(milliseconds: 20_000)
-        while true {
-            do {
-                _ = try run("/usr/bin/umount", path)
-                return
-            } catch {
-                if deadline.hasPassed { throw error }
-                usleep(50_000)
-            }
-        }
-    }
-
-    @discardableResult
-    private static func run(_ arguments: String...) throws -> String { try run(arguments) }
-
-    /// - Returns: Its output, without the last newline.
-    @discardableResult
-    private static func run(_ arguments: [String]) throws -> String {
-        let child = try ChildProcess(arguments, environment: ["PATH": "/usr/sbin:/usr/bin:/sbin:/bin"])
-        let output = try child.receive(1 << 16)
-        guard try child.wait() == .exited(0) else {
-            throw TestSupportError("\(arguments.joined(separator: " ")): \(child.errorText)")
-        }
-        return String(decoding: output, as: UTF8.self).trimmingSuffix(while: \.isNewline)
-    }
-}
-
-extension String {
-    fileprivate func trimmingSuffix(while matches: (Character) -> Bool) -> String {
-        var rest = self[...]
-        while let last = rest.last, matches(last) { rest.removeLast() }
-        return String(rest)
     }
 }
