@@ -54,6 +54,7 @@ struct PowerLossCampaign {
         private var others = 0
         private var opened = 0
         private var absent = 0
+        private var torn = 0
         private var failed = 0
         private var refusals: [String: Int] = [:]
 
@@ -62,6 +63,7 @@ struct PowerLossCampaign {
             switch outcome {
             case .opened: opened += 1
             case .absent: absent += 1
+            case .torn: torn += 1
             case .failed: failed += 1
             case .remedied(let refusal): refusals[refusal, default: 0] += 1
             }
@@ -69,7 +71,7 @@ struct PowerLossCampaign {
 
         var description: String {
             "\(inOrder) in order and \(others) with lost writes: \(opened) opened, \(absent) without a pool, "
-                + "\(refusals.values.reduce(0, +)) refused and mended, \(failed) failed"
+                + "\(refusals.values.reduce(0, +)) refused and mended, \(torn) refused with a torn header, \(failed) failed"
                 + refusals.sorted { $0.key < $1.key }.map { "\n        \($0.value) times: \($0.key)" }.joined()
         }
     }
@@ -85,7 +87,7 @@ struct CrashPoint: Sendable, CustomStringConvertible {
     enum Loss: Sendable, Equatable {
         /// Numbers of entries.
         case writes(Set<Int>)
-        /// The second half of the last write, in pages.
+        /// The second half of the last write.
         case halfOfTheLast
     }
 
@@ -97,15 +99,18 @@ struct CrashPoint: Sendable, CustomStringConvertible {
         }
     }
 
-    /// Every prefix of the record; every write of several pages, torn; and before each flush, every write since the last
-    /// flush lost alone, and random subsets of these writes lost.
+    /// Every prefix of the record; every write of several sectors, torn; and before each flush, every write since the last
+    /// flush lost alone, and random subsets of these writes lost. A file system without a journal promises nothing for other
+    /// disks than the prefixes: there may be no way to its own structures.
     static func all(of record: DiskRecord, subsets: Int, seed: UInt64) -> [CrashPoint] {
         var random = SeededGenerator(seed: seed)
         var points = [CrashPoint(time: 0)]
         var pending: [Int] = []
         for (number, entry) in record.entries.enumerated() {
-            if let write = entry.write {
-                if write.pages > 1 { points.append(CrashPoint(time: number + 1, loses: .halfOfTheLast)) }
+            if !record.fileSystem.hasJournal {
+                // The prefix, which is below.
+            } else if let write = entry.write {
+                if write.isDivisible { points.append(CrashPoint(time: number + 1, loses: .halfOfTheLast)) }
                 pending.append(number)
             } else {
                 if pending.count > 1 {

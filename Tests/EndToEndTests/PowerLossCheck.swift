@@ -9,6 +9,7 @@ struct PowerLossCheck {
     let scene: PowerLossRun.Scene
     private let directory: TemporaryDirectory
     private let mounted: String
+    private let sets: String
     private var image: String { "\(mounted).img" }
 
     enum Outcome: Sendable {
@@ -18,6 +19,8 @@ struct PowerLossCheck {
         case absent
         /// OPEN refuses, and what it says to do works.
         case remedied(String)
+        /// OPEN refuses a header of which half was written by SET_ATTR. Every acknowledged range is in the parts.
+        case torn
         /// Something is lost, or there is no way out.
         case failed(String)
     }
@@ -28,15 +31,17 @@ struct PowerLossCheck {
         directory = TemporaryDirectory("rpmem-check", in: "/dev/shm")
         mounted = directory.file("mounted")
         mkdir(mounted, 0o755)
-        mkdir(directory.file("sets"), 0o755)
-        try write(
-            (["PMEMPOOLSET"] + scene.lines(on: mounted)).map { $0 + "\n" }.joined(), to: directory.file("sets/a.set"))
+        sets = directory.file("sets")
+        mkdir(sets, 0o755)
+        try write((["PMEMPOOLSET"] + scene.lines(on: mounted)).map { $0 + "\n" }.joined(), to: "\(sets)/a.set")
     }
 
     func look(_ record: DiskRecord, _ point: CrashPoint, expecting state: PowerLossHistory.State) -> Outcome {
         do {
             try record.makeImage(image, point.writes(of: record))
-            return try record.withMounted(image, at: mounted) { try look(expecting: state) }
+            return try record.withMounted(image, at: mounted) {
+                try look(expecting: state, isTorn: point.loses == .halfOfTheLast)
+            }
         } catch let failure as Failure {
             return .failed(failure.text)
         } catch {
@@ -46,9 +51,9 @@ struct PowerLossCheck {
 
     private struct Failure: Error { var text: String }
 
-    private func look(expecting state: PowerLossHistory.State) throws -> Outcome {
+    private func look(expecting state: PowerLossHistory.State, isTorn: Bool) throws -> Outcome {
         try checkBystanders()
-        let store = try PoolStore(directory: directory.file("sets"))
+        let store = try PoolStore(directory: sets)
         let refusal = try tryOpening(store, state)
         guard let refusal else {
             if state.pool == .absent { throw Failure(text: "the pool is there again") }
@@ -59,35 +64,56 @@ struct PowerLossCheck {
         }
         switch state.pool {
         case .whole:
-            throw Failure(text: "OPEN: \(refusal)")
-        case .absent, .creating:
-            try create(store)
-            try checkBystanders()
-            return state.pool == .absent ? .absent : .remedied("\(refusal)")
-        case .removing:
-            do {
-                try store.remove(descriptor: descriptor, force: true, removePoolSet: false)
-            } catch {
-                throw Failure(text: "OPEN: \(refusal); removal: \(error)")
+            guard state.isChangingAttributes, isTorn, "\(refusal)".contains("wrong checksum") else {
+                throw Failure(text: "OPEN: \(refusal)")
             }
-            try create(store)
+            try parts().withUnsafeBytes { try compare($0, state) }
+            return .torn
+        case .absent, .creating, .removing:
+            let remedy = try remedy(store, refusal, state.pool == .removing)
             try checkBystanders()
-            return .remedied("\(refusal)")
+            return state.pool == .absent ? .absent : .remedied(remedy)
         }
     }
+
+    /// Does what the messages of OPEN and CREATE say.
+    ///
+    /// - Returns: The messages.
+    private func remedy(_ store: PoolStore, _ refusal: PoolError, _ isRemoving: Bool) throws -> String {
+        var said = "OPEN: \(text(refusal))"
+        func remove(force: Bool) throws {
+            do { try store.remove(descriptor: descriptor, force: force, removePoolSet: false) } catch {
+                throw Failure(text: "\(said); removal: \(error)")
+            }
+        }
+        if isRemoving { try remove(force: true) }
+        do { try create(store) } catch {
+            said += "; CREATE: \(text(error))"
+            guard let error = error as? PoolError, case .exists = error else { throw Failure(text: said) }
+            try remove(force: false)
+            do { try create(store) } catch { throw Failure(text: "\(said); CREATE after removal: \(text(error))") }
+        }
+        return said
+    }
+
+    /// An error, without the directory of this check.
+    private func text(_ error: any Error) -> String { "\(error)".replacing(directory.path, with: "") }
 
     private var descriptor: PoolDescriptor {
         get throws { try PoolDescriptor(validating: "a.set") }
     }
 
     private func create(_ store: PoolStore) throws {
-        do {
-            try store.create(
-                descriptor: descriptor, attributes: PowerLossRun.attributes, requestedSize: UInt64(scene.size)
-            ).close()
-            try store.open(descriptor: descriptor, requestedSize: UInt64(scene.size)).close()
-        } catch {
-            throw Failure(text: "CREATE after it was refused by OPEN: \(error)")
+        let size = UInt64(scene.size)
+        try store.create(descriptor: descriptor, attributes: PowerLossRun.attributes, requestedSize: size).close()
+        try store.open(descriptor: descriptor, requestedSize: size).close()
+    }
+
+    /// The contents of the pool, from its parts.
+    private func parts() throws -> [UInt8] {
+        try (0..<scene.parts).flatMap { number in
+            let file = try Descriptor.open(scene.part(number, on: mounted), O_RDONLY)
+            return try readFile(file, limit: 1 << 24).dropFirst(number == 0 ? 0 : 4096)
         }
     }
 

@@ -35,6 +35,8 @@ struct PowerLossHistory: Sendable {
         /// Ranges that were under way.
         var unanswered: [(offset: Int, bytes: [UInt8])] = []
 
+        var isChangingAttributes: Bool { pool == .whole && attributes.count > 1 }
+
         enum PoolState {
             case absent, creating, whole, removing
         }
@@ -47,7 +49,7 @@ struct PowerLossHistory: Sendable {
             state.name = isAnswered ? "after \(step.name)" : step.name
             switch step.action {
             case .create(let attributes):
-                state.pool = isAnswered ? .whole : .creating
+                state = State(name: state.name, pool: isAnswered ? .whole : .creating)
                 state.attributes = [attributes]
             case .setAttributes(let attributes):
                 state.attributes = isAnswered ? [attributes] : state.attributes + [attributes]

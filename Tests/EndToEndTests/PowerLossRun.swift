@@ -11,14 +11,11 @@ struct PowerLossRun {
         var provider = Provider.tcp
         /// The pool's parts; each is in a directory of its own.
         var parts = 1
-        /// By CLOSE with the remove flag instead of `rpmemd --remove`.
-        var removesByClose = false
         /// For the daemons.
         var environment: [String: String] = [:]
 
         var description: String {
-            "\(fileSystem), \(provider.name), \(parts) part\(parts > 1 ? "s" : ""), removed by "
-                + (removesByClose ? "CLOSE" : "rpmemd --remove")
+            "\(fileSystem), \(provider.name), \(parts) part\(parts > 1 ? "s" : "")"
         }
 
         static let partSize = 2 << 20
@@ -55,6 +52,7 @@ struct PowerLossRun {
         try run.firstSession()
         try run.secondSession()
         try run.remove()
+        try run.temporarySession()
         return (try run.disk.stop(), run.history)
     }
 
@@ -67,13 +65,17 @@ struct PowerLossRun {
             (["PMEMPOOLSET"] + scene.lines(on: disk.path)).map { $0 + "\n" }.joined(), to: "\(target.sets)/\(Self.set)")
     }
 
-    private mutating func firstSession() throws {
+    private mutating func create() throws -> (Session, LaneClient) {
         let session = try target.session("--nthreads", "2", environment: scene.environment).ready()
         let begin = try disk.position()
         let (lanes, _) = try session.pool(
             .create(Self.set, Self.attributes, size: UInt64(scene.size), lanes: 2, provider: scene.provider))
         try note("CREATE", .create(Self.attributes), since: begin)
-        let client = try LaneClient(scene.provider, lanes)
+        return (session, try LaneClient(scene.provider, lanes))
+    }
+
+    private mutating func firstSession() throws {
+        let (session, client) = try create()
         // Sizes around those of words, sectors and pages; the last range lies in several parts if there are several.
         let ranges = [
             (4096, 1), (5000, 64), (8192, 4096), (20_479, 5000), (65_536, 65_535), (scene.size - 128, 128),
@@ -117,18 +119,20 @@ struct PowerLossRun {
     }
 
     private mutating func remove() throws {
-        if scene.removesByClose {
-            let (session, client) = try open()
-            let begin = try disk.position()
-            client.shutDown()
-            try session.close(.remove)
-            try note("removal", .remove, since: begin)
-        } else {
-            let begin = try disk.position()
-            let session = try target.session("--remove", Self.set, environment: scene.environment)
-            try session.expectEnd(0)
-            try note("removal", .remove, since: begin)
-        }
+        let begin = try disk.position()
+        let session = try target.session("--remove", Self.set, environment: scene.environment)
+        try session.expectEnd(0)
+        try note("rpmemd --remove", .remove, since: begin)
+    }
+
+    /// Makes a pool and has CLOSE remove it, which only the session that made it may ask for.
+    private mutating func temporarySession() throws {
+        let (session, client) = try create()
+        try persist(client[0], .write, at: 4096, 5000)
+        let begin = try disk.position()
+        client.shutDown()
+        try session.close(.remove)
+        try note("CLOSE with the remove flag", .remove, since: begin)
     }
 
     private mutating func persist(_ lane: ClientLane, _ mode: PersistMode, at offset: Int, _ size: Int) throws {

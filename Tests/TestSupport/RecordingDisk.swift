@@ -21,6 +21,7 @@ package final class RecordingDisk {
             }
         }
 
+        package var hasJournal: Bool { self != .ext4NoJournal }
         /// MiB; mkfs.xfs makes nothing smaller.
         fileprivate var size: Int { self == .xfs ? 320 : 48 }
         fileprivate var options: String { self == .xfs ? "nouuid" : "errors=remount-ro" }
@@ -132,9 +133,10 @@ package struct DiskRecord: Sendable {
         var offset: Int
         var bytes: [UInt8]
 
-        package var pages: Int { (bytes.count + 4095) / 4096 }
-        /// The first half of the pages.
-        package var firstHalf: Write { Write(offset: offset, bytes: Array(bytes[..<(pages / 2 * 4096)])) }
+        /// Whether it has several sectors, of which a loss of power may leave some.
+        package var isDivisible: Bool { bytes.count > 512 }
+        /// The first half of the sectors.
+        package var firstHalf: Write { Write(offset: offset, bytes: Array(bytes[..<(bytes.count / 1024 * 512)])) }
     }
 
     package struct Entry: Sendable {

@@ -192,6 +192,10 @@ struct PoolOpening {
                 "\(path): the kernel failed to write back what was written before this session: it is read from the medium "
                     + "again; check the file system or device")
         }
+        for path in served.pool.partsWithInterruptedAttributes {
+            log.warning(
+                "\(path): a SET_ATTR before this session did not finish: the header has the attributes of the first part again")
+        }
         let lanes = served.lanes.attributes
         if lanes.method == .apm, !served.pool.persister.cachesPersist, let device = served.lanes.rdmaDevice,
             RDMADevice.isSoftware(device)
