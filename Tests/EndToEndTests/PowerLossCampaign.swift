@@ -11,8 +11,8 @@ struct PowerLossCampaign {
 
     /// - Parameters:
     ///   - seed: Of the bytes that are persisted, and of the choice of reordered writes.
-    ///   - subsets: How many random subsets of the writes between two flushes are lost.
-    init(_ scene: PowerLossRun.Scene, seed: UInt64, subsets: Int) throws {
+    ///   - subsets: How many random subsets of the writes between two flushes are lost; nil for disks that lose nothing.
+    init(_ scene: PowerLossRun.Scene, seed: UInt64, subsets: Int?) throws {
         let (record, history) = try PowerLossRun.record(scene, seed: seed)
         let points = CrashPoint.all(of: record, subsets: subsets, seed: seed)
         self.points = points.count
@@ -102,23 +102,21 @@ struct CrashPoint: Sendable, CustomStringConvertible {
     /// Every prefix of the record; every write of several sectors, torn; and before each flush, every write since the last
     /// flush lost alone, and random subsets of these writes lost. A file system without a journal promises nothing for other
     /// disks than the prefixes: there may be no way to its own structures.
-    static func all(of record: DiskRecord, subsets: Int, seed: UInt64) -> [CrashPoint] {
+    static func all(of record: DiskRecord, subsets: Int?, seed: UInt64) -> [CrashPoint] {
         var random = SeededGenerator(seed: seed)
         var points = [CrashPoint(time: 0)]
         var pending: [Int] = []
         for (number, entry) in record.entries.enumerated() {
-            if !record.fileSystem.hasJournal {
-                // The prefix, which is below.
-            } else if let write = entry.write {
-                if write.isDivisible { points.append(CrashPoint(time: number + 1, loses: .halfOfTheLast)) }
+            if let write = entry.write {
+                if subsets != nil, record.fileSystem.hasJournal, write.isDivisible { points.append(CrashPoint(time: number + 1, loses: .halfOfTheLast)) }
                 pending.append(number)
             } else {
-                if pending.count > 1 {
+                if let subsets, record.fileSystem.hasJournal, pending.count > 1 {
                     points += pending.dropLast().map { CrashPoint(time: number, loses: .writes([$0])) }
-                }
-                for _ in 0..<(pending.count > 2 ? subsets : 0) {
-                    let lost = pending.filter { _ in random.next() % 2 == 0 }
-                    points.append(CrashPoint(time: number, loses: .writes(Set(lost))))
+                    for _ in 0..<(pending.count > 2 ? subsets : 0) {
+                        let lost = pending.filter { _ in random.next() % 2 == 0 }
+                        points.append(CrashPoint(time: number, loses: .writes(Set(lost))))
+                    }
                 }
                 pending = []
             }

@@ -53,6 +53,10 @@ struct PowerLossCheck {
 
     private func look(expecting state: PowerLossHistory.State, isTorn: Bool) throws -> Outcome {
         try checkBystanders()
+        let hasSet = access("\(mounted)/sets/a.set", F_OK) == 0
+        if let expected = state.hasSet, expected != hasSet {
+            throw Failure(text: "the pool set file is \(hasSet ? "there again" : "lost")")
+        }
         let store = try PoolStore(directory: sets)
         let refusal = try tryOpening(store, state)
         guard let refusal else {
@@ -70,7 +74,7 @@ struct PowerLossCheck {
             try parts().withUnsafeBytes { try compare($0, state) }
             return .torn
         case .absent, .creating, .removing:
-            let remedy = try remedy(store, refusal, state.pool == .removing)
+            let remedy = try remedy(store, refusal)
             try checkBystanders()
             return state.pool == .absent ? .absent : .remedied(remedy)
         }
@@ -79,18 +83,16 @@ struct PowerLossCheck {
     /// Does what the messages of OPEN and CREATE say.
     ///
     /// - Returns: The messages.
-    private func remedy(_ store: PoolStore, _ refusal: PoolError, _ isRemoving: Bool) throws -> String {
+    private func remedy(_ store: PoolStore, _ refusal: PoolError) throws -> String {
         var said = "OPEN: \(text(refusal))"
-        func remove(force: Bool) throws {
-            do { try store.remove(descriptor: descriptor, force: force, removePoolSet: false) } catch {
-                throw Failure(text: "\(said); removal: \(error)")
-            }
-        }
-        if isRemoving { try remove(force: true) }
         do { try create(store) } catch {
             said += "; CREATE: \(text(error))"
             guard let error = error as? PoolError, case .exists = error else { throw Failure(text: said) }
-            try remove(force: false)
+            do { try store.remove(descriptor: descriptor, force: false, removePoolSet: false) } catch PoolError.notFound {
+                // A part that is gone already: the others are removed all the same.
+            } catch {
+                throw Failure(text: "\(said); removal: \(error)")
+            }
             do { try create(store) } catch { throw Failure(text: "\(said); CREATE after removal: \(text(error))") }
         }
         return said

@@ -9,6 +9,8 @@ struct PowerLossHistory: Sendable {
         /// Bytes that are persisted at an offset of the pool.
         case persist(Int, [UInt8])
         case remove
+        /// Of the pool set file.
+        case removeSet
     }
 
     struct Step: Sendable {
@@ -28,6 +30,8 @@ struct PowerLossHistory: Sendable {
         /// The step that was under way, or the last one that was answered.
         var name: String
         var pool: PoolState
+        /// Whether the pool set file is there; nil while it may be.
+        var hasSet: Bool? = true
         /// The pool's attributes: one of these.
         var attributes: [PoolAttributes] = []
         /// Ranges that were acknowledged.
@@ -60,6 +64,7 @@ struct PowerLossHistory: Sendable {
                     state.unanswered.append((offset, bytes))
                 }
             case .remove: state.pool = isAnswered ? .absent : .removing
+            case .removeSet: state.hasSet = isAnswered ? false : nil
             case .open, .close: break
             }
         }

@@ -11,11 +11,13 @@ struct PowerLossRun {
         var provider = Provider.tcp
         /// The pool's parts; each is in a directory of its own.
         var parts = 1
+        /// Whether the parts are there when the pool is made, as holes.
+        var isSparse = false
         /// For the daemons.
         var environment: [String: String] = [:]
 
         var description: String {
-            "\(fileSystem), \(provider.name), \(parts) part\(parts > 1 ? "s" : "")"
+            "\(fileSystem), \(provider.name), \(parts) \(isSparse ? "sparse " : "")part\(parts > 1 ? "s" : "")"
         }
 
         static let partSize = 2 << 20
@@ -53,29 +55,39 @@ struct PowerLossRun {
         try run.secondSession()
         try run.remove()
         try run.temporarySession()
+        if scene.parts == 1 || LongRun.isOn { try run.sessionWithoutLanes() }
+        try run.removeSet()
         return (try run.disk.stop(), run.history)
     }
 
     private init(_ scene: Scene, seed: UInt64) throws {
         self.scene = scene
         random = SeededGenerator(seed: seed)
-        disk = try RecordingDisk(scene.fileSystem) { path in try Bystanders.make(in: path, directories: scene.parts) }
+        disk = try RecordingDisk(scene.fileSystem) { path in
+            try Bystanders.make(in: path, directories: scene.parts)
+            let text = (["PMEMPOOLSET"] + scene.lines(on: path)).map { $0 + "\n" }.joined()
+            mkdir("\(path)/sets", 0o755)
+            try TestSupport.write(text, to: "\(path)/sets/\(Self.set)")
+            for number in 0..<(scene.isSparse ? scene.parts : 0) {
+                let file = try Descriptor.open(scene.part(number, on: path), O_WRONLY | O_CREAT | O_EXCL, mode: 0o600)
+                if ftruncate(file.number, off_t(Scene.partSize)) != 0 { throw SystemCallError.last("ftruncate") }
+            }
+        }
         target = try Target()
-        try write(
-            (["PMEMPOOLSET"] + scene.lines(on: disk.path)).map { $0 + "\n" }.joined(), to: "\(target.sets)/\(Self.set)")
     }
 
-    private mutating func create() throws -> (Session, LaneClient) {
-        let session = try target.session("--nthreads", "2", environment: scene.environment).ready()
+    private mutating func create() throws -> (Session, InBandAttributes) {
+        let session = try session("--nthreads", "2").ready()
         let begin = try disk.position()
         let (lanes, _) = try session.pool(
             .create(Self.set, Self.attributes, size: UInt64(scene.size), lanes: 2, provider: scene.provider))
         try note("CREATE", .create(Self.attributes), since: begin)
-        return (session, try LaneClient(scene.provider, lanes))
+        return (session, lanes)
     }
 
     private mutating func firstSession() throws {
-        let (session, client) = try create()
+        let (session, lanes) = try create()
+        let client = try LaneClient(scene.provider, lanes)
         // Sizes around those of words, sectors and pages; the last range lies in several parts if there are several.
         let ranges = [
             (4096, 1), (5000, 64), (8192, 4096), (20_479, 5000), (65_536, 65_535), (scene.size - 128, 128),
@@ -103,7 +115,7 @@ struct PowerLossRun {
     }
 
     private mutating func open() throws -> (Session, LaneClient) {
-        let session = try target.session("--nthreads", "2", environment: scene.environment).ready()
+        let session = try session("--nthreads", "2").ready()
         let begin = try disk.position()
         let (lanes, _) = try session.pool(
             .open(Self.set, size: UInt64(scene.size), lanes: 2, provider: scene.provider))
@@ -120,19 +132,41 @@ struct PowerLossRun {
 
     private mutating func remove() throws {
         let begin = try disk.position()
-        let session = try target.session("--remove", Self.set, environment: scene.environment)
+        let session = try self.session("--remove", Self.set)
         try session.expectEnd(0)
         try note("rpmemd --remove", .remove, since: begin)
     }
 
+    private mutating func removeSet() throws {
+        let begin = try disk.position()
+        let session = try self.session("--remove", Self.set, "--force", "--pool-set")
+        try session.expectEnd(0)
+        try note("rpmemd --remove --pool-set", .removeSet, since: begin)
+    }
+
+    private func session(_ arguments: String...) throws -> Session {
+        try target.session(
+            with: [Binaries.rpmemd, "--config", target.configuration, "--poolset-dir", "\(disk.path)/sets"] + arguments,
+            environment: scene.environment)
+    }
+
     /// Makes a pool and has CLOSE remove it, which only the session that made it may ask for.
     private mutating func temporarySession() throws {
-        let (session, client) = try create()
+        let (session, lanes) = try create()
+        let client = try LaneClient(scene.provider, lanes)
         try persist(client[0], .write, at: 4096, 5000)
         let begin = try disk.position()
         client.shutDown()
         try session.close(.remove)
         try note("CLOSE with the remove flag", .remove, since: begin)
+    }
+
+    /// A pool to which no lane was ever connected is taken back at the end of its session.
+    private mutating func sessionWithoutLanes() throws {
+        let (session, _) = try create()
+        let begin = try disk.position()
+        try session.close()
+        try note("CLOSE without lanes", .remove, since: begin)
     }
 
     private mutating func persist(_ lane: ClientLane, _ mode: PersistMode, at offset: Int, _ size: Int) throws {

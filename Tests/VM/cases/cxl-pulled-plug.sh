@@ -1,5 +1,5 @@
-# The plug is pulled while a pool on CXL memory is open: region and namespace come back from the labels, what was
-# acknowledged is there, the header says that the pool was open, and it opens again.
+# The plug is pulled while a pool on CXL memory is open: the namespace comes back from its labels, what was acknowledged is
+# there, the header says that the pool was open, and it opens again.
 make_data() { seq 1 40000 >"$WORK/data"; truncate -s 256K "$WORK/data"; }
 case $STAGE in
     0)
