@@ -188,7 +188,8 @@ let package = Package(
         .testTarget(
             name: "EndToEndTests",
             dependencies: [
-                "CFabric", "CLinux", "Fabric", "PoolSets", "RpmemInitiator", "RpmemProtocol", "SystemSupport", "TestSupport",
+                "CFabric", "CLinux", "Fabric", "PoolSets", "RpmemInitiator", "RpmemProtocol", "SystemSupport",
+                "TestSupport",
                 "rpmemd", "rpmem-hello", "driven-initiator", "recording-disk",
             ],
             exclude: ["Programs"],

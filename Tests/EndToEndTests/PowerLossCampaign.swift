@@ -100,15 +100,17 @@ struct CrashPoint: Sendable, CustomStringConvertible {
     }
 
     /// Every prefix of the record; every write of several sectors, torn; and before each flush, every write since the last
-    /// flush lost alone, and random subsets of these writes lost. A file system without a journal promises nothing for other
-    /// disks than the prefixes: there may be no way to its own structures.
+    /// flush lost alone, and random subsets of these writes lost. Without a journal, a lost write may cost the file system its
+    /// own structures: then there are only prefixes.
     static func all(of record: DiskRecord, subsets: Int?, seed: UInt64) -> [CrashPoint] {
         var random = SeededGenerator(seed: seed)
         var points = [CrashPoint(time: 0)]
         var pending: [Int] = []
         for (number, entry) in record.entries.enumerated() {
             if let write = entry.write {
-                if subsets != nil, record.fileSystem.hasJournal, write.isDivisible { points.append(CrashPoint(time: number + 1, loses: .halfOfTheLast)) }
+                if subsets != nil, record.fileSystem.hasJournal, write.isDivisible {
+                    points.append(CrashPoint(time: number + 1, loses: .halfOfTheLast))
+                }
                 pending.append(number)
             } else {
                 if let subsets, record.fileSystem.hasJournal, pending.count > 1 {

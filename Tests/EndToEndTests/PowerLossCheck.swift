@@ -88,7 +88,8 @@ struct PowerLossCheck {
         do { try create(store) } catch {
             said += "; CREATE: \(text(error))"
             guard let error = error as? PoolError, case .exists = error else { throw Failure(text: said) }
-            do { try store.remove(descriptor: descriptor, force: false, removePoolSet: false) } catch PoolError.notFound {
+            do { try store.remove(descriptor: descriptor, force: false, removePoolSet: false) } catch PoolError.notFound
+            {
                 // A part that is gone already: the others are removed all the same.
             } catch {
                 throw Failure(text: "\(said); removal: \(error)")
@@ -154,7 +155,8 @@ struct PowerLossCheck {
                 }
                 // A later range that was acknowledged is compared itself.
                 if contents[offset] == byte || later.contains(where: covers) { continue }
-                if state.unanswered.contains(where: { covers($0) && contents[offset] == $0.bytes[offset - $0.offset] }) {
+                if state.unanswered.contains(where: { covers($0) && contents[offset] == $0.bytes[offset - $0.offset] })
+                {
                     continue
                 }
                 throw Failure(

@@ -30,7 +30,9 @@ import Testing
     private static let skipReasons = Dictionary(
         uniqueKeysWithValues: RecordingDisk.FileSystem.allCases.map { ($0, RecordingDisk.skipReason($0)) })
 
-    @Test(.enabled(if: !possible.isEmpty, "no disk that records: \(skipReasons[.ext4] ?? nil ?? "")"), arguments: possible)
+    @Test(
+        .enabled(if: !possible.isEmpty, "no disk that records: \(skipReasons[.ext4] ?? nil ?? "")"), arguments: possible
+    )
     func everyWrite(_ scene: PowerLossRun.Scene) throws {
         for seed in 1...UInt64(LongRun.isOn ? 3 : 1) {
             let campaign = try PowerLossCampaign(scene, seed: seed, subsets: LongRun.isOn ? 8 : 2)
@@ -53,7 +55,8 @@ import Testing
         let library = directory.file("forgetful.so")
         let source = "\(Binaries.packageDirectory)/Tests/EndToEndTests/Programs/forgetful.c"
         let compiler = try ChildProcess(
-            ["\(Tools.directory)/gcc", "-shared", "-fPIC", "-o", library, source], environment: ["PATH": Tools.searchPath])
+            ["\(Tools.directory)/gcc", "-shared", "-fPIC", "-o", library, source],
+            environment: ["PATH": Tools.searchPath])
         guard try compiler.wait() == .exited(0) else { throw TestSupportError("gcc: \(compiler.errorText)") }
         let scene = PowerLossRun.Scene(environment: ["LD_PRELOAD": library, "RPMEM_TEST_FORGETS": call])
         let campaign = try PowerLossCampaign(scene, seed: 1, subsets: nil)

@@ -194,7 +194,8 @@ struct PoolOpening {
         }
         for path in served.pool.partsWithInterruptedAttributes {
             log.warning(
-                "\(path): a SET_ATTR before this session did not finish: the header has the attributes of the first part again")
+                "\(path): a SET_ATTR before this session did not finish: the header has the attributes of the first part again"
+            )
         }
         let lanes = served.lanes.attributes
         if lanes.method == .apm, !served.pool.persister.cachesPersist, let device = served.lanes.rdmaDevice,

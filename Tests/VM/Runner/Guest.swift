@@ -67,11 +67,12 @@ final class Guest {
         kernel +=
             boot.runsSystemd ? " vm.init=/sbin/init systemd.wants=vm-cases.service" : " vm.init=/vm/run-cases"
         for argument in boot.kernelArguments { kernel += " " + argument }
-        var arguments = [
-            "-M", machine, "-accel", "tcg,thread=multi", "-cpu", "max,vendor=GenuineIntel", "-smp", "2",
-            "-m", "\(boot.memory)M,slots=8,maxmem=32G", "-no-reboot", "-display", "none", "-nic", "none",
-            "-serial", "stdio", "-kernel", images.kernel, "-initrd", images.initrd, "-append", kernel,
-        ] + drive("root", images.root, isReadOnly: true) + drive("project", images.project, isReadOnly: true)
+        var arguments =
+            [
+                "-M", machine, "-accel", "tcg,thread=multi", "-cpu", "max,vendor=GenuineIntel", "-smp", "2",
+                "-m", "\(boot.memory)M,slots=8,maxmem=32G", "-no-reboot", "-display", "none", "-nic", "none",
+                "-serial", "stdio", "-kernel", images.kernel, "-initrd", images.initrd, "-append", kernel,
+            ] + drive("root", images.root, isReadOnly: true) + drive("project", images.project, isReadOnly: true)
         arguments += [
             "-device", "virtio-rng-pci,bus=\(bus)", "-device", "virtio-serial-pci,bus=\(bus)",
             "-chardev", "pipe,id=report,path=\(directory)/report",
