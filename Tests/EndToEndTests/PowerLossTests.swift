@@ -9,7 +9,10 @@ import Testing
 /// acknowledged range is there, and no file of others has changed.
 @Suite(.serialized) struct PowerLossTests {
     static let scenes: [PowerLossRun.Scene] =
-        if LongRun.isOn {
+        if Sanitizer.isOn {
+            // The daemons' own paths, each once.
+            [.init(provider: .sockets, parts: 3)]
+        } else if LongRun.isOn {
             [RecordingDisk.FileSystem.ext4, .ext4NoJournal, .xfs].flatMap { fileSystem in
                 loopbackProviders.flatMap { provider in
                     [(1, false), (1, true), (3, false), (3, true)].map { parts, isSparse in

@@ -109,7 +109,8 @@ final class Guest {
     private static let bus = "pcie.0"
 
     /// A CXL device with persistent memory. The host bridge has a second root port, which stays empty: for a bridge with
-    /// one, Linux leaves the decoder as it is, and QEMU 7.2 then drops every write and reads zeros.
+    /// one, Linux leaves the decoder as it is, and QEMU 7.2 then drops every write and reads zeros. The device has a serial
+    /// number: Linux makes the cookie of labels from it, and finds no namespace again by a cookie of 0.
     private static func cxlDevice(megabytes: Int, _ directory: String) throws -> [String] {
         let (memory, labels) = ("\(directory)/cxl-memory", "\(directory)/cxl-labels")
         try makeFile(memory, megabytes: megabytes)
@@ -120,7 +121,7 @@ final class Guest {
             "-device", "pxb-cxl,bus_nr=12,bus=\(bus),id=cxl.1",
             "-device", "cxl-rp,port=0,bus=cxl.1,id=cxl-port0,chassis=0,slot=2",
             "-device", "cxl-rp,port=1,bus=cxl.1,id=cxl-port1,chassis=0,slot=3",
-            "-device", "cxl-type3,bus=cxl-port0,memdev=cxl-memory,lsa=cxl-labels,id=cxl-pmem0",
+            "-device", "cxl-type3,bus=cxl-port0,memdev=cxl-memory,lsa=cxl-labels,sn=1,id=cxl-pmem0",
         ]
     }
 
