@@ -14,7 +14,10 @@ struct PowerLossCampaign {
     ///   - subsets: How many random subsets of the writes between two flushes are lost; nil for disks that lose nothing.
     init(_ scene: PowerLossRun.Scene, seed: UInt64, subsets: Int?) throws {
         let (record, history) = try PowerLossRun.record(scene, seed: seed)
+        // Not those of unmounting.
+        let end = history.steps.last?.end ?? 0
         let points = CrashPoint.all(of: record, subsets: subsets, seed: seed)
+            .filter { $0.time == 0 || record.entries[$0.time - 1].position <= end }
         self.points = points.count
         let states = points.map { history.state(at: $0.time == 0 ? 0 : record.entries[$0.time - 1].position) }
         let next = Counter()
@@ -38,7 +41,8 @@ struct PowerLossCampaign {
             if case .failed(let reason) = outcome { failures.append("\(name), \(point): \(reason)") }
         }
         table =
-            "power loss, \(scene): \(points.count) crash points, \(record.entries.count) writes and flushes\n"
+            "power loss, \(scene): \(points.count) crash points, "
+            + "\(record.entries.count { $0.position <= end }) writes and flushes\n"
             + rows.map { "    \($0.name): \($0.row)\n" }.joined()
     }
 

@@ -46,9 +46,11 @@ struct PowerLossHistory: Sendable {
         }
     }
 
+    /// The state at the last moment before the disk got its next write: a step that was answered by then counts, even if it
+    /// wrote nothing.
     func state(at position: Int) -> State {
         var state = State(name: "before CREATE", pool: .absent)
-        for step in steps where step.begin < position {
+        for step in steps where step.begin <= position {
             let isAnswered = step.end <= position
             state.name = isAnswered ? "after \(step.name)" : step.name
             switch step.action {

@@ -50,8 +50,8 @@ import Testing
         .enabled(if: !Sanitizer.isOn, "a sanitizer's runtime must be loaded first"),
         .enabled(if: possible.contains { $0.fileSystem == .ext4 }, "no disk that records"),
         arguments: [
-            // The call, and a step that loses something without it: a range, a pool that was removed, the header.
-            ("msync", "persist"), ("fsync", "CREATE"), ("dsync", "after CREATE"),
+            // The call, and the first step after which something is lost without it: a range, a removal, the header.
+            ("msync", "after persist"), ("fsync", "after rpmemd --remove"), ("dsync", "after CREATE"),
         ])
     func aLossIsNoticed(_ call: String, _ step: String) throws {
         let directory = TemporaryDirectory()
