@@ -46,11 +46,11 @@ struct PowerLossHistory: Sendable {
         }
     }
 
-    /// The state at the last moment before the disk got its next write: a step that was answered by then counts, even if it
-    /// wrote nothing.
+    /// The state at the last moment before the disk got its next write. A step that was answered by then counts even if it
+    /// wrote nothing; of a step that began then, the disk has nothing.
     func state(at position: Int) -> State {
         var state = State(name: "before CREATE", pool: .absent)
-        for step in steps where step.begin <= position {
+        for step in steps where step.begin < position || step.end <= position {
             let isAnswered = step.end <= position
             state.name = isAnswered ? "after \(step.name)" : step.name
             switch step.action {
