@@ -1,5 +1,5 @@
 # `make demo` and `make test` do everything on a fresh Debian 12 with the Swift toolchain, apt packages included.
-.PHONY: all deps test-deps demo demo-programs library test test-vm test-vm-long vm-programs test-storage check unit sanitize release hot-path docs lint format examples deb install install-library uninstall clean
+.PHONY: all deps test-deps demo demo-programs library test test-vm test-vm-long vm-programs test-storage test-power-loss check unit sanitize release hot-path docs lint format examples deb install install-library uninstall clean
 
 SWIFT ?= swift
 SANITIZER ?= thread address
@@ -113,6 +113,10 @@ ROUNDS ?= 100
 test-storage: test-deps
 	STORAGE_ROUNDS=$(ROUNDS) STORAGE_CASES=$(CASES) $(SWIFT) test --disable-xctest --no-parallel \
 	    --filter '$(or $(FILTER),Storage(Failure|HangAnswer|Control)Tests|CreateOnFailingDiskTests|SyncAliasTests)'
+
+# Power loss at every write of more runs: all file systems and providers, several seeds, more lost writes.
+test-power-loss: test-deps
+	RPMEM_LONG_TESTS=1 $(SWIFT) test --disable-xctest --no-parallel --filter PowerLossTests
 
 unit: deps
 	$(SWIFT) build --build-tests

@@ -128,6 +128,10 @@ let package = Package(
         .executableTarget(
             name: "driven-initiator", dependencies: ["RpmemInitiator", "RpmemProtocol"],
             path: "Tests/DrivenInitiator", swiftSettings: strict),
+        // A disk whose writes are recorded, in a process of its own.
+        .executableTarget(
+            name: "recording-disk", dependencies: ["SystemSupport", "TestSupport"], path: "Tests/RecordingDisk",
+            swiftSettings: strict),
         // Boots virtual machines and runs Tests/VM/cases in them, and an initiator for those.
         .executableTarget(
             name: "vm-tests",
@@ -201,9 +205,10 @@ let package = Package(
         .testTarget(
             name: "EndToEndTests",
             dependencies: [
-                "CFabric", "CLinux", "Fabric", "FabricTestSupport", "RpmemInitiator", "RpmemProtocol", "SystemSupport",
-                "TestSupport", "rpmemd", "rpmem-hello", "driven-initiator",
+                "CFabric", "CLinux", "Fabric", "FabricTestSupport", "PoolSets", "RpmemInitiator", "RpmemProtocol",
+                "SystemSupport", "TestSupport", "rpmemd", "rpmem-hello", "driven-initiator", "recording-disk",
             ],
+            exclude: ["Programs"],
             swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]

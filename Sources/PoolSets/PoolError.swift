@@ -120,8 +120,8 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
             "\(cause); what was made of the pool is left in \(Self.list(left)): once the storage works, the next CREATE "
                 + "takes it over, and `rpmemd --remove` removes it"
         case .halfChanged(let set, let cause, _, let left):
-            "pool set \(set): \(cause); the old header could not be restored in \(Self.list(left)), and OPEN refuses a pool "
-                + "whose headers differ: mend the storage, then restore this replica with `pmempool sync`"
+            "pool set \(set): \(cause); the old header could not be restored in \(Self.list(left)): mend the storage, then "
+                + "open the pool, which gives all its parts the attributes of the first one"
         case .system(let error): error.description
         case .persistentMemory(let error): error.description
         case .closed(let set): "pool set \(set): the pool is closed"

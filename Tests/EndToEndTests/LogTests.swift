@@ -131,6 +131,30 @@ import Testing
         try session.expectEnd(1)
     }
 
+    /// A daemon that was killed between the headers of two parts: the next session names the part that gets its old
+    /// attributes back.
+    @Test func anInterruptedSetAttrIsToldOf() throws {
+        let target = try Target("lane-timeout = 3600")
+        try target.addSet("one.set", "20M %/first", "20M %/second")
+        let session = try target.session().ready()
+        let (lanes, _) = try session.pool(.create("one.set", lanes: 1))
+        let client = try LaneClient(.sockets, lanes)
+        let before = try target.bytes(of: "first")
+        var changed = PoolAttributes.sample
+        changed.major = 77
+        #expect(try session.ask(.setAttributes(changed)) == .setAttributes)
+        session.process.signal(SIGKILL)
+        #expect(try session.end().ending == .signalled(SIGKILL))
+        client.shutDown()
+        try target.overwrite("first", at: 0, with: before)
+
+        let next = try target.session().ready()
+        #expect(try next.pool(.open("one.set", lanes: 1)).attributes == .sample)
+        let warnings = try next.messages("warn")
+        #expect(warnings.count == 1 && warnings[0].contains("\(target.parts)/second: a SET_ATTR"), "\(warnings)")
+        try next.close()
+    }
+
     // MARK: Permissions of new files
 
     @Test(arguments: [(nil, 0o600), ("0640", 0o640), ("660", 0o660), ("0666", 0o666)] as [(String?, mode_t)])

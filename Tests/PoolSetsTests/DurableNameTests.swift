@@ -6,7 +6,7 @@ import Testing
 
 @testable import PoolSets
 
-/// CREATE makes the names of new parts durable.
+/// CREATE makes the names of new parts durable, and a removal their end.
 @Suite struct DurableNameTests {
     /// CREATE fails when it cannot make a name durable.
     @Test func aDirectoryThatCannotBeOpenedIsAFailure() async {
@@ -44,6 +44,24 @@ import Testing
             try fixture.store().create(descriptor: .named("a.set"), attributes: .captured(), requestedSize: 0).close()
             try fixture.store().open(descriptor: .named("a.set"), requestedSize: 0).close()
             try #require(seteuid(0) == 0)
+        }
+    }
+
+    /// A removal that cannot be made durable is none.
+    @Test func aRemovalThatCannotBeSynchronisedIsAFailure() async {
+        await #expect(processExitsWith: .success) {
+            let fixture = PoolFixture()
+            fixture.writeSet("a.set", "4M @/p0")
+            let pool = try fixture.store().create(
+                descriptor: .named("a.set"), attributes: .captured(), requestedSize: 0)
+            var limit = rlimit()
+            getrlimit(__rlimit_resource_t(7), &limit)
+            var none = rlimit(rlim_cur: 0, rlim_max: limit.rlim_max)
+            setrlimit(__rlimit_resource_t(7), &none)
+            let error = poolError { () throws(PoolError) in try pool.remove() }
+            setrlimit(__rlimit_resource_t(7), &limit)
+            #expect(error?.errno == .tooManyOpenFiles, "\(String(describing: error))")
+            #expect(error.map { "\($0)" }?.contains(fixture.part("p0")) == true)
         }
     }
 }

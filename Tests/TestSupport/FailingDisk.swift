@@ -73,13 +73,13 @@ package final class FailingDisk {
         mkdir(path, 0o755)
         if lower == nil {
             mkdir(medium, 0o755)
-            try Self.run("/usr/bin/mount", "-t", "tmpfs", "-o", "size=\(room)M", "tmpfs", medium)
+            try Command.run("/usr/bin/mount", "-t", "tmpfs", "-o", "size=\(room)M", "tmpfs", medium)
         }
         let file = try Descriptor.open(image, O_RDWR | O_CREAT, mode: 0o600)
         guard ftruncate(file.number, lower == nil ? 384 << 20 : 320 << 20) == 0 else {
             throw SystemCallError.last("ftruncate")
         }
-        try Self.run(fileSystem.make + [image])
+        try Command.run(fileSystem.make + [image])
         if cached { cache = try CachingDisk(over: image) }
         try mount()
     }
@@ -90,7 +90,7 @@ package final class FailingDisk {
     package func mountOverlay() throws -> String {
         let (lower, mounted) = (directory.file("lower"), directory.file("overlay"))
         for new in [lower, mounted, "\(path)/upper", "\(path)/work"] { mkdir(new, 0o755) }
-        try Self.run(
+        try Command.run(
             "/usr/bin/mount", "-t", "overlay", "-o", "lowerdir=\(lower),upperdir=\(path)/upper,workdir=\(path)/work",
             "overlay", mounted)
         overlay = mounted
@@ -100,18 +100,18 @@ package final class FailingDisk {
     private func mount() throws {
         // A loop device of its own each time. Processes of other tests have copies of the mounts in their namespaces and
         // keep an old superblock alive, and a second mount of its device would get that one, failed as it is.
-        let device = try Self.run("/usr/sbin/losetup", "--find", "--show", cache?.file ?? image).filter {
+        let device = try Command.run("/usr/sbin/losetup", "--find", "--show", cache?.file ?? image).filter {
             !$0.isWhitespace
         }
-        defer { _ = try? Self.run("/usr/sbin/losetup", "--detach", device) }
-        try Self.run("/usr/bin/mount", "-o", fileSystem.options, device, path)
+        defer { _ = try? Command.run("/usr/sbin/losetup", "--detach", device) }
+        try Command.run("/usr/bin/mount", "-o", fileSystem.options, device, path)
     }
 
     deinit {
         thaw()
         // MNT_DETACH: a daemon that a failed test left may still use the mount. The loop device ends with it.
         let below = lower == nil ? [path, medium] : [path]
-        for mounted in (overlay.map { [$0] } ?? []) + below { _ = try? Self.run("/usr/bin/umount", "-l", mounted) }
+        for mounted in (overlay.map { [$0] } ?? []) + below { _ = try? Command.run("/usr/bin/umount", "-l", mounted) }
     }
 
     /// Makes a file of zeros. Its blocks are allocated in the file system, but not in the sparse image: after ``fail()``,
@@ -120,7 +120,7 @@ package final class FailingDisk {
         let file = try Descriptor.open("\(path)/\(name)", O_WRONLY | O_CREAT | O_EXCL, mode: 0o600)
         try writeAll([UInt8](repeating: 0, count: size), to: file.number)
         try synchronize()
-        try Self.run("/usr/bin/fallocate", "--dig-holes", image)
+        try Command.run("/usr/bin/fallocate", "--dig-holes", image)
     }
 
     /// Makes the disk fail from now on. Earlier writes that were not synchronised may be lost.
@@ -135,7 +135,7 @@ package final class FailingDisk {
             if let file = try? Descriptor.open(trigger, O_WRONLY) {
                 try writeAll(Array("1".utf8), to: file.number)
             } else {
-                try Self.run("/usr/bin/mount", "-o", "remount,abort", path)
+                try Command.run("/usr/bin/mount", "-o", "remount,abort", path)
             }
         case .shutDown:
             let directory = try Descriptor.open(path, O_RDONLY | O_DIRECTORY)
@@ -170,11 +170,11 @@ package final class FailingDisk {
         switch failure {
         case .full: unlink(filler)
         case .flush:
-            try Self.unmount(path)
+            try Command.unmount(path)
             try cache?.restart()
             // As at boot: without a journal, ext4's structures are not whole after a loss of power. Status 1: it mended them.
             if fileSystem == .ext4 {
-                try Self.run("/bin/sh", "-c", #"e2fsck -fy "$0" || [ $? = 1 ]"#, cache?.file ?? image)
+                try Command.run("/bin/sh", "-c", #"e2fsck -fy "$0" || [ $? = 1 ]"#, cache?.file ?? image)
             }
             try mount()
         default: try remount()
@@ -183,20 +183,20 @@ package final class FailingDisk {
 
     /// Drops the page cache's contents that are not on the disk. No process may have a file of it open.
     package func remount() throws {
-        try Self.unmount(path)
+        try Command.unmount(path)
         try mount()
     }
 
     /// Makes this disk and the lower one work again, with the lower one's present contents.
     package func recoverWithLower() throws {
         guard let lower else { return try recover() }
-        try Self.unmount(path)
+        try Command.unmount(path)
         try lower.recover()
         try mount()
     }
 
     /// The loop device, such as `/dev/loop0`.
-    package func device() throws -> String { try Self.run("/usr/bin/findmnt", "-n", "-o", "SOURCE", path) }
+    package func device() throws -> String { try Command.run("/usr/bin/findmnt", "-n", "-o", "SOURCE", path) }
 
     /// Makes every write block from now on.
     package func freeze() throws {
@@ -222,7 +222,7 @@ package final class FailingDisk {
     }
 
     package func synchronize() throws {
-        try Self.run("/usr/bin/sync", "-f", path)
+        try Command.run("/usr/bin/sync", "-f", path)
     }
 
     /// Bytes of a file as they are on the disk, without the page cache: the bytes that a loss of power would leave.
@@ -231,50 +231,14 @@ package final class FailingDisk {
         let copy = copies.file("disk.img")
         let mounted = copies.file("mounted")
         mkdir(mounted, 0o755)
-        try Self.run("/usr/bin/cp", "--sparse=always", image, copy)
-        try Self.run("/usr/bin/mount", "-o", "loop,\(fileSystem.options)", copy, mounted)
-        defer { _ = try? Self.run("/usr/bin/umount", mounted) }
+        try Command.run("/usr/bin/cp", "--sparse=always", image, copy)
+        try Command.run("/usr/bin/mount", "-o", "loop,\(fileSystem.options)", copy, mounted)
+        defer { _ = try? Command.run("/usr/bin/umount", mounted) }
         let file = try Descriptor.open("\(mounted)/\(name)", O_RDONLY)
         var bytes = [UInt8](repeating: 0, count: count)
         guard pread(file.number, &bytes, count, off_t(offset)) == count else {
             throw SystemCallError.last("pread", on: name)
         }
         return bytes
-    }
-
-    /// Another process of the tests may have a descriptor of the mount for a moment, between its fork(2) and its exec(2).
-    private static func unmount(_ path: String) throws {
-        let deadline = Deadline.after(milliseconds: 20_000)
-        while true {
-            do {
-                _ = try run("/usr/bin/umount", path)
-                return
-            } catch {
-                if deadline.hasPassed { throw error }
-                usleep(50_000)
-            }
-        }
-    }
-
-    @discardableResult
-    private static func run(_ arguments: String...) throws -> String { try run(arguments) }
-
-    /// - Returns: Its output, without the last newline.
-    @discardableResult
-    private static func run(_ arguments: [String]) throws -> String {
-        let child = try ChildProcess(arguments, environment: ["PATH": "/usr/sbin:/usr/bin:/sbin:/bin"])
-        let output = try child.receive(1 << 16)
-        guard try child.wait() == .exited(0) else {
-            throw TestSupportError("\(arguments.joined(separator: " ")): \(child.errorText)")
-        }
-        return String(decoding: output, as: UTF8.self).trimmingSuffix(while: \.isNewline)
-    }
-}
-
-extension String {
-    fileprivate func trimmingSuffix(while matches: (Character) -> Bool) -> String {
-        var rest = self[...]
-        while let last = rest.last, matches(last) { rest.removeLast() }
-        return String(rest)
     }
 }

@@ -45,7 +45,10 @@ package enum PrivateMounts {
         return unsafeBitCast(address, to: Function.self)
     }
 
-    private static func mount(
+    /// mount(2).
+    ///
+    /// - Returns: The error; nil on success.
+    package static func mount(
         _ source: String, _ target: String, _ type: String?, _ flags: UInt, _ options: String?
     ) -> String? {
         typealias Mount =

@@ -61,7 +61,7 @@ final class PoolSetDirectory: Sendable {
         }
     }
 
-    /// Removes the name of a pool set file.
+    /// Removes the name of a pool set file, durably.
     ///
     /// - Parameter expected: The file that was read. Another file under the name is left alone; nil removes any.
     func unlink(_ descriptor: PoolDescriptor, expected: FileIdentity?) throws(PoolError) {
@@ -77,7 +77,12 @@ final class PoolSetDirectory: Sendable {
                 var status = stat()
                 if fstatat(parent.number, name, &status, 0) != 0 || FileIdentity(status) != expected { return }
             }
+            let file = Descriptor(
+                owning: try retryingInterrupts("open", on: shown) {
+                    openat(parent.number, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
+                })
             if unlinkat(parent.number, name, 0) != 0 { throw .last("unlink", on: shown) }
+            try synchronizeNames(in: parent.number, file: file.number, shown: shown)
         } catch {
             throw .from(error, path: shown)
         }

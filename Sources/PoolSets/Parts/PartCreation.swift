@@ -147,24 +147,4 @@ extension PartFile {
         }
         origin = .named
     }
-
-    /// Makes the name of a new file durable: by fsync(2) of the directory, or by syncfs(2) where that is not possible.
-    func synchronizeDirectory() throws(PoolError) {
-        guard case .named = origin else { return }
-        do throws(SystemCallError) {
-            // fsync(2) takes no O_PATH descriptor.
-            let directory = Descriptor(
-                owning: try retryingInterrupts("open", on: "the directory of \(path)") {
-                    openat(place.parent.descriptor.number, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-                })
-            if fsync(directory.number) == 0 { return }
-            let reason = SystemCallError.last("fsync", on: "the directory of \(path)")
-            // EINVAL: the file system has no fsync for directories.
-            guard reason.errno == .invalidArgument else { throw reason }
-        } catch {
-            // EACCES: this process may write the directory, but not read it.
-            guard error.errno == .permissionDenied || error.errno == .invalidArgument else { throw .system(error) }
-        }
-        if rpmem_syncfs(descriptor.number) != 0 { throw .system(.last("syncfs", on: path)) }
-    }
 }

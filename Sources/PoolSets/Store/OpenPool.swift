@@ -3,7 +3,7 @@ import RpmemProtocol
 
 extension PoolStore {
     /// Opens a pool (`docs/media.md`, section 7.2 (OPEN)). With the shutdown state feature, the pool has its dirty
-    /// mark, durably, when this returns.
+    /// mark, durably, when this returns. A SET_ATTR that did not finish is undone, durably: see ``InterruptedAttributes``.
     ///
     /// - Parameter requestedSize: Bytes that the pool must have at least.
     package func open(descriptor: PoolDescriptor, requestedSize: UInt64) throws(PoolError) -> Pool {
@@ -28,6 +28,8 @@ extension PoolStore {
             for part in parts { part.dropCleanPages() }
             headers = try readHeaders(of: parts.prefix(geometry.headers))
         }
+        let interrupted = InterruptedAttributes(headers)
+        if let interrupted { headers = interrupted.headers }
         try HeaderCheck(set: set, paths: parts.map(\.path)).check(headers)
         if let first = headers.first {
             try set.checkSingleHeader(incompatFeatures: first.incompatFeatures, origin: "pool's header")
@@ -38,10 +40,13 @@ extension PoolStore {
         if let first = headers.first, first.incompatFeatures & Feature.shutdownState != 0 {
             try setDirtyMark(parts, first.shutdownState)
         }
+        let changed = interrupted?.parts ?? []
+        for index in changed { try parts[index].writeHeader(headers[index].bytes) }
         return Pool(
             set: set, mapping: mapping, geometry: geometry, parts: PoolParts(parts),
             attributes: headers.first?.attributes ?? .none, isCreated: false,
-            partsWithEarlierErrors: partsWithEarlierErrors)
+            partsWithEarlierErrors: partsWithEarlierErrors,
+            partsWithInterruptedAttributes: changed.map { parts[$0].path })
     }
 
     private func readHeaders(of parts: ArraySlice<PartFile>) throws(PoolError) -> [PoolHeader] {

@@ -69,7 +69,8 @@ package final class Pool: Sendable {
     /// - Parameter mapping: From ``map(_:_:)``.
     init(
         set: ResolvedSet, mapping: Mapping, geometry: PoolGeometry, parts: PoolParts,
-        attributes: PoolAttributes, isCreated: Bool, partsWithEarlierErrors: [String]
+        attributes: PoolAttributes, isCreated: Bool, partsWithEarlierErrors: [String],
+        partsWithInterruptedAttributes: [String] = []
     ) {
         path = set.path
         base = mapping.base
@@ -85,6 +86,7 @@ package final class Pool: Sendable {
         headers = geometry.headers
         self.isCreated = isCreated
         self.partsWithEarlierErrors = partsWithEarlierErrors
+        self.partsWithInterruptedAttributes = partsWithInterruptedAttributes
         state = Mutex(OpenState(parts: parts, attributes: attributes))
     }
 
@@ -117,6 +119,9 @@ package final class Pool: Sendable {
 
     /// Paths of parts with a write-back error from before the pool was opened; see ``PartFile/settleWriteBack()``.
     package let partsWithEarlierErrors: [String]
+
+    /// Paths of parts to which OPEN gave the first part's attributes, because a SET_ATTR had not finished.
+    package let partsWithInterruptedAttributes: [String]
 
     /// The attributes in the headers; ``PoolAttributes/none`` without headers.
     package var attributes: PoolAttributes { state.withLock { $0.attributes } }
@@ -166,8 +171,7 @@ package final class Pool: Sendable {
                 var header = before[index]
                 header.setAttributes(attributes)
                 if index == 0 { header.uuid = attributes.uuid }
-                if index == headers - 1 { header.nextPartUUID = attributes.uuid }
-                if index == 1 % headers { header.previousPartUUID = attributes.uuid }
+                header.linkToFirst(attributes.uuid, index, of: headers)
                 header.seal()
                 written.append(index)
                 try parts[index].writeHeader(header.bytes)
@@ -223,13 +227,12 @@ package final class Pool: Sendable {
         try end { parts in parts.takeBack() }
     }
 
-    /// Ends the pool and removes its parts while they are locked. For CLOSE with the remove flag. Later calls do
+    /// Ends the pool and removes its parts, durably, while they are locked. For CLOSE with the remove flag. Later calls do
     /// nothing.
     ///
     /// - Throws: `incompleteRemoval` with the parts that could not be removed.
     package func remove() throws(PoolError) {
-        // The first part last: without it, CREATE takes the others for a pool that lost its first part.
-        try end { parts in parts.files.reversed().compactMap { $0.remove() } }
+        try end { parts in parts.files.removeDurably() }
     }
 
     private func end(_ body: (PoolParts) -> [PoolError.Leftover]) throws(PoolError) {
@@ -264,8 +267,9 @@ final class PoolParts: @unchecked Sendable {
             // A failure shows again below, where the page is cleared.
             try? files[0].writeHeader(CreationRecord(poolsetUUID: header.poolsetUUID).bytes)
         }
-        return files.indices.reversed().compactMap { index in
-            files[index].takeBack(headerWritten: headersWritten.contains(index))
+        // A part that was there before keeps its name, and a nameless file has none.
+        return files.removeDurably(losesName: { if case .named = $0.origin { true } else { false } }) { number, part in
+            part.takeBack(headerWritten: headersWritten.contains(number))
         }
     }
 }

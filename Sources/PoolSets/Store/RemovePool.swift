@@ -4,7 +4,7 @@ import SystemPackage
 import SystemSupport
 
 extension PoolStore {
-    /// Removes a pool's parts, the first one last (`docs/media.md`, section 7.6 (Removal)).
+    /// Removes a pool's parts, durably, the first one last (`docs/media.md`, section 7.6 (Removal)).
     ///
     /// All parts are opened, locked and checked first. A part that a session has open, or a file that is no part
     /// (``checkIsPart(_:_:of:)``), keeps the whole pool. A part that is missing, or that this process may not open or
@@ -42,9 +42,7 @@ extension PoolStore {
             }
         }
         for (part, spec) in parts { try checkIsPart(part, spec, of: set) }
-        for (part, _) in parts.reversed() {
-            if let leftover = part.remove() { left.append(leftover) }
-        }
+        left += parts.map(\.file).removeDurably()
         if !left.isEmpty { throw .incompleteRemoval(set: set.path, left: left) }
         if removePoolSet && !set.isPlain { try directory.unlink(descriptor, expected: set.identity) }
         if let missing, !force { throw missing }

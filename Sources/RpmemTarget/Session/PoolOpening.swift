@@ -194,6 +194,11 @@ struct PoolOpening {
                 "\(path): the kernel failed to write stores of an earlier session back, and this session reads the medium's "
                     + "contents: check the file system or device")
         }
+        for path in served.pool.partsWithInterruptedAttributes {
+            log.warning(
+                "\(path): a SET_ATTR before this session did not finish: the header has the attributes of the first part again"
+            )
+        }
         let lanes = served.lanes.attributes
         if lanes.method == .apm, !served.pool.persister.cachesPersist, let device = served.lanes.rdmaDevice,
             RDMADevice.isSoftware(device)

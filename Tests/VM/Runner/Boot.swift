@@ -4,6 +4,9 @@ struct Boot {
     var name: String
     /// The modules behind `/dev/dax0.0` or `/dev/pmem0` and so on, in this order. Their contents survive a pulled plug.
     var nvdimms: [NVDIMM] = []
+    /// Memory in MiB of a CXL device (`mem0`) below a CXL host bridge; nil for a machine without CXL. Its contents survive a
+    /// pulled plug.
+    var cxlMemory: Int?
     /// Disks in MiB, `/dev/vdc` and so on. Their contents survive a pulled plug.
     var disks: [Int] = []
     /// A second machine, linked with this one, that stays on when this one's plug is pulled.

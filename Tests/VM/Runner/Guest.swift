@@ -58,6 +58,7 @@ final class Guest {
     ) throws -> [String] {
         var machine = "q35"
         if !boot.nvdimms.isEmpty { machine += ",nvdimm=on" }
+        if boot.cxlMemory != nil { machine += ",cxl=on,cxl-fmw.0.targets.0=cxl.1,cxl-fmw.0.size=4G" }
         if let domain = boot.persistenceDomain { machine += ",nvdimm-persistence=\(domain.rawValue)" }
         let names = cases.map { "\($0.name):\($0.limit)" }.joined(separator: ",")
         var kernel = "\(Images.kernelArguments) vm.cases=\(names) vm.stage=\(stage) vm.seed=\(seed)"
@@ -66,17 +67,19 @@ final class Guest {
         kernel +=
             boot.runsSystemd ? " vm.init=/sbin/init systemd.wants=vm-cases.service" : " vm.init=/vm/run-cases"
         for argument in boot.kernelArguments { kernel += " " + argument }
-        var arguments = [
-            "-M", machine, "-accel", "tcg,thread=multi", "-cpu", "max,vendor=GenuineIntel", "-smp", "2",
-            "-m", "\(boot.memory)M,slots=8,maxmem=32G", "-no-reboot", "-display", "none", "-nic", "none",
-            "-serial", "stdio", "-kernel", images.kernel, "-initrd", images.initrd, "-append", kernel,
-            "-drive", "file=\(images.root),if=virtio,format=raw,readonly=on",
-            "-drive", "file=\(images.project),if=virtio,format=raw,readonly=on",
-            "-device", "virtio-rng-pci", "-device", "virtio-serial-pci",
+        var arguments =
+            [
+                "-M", machine, "-accel", "tcg,thread=multi", "-cpu", "max,vendor=GenuineIntel", "-smp", "2",
+                "-m", "\(boot.memory)M,slots=8,maxmem=32G", "-no-reboot", "-display", "none", "-nic", "none",
+                "-serial", "stdio", "-kernel", images.kernel, "-initrd", images.initrd, "-append", kernel,
+            ] + drive("root", images.root, isReadOnly: true) + drive("project", images.project, isReadOnly: true)
+        arguments += [
+            "-device", "virtio-rng-pci,bus=\(bus)", "-device", "virtio-serial-pci,bus=\(bus)",
             "-chardev", "pipe,id=report,path=\(directory)/report",
             "-device", "virtserialport,chardev=report,name=report",
             "-chardev", "pipe,id=monitor,path=\(directory)/monitor", "-mon", "chardev=monitor,mode=readline",
         ]
+        if let size = boot.cxlMemory { arguments += try cxlDevice(megabytes: size, directory) }
         for (index, nvdimm) in boot.nvdimms.enumerated() {
             let path = "\(directory)/nvdimm\(index)"
             try makeFile(path, megabytes: nvdimm.size)
@@ -89,10 +92,37 @@ final class Guest {
         for (index, size) in boot.disks.enumerated() {
             let path = "\(directory)/disk\(index)"
             try makeFile(path, megabytes: size)
-            arguments += ["-drive", "file=\(path),if=virtio,format=raw"]
+            arguments += drive("disk\(index)", path)
         }
         if let link { arguments += link.arguments(.boot) }
         return arguments + boot.machineArguments
+    }
+
+    /// A virtio disk. It names its bus: with a CXL host bridge, QEMU plugs a device that names none in there, and stops.
+    private static func drive(_ name: String, _ path: String, isReadOnly: Bool = false) -> [String] {
+        [
+            "-drive", "id=\(name),file=\(path),if=none,format=raw\(isReadOnly ? ",readonly=on" : "")",
+            "-device", "virtio-blk-pci,drive=\(name),bus=\(bus)",
+        ]
+    }
+
+    private static let bus = "pcie.0"
+
+    /// A CXL device with persistent memory. The host bridge has a second root port, which stays empty: for a bridge with
+    /// one, Linux leaves the decoder as it is, and QEMU 7.2 then drops every write and reads zeros. The device has a serial
+    /// number: Linux makes the cookie of labels from it, and finds no namespace again by a cookie of 0.
+    private static func cxlDevice(megabytes: Int, _ directory: String) throws -> [String] {
+        let (memory, labels) = ("\(directory)/cxl-memory", "\(directory)/cxl-labels")
+        try makeFile(memory, megabytes: megabytes)
+        try makeFile(labels, megabytes: 1)
+        return [
+            "-object", "memory-backend-file,id=cxl-memory,share=on,mem-path=\(memory),size=\(megabytes)M",
+            "-object", "memory-backend-file,id=cxl-labels,share=on,mem-path=\(labels),size=1M",
+            "-device", "pxb-cxl,bus_nr=12,bus=\(bus),id=cxl.1",
+            "-device", "cxl-rp,port=0,bus=cxl.1,id=cxl-port0,chassis=0,slot=2",
+            "-device", "cxl-rp,port=1,bus=cxl.1,id=cxl-port1,chassis=0,slot=3",
+            "-device", "cxl-type3,bus=cxl-port0,memdev=cxl-memory,lsa=cxl-labels,sn=1,id=cxl-pmem0",
+        ]
     }
 
     /// Makes a sparse file; an existing file keeps its contents.

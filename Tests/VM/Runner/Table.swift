@@ -62,6 +62,15 @@ func table(losses: Int) -> [Boot] {
                 Case("systemd-session"),
                 Case("systemd-socket"),
             ]),
+        // Persistent memory behind CXL. It is emulated as I/O, so each access is slow.
+        Boot(
+            name: "cxl", cxlMemory: 512, memory: 1024,
+            cases: [
+                Case("cxl-auto"),
+                Case("cxl-deep-persist"),
+                // Last: it ends the machine.
+                Case("cxl-pulled-plug"),
+            ]),
         // An initiator on another machine. The cases cut the network between the machines.
         Boot(
             name: "link", nvdimms: [.init(size: 256)], companion: .init(program: "link-initiator"), memory: 1024,
