@@ -16,10 +16,14 @@ final class ControlClient: Sendable {
     private let requestUnderWay = Mutex(false)
 
     /// Starts ssh. ``awaitInitialStatus(within:)`` comes next.
-    init(_ command: SSHCommand, exitTimeout: Duration) throws(InitiatorError) {
+    ///
+    /// - Parameter relaysStatus: See ``SSHProcess/init(_:relaysStatus:)``.
+    init(_ command: SSHCommand, exitTimeout: Duration, relaysStatus: Bool = false) throws(InitiatorError) {
         target = command.target
         self.exitTimeout = exitTimeout
-        do throws(SystemCallError) { child = try SSHProcess(command.arguments) } catch {
+        do throws(SystemCallError) {
+            child = try SSHProcess(command.arguments, relaysStatus: relaysStatus)
+        } catch {
             throw .sshNotStarted(error)
         }
     }
@@ -166,11 +170,18 @@ final class ControlClient: Sendable {
     // MARK: End
 
     /// Closes the command's standard input and waits for its end; nil when that does not come in time.
-    func awaitEnd(within timeout: Duration) -> SessionEnding? {
+    ///
+    /// - Returns: The end, and the last bytes of its output, at most ``keptOutput``.
+    func awaitEnd(within timeout: Duration) -> (SessionEnding, output: [UInt8])? {
         child.closeInput()
-        guard let exit = drainUntilEnd(.after(timeout)) else { return nil }
-        return SessionEnding(exit: exit, targetLines: lastErrorLines())
+        var output: [UInt8] = []
+        guard let exit = drainUntilEnd(.after(timeout), keeping: { output = Array((output + $0).suffix(Self.keptOutput)) })
+        else { return nil }
+        return (SessionEnding(exit: exit, targetLines: lastErrorLines()), output)
     }
+
+    /// Bytes of output that ``awaitEnd(within:)`` returns at most.
+    private static let keptOutput = 256
 
     /// Closes the target's standard input and waits until ssh has ended. An ssh that does not end, because the target is out
     /// of reach, gets SIGTERM and then SIGKILL; all in all this takes at most three times the exit timeout.
@@ -182,22 +193,26 @@ final class ControlClient: Sendable {
         return SessionEnding(exit: exit, targetLines: child.lastErrorLines)
     }
 
-    /// Waits for the end and discards all output meanwhile: a full pipe would keep the command from ending.
-    private func drainUntilEnd(_ deadline: Deadline) -> SessionEnding.Exit? {
+    /// Waits for the end and reads all output meanwhile: a full pipe would keep the command from ending.
+    private func drainUntilEnd(
+        _ deadline: Deadline, keeping keep: (ArraySlice<UInt8>) -> Void = { _ in }
+    ) -> SessionEnding.Exit? {
         var buffer = [UInt8](repeating: 0, count: 4096)
         var outputEnded = false
         while true {
-            if let exit = child.collect() { return exit }
-            if deadline.hasPassed { return nil }
+            // Before the reads: output that the child wrote before it ended is still read.
+            let exit = child.collect()
+            if exit == nil, deadline.hasPassed { return nil }
             child.collectErrorLines()
             // The deadline counts here too: a command may print faster than this reads.
             reading: while !outputEnded, !deadline.hasPassed {
                 switch child.readOutput(into: &buffer) {
-                case .bytes: continue
+                case .bytes(let count): keep(buffer[..<count])
                 case .nothing: break reading
                 case .end: outputEnded = true
                 }
             }
+            if let exit { return exit }
             var set = PollSet()
             set.add(outputEnded ? -1 : child.output.number)
             set.add(child.endDescriptor)

@@ -128,7 +128,7 @@ extension SessionEnding {
             "the target's shell found no such command (is rpmemd in its PATH, or RPMEM_CMD wrong?)"
         case .status(126): "the target's command is not executable"
         case .status(let status): "the target's command ended with status \(status)"
-        case .signal(let number): "ssh was killed by signal \(number)"
+        case .signal(let number): "ssh, or the target's command, was killed by signal \(number)"
         case .unknown, nil: "the connection ended"
         }
     }

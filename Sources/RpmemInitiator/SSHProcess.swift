@@ -21,8 +21,12 @@ final class SSHProcess: Sendable {
     /// A pidfd, readable when the child has ended; nil when the host had collected the child before pidfd_open.
     private let process: Int32?
     private let exit = Mutex<SessionEnding.Exit?>(nil)
+    /// The child is its shell then, and ssh the shell's child.
+    private let relay: StatusRelay?
 
-    init(_ arguments: [String]) throws(SystemCallError) {
+    /// - Parameter relaysStatus: Gets ssh's exit status by a ``StatusRelay``. A host that ignores SIGCHLD, or waits for any
+    ///   child, takes the status of its own children away.
+    init(_ arguments: [String], relaysStatus: Bool = false) throws(SystemCallError) {
         // Duplicates: the child's ends must not have the numbers that dup2 copies them to.
         let sockets = try SocketPair()
         let childInput = try sockets.shared.duplicate()
@@ -35,9 +39,13 @@ final class SSHProcess: Sendable {
         for number in [output.number, errors.number] {
             try retryingInterrupts("fcntl(F_SETFL)") { fcntl(number, F_SETFL, O_NONBLOCK) }
         }
+        let statusPipe = try Pipe()
+        let childStatus = try statusPipe.write.duplicate()
         let child = try Self.spawn(
-            arguments, input: childInput.number, output: childOutput.number, errors: childErrors.number)
+            relaysStatus ? StatusRelay.arguments(arguments) : arguments, input: childInput.number,
+            output: childOutput.number, errors: childErrors.number, status: relaysStatus ? childStatus.number : nil)
         let process = pidfd_open(child, 0)
+        relay = relaysStatus ? try StatusRelay(reading: statusPipe.takeRead(), group: child) : nil
         self.process = process >= 0 ? process : nil
         self.output = output
         self.errors = errors
@@ -49,7 +57,7 @@ final class SSHProcess: Sendable {
         closeInput()
         if let process {
             if collect() == nil {
-                _ = pidfd_send_signal(process, SIGKILL, nil, 0)
+                signal(process, SIGKILL)
                 _ = collect(until: .after(milliseconds: 1000))
             }
             close(process)
@@ -142,17 +150,14 @@ final class SSHProcess: Sendable {
     func collect() -> SessionEnding.Exit? {
         exit.withLock { exit in
             if let exit { return exit }
-            guard let process else {
-                exit = .unknown
-                return exit
-            }
             var code: Int32 = 0
             var status: Int32 = 0
-            switch rpmem_collect_child(process, &code, &status) {
-            case 0: return nil
-            case 1: exit = code == Int32(CLD_EXITED) ? .status(status) : .signal(status)
+            switch process.map({ rpmem_collect_child($0, &code, &status) }) {
+            case 0?: return nil
+            case 1?: exit = code == Int32(CLD_EXITED) ? .status(status) : .signal(status)
             default: exit = .unknown
             }
+            if let relay { exit = relay.read() ?? exit }
             return exit
         }
     }
@@ -168,17 +173,23 @@ final class SSHProcess: Sendable {
 
     /// Ends the child with SIGTERM, and with SIGKILL if it still runs after `patience`.
     func end(patience: Duration) -> SessionEnding.Exit {
-        for signal in [SIGTERM, SIGKILL] {
-            if let process { _ = pidfd_send_signal(process, signal, nil, 0) }
+        for number in [SIGTERM, SIGKILL] {
+            if let process { signal(process, number) }
             if let exit = collect(until: .after(patience)) { return exit }
         }
         return .unknown
     }
 
+    /// Sends a signal to the child, which has not been collected, and to its ssh.
+    private func signal(_ process: Int32, _ number: Int32) {
+        if let relay { relay.kill(number) } else { _ = pidfd_send_signal(process, number, nil, 0) }
+    }
+
     // MARK: Start
 
+    /// - Parameter status: Becomes ``StatusRelay/descriptor``, if there is one.
     private static func spawn(
-        _ arguments: [String], input: Int32, output: Int32, errors: Int32
+        _ arguments: [String], input: Int32, output: Int32, errors: Int32, status: Int32?
     ) throws(SystemCallError) -> pid_t {
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
@@ -186,7 +197,8 @@ final class SSHProcess: Sendable {
         posix_spawn_file_actions_adddup2(&actions, input, 0)
         posix_spawn_file_actions_adddup2(&actions, output, 1)
         posix_spawn_file_actions_adddup2(&actions, errors, 2)
-        posix_spawn_file_actions_addclosefrom_np(&actions, 3)
+        if let status { posix_spawn_file_actions_adddup2(&actions, status, StatusRelay.descriptor) }
+        posix_spawn_file_actions_addclosefrom_np(&actions, status == nil ? 3 : StatusRelay.descriptor + 1)
 
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)

@@ -6,6 +6,8 @@ import RpmemInitiator
 
 @c @implementation
 public func rpmem_check_version(_ major_required: UInt32, _ minor_required: UInt32) -> UnsafePointer<CChar>! {
+    let before = errno
+    defer { errno = before }
     if major_required == UInt32(RPMEM_MAJOR_VERSION) && minor_required <= UInt32(RPMEM_MINOR_VERSION) { return nil }
     let text = """
         version \(major_required).\(minor_required) of librpmem is needed, this one has \
@@ -17,7 +19,21 @@ public func rpmem_check_version(_ major_required: UInt32, _ minor_required: UInt
 }
 
 @c @implementation
-public func rpmem_errormsg() -> UnsafePointer<CChar>! { ErrorMessage.current }
+public func rpmem_errormsg() -> UnsafePointer<CChar>! {
+    let before = errno
+    defer { errno = before }
+    return ErrorMessage.current
+}
+
+/// Ends a call that succeeded: `errno` is what it was when the call began. Callers look at it afterwards: pmempool prints the
+/// reason of a call of its own that sets none.
+///
+/// - Returns: 0, for the call to return.
+@inline(__always)
+func success(errno before: Int32) -> Int32 {
+    errno = before
+    return 0
+}
 
 /// Ends a call that failed: keeps the message for `rpmem_errormsg`, writes it to the log and sets `errno`.
 ///
