@@ -175,7 +175,9 @@ final class ControlClient: Sendable {
     func awaitEnd(within timeout: Duration) -> (SessionEnding, output: [UInt8])? {
         child.closeInput()
         var output: [UInt8] = []
-        guard let exit = drainUntilEnd(.after(timeout), keeping: { output = Array((output + $0).suffix(Self.keptOutput)) })
+        guard
+            let exit = drainUntilEnd(
+                .after(timeout), keeping: { output = Array((output + $0).suffix(Self.keptOutput)) })
         else { return nil }
         return (SessionEnding(exit: exit, targetLines: lastErrorLines()), output)
     }

@@ -49,12 +49,14 @@ extension InitiatorPool {
             var status: UInt32 = 0
             withUnsafeMutableBytes(of: &status) { $0.copyBytes(from: output.suffix(InitialStatus.size)) }
             if InitialStatus(decoding: status) != nil {
-                return "\(poolSet) is not removed: a session was served instead, since RPMEM_SSH or a forced command of "
+                return
+                    "\(poolSet) is not removed: a session was served instead, since RPMEM_SSH or a forced command of "
                     + "authorized_keys leaves out the arguments: \(remedy)"
             }
         }
         guard !output.isEmpty, exit == .status(0) else { return nil }
-        return "\(poolSet) may not be removed: the command printed \"\(printable(output))\", and `rpmemd --remove` prints "
+        return
+            "\(poolSet) may not be removed: the command printed \"\(printable(output))\", and `rpmemd --remove` prints "
             + "nothing: look there, or \(remedy)"
     }
 }

@@ -132,8 +132,11 @@ private func remove(
 
 private func checkConfiguration(_ overrides: CommandLineOverrides) -> Int32 {
     do throws(ConfigurationError) {
-        print(try Settings.load(overrides).effectiveText(), terminator: "")
-        return 0
+        let settings = try Settings.load(overrides)
+        print(settings.effectiveText(), terminator: "")
+        let problems = settings.tryOut()
+        for problem in problems { complain("\(problem)") }
+        return problems.isEmpty ? 0 : 1
     } catch {
         for problem in error.problems { complain("\(problem)") }
         return 1

@@ -105,9 +105,18 @@ struct PoolOpening {
             }
             return try InBandServer(offer(pool, size: size, syncAliases: aliases))
         } catch {
+            if let obstacle = ListenObstacle.find(
+                at: laneAddress, isConfigured: settings.inBandAddress.value != nil, ports: settings.portRange.value)
+            {
+                throw RequestError(
+                    .fatalConnection,
+                    "\(obstacle.text) (\(settings.origin(of: obstacle.setting)))")
+            }
             throw RequestError(error, provider: request.provider, poolSize: size)
         }
     }
+
+    private var laneAddress: NetworkAddress { settings.inBandAddress.value ?? environment.laneAddress }
 
     private func offer(_ pool: Pool, size: Int, syncAliases: [SyncAlias]) -> InBandOffer {
         let peerRule: InBandPeerRule =
@@ -116,7 +125,7 @@ struct PoolOpening {
             case .ssh: .only(environment.initiator)
             }
         return InBandOffer(
-            provider: request.provider, address: settings.inBandAddress.value ?? environment.laneAddress,
+            provider: request.provider, address: laneAddress,
             ports: settings.portRange.value, requestedLanes: request.laneCount,
             laneLimit: settings.maxLanes.value.map(Int.init), inlineCapacity: Int(request.inlineSize),
             region: UnsafeMutableRawBufferPointer(start: pool.base, count: size), method: chooseMethod(pool),
