@@ -9,6 +9,8 @@ import SystemSupport
 /// meanwhile with ``watched`` and ``findLoss()``.
 final class ControlClient: Sendable {
     let target: TargetAddress
+    /// The target, and the pool set where it is known, for messages.
+    let subject: String
     private let child: SSHProcess
     private let exitTimeout: Duration
     private let decoder = Mutex(ResponseDecoder())
@@ -17,9 +19,14 @@ final class ControlClient: Sendable {
 
     /// Starts ssh. ``awaitInitialStatus(within:)`` comes next.
     ///
-    /// - Parameter relaysStatus: See ``SSHProcess/init(_:relaysStatus:)``.
-    init(_ command: SSHCommand, exitTimeout: Duration, relaysStatus: Bool = false) throws(InitiatorError) {
+    /// - Parameters:
+    ///   - poolSet: For messages.
+    ///   - relaysStatus: See ``SSHProcess/init(_:relaysStatus:)``.
+    init(
+        _ command: SSHCommand, poolSet: String? = nil, exitTimeout: Duration, relaysStatus: Bool = false
+    ) throws(InitiatorError) {
         target = command.target
+        subject = "\(command.target)" + (poolSet.map { ", pool set \(printable(Array($0.utf8)))" } ?? "")
         self.exitTimeout = exitTimeout
         do throws(SystemCallError) {
             child = try SSHProcess(command.arguments, relaysStatus: relaysStatus)
@@ -45,7 +52,7 @@ final class ControlClient: Sendable {
                 throw .targetNotReady(target: "\(target)", errno: errno, targetLines: lastErrorLines())
             case nil:
                 guard try receive(until: deadline, during: "before it was ready for a session") else {
-                    throw .timedOut(waitingFor: "initial status from \(target)", after: timeout)
+                    throw .timedOut(waitingFor: "initial status from \(subject)", after: timeout)
                 }
             }
         }
@@ -66,7 +73,7 @@ final class ControlClient: Sendable {
         }
         do throws(SystemCallError) { try child.write(request.encode(), until: deadline) } catch {
             switch error.errno {
-            case .timedOut: throw .timedOut(waitingFor: "room to send \(name) to \(target)", after: timeout)
+            case .timedOut: throw .timedOut(waitingFor: "room to send \(name) to \(subject)", after: timeout)
             case .brokenPipe, .connectionReset: throw ended("before it had read \(name)")
             default: throw .system(error)
             }
@@ -84,7 +91,7 @@ final class ControlClient: Sendable {
             case let response?: return response
             case nil:
                 guard try receive(until: deadline, during: "before it had answered \(name)") else {
-                    throw .timedOut(waitingFor: "answer to \(name) from \(target)", after: timeout)
+                    throw .timedOut(waitingFor: "answer to \(name) from \(subject)", after: timeout)
                 }
             }
         }
@@ -144,10 +151,10 @@ final class ControlClient: Sendable {
         }
     }
 
-    /// Does the same as ``findLoss()``, for up to half a second: when a target ends, its lanes may show that first, on a busy
+    /// Does the same as ``findLoss()``, for half a second unless the caller says otherwise: when a target ends, its lanes may show that first, on a busy
     /// machine long before the control connection does.
-    func findLossSoon() -> String? {
-        let deadline = Deadline.after(milliseconds: 500)
+    func findLossSoon(milliseconds: UInt64 = 500) -> String? {
+        let deadline = Deadline.after(milliseconds: milliseconds)
         while true {
             if let loss = findLoss() { return loss }
             if deadline.hasPassed { return nil }
@@ -228,7 +235,7 @@ final class ControlClient: Sendable {
     private func ended(_ during: String) -> InitiatorError {
         let exit = child.collect(until: .after(milliseconds: 200))
         return .sessionEnded(
-            target: "\(target)", during: during, ending: SessionEnding(exit: exit, targetLines: lastErrorLines()))
+            target: subject, during: during, ending: SessionEnding(exit: exit, targetLines: lastErrorLines()))
     }
 
     private func protocolError(_ error: ResponseDecodingError) -> InitiatorError {

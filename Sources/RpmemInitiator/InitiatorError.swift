@@ -20,7 +20,9 @@ public enum InitiatorError: Error, Sendable {
     /// The target answered a request with a status other than success.
     case refused(request: String, Status, targetLines: [String])
     /// The connection of an open pool is gone. A call that it interrupted may or may not have taken effect.
-    case lost(reason: String, targetLines: [String])
+    case lost(target: String, reason: String, targetLines: [String])
+    /// The target ended the session before its first lane was connected.
+    case noLaneConnected(target: String, reason: String, targetLines: [String])
     /// The target did not answer in time. The pool, if it was open, is unusable from then on.
     case timedOut(waitingFor: String, after: Duration)
     /// libfabric refused a step.
@@ -47,6 +49,7 @@ public enum InitiatorError: Error, Sendable {
         case .noProvider: ENOMEDIUM
         case .sshNotStarted(let error), .system(let error): error.errno.rawValue
         case .sessionEnded, .lost: ECONNRESET
+        case .noLaneConnected: ECONNABORTED
         case .targetNotReady(_, let errno, _), .notRemoved(_, let errno, _): errno
         case .protocolError: EPROTO
         case .refused(_, let status, _): status.initiatorErrno
@@ -64,7 +67,7 @@ public enum InitiatorError: Error, Sendable {
         switch self {
         case .sessionEnded(_, _, let ending): ending.targetLines
         case .targetNotReady(_, _, let lines), .protocolError(_, _, let lines), .refused(_, _, let lines),
-            .lost(_, let lines), .notRemoved(_, _, let lines):
+            .lost(_, _, let lines), .noLaneConnected(_, _, let lines), .notRemoved(_, _, let lines):
             lines
         default: []
         }
@@ -100,7 +103,8 @@ extension InitiatorError: CustomStringConvertible {
             "\(target): the target's command cannot serve: \(String(cString: strerror(errno)))"
         case .protocolError(let target, let reason, _): "\(target): \(reason)"
         case .refused(let request, let status, _): "\(request) refused: \(status.reason)"
-        case .lost(let reason, _): "connection to the target lost: \(reason)"
+        case .lost(let target, let reason, _): "\(target): connection lost: \(reason)"
+        case .noLaneConnected(let target, let reason, _): "\(target): no lane reached the target: \(reason)"
         case .timedOut(let what, let duration): "no \(what) within \(duration.seconds) s"
         case .fabric(let step, let error): "\(step): \(error)"
         case .notRegistered(let error, let bytes):

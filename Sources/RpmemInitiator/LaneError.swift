@@ -38,21 +38,21 @@ extension LaneSet {
         case .timedOut:
             let timeout = slot.pointee.lane.constants.timeoutNanoseconds
             error = .timedOut(
-                waitingFor: "answer on lane \(number)", after: .nanoseconds(Int64(clamping: timeout)))
+                waitingFor: "answer on lane \(number) from \(subject)", after: .nanoseconds(Int64(clamping: timeout)))
         case .answerOfWrongLength:
-            error = Self.protocolError(
+            error = protocolError(
                 number, "an answer of \(slot.pointee.lane.answerLength) bytes instead of \(PersistResponse.byteCount)")
         case .answerForAnotherLane:
-            error = Self.protocolError(number, "an answer for lane \(slot.pointee.lane.answeredLane)")
+            error = protocolError(number, "an answer for lane \(slot.pointee.lane.answeredLane)")
         case .unsolicitedAnswer:
-            error = Self.protocolError(number, "an answer that no request was waiting for")
+            error = protocolError(number, "an answer that no request was waiting for")
         case .libfabric(let operation, let code):
-            error = Self.lostOrFailed(FabricError(operation, code: code, detail: "lane \(number)"))
+            error = lostOrFailed(FabricError(operation, code: code, detail: "lane \(number)"))
         case .completedInError:
             let reason =
                 CompletionQueue.readError(slot.pointee.lane.queue)?.error
                 ?? FabricError(.completion, code: Int32(FI_EIO), detail: "lane \(number)")
-            error = Self.lostOrFailed(reason)
+            error = lostOrFailed(reason)
         }
         if case .lost = error, let better = stickyErrorSoon() { return better }
         let first = stickyError.set(error)
@@ -70,16 +70,16 @@ extension LaneSet {
         return nil
     }
 
-    private static func protocolError(_ lane: Int, _ sent: String) -> InitiatorError {
-        .protocolError(target: "lane \(lane)", reason: "the target sent \(sent)", targetLines: [])
+    private func protocolError(_ lane: Int, _ sent: String) -> InitiatorError {
+        .protocolError(target: "\(subject): lane \(lane)", reason: "the target sent \(sent)", targetLines: [])
     }
 
-    private static func lostOrFailed(_ error: FabricError) -> InitiatorError {
+    private func lostOrFailed(_ error: FabricError) -> InitiatorError {
         switch error.code {
         // The target's side reports these for an operation, while the connection stands.
         case EACCES, EPERM, EINVAL, ENOMEM, EMSGSIZE, Int32(FI_ETRUNC), Int32(FI_EKEYREJECTED), Int32(FI_ENOKEY):
             .operationFailed(error)
-        default: .lost(reason: "\(error)", targetLines: [])
+        default: .lost(target: subject, reason: "\(error)", targetLines: [])
         }
     }
 }

@@ -13,6 +13,8 @@ final class LaneSet: @unchecked Sendable {
     /// The pool's. It ends all waiting on lanes.
     let stickyError = StickyError()
     let connections: LaneConnections
+    /// The target and the pool set, for messages.
+    let subject: String
     private let block: InitiatorLaneBlock
     private let buffers: RegisteredBuffer
     /// The region on the local pool; nil after ``closeEndpoints()``.
@@ -26,10 +28,12 @@ final class LaneSet: @unchecked Sendable {
     /// Registers the memory, makes the lanes and posts their receives.
     ///
     /// - Parameters:
+    ///   - subject: The target and the pool set, for messages.
     ///   - memory: The local pool.
     ///   - inBand: The target's pool, as the answer to CREATE or OPEN describes it.
     init(
-        _ connections: LaneConnections, memory: UnsafeMutableRawBufferPointer, inBand: InBandAttributes,
+        _ connections: LaneConnections, subject: String, memory: UnsafeMutableRawBufferPointer,
+        inBand: InBandAttributes,
         provider: Provider, options: InitiatorOptions
     ) throws(InitiatorError) {
         let count = connections.endpoints.count
@@ -65,6 +69,7 @@ final class LaneSet: @unchecked Sendable {
         }
         lanes = block.table
         self.connections = connections
+        self.subject = subject
         memoryRegion = region
         self.buffers = buffers
 

@@ -37,7 +37,9 @@ struct SessionOpening {
     func run() throws(InitiatorError) -> Session {
         let descriptor = try checkArguments()
         let choice = try ProviderChoice(for: target.host, options: options)
-        let laneCount = max(1, min(lanes, options.maximumLanes, choice.laneLimit))
+        let laneCount = max(
+            1,
+            min(lanes, options.maximumLanes, choice.laneLimit, Self.descriptorLimit(min(lanes, options.maximumLanes))))
         let start = ContinuousClock.now
         let control = try startTarget(choice.provider)
         do throws(InitiatorError) {
@@ -65,6 +67,15 @@ struct SessionOpening {
         }
     }
 
+    /// Lanes, at most `lanes`, that the limit on open files has room for.
+    private static func descriptorLimit(_ lanes: Int) -> Int {
+        // A lane of the sockets provider has five descriptors once it is used, one of tcp has four. The rest of the session has
+        // about twenty, with those of libfabric's first use.
+        let (perLane, others) = (5, 24)
+        let count = min(lanes, 1 << 20)
+        return max(0, OpenFiles.room(for: others + perLane * count) - others) / perLane
+    }
+
     // MARK: Steps
 
     private func checkArguments() throws(InitiatorError) -> PoolDescriptor {
@@ -89,7 +100,7 @@ struct SessionOpening {
         let forceIPv4 = provider == .sockets && !target.host.contains(":")
         let command = SSHCommand(
             ssh: options.ssh, target: target, forceIPv4: forceIPv4, command: options.commands.next())
-        return try ControlClient(command, exitTimeout: options.exitTimeout)
+        return try ControlClient(command, poolSet: poolSet, exitTimeout: options.exitTimeout)
     }
 
     /// CREATE or OPEN.
@@ -119,7 +130,8 @@ struct SessionOpening {
         let connections = try LaneConnections.connect(
             to: target.host, port: inBand.port, provider: provider, count: count, options: options, watching: control)
         return try LaneSet(
-            connections, memory: memory, inBand: inBand, provider: provider, options: options)
+            connections, subject: control.subject, memory: memory, inBand: inBand, provider: provider,
+            options: options)
     }
 
     private func startMonitor(_ control: ControlClient, _ lanes: LaneSet) throws(InitiatorError) -> PoolMonitor {
