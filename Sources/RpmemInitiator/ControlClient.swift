@@ -174,6 +174,12 @@ final class ControlClient: Sendable {
         return child.lastErrorLines
     }
 
+    /// What the daemon has warned of on standard error so far, such as a log file that cannot be opened.
+    var warnings: [String] {
+        child.collectErrorLines()
+        return child.lastErrorLines.filter { $0.hasPrefix("rpmemd: warning: ") }
+    }
+
     // MARK: End
 
     /// Closes the command's standard input and waits for its end; nil when that does not come in time.

@@ -129,12 +129,34 @@ extension SessionEnding {
         case .status(0): "ssh ended"
         case .status(255): "ssh, or the target's command, failed (status 255)"
         case .status(127):
-            "the target's shell found no such command (is rpmemd in its PATH, or RPMEM_CMD wrong?)"
+            missingLibrary
+                ?? "the target's shell found no such command (is rpmemd in its PATH, or RPMEM_CMD wrong?)"
         case .status(126): "the target's command is not executable"
         case .status(let status): "the target's command ended with status \(status)"
         case .signal(let number): "ssh, or the target's command, was killed by signal \(number)"
         case .unknown, nil: "the connection ended"
         }
+    }
+}
+
+extension SessionEnding {
+    /// Debian's packages of the libraries that rpmemd is linked to.
+    private static let packages = [
+        "libpmem.so.1": "libpmem1", "libpmem2.so.1": "libpmem2-1", "libndctl.so.6": "libndctl6",
+        "libdaxctl.so.1": "libdaxctl1", "libsystemd.so.0": "libsystemd0", "libfabric.so.1": "libfabric1",
+        "libibverbs.so.1": "libibverbs1",
+    ]
+
+    /// What the target's dynamic linker missed, with the remedy; nil when it did not complain.
+    private var missingLibrary: String? {
+        let mark = "error while loading shared libraries: "
+        for line in targetLines {
+            guard let start = line.firstRange(of: mark)?.upperBound else { continue }
+            let name = String(line[start...].prefix { $0 != ":" })
+            let remedy = Self.packages[name].map { "`apt-get install \($0)`" } ?? "install its package"
+            return "rpmemd does not start, since the target has no library \(name): \(remedy) there"
+        }
+        return nil
     }
 }
 

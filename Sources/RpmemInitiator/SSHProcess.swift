@@ -276,6 +276,6 @@ struct StandardErrorTail {
     var lines: [String] {
         bytes.split { $0 == UInt8(ascii: "\n") || $0 == UInt8(ascii: "\r") }
             .suffix(Self.linesShown)
-            .map { printable(Array($0)) }
+            .map { printable(Array($0), limit: Self.bytesKept) }
     }
 }

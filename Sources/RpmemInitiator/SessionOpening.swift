@@ -36,7 +36,7 @@ struct SessionOpening {
 
     func run() throws(InitiatorError) -> Session {
         let descriptor = try checkArguments()
-        let choice = try ProviderChoice(for: target.host, options: options)
+        let choice = try ProviderChoice(for: target, options: options)
         let laneCount = max(
             1,
             min(lanes, options.maximumLanes, choice.laneLimit, Self.descriptorLimit(min(lanes, options.maximumLanes))))
@@ -49,7 +49,7 @@ struct SessionOpening {
             let answered = ContinuousClock.now
             do throws(InitiatorError) {
                 let lanes = try connectLanes(
-                    min(laneCount, Int(inBand.laneCount)), choice.provider, inBand, control)
+                    min(laneCount, Int(inBand.laneCount)), choice, inBand, control)
                 let monitor = try startMonitor(control, lanes)
                 let times = OpeningTimes(
                     initialStatus: start.duration(to: ready), answer: ready.duration(to: answered),
@@ -123,12 +123,13 @@ struct SessionOpening {
     }
 
     private func connectLanes(
-        _ count: Int, _ provider: Provider, _ inBand: InBandAttributes, _ control: ControlClient
+        _ count: Int, _ choice: ProviderChoice, _ inBand: InBandAttributes, _ control: ControlClient
     ) throws(InitiatorError) -> LaneSet {
+        let provider = choice.provider
         // Registering the local pool pins it.
         if provider == .verbs { LockedMemory.raiseLimit() }
         let connections = try LaneConnections.connect(
-            to: target.host, port: inBand.port, provider: provider, count: count, options: options, watching: control)
+            to: choice.host, port: inBand.port, provider: provider, count: count, options: options, watching: control)
         return try LaneSet(
             connections, subject: control.subject, memory: memory, inBand: inBand, provider: provider,
             options: options)

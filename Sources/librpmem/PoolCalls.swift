@@ -67,7 +67,7 @@ public func rpmem_remove(
             removePoolSet: flags & RPMEM_REMOVE_POOL_SET != 0, options: SessionOptions.current())
         Log.write(.pools, "rpmem_remove: removed \(poolSet) on \(target)")
         return success(errno: before)
-    } catch { return report(error, by: "rpmem_remove") }
+    } catch { return report(error, by: "rpmem_remove", isOnPool: false) }
 }
 
 /// Opens a pool, or creates it with attributes, and sets `nlanes` to the lanes that it has. An error is reported, and nil
@@ -107,6 +107,10 @@ private func start(
                 .pools,
                 "\(function): \(poolSet) on \(target): provider \(pool.provider), \(pool.lanes) lanes,"
                     + " persist method \(pool.persistMethod)")
+            for warning in pool.targetWarnings {
+                Log.write(.errors, "\(function): \(target): \(warning)")
+                Report.write("\(function): \(target): \(warning)")
+            }
             errno = before
             return (handle, pool.attributes)
         } catch {
@@ -114,7 +118,7 @@ private func start(
             throw .system(error)
         }
     } catch {
-        _ = report(error, by: function)
+        _ = report(error, by: function, isOnPool: false)
         return nil
     }
 }

@@ -112,6 +112,12 @@ package struct SessionLog: Sendable {
         logger.error("\(message)")
     }
 
+    /// Logs a warning that the person at the initiator sees as well.
+    func warning(tellingInitiator text: String) {
+        logger.warning("\(text)")
+        reasons?.write(reason: "warning: \(text)")
+    }
+
     package func warning(_ message: @autoclosure () -> String) { logger.warning("\(message())") }
     package func notice(_ message: @autoclosure () -> String) { logger.notice("\(message())") }
     package func info(_ message: @autoclosure () -> String) { logger.info("\(message())") }

@@ -20,6 +20,8 @@ final class ServedPool {
     let abruptEnd: AbruptEnd
     /// When a lane must have connected; once all lanes are closed, when CLOSE must have come.
     var laneDeadline: Deadline?
+    /// Whether the initiator was told of a lane that was refused.
+    var hasToldOfRefusal = false
     /// When CLOSE must have come after a lane broke.
     var closeDeadline: Deadline?
 
