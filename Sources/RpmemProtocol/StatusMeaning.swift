@@ -27,7 +27,7 @@ extension Status {
         switch self {
         case .success: "done"
         case .badProtocol: "the target could not understand the request, or speaks another protocol version"
-        case .badName: "the pool set's name is not a path relative to the target's pool set directory"
+        case .badName: "the pool set's name is no relative path, or leads out of the target's pool set directory"
         case .badSize: "the target's pool set is smaller than the pool asked for"
         case .badLaneCount: "no lane was asked for"
         case .badProvider: "the target does not know the provider asked for"

@@ -57,7 +57,7 @@ int main(void) {
     CHECK(rpmem_check_version(0, 0) != NULL);
 
     // A message stays until the thread's next one, through successes and other threads' failures.
-    CHECK_REFUSED(rpmem_drain(NULL, 0, 0), EINVAL, "rpmem_drain");
+    CHECK_REFUSED(rpmem_drain(NULL, 0, 0), EINVAL, "the pool is NULL");
     const char *message = rpmem_errormsg();
     char copy[200];
     snprintf(copy, sizeof copy, "%s", message);
