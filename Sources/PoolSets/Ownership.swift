@@ -16,7 +16,8 @@ enum Ownership {
             return "\(owner): add a udev rule that gives the device a group and mode 0660, and add the user to that "
                 + "group (now \(name))"
         }
-        if access(path, R_OK | W_OK) == 0 {
+        // AT_EACCESS: access(2) asks for the real user.
+        if faccessat(AT_FDCWD, path, R_OK | W_OK, 0x200) == 0 {
             return
                 "\(owner): owner and mode allow it to read and write: `lsattr` shows whether the file is immutable, and "
                 + "the kernel's log whether AppArmor denies it"

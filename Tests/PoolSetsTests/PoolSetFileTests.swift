@@ -46,7 +46,7 @@ import Testing
     }
 
     static let noSizes: [(String, PoolSetSize.SizeError)] = [
-        ("", .notANumber), ("M", .notANumber), ("-1", .notANumber), ("+1", .notANumber), ("0", .zero), ("0G", .zero),
+        ("", .notANumber), ("M", .notANumber), ("-1", .notANumber), ("+-1", .notANumber), ("0", .zero), ("0G", .zero),
         ("9223372036854775808", .tooLarge), ("18446744073709551616", .tooLarge),
         ("99999999999999999999999999", .tooLarge), ("9007199254740992P", .tooLarge), ("8192P", .tooLarge),
         ("1k", .unknownSuffix("k")), ("1KB", .unknownSuffix("KB")), ("1mib", .unknownSuffix("mib")),

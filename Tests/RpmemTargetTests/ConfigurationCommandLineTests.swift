@@ -61,8 +61,9 @@ import Testing
                 == .remove(set: "a.set", force: true, removePoolSet: true, .init()))
     }
 
-    @Test func removalOptionsAloneMeanNothing() throws {
-        #expect(try parse("-f", "-s") == serve())
+    @Test(arguments: ["--force", "--pool-set"]) func removalOptionsAloneAreRefused(_ option: String) throws {
+        #expect(throws: UsageError("\(option) is for --remove; write --remove SET \(option)")) { try parse(option) }
+        #expect(try parse(option, "--remove", "a").isRemoval)
     }
 
     @Test func abbreviationsOfTheOriginalStillWork() throws {
@@ -179,4 +180,8 @@ import Testing
             }
         }
     }
+}
+
+extension Invocation {
+    fileprivate var isRemoval: Bool { if case .remove = self { true } else { false } }
 }

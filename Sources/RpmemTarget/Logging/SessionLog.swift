@@ -118,6 +118,12 @@ package struct SessionLog: Sendable {
         reasons?.write(reason: "warning: \(text)")
     }
 
+    /// Logs a refusal that is no error. The person at the initiator sees it as well.
+    func notice(tellingInitiator text: String) {
+        logger.notice("\(text)")
+        reasons?.write(reason: text)
+    }
+
     package func warning(_ message: @autoclosure () -> String) { logger.warning("\(message())") }
     package func notice(_ message: @autoclosure () -> String) { logger.notice("\(message())") }
     package func info(_ message: @autoclosure () -> String) { logger.info("\(message())") }
