@@ -175,6 +175,7 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
                 ownership:
                     "the file system is mounted read-only, or turned read-only after an error, which the "
                     + "kernel's log tells: mend it, then mount it for writing")
+        case .notDirectory: .notFound(what: .partDirectory, path: path, set: nil)
         default: .system(error)
         }
     }

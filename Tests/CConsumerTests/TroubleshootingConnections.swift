@@ -45,7 +45,7 @@ extension Mistake {
             scene.settings = ["\(key) = 4"]
             try scene.describe("16M %/a.part")
         },
-        Mistake("the target's name is malformed", .create) { $0.target = "user@:22" },
+        Mistake("the target's name is malformed", .open) { $0.target = "user@:22" },
         Mistake("the target's name does not resolve", .create) { $0.target = "no-such-host.invalid" },
         Mistake("no provider is enabled", .create) {
             try $0.describe("16M %/a.part")

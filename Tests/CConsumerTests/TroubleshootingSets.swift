@@ -10,7 +10,7 @@ extension Mistake {
         } remedy: { scene, _ in
             try write("PMEMPOOLSET\n16M \(scene.place.parts)/none.part\n", to: "\(scene.place.sets)/none.set")
         },
-        Mistake("the pool set has an absolute path", .create) { $0.set = "/srv/pools/a.set" },
+        Mistake("the pool set has an absolute path", .open) { $0.set = "/srv/pools/a.set" },
         Mistake("the pool set leads upwards", .create) { $0.set = "../a.set" },
         Mistake("the pool set is a symbolic link out of poolset-dir", .create) { scene in
             try scene.describe("16M %/a.part")

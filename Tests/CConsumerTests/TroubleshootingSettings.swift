@@ -79,7 +79,7 @@ extension Mistake {
         },
         Mistake("the file of --config does not exist", .rpmemd(["--config", "/etc/none.conf", "--check-config"])) { _ in
         },
-        Mistake("an option is misspelled", .rpmemd(["--log-fil", "--poolset-dr=/x"])) { _ in },
+        Mistake("an option is misspelled", .rpmemd(["--poolset-dr=/x"])) { _ in },
         Mistake("an option has no value", .rpmemd(["--poolset-dir"])) { _ in },
         Mistake("--force without --remove", .rpmemd(["--force"])) { _ in },
         Mistake("a pool set without --remove", .rpmemd(["a.set"])) { _ in },
