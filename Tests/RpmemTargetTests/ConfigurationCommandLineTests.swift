@@ -158,7 +158,12 @@ import Testing
     @Test func parsingLeavesNoState() throws {
         for _ in 0..<3 {
             #expect(failure("-f", "-x", "-t") != nil)
-            #expect(try parse("-fs", "-t", "1") == serve(.init(.threads, "1")))
+            #expect(
+                try parse("-fs", "-r", "a", "-t", "1")
+                    == .remove(
+                        set: "a", force: true, removePoolSet: true,
+                        CommandLineOverrides(assignments: [.init(.threads, "1")])))
+            #expect(try parse("-t", "1") == serve(.init(.threads, "1")))
         }
     }
 
