@@ -27,7 +27,7 @@ import Testing
         client.shutDown()
         try session.close()
         let lines = try notices(session)
-        #expect(lines.count == 3, "\(lines)")
+        try #require(lines.count == 3, "\(lines)")
         #expect(
             lines[0].hasPrefix(
                 "CREATE request: user \(Self.user), pool set one.set, 33554432 bytes, 1 lanes, provider sockets"))
