@@ -6,6 +6,7 @@
 #define _GNU_SOURCE 1
 #endif
 #include <dlfcn.h>
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -134,7 +135,8 @@ extern void *dlvsym(void *handle, const char *symbol, const char *version);
 struct rpmem_loaded_object {
     uintptr_t bias;
     const char *name;
-    const void *headers; // inside the object
+    const void *headers;   // inside the object
+    uint16_t header_count; // of Elf64_Phdr
 };
 extern int dl_iterate_phdr(int (*callback)(struct rpmem_loaded_object *, size_t, void *), void *data);
 

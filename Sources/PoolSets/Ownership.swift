@@ -16,7 +16,26 @@ enum Ownership {
             return "\(owner): add a udev rule that gives the device a group and mode 0660, and add the user to that "
                 + "group (now \(name))"
         }
+        // AT_EACCESS: access(2) asks for the real user.
+        if faccessat(AT_FDCWD, path, R_OK | W_OK, 0x200) == 0 {
+            return
+                "\(owner): owner and mode allow it to read and write: `lsattr` shows whether the file is immutable, and "
+                + "the kernel's log whether AppArmor denies it"
+        }
         return "\(owner): change owner, group or mode so that it may read and write"
+    }
+
+    /// The first component of a path that is there and is no directory, though the path goes on behind it, or a directory is
+    /// needed; nil when there is none.
+    static func obstacle(onTheWayTo path: String) -> String? {
+        var prefix = ""
+        for component in path.split(separator: "/") {
+            prefix += "/\(component)"
+            var status = stat()
+            guard stat(prefix, &status) == 0 else { return nil }
+            if status.st_mode & S_IFMT != S_IFDIR { return prefix }
+        }
+        return nil
     }
 
     static func user(_ id: uid_t) -> String {

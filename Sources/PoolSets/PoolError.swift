@@ -41,11 +41,22 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
     case closed(set: String)
 
     /// The kind of a missing file or directory.
-    package enum Item: String, Equatable, Sendable {
-        case poolSetDirectory = "pool set directory"
-        case poolSet = "pool set"
+    package enum Item: Equatable, Sendable {
+        case poolSetDirectory
+        case poolSet
         case part
-        case partDirectory = "directory of a part"
+        /// A part that a removal does not find.
+        case partToRemove
+        case partDirectory
+
+        fileprivate var name: String {
+            switch self {
+            case .poolSetDirectory: "pool set directory"
+            case .poolSet: "pool set"
+            case .part, .partToRemove: "part"
+            case .partDirectory: "directory of a part"
+            }
+        }
     }
 
     /// A file that a removal did not remove or a header that was not put back, and why.
@@ -136,11 +147,18 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
     }
 
     private static func missingText(_ item: Item, _ path: String, _ set: String?) -> String {
-        let text = "\(path): no such \(item.rawValue)\(set.map { " of pool set \($0)" } ?? "")"
+        let subject = "\(item.name)\(set.map { " of pool set \($0)" } ?? "")"
+        if let obstacle = Ownership.obstacle(onTheWayTo: path) {
+            return "\(path): no such \(subject): \(obstacle) is no directory: write another path"
+        }
+        let text = "\(path): no such \(subject)"
         return switch item {
         case .poolSetDirectory: "\(text): create it, or set poolset-dir"
         case .poolSet: "\(text): the descriptor is looked up in poolset-dir"
-        case .part: "\(text): create the pool first, or restore the file"
+        case .part where path.hasPrefix("/dev/"):
+            "\(text): `daxctl list` lists the Device DAX of this machine: write the path of one"
+        case .part: "\(text): create the pool first, or restore the file from another replica"
+        case .partToRemove: "\(text): it may have been removed before: --force takes no notice of it"
         case .partDirectory: "\(text): create it"
         }
     }
@@ -155,8 +173,9 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
             .noAccess(
                 path: path, errno: error.errno,
                 ownership:
-                    "the file system is mounted read-only, or turned read-only after an error (see "
-                    + "dmesg): mend it, then mount it for writing")
+                    "the file system is mounted read-only, or turned read-only after an error, which the "
+                    + "kernel's log tells: mend it, then mount it for writing")
+        case .notDirectory: .notFound(what: .partDirectory, path: path, set: nil)
         default: .system(error)
         }
     }

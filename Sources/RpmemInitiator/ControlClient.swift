@@ -8,8 +8,9 @@ import SystemSupport
 /// One thread at a time makes requests, which the pool's lock sees to. Another thread, the monitor, may watch the connection
 /// meanwhile with ``watched`` and ``findLoss()``.
 final class ControlClient: Sendable {
-    /// The target and its pool set, for messages.
-    let name: String
+    let target: TargetAddress
+    /// The target, and the pool set where it is known, for messages.
+    let subject: String
     private let child: SSHProcess
     private let exitTimeout: Duration
     private let decoder = Mutex(ResponseDecoder())
@@ -18,11 +19,18 @@ final class ControlClient: Sendable {
 
     /// Starts ssh. ``awaitInitialStatus(within:)`` comes next.
     ///
-    /// - Parameter poolSet: The pool set that the session is about, for messages.
-    init(_ command: SSHCommand, poolSet: String, exitTimeout: Duration) throws(InitiatorError) {
-        name = "\(command.target) (pool set \(poolSet))"
+    /// - Parameters:
+    ///   - poolSet: For messages.
+    ///   - relaysStatus: See ``SSHProcess/init(_:relaysStatus:)``.
+    init(
+        _ command: SSHCommand, poolSet: String? = nil, exitTimeout: Duration, relaysStatus: Bool = false
+    ) throws(InitiatorError) {
+        target = command.target
+        subject = "\(command.target)" + (poolSet.map { ", pool set \(printable(Array($0.utf8)))" } ?? "")
         self.exitTimeout = exitTimeout
-        do throws(SystemCallError) { child = try SSHProcess(command.arguments) } catch {
+        do throws(SystemCallError) {
+            child = try SSHProcess(command.arguments, relaysStatus: relaysStatus)
+        } catch {
             throw .sshNotStarted(error)
         }
     }
@@ -41,10 +49,10 @@ final class ControlClient: Sendable {
             switch status {
             case .ready?: return
             case .failed(let errno)?:
-                throw .targetNotReady(target: name, errno: errno, targetLines: lastErrorLines())
+                throw .targetNotReady(target: subject, errno: errno, targetLines: lastErrorLines())
             case nil:
-                guard try receive(until: deadline, during: "before the target was ready") else {
-                    throw .timedOut(waitingFor: "initial status from \(name)", after: timeout)
+                guard try receive(until: deadline, during: "before it was ready for a session") else {
+                    throw .timedOut(waitingFor: "initial status from \(subject)", after: timeout)
                 }
             }
         }
@@ -60,13 +68,13 @@ final class ControlClient: Sendable {
         defer { requestUnderWay.withLock { $0 = false } }
         if decoder.withLock({ $0.pendingByteCount }) > 0 {
             throw .protocolError(
-                target: name, reason: "the target sent bytes before it got the request \(kind)",
+                target: subject, reason: "the target sent bytes before it got the request \(kind)",
                 targetLines: lastErrorLines())
         }
         do throws(SystemCallError) { try child.write(request.encode(), until: deadline) } catch {
             switch error.errno {
-            case .timedOut: throw .timedOut(waitingFor: "room to send \(kind) to \(name)", after: timeout)
-            case .brokenPipe, .connectionReset: throw ended("before the target had read \(kind)")
+            case .timedOut: throw .timedOut(waitingFor: "room to send \(kind) to \(subject)", after: timeout)
+            case .brokenPipe, .connectionReset: throw ended("before it had read \(kind)")
             default: throw .system(error)
             }
         }
@@ -79,11 +87,11 @@ final class ControlClient: Sendable {
             } catch { throw protocolError(error) }
             switch response {
             case .refused(_, let status)?:
-                throw .refused(request: "\(name): \(kind)", status, targetLines: lastErrorLines())
+                throw .refused(request: "\(subject): \(kind)", status, targetLines: lastErrorLines())
             case let response?: return response
             case nil:
-                guard try receive(until: deadline, during: "before the target had answered \(kind)") else {
-                    throw .timedOut(waitingFor: "answer to \(kind) from \(name)", after: timeout)
+                guard try receive(until: deadline, during: "before it had answered \(kind)") else {
+                    throw .timedOut(waitingFor: "answer to \(kind) from \(subject)", after: timeout)
                 }
             }
         }
@@ -143,10 +151,10 @@ final class ControlClient: Sendable {
         }
     }
 
-    /// Does the same as ``findLoss()``, for up to half a second: when a target ends, its lanes may show that first, on a busy
+    /// Does the same as ``findLoss()``, for half a second unless the caller says otherwise: when a target ends, its lanes may show that first, on a busy
     /// machine long before the control connection does.
-    func findLossSoon() -> String? {
-        let deadline = Deadline.after(milliseconds: 500)
+    func findLossSoon(milliseconds: UInt64 = 500) -> String? {
+        let deadline = Deadline.after(milliseconds: milliseconds)
         while true {
             if let loss = findLoss() { return loss }
             if deadline.hasPassed { return nil }
@@ -166,14 +174,29 @@ final class ControlClient: Sendable {
         return child.lastErrorLines
     }
 
+    /// What the daemon has warned of on standard error so far, such as a log file that cannot be opened.
+    var warnings: [String] {
+        child.collectErrorLines()
+        return child.lastErrorLines.filter { $0.hasPrefix("rpmemd: warning: ") }
+    }
+
     // MARK: End
 
     /// Closes the command's standard input and waits for its end; nil when that does not come in time.
-    func awaitEnd(within timeout: Duration) -> SessionEnding? {
+    ///
+    /// - Returns: The end, and the last bytes of its output, at most ``keptOutput``.
+    func awaitEnd(within timeout: Duration) -> (SessionEnding, output: [UInt8])? {
         child.closeInput()
-        guard let exit = drainUntilEnd(.after(timeout)) else { return nil }
-        return SessionEnding(exit: exit, targetLines: lastErrorLines())
+        var output: [UInt8] = []
+        guard
+            let exit = drainUntilEnd(
+                .after(timeout), keeping: { output = Array((output + $0).suffix(Self.keptOutput)) })
+        else { return nil }
+        return (SessionEnding(exit: exit, targetLines: lastErrorLines()), output)
     }
+
+    /// Bytes of output that ``awaitEnd(within:)`` returns at most.
+    private static let keptOutput = 256
 
     /// Closes the target's standard input and waits until ssh has ended. An ssh that does not end, because the target is out
     /// of reach, gets SIGTERM and then SIGKILL; all in all this takes at most three times the exit timeout.
@@ -185,22 +208,26 @@ final class ControlClient: Sendable {
         return SessionEnding(exit: exit, targetLines: child.lastErrorLines)
     }
 
-    /// Waits for the end and discards all output meanwhile: a full pipe would keep the command from ending.
-    private func drainUntilEnd(_ deadline: Deadline) -> SessionEnding.Exit? {
+    /// Waits for the end and reads all output meanwhile: a full pipe would keep the command from ending.
+    private func drainUntilEnd(
+        _ deadline: Deadline, keeping keep: (ArraySlice<UInt8>) -> Void = { _ in }
+    ) -> SessionEnding.Exit? {
         var buffer = [UInt8](repeating: 0, count: 4096)
         var outputEnded = false
         while true {
-            if let exit = child.collect() { return exit }
-            if deadline.hasPassed { return nil }
+            // Before the reads: output that the child wrote before it ended is still read.
+            let exit = child.collect()
+            if exit == nil, deadline.hasPassed { return nil }
             child.collectErrorLines()
             // The deadline counts here too: a command may print faster than this reads.
             reading: while !outputEnded, !deadline.hasPassed {
                 switch child.readOutput(into: &buffer) {
-                case .bytes: continue
+                case .bytes(let count): keep(buffer[..<count])
                 case .nothing: break reading
                 case .end: outputEnded = true
                 }
             }
+            if let exit { return exit }
             var set = PollSet()
             set.add(outputEnded ? -1 : child.output.number)
             set.add(child.endDescriptor)
@@ -214,10 +241,10 @@ final class ControlClient: Sendable {
     private func ended(_ during: String) -> InitiatorError {
         let exit = child.collect(until: .after(milliseconds: 200))
         return .sessionEnded(
-            target: name, during: during, ending: SessionEnding(exit: exit, targetLines: lastErrorLines()))
+            target: subject, during: during, ending: SessionEnding(exit: exit, targetLines: lastErrorLines()))
     }
 
     private func protocolError(_ error: ResponseDecodingError) -> InitiatorError {
-        .protocolError(target: name, reason: "\(error)", targetLines: lastErrorLines())
+        .protocolError(target: subject, reason: "\(error)", targetLines: lastErrorLines())
     }
 }

@@ -21,6 +21,8 @@ public enum InitiatorError: Error, Sendable {
     case refused(request: String, Status, targetLines: [String])
     /// The connection of an open pool is gone. A call that it interrupted may or may not have taken effect.
     case lost(target: String, reason: String, targetLines: [String])
+    /// The target ended the session before its first lane was connected.
+    case noLaneConnected(target: String, reason: String, targetLines: [String])
     /// The target did not answer in time. The pool, if it was open, is unusable from then on.
     case timedOut(waitingFor: String, after: Duration)
     /// libfabric refused a step.
@@ -47,6 +49,7 @@ public enum InitiatorError: Error, Sendable {
         case .noProvider: ENOMEDIUM
         case .sshNotStarted(let error), .system(let error): error.errno.rawValue
         case .sessionEnded, .lost: ECONNRESET
+        case .noLaneConnected: ECONNABORTED
         case .targetNotReady(_, let errno, _), .notRemoved(_, let errno, _): errno
         case .protocolError: EPROTO
         case .refused(_, let status, _): status.initiatorErrno
@@ -64,7 +67,7 @@ public enum InitiatorError: Error, Sendable {
         switch self {
         case .sessionEnded(_, _, let ending): ending.targetLines
         case .targetNotReady(_, _, let lines), .protocolError(_, _, let lines), .refused(_, _, let lines),
-            .lost(_, _, let lines), .notRemoved(_, _, let lines):
+            .lost(_, _, let lines), .noLaneConnected(_, _, let lines), .notRemoved(_, _, let lines):
             lines
         default: []
         }
@@ -101,7 +104,8 @@ extension InitiatorError: CustomStringConvertible {
             "\(target): the target's command cannot serve a session: \(String(cString: strerror(errno)))"
         case .protocolError(let target, let reason, _): "\(target): \(reason)"
         case .refused(let request, let status, _): "\(request) refused: \(status.reason)"
-        case .lost(let target, let reason, _): "connection to \(target) lost: \(reason)"
+        case .lost(let target, let reason, _): "\(target): connection lost: \(reason)"
+        case .noLaneConnected(let target, let reason, _): "\(target): no lane reached the target: \(reason)"
         case .timedOut(let what, let duration): "no \(what) within \(duration.seconds) s"
         case .fabric(let step, let error): "\(step): \(error)"
         case .notRegistered(let error, let bytes):
@@ -126,12 +130,34 @@ extension SessionEnding {
         case .status(0): "ssh ended"
         case .status(255): "ssh or the target's command failed with status 255"
         case .status(127):
-            "the target's shell found no such command (is rpmemd in its PATH, or RPMEM_CMD wrong?)"
+            missingLibrary
+                ?? "the target's shell found no such command (is rpmemd in its PATH, or RPMEM_CMD wrong?)"
         case .status(126): "the target's command is not executable"
         case .status(let status): "the target's command ended with status \(status)"
-        case .signal(let number): "ssh was killed by signal \(number)"
+        case .signal(let number): "ssh, or the target's command, was killed by signal \(number)"
         case .unknown, nil: "the connection ended"
         }
+    }
+}
+
+extension SessionEnding {
+    /// Debian's packages of the libraries that rpmemd is linked to.
+    private static let packages = [
+        "libpmem.so.1": "libpmem1", "libpmem2.so.1": "libpmem2-1", "libndctl.so.6": "libndctl6",
+        "libdaxctl.so.1": "libdaxctl1", "libsystemd.so.0": "libsystemd0", "libfabric.so.1": "libfabric1",
+        "libibverbs.so.1": "libibverbs1",
+    ]
+
+    /// What the target's dynamic linker missed, with the remedy; nil when it did not complain.
+    private var missingLibrary: String? {
+        let mark = "error while loading shared libraries: "
+        for line in targetLines {
+            guard let start = line.firstRange(of: mark)?.upperBound else { continue }
+            let name = String(line[start...].prefix { $0 != ":" })
+            let remedy = Self.packages[name].map { "`apt-get install \($0)`" } ?? "install its package"
+            return "rpmemd does not start, since the target has no library \(name): \(remedy) there"
+        }
+        return nil
     }
 }
 

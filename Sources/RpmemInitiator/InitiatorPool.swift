@@ -38,6 +38,8 @@ public final class InitiatorPool: Sendable {
     public let size: Int
     /// How long each stage of opening the pool took.
     public let openingTimes: OpeningTimes
+    /// What the target's daemon warned of on standard error while the pool was opened.
+    package let targetWarnings: [String]
     /// Moves data without counting references; valid as long as the pool.
     package let data: DataPath
 
@@ -90,6 +92,7 @@ public final class InitiatorPool: Sendable {
         persistMethod = session.persistMethod
         self.size = size
         openingTimes = session.times
+        targetWarnings = session.control.warnings
         data = DataPath(
             session.lanes, size: size, firstOffset: session.attributes.isNone ? 0 : Self.headerSize,
             recipes: PersistRecipes(session.provider, session.persistMethod))

@@ -55,12 +55,33 @@ final class LaneConnections {
         }
         for (lane, endpoint) in connections.endpoints.enumerated() {
             let step = "connecting lane \(lane) to \(host) port \(port)"
-            do throws(FabricError) { try endpoint.connect(to: connections.info) } catch {
-                throw connectError(error, step, control)
+            do throws(InitiatorError) {
+                try connections.connect(endpoint, provider, control, step: step, within: options.laneTimeout)
+            } catch {
+                // The target ends when no lane reaches it.
+                if lane == 0, case .lost(let target, let reason, let lines) = error {
+                    throw .noLaneConnected(target: target, reason: reason, targetLines: lines)
+                }
+                throw error
             }
-            try awaitConnected(endpoint, connections.events, control, step: step, within: options.laneTimeout)
         }
         return connections
+    }
+
+    private func connect(
+        _ endpoint: Endpoint, _ provider: Provider, _ control: ControlClient, step: String, within timeout: Duration
+    ) throws(InitiatorError) {
+        let start = ContinuousClock.now
+        if provider == .sockets {
+            let connect: LaneConnect
+            do throws(SystemCallError) { connect = try LaneConnect(endpoint, to: info) } catch { throw .system(error) }
+            try Self.awaitReturn(of: connect, control, step: step, within: timeout)
+        } else {
+            do throws(FabricError) { try endpoint.connect(to: info) } catch {
+                throw Self.connectError(error, step, control)
+            }
+        }
+        try Self.awaitConnected(endpoint, events, control, step: step, within: timeout - start.duration(to: .now))
     }
 
     static func awaitConnected(
@@ -77,28 +98,73 @@ final class LaneConnections {
             case .connected?, .connectionRequest?: continue
             case nil: break
             }
-            if deadline.hasPassed { throw .timedOut(waitingFor: "connection (\(step))", after: timeout) }
+            if deadline.hasPassed { throw timedOut(control, step, timeout) }
             var set = PollSet()
             let controlIndices = control.addDescriptors(to: &set)
             do throws(SystemCallError) { try wait.next(or: &set, until: deadline) } catch { throw .system(error) }
             if controlIndices.contains(where: { set.isReady($0) }), let loss = control.findLoss() {
-                throw .lost(target: control.name, reason: "\(loss) (\(step))", targetLines: control.lastErrorLines())
+                throw lost(control, step, loss)
             }
         }
+    }
+
+    /// Waits for the return of fi_connect.
+    private static func awaitReturn(
+        of connect: LaneConnect, _ control: ControlClient, step: String, within timeout: Duration
+    ) throws(InitiatorError) {
+        let deadline = Deadline.after(timeout)
+        while true {
+            if let result = connect.result {
+                do throws(FabricError) { return try result.get() } catch { throw connectError(error, step, control) }
+            }
+            var set = PollSet()
+            set.add(connect.descriptor)
+            let controlIndices = control.addDescriptors(to: &set)
+            var failure: InitiatorError?
+            do throws(SystemCallError) { try set.wait(until: deadline) } catch { failure = .system(error) }
+            if controlIndices.contains(where: { set.isReady($0) }), let loss = control.findLoss() {
+                failure = lost(control, step, loss)
+            }
+            if deadline.hasPassed, connect.result == nil { failure = failure ?? timedOut(control, step, timeout) }
+            if let failure {
+                connect.abandon()
+                throw failure
+            }
+        }
+    }
+
+    // MARK: Errors
+
+    /// How long the target's own time-out may come after this side's, in milliseconds. The target knows more about the reason.
+    private static let graceMilliseconds: UInt64 = 2000
+
+    private static func timedOut(_ control: ControlClient, _ step: String, _ timeout: Duration) -> InitiatorError {
+        if let loss = control.findLossSoon(milliseconds: graceMilliseconds) { return lost(control, step, loss) }
+        return .timedOut(
+            waitingFor: "connection (\(step): does a firewall drop its packets? See port-range in rpmemd.conf(5))",
+            after: timeout)
+    }
+
+    private static func lost(_ control: ControlClient, _ step: String, _ loss: String) -> InitiatorError {
+        .lost(target: control.subject, reason: "\(loss) (\(step))", targetLines: control.lastErrorLines())
     }
 
     private static func connectError(
         _ error: FabricError, _ step: String, _ control: ControlClient
     ) -> InitiatorError {
-        if let loss = control.findLossSoon() {
-            return .lost(target: control.name, reason: "\(loss) (\(step))", targetLines: control.lastErrorLines())
-        }
+        if let loss = control.findLossSoon() { return lost(control, step, loss) }
         return switch error.code {
         case ENODEV, ENETUNREACH, EHOSTUNREACH:
             .fabric(step: "\(step) (is that an address of the network that both RDMA devices are on?)", error)
         case ECONNREFUSED:
-            .fabric(step: "\(step) (the target's log says why; see in-band-peer in rpmemd.conf(5))", error)
+            .fabric(step: "\(step) (\(reasonForRefusal(control.lastErrorLines())))", error)
         default: .fabric(step: step, error)
         }
+    }
+
+    private static func reasonForRefusal(_ lines: [String]) -> String {
+        if !lines.isEmpty { return "the target said: \(lines.joined(separator: " / "))" }
+        return "does a firewall reject the port, or does ssh reach the target from another address than this one? See "
+            + "port-range and in-band-peer in rpmemd.conf(5)"
     }
 }

@@ -38,8 +38,7 @@ extension LaneSet {
         case .timedOut:
             let timeout = slot.pointee.lane.constants.timeoutNanoseconds
             error = .timedOut(
-                waitingFor: "answer on lane \(number) from \(targetName)", after: .nanoseconds(Int64(clamping: timeout))
-            )
+                waitingFor: "answer on lane \(number) from \(subject)", after: .nanoseconds(Int64(clamping: timeout)))
         case .answerOfWrongLength:
             error = protocolError(
                 number, "an answer of \(slot.pointee.lane.answerLength) bytes instead of \(PersistResponse.byteCount)")
@@ -72,15 +71,15 @@ extension LaneSet {
     }
 
     private func protocolError(_ lane: Int, _ sent: String) -> InitiatorError {
-        .protocolError(target: targetName, reason: "lane \(lane): the target sent \(sent)", targetLines: [])
+        .protocolError(target: "\(subject): lane \(lane)", reason: "the target sent \(sent)", targetLines: [])
     }
 
     private func lostOrFailed(_ error: FabricError) -> InitiatorError {
         switch error.code {
         // The target's side reports these for an operation, while the connection stands.
         case EACCES, EPERM, EINVAL, ENOMEM, EMSGSIZE, Int32(FI_ETRUNC), Int32(FI_EKEYREJECTED), Int32(FI_ENOKEY):
-            .operationFailed(target: targetName, error)
-        default: .lost(target: targetName, reason: "\(error)", targetLines: [])
+            .operationFailed(target: subject, error)
+        default: .lost(target: subject, reason: "\(error)", targetLines: [])
         }
     }
 }

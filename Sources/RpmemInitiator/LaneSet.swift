@@ -13,8 +13,8 @@ final class LaneSet: @unchecked Sendable {
     /// The pool's. It ends all waiting on lanes.
     let stickyError = StickyError()
     let connections: LaneConnections
-    /// The target and its pool set, for messages.
-    let targetName: String
+    /// The target and the pool set, for messages.
+    let subject: String
     private let block: InitiatorLaneBlock
     private let buffers: RegisteredBuffer
     /// The region on the local pool; nil after ``closeEndpoints()``.
@@ -28,11 +28,11 @@ final class LaneSet: @unchecked Sendable {
     /// Registers the memory, makes the lanes and posts their receives.
     ///
     /// - Parameters:
-    ///   - targetName: The target and its pool set, for messages.
+    ///   - subject: The target and the pool set, for messages.
     ///   - memory: The local pool.
     ///   - inBand: The target's pool, as the answer to CREATE or OPEN describes it.
     init(
-        _ connections: LaneConnections, to targetName: String, memory: UnsafeMutableRawBufferPointer,
+        _ connections: LaneConnections, subject: String, memory: UnsafeMutableRawBufferPointer,
         inBand: InBandAttributes,
         provider: Provider, options: InitiatorOptions
     ) throws(InitiatorError) {
@@ -69,7 +69,7 @@ final class LaneSet: @unchecked Sendable {
         }
         lanes = block.table
         self.connections = connections
-        self.targetName = targetName
+        self.subject = subject
         memoryRegion = region
         self.buffers = buffers
 

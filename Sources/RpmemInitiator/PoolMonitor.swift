@@ -70,7 +70,7 @@ final class PoolMonitor: Sendable {
         while !isClosing.load(ordering: .acquiring) {
             if let loss = findLoss() {
                 if isClosing.load(ordering: .acquiring) { return }
-                return fail(.lost(target: control.name, reason: loss, targetLines: control.lastErrorLines()))
+                return fail(.lost(target: control.subject, reason: loss, targetLines: control.lastErrorLines()))
             }
             var set = PollSet()
             let wakeUpIndex = set.add(wakeUp.descriptor.number)

@@ -1,3 +1,5 @@
+import Glibc
+import RpmemProtocol
 import SystemSupport
 
 extension InitiatorPool {
@@ -9,6 +11,7 @@ extension InitiatorPool {
     ///   - force: Goes on where a part cannot be removed.
     ///   - removePoolSet: Removes the pool set file too.
     ///   - options: How the target is reached; ``InitiatorOptions/openTimeout`` bounds the wait.
+    /// - Throws: ``InitiatorError/protocolError(target:reason:targetLines:)`` when another command ran in the place of the removal.
     public static func remove(
         target: TargetAddress, poolSet: String, force: Bool = false, removePoolSet: Bool = false,
         options: InitiatorOptions = .processEnvironment()
@@ -22,18 +25,49 @@ extension InitiatorPool {
         let command = SSHCommand(
             ssh: options.ssh, target: target, forceIPv4: false, command: options.commands.next(),
             commandArguments: arguments)
-        let control = try ControlClient(command, poolSet: poolSet, exitTimeout: options.exitTimeout)
-        guard let ending = control.awaitEnd(within: options.openTimeout) else {
+        let control = try ControlClient(command, exitTimeout: options.exitTimeout, relaysStatus: true)
+        guard let (ending, output) = control.awaitEnd(within: options.openTimeout) else {
             control.end()
-            throw .timedOut(waitingFor: "end of the removal on \(control.name)", after: options.openTimeout)
+            throw .timedOut(waitingFor: "end of the removal of \(poolSet) on \(target)", after: options.openTimeout)
+        }
+        // A removal prints nothing on standard output, as with PMDK. A session begins with its initial status.
+        if let reason = Self.reasonAgainstRemoval(output, poolSet: poolSet, exit: ending.exit) {
+            throw .protocolError(target: "\(target)", reason: reason, targetLines: ending.targetLines)
         }
         switch ending.exit {
         case .status(0)?: return
-        // Below 126 and from 128 to 254, the exit status is an errno. The others are ssh's own and the shell's.
-        case .status(let status)? where status < 126 || (128..<255).contains(status):
-            throw .notRemoved(poolSet: control.name, errno: status, targetLines: ending.targetLines)
-        default:
-            throw .sessionEnded(target: control.name, during: "before the target had removed the pool", ending: ending)
+        case .status(let status)? where isErrnoOfRemoval(status):
+            throw .notRemoved(poolSet: "\(target): \(poolSet)", errno: status, targetLines: ending.targetLines)
+        default: throw .sessionEnded(target: "\(target)", during: "before the pool was removed", ending: ending)
         }
+    }
+
+    /// Why what the command printed shows that it removed nothing; nil when it does not.
+    private static func reasonAgainstRemoval(_ output: [UInt8], poolSet: String, exit: SessionEnding.Exit?) -> String? {
+        let remedy = "run `rpmemd --remove \(SSHCommand.quoted(poolSet))` on the target"
+        if output.count >= InitialStatus.size {
+            var status: UInt32 = 0
+            withUnsafeMutableBytes(of: &status) { $0.copyBytes(from: output.suffix(InitialStatus.size)) }
+            if InitialStatus(decoding: status) != nil {
+                return
+                    "\(poolSet) is not removed: a session was served instead, since RPMEM_SSH or a forced command of "
+                    + "authorized_keys leaves out the arguments: \(remedy)"
+            }
+        }
+        guard !output.isEmpty, exit == .status(0) else { return nil }
+        return
+            "\(poolSet) may not be removed: the command printed \"\(printable(output))\", and `rpmemd --remove` prints "
+            + "nothing: look there, or \(remedy)"
+    }
+}
+
+/// Whether an exit status can be the errno of a removal. 126, 127 and 255 are the shell's and ssh's, and those of sockets
+/// come from another program.
+private func isErrnoOfRemoval(_ status: Int32) -> Bool {
+    switch status {
+    case ETIMEDOUT: true
+    case ENOTSOCK...EINPROGRESS, 126, 127: false
+    // The largest errno of Linux. A shell adds 128 to the number of a signal.
+    default: status <= EHWPOISON
     }
 }

@@ -1,29 +1,65 @@
+import CFabric
 import Fabric
 import RpmemProtocol
 
 /// The provider of a session. It is chosen before the target's port is known.
 struct ProviderChoice {
     let provider: Provider
+    /// The host to connect lanes to.
+    let host: String
     /// Lanes that the local provider can have.
     let laneLimit: Int
 
-    /// Takes the first enabled provider that libfabric has for the host.
-    init(for host: String, options: InitiatorOptions) throws(InitiatorError) {
+    /// Takes the first enabled provider that libfabric has for the target's host. Where the name means nothing to this machine,
+    /// takes the HostName that ssh_config(5) has for it.
+    init(for target: TargetAddress, options: InitiatorOptions) throws(InitiatorError) {
+        do throws(InitiatorError) { self = try Self(host: target.host, options) } catch {
+            guard case .noProvider(let host, _) = error, let reason = LaneHost.reasonNotResolved(host) else {
+                throw error
+            }
+            guard let other = LaneHost.named(bySSH: target, options) else {
+                throw .noProvider(
+                    host: host,
+                    tried: [
+                        "the name does not resolve here (\(reason)), and lanes need an address: add it to /etc/hosts, or a "
+                            + "HostName to ssh_config"
+                    ])
+            }
+            if let reason = LaneHost.reasonNotResolved(other) {
+                throw .noProvider(
+                    host: host,
+                    tried: [
+                        "\(other), its HostName in ssh_config, does not resolve here (\(reason)): write an address there"
+                    ])
+            }
+            self = try Self(host: other, options)
+        }
+    }
+
+    private init(host: String, _ options: InitiatorOptions) throws(InitiatorError) {
         var errors: [String] = []
         for provider in options.providers {
             do throws(FabricError) {
                 let info = try FabricInfo.query(provider: provider.name, node: host, service: nil, listening: false)
                 self.provider = provider
+                self.host = host
                 laneLimit = max(1, info.laneLimit)
                 return
             } catch {
-                errors.append("\(provider.name): \(error)")
+                errors.append("\(provider.name): \(Self.reason(error, provider))")
             }
         }
         for provider in [Provider.verbs, .sockets] where !options.providers.contains(provider) {
             errors.append("\(provider.name): not enabled, RPMEM_ENABLE_\(provider.name.uppercased())=1 does")
         }
         throw .noProvider(host: host, tried: errors)
+    }
+
+    private static func reason(_ error: FabricError, _ provider: Provider) -> String {
+        guard error.code == Int32(FI_ENODATA) else { return "\(error)" }
+        return provider == .verbs
+            ? "no RDMA device of this machine reaches it (`fi_info -p verbs` lists those that libfabric finds)"
+            : "\(error)"
     }
 }
 

@@ -21,8 +21,12 @@ final class SSHProcess: Sendable {
     /// A pidfd, readable when the child has ended; nil when the host had collected the child before pidfd_open.
     private let process: Int32?
     private let exit = Mutex<SessionEnding.Exit?>(nil)
+    /// The child is its shell then, and ssh the shell's child.
+    private let relay: StatusRelay?
 
-    init(_ arguments: [String]) throws(SystemCallError) {
+    /// - Parameter relaysStatus: Gets ssh's exit status by a ``StatusRelay``. A host that ignores SIGCHLD, or waits for any
+    ///   child, takes the status of its own children away.
+    init(_ arguments: [String], relaysStatus: Bool = false) throws(SystemCallError) {
         let sockets = try SocketPair()
         let outputPipe = try Pipe()
         let errorPipe = try Pipe()
@@ -32,9 +36,13 @@ final class SSHProcess: Sendable {
         for number in [output.number, errors.number] {
             try retryingInterrupts("fcntl(F_SETFL)") { fcntl(number, F_SETFL, O_NONBLOCK) }
         }
+        let statusPipe = try Pipe()
+        let childStatus = try statusPipe.write.duplicate()
         let child = try spawnChild(
-            arguments, input: sockets.shared, output: outputPipe.write, errors: errorPipe.write, leadsGroup: true)
+            relaysStatus ? StatusRelay.arguments(arguments) : arguments, input: sockets.shared, output: outputPipe.write,
+            errors: errorPipe.write, status: relaysStatus ? childStatus.number : nil, leadsGroup: true)
         let process = pidfd_open(child, 0)
+        relay = relaysStatus ? try StatusRelay(reading: statusPipe.takeRead(), group: child) : nil
         self.process = process >= 0 ? process : nil
         self.output = output
         self.errors = errors
@@ -46,7 +54,7 @@ final class SSHProcess: Sendable {
         closeInput()
         if let process {
             if collect() == nil {
-                _ = pidfd_send_signal(process, SIGKILL, nil, 0)
+                signal(process, SIGKILL)
                 _ = collect(until: .after(milliseconds: 1000))
             }
             close(process)
@@ -139,17 +147,14 @@ final class SSHProcess: Sendable {
     func collect() -> SessionEnding.Exit? {
         exit.withLock { exit in
             if let exit { return exit }
-            guard let process else {
-                exit = .unknown
-                return exit
-            }
             var code: Int32 = 0
             var status: Int32 = 0
-            switch rpmem_collect_child(process, &code, &status) {
-            case 0: return nil
-            case 1: exit = code == Int32(CLD_EXITED) ? .status(status) : .signal(status)
+            switch process.map({ rpmem_collect_child($0, &code, &status) }) {
+            case 0?: return nil
+            case 1?: exit = code == Int32(CLD_EXITED) ? .status(status) : .signal(status)
             default: exit = .unknown
             }
+            if let relay { exit = relay.read() ?? exit }
             return exit
         }
     }
@@ -165,11 +170,16 @@ final class SSHProcess: Sendable {
 
     /// Ends the child with SIGTERM, and with SIGKILL if it still runs after `patience`.
     func end(patience: Duration) -> SessionEnding.Exit {
-        for signal in [SIGTERM, SIGKILL] {
-            if let process { _ = pidfd_send_signal(process, signal, nil, 0) }
+        for number in [SIGTERM, SIGKILL] {
+            if let process { signal(process, number) }
             if let exit = collect(until: .after(patience)) { return exit }
         }
         return .unknown
+    }
+
+    /// Sends a signal to the child, which has not been collected, and to its ssh.
+    private func signal(_ process: Int32, _ number: Int32) {
+        if let relay { relay.kill(number) } else { _ = pidfd_send_signal(process, number, nil, 0) }
     }
 }
 
@@ -227,6 +237,6 @@ struct StandardErrorTail {
     var lines: [String] {
         bytes.split { $0 == UInt8(ascii: "\n") || $0 == UInt8(ascii: "\r") }
             .suffix(Self.linesShown)
-            .map { printable(Array($0)) }
+            .map { printable(Array($0), limit: Self.bytesKept) }
     }
 }

@@ -36,8 +36,10 @@ struct SessionOpening {
 
     func run() throws(InitiatorError) -> Session {
         let descriptor = try checkArguments()
-        let choice = try ProviderChoice(for: target.host, options: options)
-        let laneCount = max(1, min(lanes, options.maximumLanes, choice.laneLimit))
+        let choice = try ProviderChoice(for: target, options: options)
+        let laneCount = max(
+            1,
+            min(lanes, options.maximumLanes, choice.laneLimit, Self.descriptorLimit(min(lanes, options.maximumLanes))))
         let start = ContinuousClock.now
         let control = try startTarget(choice.provider)
         do throws(InitiatorError) {
@@ -47,7 +49,7 @@ struct SessionOpening {
             let answered = ContinuousClock.now
             do throws(InitiatorError) {
                 let lanes = try connectLanes(
-                    min(laneCount, Int(inBand.laneCount)), choice.provider, inBand, control)
+                    min(laneCount, Int(inBand.laneCount)), choice, inBand, control)
                 let monitor = try startMonitor(control, lanes)
                 let times = OpeningTimes(
                     initialStatus: start.duration(to: ready), answer: ready.duration(to: answered),
@@ -63,6 +65,15 @@ struct SessionOpening {
             control.end()
             throw error
         }
+    }
+
+    /// Lanes, at most `lanes`, that the limit on open files has room for.
+    private static func descriptorLimit(_ lanes: Int) -> Int {
+        // A lane of the sockets provider has five descriptors once it is used, one of tcp has four. The rest of the session has
+        // about twenty, with those of libfabric's first use.
+        let (perLane, others) = (5, 24)
+        let count = min(lanes, 1 << 20)
+        return max(0, OpenFiles.room(for: others + perLane * count) - others) / perLane
     }
 
     // MARK: Steps
@@ -109,20 +120,22 @@ struct SessionOpening {
             if case .open(let inBand, let attributes) = answer { return (inBand, attributes) }
         }
         throw .protocolError(
-            target: control.name,
+            target: control.subject,
             reason: "the target answered another request than \(creating == nil ? "OPEN" : "CREATE")",
             targetLines: [])
     }
 
     private func connectLanes(
-        _ count: Int, _ provider: Provider, _ inBand: InBandAttributes, _ control: ControlClient
+        _ count: Int, _ choice: ProviderChoice, _ inBand: InBandAttributes, _ control: ControlClient
     ) throws(InitiatorError) -> LaneSet {
+        let provider = choice.provider
         // Registering the local pool pins it.
         if provider == .verbs { LockedMemory.raiseLimit() }
         let connections = try LaneConnections.connect(
-            to: target.host, port: inBand.port, provider: provider, count: count, options: options, watching: control)
+            to: choice.host, port: inBand.port, provider: provider, count: count, options: options, watching: control)
         return try LaneSet(
-            connections, to: control.name, memory: memory, inBand: inBand, provider: provider, options: options)
+            connections, subject: control.subject, memory: memory, inBand: inBand, provider: provider,
+            options: options)
     }
 
     private func startMonitor(_ control: ControlClient, _ lanes: LaneSet) throws(InitiatorError) -> PoolMonitor {

@@ -1,9 +1,8 @@
-/// The first 256 bytes as text for a log line: one line, without control, format or unassigned characters. Other characters
+/// The first `limit` bytes as text for a log line: one line, without control, format or unassigned characters. Other characters
 /// become `\xNN`, or `\u{N}` when the bytes are UTF-8.
-package func printable(_ bytes: [UInt8]) -> String {
-    let limit = 256
+package func printable(_ bytes: [UInt8], limit: Int = 256) -> String {
     if bytes.count > limit {
-        return printable(Array(bytes.prefix(limit))) + "... (\(bytes.count) bytes)"
+        return printable(Array(bytes.prefix(limit)), limit: limit) + "... (\(bytes.count) bytes)"
     }
     var text = ""
     if let string = String(validating: bytes, as: UTF8.self) {

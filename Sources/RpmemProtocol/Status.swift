@@ -58,7 +58,7 @@ extension Status {
         switch self {
         case .success: "done"
         case .badProtocol: "the target could not understand the request, or speaks another protocol version"
-        case .badName: "the pool set's name is not a path relative to the target's pool set directory"
+        case .badName: "the pool set's name is no relative path, or leads out of the target's pool set directory"
         case .badSize: "the target's pool set is smaller than the pool asked for"
         case .badLaneCount: "the request asked for no lane"
         case .badProvider: "the target does not know the provider asked for"

@@ -19,3 +19,16 @@ public struct UUIDBytes: Hashable, Sendable {
 
     public var isZero: Bool { self == .zero }
 }
+
+extension UUIDBytes: CustomStringConvertible {
+    /// As RFC 9562 writes it, such as `5921c604-ff2f-4502-bb3e-c1023542831d`.
+    public var description: String {
+        var text = ""
+        for index in 0..<16 {
+            if [4, 6, 8, 10].contains(index) { text += "-" }
+            let digits = String(bytes[index], radix: 16)
+            text += digits.count == 1 ? "0\(digits)" : digits
+        }
+        return text
+    }
+}

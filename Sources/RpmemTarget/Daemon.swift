@@ -23,7 +23,15 @@ package func runDaemon(arguments: [String]) -> Int32 {
         case .checkConfiguration(let overrides): return checkConfiguration(overrides)
         case .remove(let set, let force, let removePoolSet, let overrides):
             return remove(set, force: force, removePoolSet: removePoolSet, overrides)
-        case .serve(let overrides): return serve(overrides)
+        case .serve(let overrides):
+            // A session speaks with a program.
+            if isatty(STDIN_FILENO) == 1, isatty(STDOUT_FILENO) == 1 {
+                complain(
+                    "serves one session on standard input and output, for an initiator that starts it through ssh; by hand, "
+                        + "use --check-config, --remove or --help")
+                return usageExitStatus
+            }
+            return serve(overrides)
         }
     } catch {
         complain("\(error)")
@@ -112,13 +120,19 @@ private func remove(
         return error.errno.rawValue
     }
     let log = SessionLog.open(settings, peer: peer)
+    let start = ContinuousClock.now
+    log.notice(
+        "REMOVE request: user \(SessionEnvironment.user), pool set \(escapingControls(set))\(force ? ", --force" : "")"
+            + "\(removePoolSet ? ", --pool-set" : "")")
     do throws(PoolDescriptor.FormatError) {
         let descriptor = try PoolDescriptor(validating: set)
         do throws(PoolError) {
             let store = try PoolStore(
                 directory: settings.poolsetDirectory.value, partMode: settings.partMode.value)
             try store.remove(descriptor: descriptor, force: force, removePoolSet: removePoolSet)
-            log.notice("pool \(descriptor) removed\(removePoolSet ? ", with its pool set file" : "")")
+            log.notice(
+                "pool \(descriptor) removed\(removePoolSet ? ", with its pool set file" : ""), after "
+                    + "\(Int(start.duration(to: .now) / .milliseconds(1))) ms")
             return 0
         } catch {
             log.error("removing \(descriptor): \(error)")
@@ -132,8 +146,11 @@ private func remove(
 
 private func checkConfiguration(_ overrides: CommandLineOverrides) -> Int32 {
     do throws(ConfigurationError) {
-        print(try Settings.load(overrides).effectiveText(), terminator: "")
-        return 0
+        let settings = try Settings.load(overrides)
+        print(settings.effectiveText(), terminator: "")
+        let problems = settings.tryOut()
+        for problem in problems { complain("\(problem)") }
+        return problems.isEmpty ? 0 : 1
     } catch {
         for problem in error.problems { complain("\(problem)") }
         return 1

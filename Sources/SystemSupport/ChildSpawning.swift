@@ -7,6 +7,7 @@ import Glibc
 /// - Parameters:
 ///   - arguments: The program, which posix_spawnp(3) looks up in PATH unless it has a slash, and its arguments.
 ///   - input: The child's standard input. The child gets duplicates of the three descriptors; the caller closes its own.
+///   - status: A descriptor that the child gets a duplicate of, with the number 3; nil for none.
 ///   - environment: nil for this process's own.
 ///   - directory: The child's working directory; nil for this process's own.
 ///   - leadsGroup: Whether the child is the first process of a new process group. Ctrl-C at this process's terminal does not
@@ -14,7 +15,7 @@ import Glibc
 /// - Returns: The process id. The caller collects the child.
 package func spawnChild(
     _ arguments: [String], input: borrowing Descriptor, output: borrowing Descriptor, errors: borrowing Descriptor,
-    environment: [String: String]? = nil, directory: String? = nil, leadsGroup: Bool = false
+    status: Int32? = nil, environment: [String: String]? = nil, directory: String? = nil, leadsGroup: Bool = false
 ) throws(SystemCallError) -> pid_t {
     // Their numbers are above 2, so that no dup2 closes the source of a later one.
     let input = try input.duplicate()
@@ -26,7 +27,8 @@ package func spawnChild(
     posix_spawn_file_actions_adddup2(&actions, input.number, 0)
     posix_spawn_file_actions_adddup2(&actions, output.number, 1)
     posix_spawn_file_actions_adddup2(&actions, errors.number, 2)
-    posix_spawn_file_actions_addclosefrom_np(&actions, 3)
+    if let status { posix_spawn_file_actions_adddup2(&actions, status, 3) }
+    posix_spawn_file_actions_addclosefrom_np(&actions, status == nil ? 3 : 4)
     if let directory { posix_spawn_file_actions_addchdir_np(&actions, directory) }
 
     var attributes = posix_spawnattr_t()

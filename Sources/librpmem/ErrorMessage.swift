@@ -6,6 +6,8 @@ import RpmemInitiator
 
 @c @implementation
 public func rpmem_check_version(_ major_required: UInt32, _ minor_required: UInt32) -> UnsafePointer<CChar>! {
+    let before = errno
+    defer { errno = before }
     if major_required == UInt32(RPMEM_MAJOR_VERSION) && minor_required <= UInt32(RPMEM_MINOR_VERSION) { return nil }
     let text = """
         version \(major_required).\(minor_required) of librpmem is needed, this one has \
@@ -13,20 +15,39 @@ public func rpmem_check_version(_ major_required: UInt32, _ minor_required: UInt
         """
     ErrorMessage.set(text)
     Log.write(.errors, "rpmem_check_version: \(text)")
+    Report.write("rpmem_check_version: \(text)")
     return ErrorMessage.current
 }
 
 @c @implementation
-public func rpmem_errormsg() -> UnsafePointer<CChar>! { ErrorMessage.current }
+public func rpmem_errormsg() -> UnsafePointer<CChar>! {
+    let before = errno
+    defer { errno = before }
+    Report.hostReadsMessages()
+    return ErrorMessage.current
+}
 
-/// Ends a call that failed: keeps the message for `rpmem_errormsg`, writes it to the log and sets `errno`.
+/// Ends a call that succeeded: `errno` is what it was when the call began. Callers look at it afterwards: pmempool prints the
+/// reason of a call of its own that sets none.
 ///
+/// - Returns: 0, for the call to return.
+@inline(__always)
+func success(errno before: Int32) -> Int32 {
+    errno = before
+    return 0
+}
+
+/// Ends a call that failed: keeps the message for `rpmem_errormsg`, writes it to the log and sets `errno`. The log and the line
+/// on standard error have the function's name, the message does not: programs print their own in front of it.
+///
+/// - Parameter isOnPool: Whether the call was on an open pool, on which all later calls fail alike.
 /// - Returns: −1, for the call to return.
 @inline(never)
-func report(_ error: InitiatorError, by function: StaticString) -> Int32 {
-    let text = "\(function): \(error)"
+func report(_ error: InitiatorError, by function: StaticString, isOnPool: Bool = true) -> Int32 {
+    let text = "\(error)"
     ErrorMessage.set(text)
-    Log.write(.errors, text)
+    Log.write(.errors, "\(function): \(text)")
+    if isOnPool { Report.writeOnce("\(function): ", text) } else { Report.write("\(function): \(text)") }
     // Last: the calls before may change it.
     Glibc.errno = error.errno
     return -1

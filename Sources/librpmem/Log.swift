@@ -20,6 +20,9 @@ enum Log {
     /// Whether lines of this level are written. The first call decides for good.
     static func covers(_ level: Level) -> Bool { level.rawValue <= limit }
 
+    /// Whether the messages of failed calls go to standard error.
+    static var showsErrors: Bool { covers(.errors) && path == nil }
+
     /// Writes a line if the level is covered.
     static func write(_ level: Level, _ text: @autoclosure () -> String) {
         if covers(level) { write("librpmem[\(getpid())/\(gettid())]: <\(level.rawValue)> \(text())\n") }

@@ -27,23 +27,25 @@ public func rpmem_open(
 
 @c @implementation
 public func rpmem_set_attr(_ rpp: OpaquePointer!, _ attr: UnsafePointer<rpmem_pool_attr>!) -> Int32 {
+    let before = errno
     do throws(InitiatorError) {
         // On no lane.
         let pool = try PoolHandle.enter(rpp, .max, "rpmem_set_attr", "")
         defer { pool.pointee.leave(.max) }
         try pool.pointee.pool.takeUnretainedValue().setAttributes(PoolAttributes(attr))
-        return 0
+        return success(errno: before)
     } catch { return report(error, by: "rpmem_set_attr") }
 }
 
 @c @implementation
 public func rpmem_close(_ rpp: OpaquePointer!) -> Int32 {
+    let before = errno
     Log.write(.calls, "rpmem_close()")
     do throws(InitiatorError) {
         guard let rpp else { throw .invalidArgument("the pool is NULL") }
         try PoolHandle.close(UnsafeMutablePointer(rpp))
         Log.write(.pools, "rpmem_close: closed")
-        return 0
+        return success(errno: before)
     } catch { return report(error, by: "rpmem_close") }
 }
 
@@ -51,6 +53,7 @@ public func rpmem_close(_ rpp: OpaquePointer!) -> Int32 {
 public func rpmem_remove(
     _ target: UnsafePointer<CChar>!, _ pool_set_name: UnsafePointer<CChar>!, _ flags: Int32
 ) -> Int32 {
+    let before = errno
     do throws(InitiatorError) {
         let target = try string(target, "target")
         let poolSet = try string(pool_set_name, "pool set")
@@ -63,8 +66,8 @@ public func rpmem_remove(
             target: TargetAddress(target), poolSet: poolSet, force: flags & RPMEM_REMOVE_FORCE != 0,
             removePoolSet: flags & RPMEM_REMOVE_POOL_SET != 0, options: SessionOptions.current())
         Log.write(.pools, "rpmem_remove: removed \(poolSet) on \(target)")
-        return 0
-    } catch { return report(error, by: "rpmem_remove") }
+        return success(errno: before)
+    } catch { return report(error, by: "rpmem_remove", isOnPool: false) }
 }
 
 /// Opens a pool, or creates it with attributes, and sets `nlanes` to the lanes that it has. An error is reported, and nil
@@ -74,6 +77,7 @@ private func start(
     _ address: UnsafeMutableRawPointer?, _ size: Int, _ nlanes: UnsafeMutablePointer<UInt32>?,
     creating: PoolAttributes?
 ) -> (handle: OpaquePointer, attributes: PoolAttributes)? {
+    let before = errno
     do throws(InitiatorError) {
         let target = try string(target, "target")
         let poolSet = try string(poolSet, "pool set")
@@ -103,13 +107,18 @@ private func start(
                 .pools,
                 "\(function): \(poolSet) on \(target): provider \(pool.provider), \(pool.lanes) lanes,"
                     + " persist method \(pool.persistMethod)")
+            for warning in pool.targetWarnings {
+                Log.write(.errors, "\(function): \(target): \(warning)")
+                Report.write("\(function): \(target): \(warning)")
+            }
+            errno = before
             return (handle, pool.attributes)
         } catch {
             try? pool.close(removing: creating != nil)
             throw .system(error)
         }
     } catch {
-        _ = report(error, by: function)
+        _ = report(error, by: function, isOnPool: false)
         return nil
     }
 }

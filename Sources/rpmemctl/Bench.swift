@@ -59,6 +59,7 @@ struct Bench: ParsableCommand {
     }
 
     func run() throws {
+        let interruption = try Interruption()
         let options = target.initiatorOptions
         let memory = try PoolMemory(mebibytes: target.size)
         for index in memory.bytes.indices where index % 4096 == 0 {
@@ -69,12 +70,14 @@ struct Bench: ParsableCommand {
         progress.show("connecting to \(target.target.address)", done: 0)
         let (pool, isCreated) = try InitiatorPool.forTool(
             target, memory: memory, lanes: lanes.values.max() ?? 1, options: options)
+        interruption.watch(pool, isCreated: isCreated)
         var report = BenchReport(
             target: "\(target.target.address)", provider: pool.provider.name,
             method: pool.persistMethod == .apm ? "APM" : "GPSPM")
         do {
             try measure(pool, memory, progress, into: &report)
         } catch {
+            interruption.waitIfBegun()
             try? pool.close(removing: isCreated)
             throw error
         }

@@ -22,10 +22,12 @@ struct Ping: ParsableCommand {
     }
 
     func run() throws {
+        let interruption = try Interruption()
         let memory = try PoolMemory(mebibytes: target.size)
         var watch = StopWatch()
         let (pool, isCreated) = try InitiatorPool.forTool(
             target, memory: memory, lanes: lanes, options: target.initiatorOptions)
+        interruption.watch(pool, isCreated: isCreated)
         let total = watch.lap()
         let times = pool.openingTimes
         print(
@@ -38,6 +40,7 @@ struct Ping: ParsableCommand {
         do {
             try exchange(with: pool, memory, &watch)
         } catch {
+            interruption.waitIfBegun()
             try? pool.close(removing: isCreated)
             throw error
         }

@@ -28,17 +28,19 @@ struct SessionTests {
 
     @Test("the message carries the target's reason")
     func carriesTheReason() throws {
-        #expect(try session("open").hasPrefix("ENOENT: rpmem_open: "))
+        #expect(try session("open").hasPrefix("ENOENT: 127.0.0.1: OPEN refused: "))
         #expect(try session("create") == "lanes 2\n")
         let again = try session("create")
-        #expect(again.hasPrefix("EEXIST: rpmem_create: ") && again.contains("\(place.parts)/a.part"), "\(again)")
+        #expect(
+            again.hasPrefix("EEXIST: 127.0.0.1: CREATE refused: ") && again.contains("\(place.parts)/a.part"),
+            "\(again)")
         let missing = try session("open", "none.set")
         #expect(missing.hasPrefix("ENOENT: ") && missing.contains("\(place.sets)/none.set"), "\(missing)")
         let absolute = try session("open", "/etc/passwd")
         #expect(absolute.hasPrefix("EINVAL: "), "\(absolute)")
         #expect(try session("remove") == "removed\n")
         let gone = try session("remove")
-        #expect(gone.hasPrefix("ENOENT: rpmem_remove: ") && gone.contains("a.part"), "\(gone)")
+        #expect(gone.hasPrefix("ENOENT: 127.0.0.1: a.set: ") && gone.contains("a.part"), "\(gone)")
     }
 
     @Test("a pool that is too small over there is said to be, with sizes")
@@ -105,7 +107,7 @@ struct SessionTests {
         let text = String(
             decoding: try readFile(Descriptor.open("\(place.path)/\(name)", O_RDONLY), limit: 1 << 20), as: UTF8.self)
         #expect(text.split(separator: "\n").count == 1 && text.hasPrefix("librpmem[\(name.dropFirst(4))/"))
-        #expect(text.hasSuffix(refused.dropFirst("ENOENT: ".count)), "\(text)")
+        #expect(text.hasSuffix("rpmem_open: " + refused.dropFirst("ENOENT: ".count)), "\(text)")
     }
 
     @Test("standard error gets each call at level 3, and nothing at level 0")

@@ -83,6 +83,7 @@ struct VanishingTargetTests {
         #expect(place.awaitDaemons())
         let message = try finish(process)
         #expect(message.contains("killed by signal 9"), "\(message)")
+        #expect(message.contains("127.0.0.1, pool set a.set"), "\(message)")
     }
 
     @Test("a daemon that hangs is reported as not answering", arguments: Provider.allCases, waitingCalls)
@@ -96,6 +97,7 @@ struct VanishingTargetTests {
         }
         let message = try finish(process)
         #expect(message.contains("answer") && message.contains("within 1 s"), "\(message)")
+        #expect(message.contains("127.0.0.1, pool set a.set"), "\(message)")
     }
 
     @Test(

@@ -145,7 +145,11 @@ struct Outcome: CustomStringConvertible {
 
     /// Runs `arguments[0]` until its end, for two minutes at most.
     init(of arguments: [String], environment: [String: String]) throws {
-        let process = try ChildProcess(arguments, environment: environment)
+        try self.init(ChildProcess(arguments, environment: environment))
+    }
+
+    /// Waits until a process has ended, for two minutes at most.
+    init(_ process: ChildProcess) throws {
         process.closeInput()
         let deadline = Deadline.after(milliseconds: 120_000)
         var output: [UInt8] = []

@@ -69,6 +69,8 @@ import Testing
 
     @Test func homeIsReplaced() throws {
         let target = try Target()
+        mkdir("\(target.path)/home/pools", 0o755)
+        defer { rmdir("\(target.path)/home/pools") }
         let (output, _, status) = try run(
             ["-c", target.configuration, "--check-config", "--poolset-dir", "$HOME/pools"], on: target)
         #expect(status == 0)

@@ -8,7 +8,7 @@ import Testing
 /// Statuses that depend on pool set files, parts and their locks.
 @Suite struct DiskStatusTests {
     static let onDisk: [StatusCase] = [
-        StatusCase("a pool smaller than asked", .open, .badSize, "33554432", "line 2") {
+        StatusCase("a pool smaller than asked", .open, .badSize, "33554432", "open 4194304 bytes") {
             try Request.open("one.set").encode()
         } prepare: {
             try $0.addSet("one.set", "4M %/part")

@@ -33,8 +33,13 @@ import Testing
         #expect(TemporaryDirectory.entries(of: target.parts) == [])
         #expect(TemporaryDirectory.entries(of: target.sets) == ["one.set"])
         #expect(session.process.errorText == "")
-        #expect(try session.messages("notice") == ["pool one.set removed"])
-        // The set stays, and CREATE can use it again.
+        let notices = try session.messages("notice")
+        #expect(notices.count == 2, "\(notices)")
+        #expect(
+            notices.first?.hasSuffix(", pool set one.set") == true
+                && notices.first?.contains("REMOVE request: user ") == true)
+        #expect(notices.last?.hasPrefix("pool one.set removed, after ") == true)
+        // The remaining set can be used again.
         try target.makePool("one.set")
         try target.expectOpens("one.set")
     }

@@ -203,6 +203,10 @@ extension Target {
 
     /// Starts a daemon as the user `nobody`, with a copy of the program in a directory that every user can access.
     func sessionOfNobody(_ arguments: String..., environment: [String: String] = [:]) throws -> Session {
+        try sessionOfNobody(with: arguments, environment: environment)
+    }
+
+    func sessionOfNobody(with arguments: [String], environment: [String: String] = [:]) throws -> Session {
         let copy = "\(path)/rpmemd"
         if access(copy, X_OK) != 0 {
             let program = try readFile(try Descriptor.open(Binaries.rpmemd, O_RDONLY), limit: 1 << 30)

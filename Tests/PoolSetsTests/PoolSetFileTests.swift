@@ -46,7 +46,7 @@ import Testing
     }
 
     static let noSizes: [(String, PoolSetSize.SizeError)] = [
-        ("", .notANumber), ("M", .notANumber), ("-1", .notANumber), ("+1", .notANumber), ("0", .zero), ("0G", .zero),
+        ("", .notANumber), ("M", .notANumber), ("-1", .notANumber), ("+-1", .notANumber), ("0", .zero), ("0G", .zero),
         ("9223372036854775808", .tooLarge), ("18446744073709551616", .tooLarge),
         ("99999999999999999999999999", .tooLarge), ("9007199254740992P", .tooLarge), ("8192P", .tooLarge),
         ("1k", .unknownSuffix("k")), ("1KB", .unknownSuffix("KB")), ("1mib", .unknownSuffix("mib")),
@@ -94,9 +94,22 @@ import Testing
         #expect(syntaxError(text) == .init(line: 1, reason: "the first line must be exactly 'PMEMPOOLSET'"))
     }
 
-    @Test func windowsLineEndsAreNamed() {
-        #expect(syntaxError("PMEMPOOLSET\r\n20M /a\r\n")?.reason.contains("carriage return") == true)
-        #expect(syntaxError("PMEMPOOLSET\n20M /a\r\n")?.reason.contains("carriage return") == true)
+    /// What PMDK takes as well: line ends of Windows, a plus sign in front of a size, NUL behind the text.
+    @Test(arguments: [
+        "PMEMPOOLSET\r\nOPTION SINGLEHDR\r\n20M /a\r\n", "PMEMPOOLSET\nOPTION SINGLEHDR\n20M /a\r\n",
+        "PMEMPOOLSET\nOPTION SINGLEHDR\n+20M /a\n", "PMEMPOOLSET\nOPTION SINGLEHDR\n20M /a\n\u{0}\u{0}\u{0}",
+        "PMEMPOOLSET\r\n\r\nOPTION SINGLEHDR\r\n+20M /a # first\r\n\u{0}", "PMEMPOOLSET\nOPTION SINGLEHDR\n20M /a\u{0}",
+    ])
+    func whatPMDKTakes(_ text: String) throws {
+        let set = try parse(text).get()
+        #expect(set.options == .singleHeader && set.parts.count == 1)
+        #expect(set.parts.first?.path == "/a" && set.parts.first?.size == .bytes(20 << 20))
+    }
+
+    @Test func carriageReturnsInsideLinesAreNamed() {
+        #expect(syntaxError("PMEMPOOLSET\n20M /a\rb\n")?.reason.contains("carriage return") == true)
+        #expect(syntaxError("PMEMPOOLSET\r\r\n20M /a\n")?.line == 1)
+        #expect(syntaxError("PMEMPOOLSET\n++20M /a\n")?.line == 2)
     }
 
     @Test func aPathIsNoLongerThanAPathCanBe() throws {

@@ -106,7 +106,7 @@ import class TestSupport.Threads
         target.sendStrayByte()
         let error = try firstError { try pool.persist(offset: 8192, length: 8, lane: 0) }
         checkLost(error)
-        #expect(error.description.contains("127.0.0.1 (pool set"))
+        #expect(error.description.contains("127.0.0.1, pool set"))
         #expect(error.description.contains("the target sent bytes without a request: !"))
         try? pool.close()
     }

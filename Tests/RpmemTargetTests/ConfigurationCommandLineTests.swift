@@ -61,8 +61,9 @@ import Testing
                 == .remove(set: "a.set", force: true, removePoolSet: true, .init()))
     }
 
-    @Test func removalOptionsAloneMeanNothing() throws {
-        #expect(try parse("-f", "-s") == serve())
+    @Test(arguments: ["--force", "--pool-set"]) func removalOptionsAloneAreRefused(_ option: String) throws {
+        #expect(throws: UsageError("\(option) is for --remove; write --remove SET \(option)")) { try parse(option) }
+        #expect(try parse(option, "--remove", "a").isRemoval)
     }
 
     @Test func abbreviationsOfTheOriginalStillWork() throws {
@@ -157,7 +158,12 @@ import Testing
     @Test func parsingLeavesNoState() throws {
         for _ in 0..<3 {
             #expect(failure("-f", "-x", "-t") != nil)
-            #expect(try parse("-fs", "-t", "1") == serve(.init(.threads, "1")))
+            #expect(
+                try parse("-fs", "-r", "a", "-t", "1")
+                    == .remove(
+                        set: "a", force: true, removePoolSet: true,
+                        CommandLineOverrides(assignments: [.init(.threads, "1")])))
+            #expect(try parse("-t", "1") == serve(.init(.threads, "1")))
         }
     }
 
@@ -179,4 +185,8 @@ import Testing
             }
         }
     }
+}
+
+extension Invocation {
+    fileprivate var isRemoval: Bool { if case .remove = self { true } else { false } }
 }

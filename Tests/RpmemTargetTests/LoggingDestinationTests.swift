@@ -102,9 +102,22 @@ struct LoggingTestPipe: ~Copyable {
         let lines = pipe.text().split(separator: "\n")
         #expect(lines.count == 2)
         #expect(
-            lines[0] == "rpmemd: warning: log file '/nonexistent/x' cannot be opened: No such file or directory; "
-                + "logging to standard error (log-file: command line, --log-file)")
+            lines[0] == "rpmemd: warning: log file '/nonexistent/x' cannot be opened: No such file or directory: "
+                + "create the directory '/nonexistent'; logging to standard error (log-file: command line, --log-file)")
         #expect(lines[1].hasSuffix(" session=00000abc err: the reason"))
+    }
+
+    @Test(arguments: [(true, "the journal"), (false, "syslog")])
+    func aFileThatCannotBeOpenedFallsBackToTheServices(hasJournal: Bool, name: String) throws {
+        let pipe = try LoggingTestPipe()
+        let log = SessionLog.open(
+            try settings((.logFile, "/nonexistent/x")), session: SessionID(number: 0xabc), peer: nil,
+            standardError: StandardError(pipe.number), services: LogServices(hasJournal: hasJournal, hasSyslog: true))
+        log.error("the reason")
+        let lines = pipe.text().split(separator: "\n")
+        #expect(lines.first?.contains("; logging to \(name) (log-file") == true)
+        // The log itself is not on standard error.
+        #expect(lines.last == "rpmemd: the reason" && lines.count == 2)
     }
 
     @Test func aFIFOThatNobodyReadsFallsBackToStandardError() throws {

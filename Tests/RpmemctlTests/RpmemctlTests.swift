@@ -29,16 +29,21 @@ import Testing
         func run(
             _ arguments: String..., prefix: [String] = [], environment changes: [String: String] = [:]
         ) throws -> (ending: ChildProcess.Ending?, output: String, errors: String) {
+            let process = try start(prefix + [Binaries.rpmemctl] + arguments, changes)
+            let output = try process.receive(1 << 20, within: 60_000)
+            return (try process.wait(), String(decoding: output, as: UTF8.self), process.errorText)
+        }
+
+        /// Starts rpmemctl.
+        func start(_ arguments: String...) throws -> ChildProcess { try start([Binaries.rpmemctl] + arguments, [:]) }
+
+        private func start(_ command: [String], _ changes: [String: String]) throws -> ChildProcess {
             let environment = [
                 "PATH": "/usr/bin:/bin", "RPMEM_SSH": ssh, "RPMEM_ENABLE_SOCKETS": "1",
                 "RPMEM_ENABLE_VERBS": "0", "RPMEM_CMD": "\(Binaries.rpmemd) --config \(directory.file("conf"))",
                 "RPMEMCTL_CMD": Binaries.rpmemctl,
             ]
-            let process = try ChildProcess(
-                prefix + [Binaries.rpmemctl] + arguments,
-                environment: environment.merging(changes) { _, new in new })
-            let output = try process.receive(1 << 20, within: 60_000)
-            return (try process.wait(), String(decoding: output, as: UTF8.self), process.errorText)
+            return try ChildProcess(command, environment: environment.merging(changes) { _, new in new })
         }
 
         var hasPart: Bool { access(directory.file("parts/part"), F_OK) == 0 }
@@ -149,6 +154,20 @@ import Testing
         #expect(ending != .exited(0))
         #expect(errors.contains("holds a pool that rpmemctl did not make"))
         #expect(place.hasPart)
+    }
+
+    @Test(arguments: [SIGINT, SIGTERM, SIGHUP]) func anInterruptedBenchLeavesNothing(signal: Int32) throws {
+        let place = try Place()
+        let process = try place.start(
+            "bench", "127.0.0.1", "a.set", "--size", "8", "--seconds", "1000", "--count", "1000000000")
+        let deadline = Deadline.after(milliseconds: 60_000)
+        while !place.hasPart, !deadline.hasPassed { usleep(1000) }
+        process.signal(signal)
+        #expect(try process.wait() == .exited(128 + signal))
+        #expect(process.errorText.hasSuffix("rpmemctl: interrupted\n"), "\(process.errorText)")
+        // Where no lane was connected yet, the target removes the pool, a moment later.
+        while place.hasPart, !deadline.hasPassed { usleep(1000) }
+        #expect(!place.hasPart)
     }
 
     @Test func missingPoolSetIsNamed() throws {

@@ -46,7 +46,10 @@ extension ResolvedSet {
     ///   - sizes: Of all parts, in order; bytes.
     ///   - requestedSize: Bytes that the pool must have at least.
     ///   - onDevices: Whether the parts are Device DAX, whose sizes a hint cannot change.
-    func geometry(sizes: [UInt64], requestedSize: UInt64, onDevices: Bool) throws(PoolError) -> PoolGeometry {
+    ///   - exists: Whether the parts have a pool, which keeps its size.
+    func geometry(
+        sizes: [UInt64], requestedSize: UInt64, onDevices: Bool, exists: Bool = false
+    ) throws(PoolError) -> PoolGeometry {
         guard let geometry = PoolGeometry(partSizes: sizes, options: options) else {
             throw .badConfiguration(
                 place: "pool set \(path)", reason: "its parts have more bytes than an address space")
@@ -54,7 +57,10 @@ extension ResolvedSet {
         if geometry.usableSize < requestedSize {
             throw .tooSmall(
                 set: path, asked: requestedSize, available: geometry.usableSize,
-                hint: hint(sizes, missing: requestedSize - geometry.usableSize, geometry, onDevices: onDevices))
+                hint: exists
+                    ? "the pool keeps the size that it was created with: name the pool set of the initiator's pool, or open "
+                        + "\(geometry.usableSize) bytes"
+                    : hint(sizes, missing: requestedSize - geometry.usableSize, geometry, onDevices: onDevices))
         }
         return geometry
     }

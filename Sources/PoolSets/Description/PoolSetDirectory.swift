@@ -48,7 +48,9 @@ final class PoolSetDirectory: Sendable {
         let path = path(of: descriptor)
         switch error.errno {
         case .improperLink:
-            return .badName(descriptor: shown, reason: "leads out of the pool set directory \(self.path)")
+            return .badName(
+                descriptor: shown,
+                reason: "leads out of the pool set directory \(self.path): put the pool set file itself there")
         case .fileNameTooLong:
             return .badName(descriptor: shown, reason: "has a component that is longer than a file name can be")
         case .tooManySymbolicLinkLevels:

@@ -64,7 +64,10 @@ package enum PoolSetFile {
 
     /// Parses a pool set file, whatever its bytes are.
     package static func parse(_ bytes: [UInt8]) throws(SyntaxError) -> PoolSetDescription {
-        var lines = bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+        // As with PMDK, a line may end with a carriage return and a newline, and the file may be padded with NUL.
+        let text = bytes.prefix((bytes.lastIndex { $0 != 0 } ?? -1) + 1)
+        var lines = text.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+            .map { $0.last == UInt8(ascii: "\r") ? $0.dropLast() : $0 }
         guard let first = lines.first, first.elementsEqual(signature), lines.count > 1 else {
             throw SyntaxError(line: 1, reason: firstLineReason(lines.first ?? []))
         }
@@ -77,7 +80,7 @@ package enum PoolSetFile {
             let fields = fields(of: line)
             guard let keyword = fields.first else { continue }
             if line.contains(UInt8(ascii: "\r")) {
-                throw SyntaxError(line: number, reason: "has a carriage return: save the file with Unix line ends")
+                throw SyntaxError(line: number, reason: "has a carriage return that does not end the line: remove it")
             }
             switch String(decoding: keyword, as: UTF8.self) {
             case "OPTION":
@@ -104,9 +107,6 @@ package enum PoolSetFile {
     }
 
     private static func firstLineReason(_ line: some Collection<UInt8>) -> String {
-        if line.elementsEqual(signature + [UInt8(ascii: "\r")]) {
-            return "has a carriage return: save the file with Unix line ends"
-        }
         if line.elementsEqual(signature) { return "no parts: add lines such as `4G /path/to/part`" }
         return "the first line must be exactly 'PMEMPOOLSET'"
     }

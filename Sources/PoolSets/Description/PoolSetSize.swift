@@ -3,6 +3,8 @@
 enum PoolSetSize {
     /// - Returns: Bytes.
     static func parse(_ text: some Collection<UInt8>) -> Result<UInt64, SizeError> {
+        // As with PMDK, whose strtoull(3) takes a plus sign.
+        let text = text.first == UInt8(ascii: "+") ? text.dropFirst() : text.dropFirst(0)
         let digits = text.prefix { $0 >= UInt8(ascii: "0") && $0 <= UInt8(ascii: "9") }
         guard !digits.isEmpty else { return .failure(.notANumber) }
         let suffix = text.dropFirst(digits.count)

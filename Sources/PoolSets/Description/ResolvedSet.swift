@@ -15,6 +15,8 @@ struct ResolvedSet {
     let isPlain: Bool
     /// Of the pool set file that was read; nil for a plain pool.
     let identity: FileIdentity?
+    /// Why a plain file can be no pool, since it is too small. It is meant to be a pool set file, then.
+    var plainObstacle: PoolError?
     /// The part that is missing in ``directories``. CREATE and OPEN refuse such a set, a removal takes the other parts.
     var missingNumber: PoolError?
 
@@ -49,6 +51,7 @@ struct ResolvedSet {
         if fstat(file.number, &status) != 0 { throw .system(.last("fstat", on: path)) }
         guard try Self.isPoolSetFile(file, status, path) else {
             self.init(plain: descriptor, path)
+            plainObstacle = Self.findPlainObstacle(file, status, path)
             return
         }
         let text: [UInt8]
@@ -85,6 +88,29 @@ struct ResolvedSet {
         guard PoolSetFile.isPoolSet(start[..<count]) else { return false }
         // No pool set file is as large as a part: this is a pool whose initiator wrote these bytes over its header.
         return UInt64(clamping: status.st_size) < PoolGeometry.minimumPart
+    }
+
+    private static func findPlainObstacle(
+        _ file: borrowing Descriptor, _ status: stat, _ path: String
+    ) -> PoolError? {
+        guard status.st_mode & S_IFMT == S_IFREG, UInt64(clamping: status.st_size) < PoolGeometry.minimumPart else {
+            return nil
+        }
+        var start = [UInt8](repeating: 0, count: 64)
+        let count = max(0, pread(file.number, &start, start.count, 0))
+        let line = start[..<count].prefix { $0 != UInt8(ascii: "\n") && $0 != UInt8(ascii: "\r") }
+        let found =
+            if count == 0 {
+                "the file is empty"
+            } else if start.starts(with: [0xef, 0xbb, 0xbf]) {
+                "the file begins with a byte order mark (U+FEFF): save it as UTF-8 without one"
+            } else {
+                "the first line is \(quoted(String(decoding: line, as: UTF8.self)))"
+            }
+        return .badConfiguration(
+            place: path,
+            reason: "is no pool set file, since its first line must be exactly 'PMEMPOOLSET': \(found); and with "
+                + "\(status.st_size) bytes it is no pool, which has at least \(PoolGeometry.minimumPart)")
     }
 
     private init(plain descriptor: PoolDescriptor, _ path: String) {

@@ -35,7 +35,7 @@ extension PoolStore {
             try set.checkSingleHeader(incompatFeatures: first.incompatFeatures, origin: "pool's header")
             if first.compatFeatures & Feature.checkBadBlocks != 0 { try health.checkBadBlocks(of: parts) }
         }
-        _ = try set.geometry(sizes: sizes, requestedSize: requestedSize, onDevices: onDevices)
+        _ = try set.geometry(sizes: sizes, requestedSize: requestedSize, onDevices: onDevices, exists: true)
         let mapping = try Pool.map(parts, geometry)
         if let first = headers.first, first.incompatFeatures & Feature.shutdownState != 0 {
             try setDirtyMark(parts, first.shutdownState)

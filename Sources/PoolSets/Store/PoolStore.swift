@@ -43,6 +43,7 @@ package final class PoolStore: Sendable {
     func openParts(
         of set: ResolvedSet, onStep: (Int) throws(PoolError) -> Void = { _ in }
     ) throws(PoolError) -> [PartFile?] {
+        if let obstacle = set.plainObstacle { throw obstacle }
         var parts: [PartFile?] = []
         for (index, spec) in set.parts.enumerated() {
             try onStep(index)
@@ -81,9 +82,8 @@ package final class PoolStore: Sendable {
         case .exactly(let size) where part.size != size:
             throw .badConfiguration(
                 place: set.place(of: spec),
-                reason: "part \(spec.path) has \(part.size) bytes, the set says \(size): write "
-                    + (part.device == nil
-                        ? "\(part.size)B here, or give the part that size" : "AUTO here, or \(part.size)B"))
+                reason: "part \(spec.path) has \(part.size) bytes, the set says \(size): "
+                    + (try sizeRemedy(part, size)))
         case .auto where part.device == nil:
             throw .badConfiguration(
                 place: set.place(of: spec),
@@ -95,6 +95,17 @@ package final class PoolStore: Sendable {
                 place: set.place(of: spec),
                 reason: "\(spec.path) has \(part.size) bytes: a part has at least \(PoolGeometry.minimumPart)")
         }
+    }
+
+    /// The edit that makes a part and its size in the set agree. A part that is smaller, and holds something, may have been
+    /// truncated: with its own size in the set, the pool would lose the rest for good.
+    private func sizeRemedy(_ part: PartFile, _ size: UInt64) throws(PoolError) -> String {
+        if part.device != nil { return "write AUTO here, or \(part.size)B" }
+        if part.size > size { return "write \(part.size)B here" }
+        return try part.holdsNothing()
+            ? "it holds nothing: remove it, and create the pool"
+            : "if the part was truncated, remove it and restore it from another replica (`pmempool sync`); if the size in the "
+                + "set was changed, change it back"
     }
 
     /// Refuses a missing part whose directory is missing as well.

@@ -27,7 +27,7 @@ extension PoolStore {
                 if let part = try openForRemoval(spec, near: parts.last?.file.place.parent) {
                     parts.append((part, spec))
                 } else if missing == nil {
-                    missing = .notFound(what: .part, path: spec.path, set: set.path)
+                    missing = .notFound(what: .partToRemove, path: spec.path, set: set.path)
                 }
             } catch {
                 switch error {

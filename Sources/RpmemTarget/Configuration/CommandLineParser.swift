@@ -8,8 +8,7 @@ extension Invocation {
     /// first `--help` or `--version` overrides what follows it.
     ///
     /// Unlike PMDK, the yes/no options take a value (`--persist-apm=no`, `--persist-apm no`), and arguments that are not options
-    /// are refused. As with PMDK, `--force` and `--pool-set` without `--remove` mean nothing: initiators append `--remove` to a
-    /// command that may have them already.
+    /// are refused, and so are `--force` and `--pool-set` without `--remove`.
     ///
     /// - Parameter arguments: The first one is the program's name and is skipped.
     package static func parse(_ arguments: [String]) throws(UsageError) -> Invocation {
@@ -52,6 +51,10 @@ private struct CommandLineParser {
         if let shown { return shown }
         if checks { return .checkConfiguration(overrides) }
         if let set { return .remove(set: set, force: force, removePoolSet: removePoolSet, overrides) }
+        if force || removePoolSet {
+            let option = "--\((force ? CommandOption.force : .poolSet).name)"
+            throw UsageError("\(option) is for --remove; write --remove SET \(option)")
+        }
         return .serve(overrides)
     }
 

@@ -98,19 +98,42 @@ private func parseDirectory(_ text: String, home: String?) throws(SettingValueEr
     let path = try replacingHome(in: try parsePath(text, "directory"), with: home)
     guard path.hasPrefix("/") else {
         throw SettingValueError(
-            fault: "\(quoted(text)) is not an absolute path",
-            remedy: "write \(quoted("$HOME/\(text)")) or a path that starts with /")
+            fault: "\(quoted(path)) is not an absolute path",
+            remedy: "write \(quoted("$HOME/\(path)")) or a path that starts with /")
     }
     return path
 }
 
+/// Refuses what a shell replaces, and the daemon does not.
+private func checkPlaceholders(_ text: String) throws(SettingValueError) {
+    for (mark, name) in [("~", "~"), ("${HOME}", "${HOME}")] where text == mark || text.hasPrefix(mark + "/") {
+        throw SettingValueError(
+            fault: "\(quoted(text)): \(name) is not replaced here",
+            remedy: "write \(quoted(homePlaceholder + text.dropFirst(mark.count)))")
+    }
+    if text.hasPrefix("~") {
+        throw SettingValueError(
+            fault: "\(quoted(text)): ~ is not replaced here", remedy: "write the path in full, from / on")
+    }
+}
+
 private func parsePath(_ text: String, _ what: String) throws(SettingValueError) -> String {
+    let text = withoutQuotes(text)
     guard !text.isEmpty else {
         throw SettingValueError(fault: "the value is empty", remedy: "write the path of a \(what)")
     }
+    try checkPlaceholders(text)
     guard text.utf8.count < PATH_MAX else {
         throw SettingValueError(
             fault: "the path has \(text.utf8.count) bytes", remedy: "write one of less than \(PATH_MAX) bytes")
+    }
+    return text
+}
+
+/// The text inside quotes as a shell takes them; unchanged when it has none around it.
+private func withoutQuotes(_ text: String) -> String {
+    for quote in ["\"", "'"] where text.count >= 2 && text.hasPrefix(quote) && text.hasSuffix(quote) {
+        return String(text.dropFirst().dropLast())
     }
     return text
 }

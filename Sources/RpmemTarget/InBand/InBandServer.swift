@@ -95,6 +95,8 @@ final class InBandServer {
 
     // MARK: State
 
+    /// Bytes that the initiator can write to.
+    var regionSize: UInt64 { context.regionSize }
     /// Lanes granted.
     var laneCount: Int { block.count }
     /// Lanes that are connected now.

@@ -47,7 +47,10 @@ final class LaneListener {
         // A thread of the sockets provider can queue a request after the last look into the queue. The connection ends with the
         // listener.
         if !isListening { return "no more lanes are accepted" }
-        return peerRule.allows(peer) ? nil : "its machine is not the session's initiator (in-band-peer = ssh)"
+        return peerRule.allows(peer)
+            ? nil
+            : "it is not the session's initiator: where lanes come from another address than "
+                + "ssh, as over a jump host, set in-band-peer = any"
     }
 
     func reject(_ request: ConnectionRequest) { endpoint?.reject(request) }

@@ -1,4 +1,5 @@
 import Glibc
+import Logging
 
 /// Where a session's log goes.
 enum LogDestination: Equatable {
@@ -29,6 +30,11 @@ enum LogDestination: Equatable {
 struct LogServices {
     let hasJournal: Bool
     let hasSyslog: Bool
+
+    /// A handler for the better one of them; nil when there is none.
+    func handler() -> (any LogHandler)? {
+        hasJournal ? JournalLogHandler() : hasSyslog ? SyslogLogHandler() : nil
+    }
 
     static func ofThisMachine() -> LogServices {
         LogServices(hasJournal: isSocket("/run/systemd/journal/socket"), hasSyslog: isSocket("/dev/log"))

@@ -9,6 +9,7 @@ final class LogFile: Sendable {
     private let descriptor: Descriptor
     private let path: String
     private let standardError: StandardError
+    private let onFailure: @Sendable (String) -> Void
     private let hasFailed = Atomic(false)
 
     /// Opens the file for appending, or creates it with mode 0640.
@@ -16,15 +17,56 @@ final class LogFile: Sendable {
     /// - Parameters:
     ///   - standardError: Takes lines that cannot be written to the file.
     ///   - wire: The descriptor of the control connection. A path that leads to it, such as `/dev/stdout`, fails with EINVAL.
-    init(path: String, standardError: StandardError, wire: Int32 = STDOUT_FILENO) throws(SystemCallError) {
-        // O_NONBLOCK: opening a FIFO without a reader fails, instead of blocking the session.
-        descriptor = try Descriptor.open(
-            path, O_WRONLY | O_APPEND | O_CREAT | O_NOCTTY | O_NONBLOCK, mode: 0o640)
+    ///   - onFailure: Called with a warning, when a line cannot be written for the first time.
+    init(
+        path: String, standardError: StandardError, wire: Int32 = STDOUT_FILENO,
+        onFailure: @escaping @Sendable (String) -> Void = { _ in }
+    ) throws(SystemCallError) {
+        descriptor = try Descriptor.open(path, Self.flags | O_CREAT, mode: 0o640)
         if isSamePipeOrFile(descriptor.number, wire) {
             throw SystemCallError("open", on: path, errno: .invalidArgument)
         }
         self.path = path
         self.standardError = standardError
+        self.onFailure = onFailure
+    }
+
+    /// O_NONBLOCK: opening a FIFO without a reader fails, instead of blocking the session.
+    private static let flags = O_WRONLY | O_APPEND | O_NOCTTY | O_NONBLOCK
+
+    /// Why a log file cannot be opened, and what to do; nil when it can. Makes no file.
+    static func reasonAgainst(_ path: String) -> (reason: String, errno: Errno)? {
+        do throws(SystemCallError) {
+            _ = try Descriptor.open(path, flags)
+            return nil
+        } catch {
+            guard error.errno == .noSuchFileOrDirectory else { return (explanation(path, error.errno), error.errno) }
+        }
+        let directory = directory(of: path)
+        if access(directory, W_OK | X_OK) == 0 { return nil }
+        return (explanation(path, Errno.current), Errno.current)
+    }
+
+    /// Such as `cannot be opened: No such file or directory: create the directory '/var/log/rpmemd'`.
+    static func explanation(_ path: String, _ errno: Errno) -> String {
+        let directory = directory(of: path)
+        let isThere = access(path, F_OK) == 0
+        let remedy =
+            switch errno {
+            case .noSuchFileOrDirectory where access(directory, F_OK) != 0: "create the directory \(quoted(directory))"
+            case .permissionDenied, .notPermitted:
+                "let user id \(geteuid()) write \(isThere ? "it" : "to the directory \(quoted(directory))"), or set another "
+                    + "log-file"
+            case .isDirectory: "name a file in it"
+            case .noSuchAddressOrDevice: "start the reader of the named pipe first, or name a file"
+            default: "set another log-file"
+            }
+        return "cannot be opened: \(errno): \(remedy)"
+    }
+
+    private static func directory(of path: String) -> String {
+        guard let slash = path.lastIndex(of: "/") else { return "." }
+        return slash == path.startIndex ? "/" : String(path[..<slash])
     }
 
     func write(_ line: String) {
@@ -32,10 +74,10 @@ final class LogFile: Sendable {
             try writeAll(Array(line.utf8), to: descriptor.number)
         } catch {
             if !hasFailed.exchange(true, ordering: .relaxed) {
-                standardError.write(
-                    reason:
-                        "warning: log file \(quoted(path)): \(error); logging to standard error what cannot be written there"
-                )
+                let warning =
+                    "log file \(quoted(path)): \(error); logging to standard error what cannot be written there"
+                standardError.write(reason: "warning: \(warning)")
+                onFailure(warning)
             }
             standardError.write(line)
         }

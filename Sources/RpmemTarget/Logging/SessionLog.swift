@@ -13,8 +13,8 @@ package struct SessionLog: Sendable {
     /// Gets the reason of each error as well; nil when standard error is the destination itself.
     private let reasons: StandardError?
 
-    /// Opens the log that the settings ask for. When that fails, standard error takes its place, with a warning there. It never
-    /// ends a session.
+    /// Opens the log that the settings ask for. When that fails, the journal, syslog or else standard error takes its place, and a
+    /// warning on standard error and there says so. It never ends a session.
     ///
     /// - Parameters:
     ///   - peer: The address that the session came from; nil when it did not come over a network.
@@ -36,29 +36,43 @@ package struct SessionLog: Sendable {
     static func open(
         _ settings: Settings, session: SessionID, peer: String?, standardError: StandardError, services: LogServices
     ) -> SessionLog {
-        let (destination, warning) = LogDestination.choose(settings, services: services)
-        let onStandardError = LineLogHandler { standardError.write($0) }
-        func log(_ handler: any LogHandler, reasons: StandardError?) -> SessionLog {
+        @Sendable func log(_ handler: any LogHandler, reasons: StandardError?) -> SessionLog {
             SessionLog(handler: handler, level: settings.logLevel.value, session: session, peer: peer, reasons: reasons)
         }
+        let onStandardError = LineLogHandler { standardError.write($0) }
+        /// The log of the machine's services, for what the configured log cannot take.
+        @Sendable func inPlace() -> SessionLog? { services.handler().map { log($0, reasons: standardError) } }
+        let (destination, warning) = LogDestination.choose(settings, services: services)
         switch destination {
         case .journal: return log(JournalLogHandler(), reasons: standardError)
         case .syslog: return log(SyslogLogHandler(), reasons: standardError)
         case .file(let path):
             do throws(SystemCallError) {
-                let file = try LogFile(path: path, standardError: standardError)
+                let file = try LogFile(
+                    path: path, standardError: standardError, onFailure: { inPlace()?.warnAlways($0) })
                 return log(LineLogHandler { file.write($0) }, reasons: standardError)
             } catch {
-                standardError.write(
-                    reason: "warning: log file \(quoted(path)) cannot be opened: \(error.errno); "
-                        + "logging to standard error (log-file: \(settings.logFile.origin))")
-                return log(onStandardError, reasons: nil)
+                let service = inPlace()
+                let warning =
+                    "log file \(quoted(path)) \(LogFile.explanation(path, error.errno)); logging to "
+                    + "\(service == nil ? "standard error" : services.hasJournal ? "the journal" : "syslog") "
+                    + "(log-file: \(settings.logFile.origin))"
+                standardError.write(reason: "warning: \(warning)")
+                service?.warnAlways(warning)
+                return service ?? log(onStandardError, reasons: nil)
             }
         case .standardError:
             let log = log(onStandardError, reasons: nil)
             if let warning { log.warning(warning) }
             return log
         }
+    }
+
+    /// Logs a warning whatever `log-level` is: about the log itself.
+    private func warnAlways(_ message: String) {
+        var logger = logger
+        logger.logLevel = .warning
+        logger.warning("\(message)")
     }
 
     /// A log with this handler only, for tests.
@@ -96,6 +110,18 @@ package struct SessionLog: Sendable {
         reasons.write(reason: message)
         closing()
         logger.error("\(message)")
+    }
+
+    /// Logs a warning that the person at the initiator sees as well.
+    func warning(tellingInitiator text: String) {
+        logger.warning("\(text)")
+        reasons?.write(reason: "warning: \(text)")
+    }
+
+    /// Logs a refusal that is no error. The person at the initiator sees it as well.
+    func notice(tellingInitiator text: String) {
+        logger.notice("\(text)")
+        reasons?.write(reason: text)
     }
 
     package func warning(_ message: @autoclosure () -> String) { logger.warning("\(message())") }

@@ -21,7 +21,14 @@ extension ServedPool {
         case .laneAccepted(let lane, let peer):
             log.debug("lane \(lane): accepted from \(Self.name(of: peer))")
         case .laneRefused(let peer, let reason):
-            log.warning("a lane from \(Self.name(of: peer)) is refused: \(reason)")
+            let text = "a lane from \(Self.name(of: peer)) is refused: \(reason)"
+            // The initiator may wait for this lane. Others may ask for lanes without end, so only the first is told.
+            if lanes.lanesEverConnected == 0, !hasToldOfRefusal {
+                hasToldOfRefusal = true
+                log.warning(tellingInitiator: text)
+            } else {
+                log.warning(text)
+            }
         case .laneConnected(let lane):
             log.debug("lane \(lane): connected")
             if lanes.isListening {

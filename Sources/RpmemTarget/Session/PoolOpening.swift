@@ -34,9 +34,11 @@ struct PoolOpening {
     /// - Throws: The status for the answer, and the reason for the log. A pool that was opened is closed again, and what CREATE
     ///   made is removed.
     func open() throws(RequestError) -> ServedPool {
-        log.info(
-            "\(kind.name) request: pool set \(request.descriptor), \(request.poolSize) bytes, \(request.laneCount) lanes, "
-                + "provider \(request.provider.name), inline data up to \(request.inlineSize) bytes")
+        // The line that is left of a daemon that is killed.
+        log.notice(
+            "\(kind.name) request: user \(SessionEnvironment.user), pool set \(request.descriptor), "
+                + "\(request.poolSize) bytes, \(request.laneCount) lanes, provider \(request.provider.name), inline data up to \(request.inlineSize) bytes"
+        )
         guard request.inlineSize <= Self.maximumInlineSize else {
             throw RequestError(
                 .badProtocol,
@@ -59,8 +61,12 @@ struct PoolOpening {
             let served = ServedPool(
                 pool: pool, lanes: lanes, isCreated: attributes != nil, watchdog: watchdog,
                 partWatch: watchParts(of: pool), abruptEnd: end, settings: settings, log: log,
-                initiator: environment.initiator)
+                initiator: environment.initiator, poolSet: "\(request.descriptor)")
             logRemarks(on: served)
+            log.notice(
+                "\(kind.name) done: pool set \(request.descriptor), pool id \(pool.attributes.poolsetUUID), "
+                    + "\(lanes.laneCount) lanes, provider \(request.provider.name), "
+                    + "method \(lanes.attributes.method == .apm ? "APM" : "GPSPM"), port \(lanes.attributes.port)")
             return served
         } catch {
             pool.dispose(attributes == nil ? .keep : .undoCreation, log)
@@ -105,9 +111,18 @@ struct PoolOpening {
             }
             return try InBandServer(offer(pool, size: size, syncAliases: aliases))
         } catch {
+            if let obstacle = ListenObstacle.find(
+                at: laneAddress, isConfigured: settings.inBandAddress.value != nil, ports: settings.portRange.value)
+            {
+                throw RequestError(
+                    .fatalConnection,
+                    "\(obstacle.text) (\(settings.origin(of: obstacle.setting)))")
+            }
             throw RequestError(error, provider: request.provider, poolSize: size)
         }
     }
+
+    private var laneAddress: NetworkAddress { settings.inBandAddress.value ?? environment.laneAddress }
 
     private func offer(_ pool: Pool, size: Int, syncAliases: [SyncAlias]) -> InBandOffer {
         let peerRule: InBandPeerRule =
@@ -116,7 +131,7 @@ struct PoolOpening {
             case .ssh: .only(environment.initiator)
             }
         return InBandOffer(
-            provider: request.provider, address: settings.inBandAddress.value ?? environment.laneAddress,
+            provider: request.provider, address: laneAddress,
             ports: settings.portRange.value, requestedLanes: request.laneCount,
             laneLimit: settings.maxLanes.value.map(Int.init), inlineCapacity: Int(request.inlineSize),
             region: UnsafeMutableRawBufferPointer(start: pool.base, count: size), method: chooseMethod(pool),

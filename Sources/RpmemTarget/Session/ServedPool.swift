@@ -17,16 +17,22 @@ final class ServedPool {
     let log: SessionLog
     /// The initiator's address, for messages.
     let initiator: NetworkAddress
+    /// The descriptor, for messages.
+    let poolSet: String
+    private let start = ContinuousClock.now
     let abruptEnd: AbruptEnd
     /// When a lane must have connected; once all lanes are closed, when CLOSE must have come.
     var laneDeadline: Deadline?
+    /// Whether the initiator was told of a lane that was refused.
+    var hasToldOfRefusal = false
     /// When CLOSE must have come after a lane broke.
     var closeDeadline: Deadline?
 
     init(
         pool: Pool, lanes: InBandServer, isCreated: Bool, watchdog: Watchdog, partWatch: PartWatch?,
-        abruptEnd: AbruptEnd, settings: Settings, log: SessionLog, initiator: NetworkAddress
+        abruptEnd: AbruptEnd, settings: Settings, log: SessionLog, initiator: NetworkAddress, poolSet: String
     ) {
+        self.poolSet = poolSet
         self.pool = pool
         self.lanes = lanes
         self.isCreated = isCreated
@@ -42,6 +48,13 @@ final class ServedPool {
     /// The earliest deadline of the lanes; nil when there is none.
     var nextDeadline: Deadline? {
         [laneDeadline, closeDeadline, lanes.peerDeadline].compactMap(\.self).min()
+    }
+
+    /// How long the pool has been open, with milliseconds.
+    var secondsOpen: String {
+        let milliseconds = Int(start.duration(to: .now) / .milliseconds(1))
+        let rest = String(milliseconds % 1000)
+        return "\(milliseconds / 1000).\(String(repeating: "0", count: 3 - rest.count))\(rest)"
     }
 
     /// Ends the process when a part has been truncated.

@@ -183,7 +183,9 @@ package final class TargetSession {
             input: connection.input, output: connection.output, signals: signals.descriptor.number)
         let served: ServedPool
         do throws(RequestError) { served = try opening.open() } catch {
-            log.error("\(opening.kind.name) request: \(error.reason)")
+            let text = "\(opening.kind.name) request: \(error.reason)"
+            // A program may create its pool first, and then open it.
+            if error.status == .exists { log.notice(tellingInitiator: text) } else { log.error(text) }
             try connection.send(.refused(opening.kind, error.status))
             return .failed
         }
@@ -226,7 +228,11 @@ package final class TargetSession {
     private func release(removing: Bool) -> Bool {
         guard case .serving(let served) = state else { return true }
         state = .ended
-        return served.release(removing: removing)
+        let isClosed = served.release(removing: removing)
+        log.notice(
+            "pool set \(served.poolSet): \(isClosed ? removing && served.isCreated ? "removed" : "closed" : "not closed cleanly"), "
+                + "pool of \(served.lanes.regionSize) bytes, after \(served.secondsOpen) s")
+        return isClosed
     }
 
     private static func name(ofSignal number: Int32) -> String {

@@ -42,13 +42,13 @@ int main(void) {
     CHECK_REFUSED(rpmem_remove("host", "a.set", INT_MIN), EINVAL, "RPMEM_REMOVE_FORCE");
     CHECK_REFUSED(rpmem_remove("user@:22", "a.set", 0), EINVAL, "host is empty");
 
-    CHECK_REFUSED(rpmem_close(NULL), EINVAL, "rpmem_close: the pool is NULL");
-    CHECK_REFUSED(rpmem_set_attr(NULL, &attributes), EINVAL, "rpmem_set_attr: the pool is NULL");
-    CHECK_REFUSED(rpmem_persist(NULL, 4096, 1, 0, 0), EINVAL, "rpmem_persist: the pool is NULL");
-    CHECK_REFUSED(rpmem_flush(NULL, 4096, 1, 0, 0), EINVAL, "rpmem_flush: the pool is NULL");
-    CHECK_REFUSED(rpmem_drain(NULL, 0, 0), EINVAL, "rpmem_drain: the pool is NULL");
-    CHECK_REFUSED(rpmem_deep_persist(NULL, 4096, 1, 0), EINVAL, "rpmem_deep_persist: the pool is NULL");
-    CHECK_REFUSED(rpmem_read(NULL, memory, 0, 1, 0), EINVAL, "rpmem_read: the pool is NULL");
+    CHECK_REFUSED(rpmem_close(NULL), EINVAL, "the pool is NULL");
+    CHECK_REFUSED(rpmem_set_attr(NULL, &attributes), EINVAL, "the pool is NULL");
+    CHECK_REFUSED(rpmem_persist(NULL, 4096, 1, 0, 0), EINVAL, "the pool is NULL");
+    CHECK_REFUSED(rpmem_flush(NULL, 4096, 1, 0, 0), EINVAL, "the pool is NULL");
+    CHECK_REFUSED(rpmem_drain(NULL, 0, 0), EINVAL, "the pool is NULL");
+    CHECK_REFUSED(rpmem_deep_persist(NULL, 4096, 1, 0), EINVAL, "the pool is NULL");
+    CHECK_REFUSED(rpmem_read(NULL, memory, 0, 1, 0), EINVAL, "the pool is NULL");
 
     CHECK(rpmem_check_version(1, 0) == NULL);
     CHECK(rpmem_check_version(1, 3) == NULL);
@@ -57,7 +57,7 @@ int main(void) {
     CHECK(rpmem_check_version(0, 0) != NULL);
 
     // A message stays until the thread's next one, through successes and other threads' failures.
-    CHECK_REFUSED(rpmem_drain(NULL, 0, 0), EINVAL, "rpmem_drain");
+    CHECK_REFUSED(rpmem_drain(NULL, 0, 0), EINVAL, "the pool is NULL");
     const char *message = rpmem_errormsg();
     char copy[200];
     snprintf(copy, sizeof copy, "%s", message);
