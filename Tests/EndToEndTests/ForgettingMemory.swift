@@ -53,9 +53,8 @@ final class ForgettingMemory {
         reach = try Reach()
         if !settings.isEmpty { try reach.target.configure(settings) }
         directory = "\(reach.target.path)/shadows"
-        library = "\(reach.target.path)/libforgetting.so"
+        library = try Self.builtLibrary.get()
         mkdir(directory, 0o755)
-        try Self.build(library)
         let page = try Descriptor.open("\(directory)/control", O_RDWR | O_CREAT, mode: 0o600)
         guard ftruncate(page.number, 4096) == 0,
             let start = mmap(nil, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, page.number, 0), start != MAP_FAILED
@@ -65,13 +64,20 @@ final class ForgettingMemory {
 
     deinit { munmap(control, 4096) }
 
-    private static func build(_ library: String) throws {
+    /// Built once in each process of tests, which removes it when it exits.
+    private static let builtLibrary = Result {
+        let library = "\(buildDirectory)/libforgetting.so"
+        mkdir(buildDirectory, 0o755)
+        atexit { TemporaryDirectory.remove(ForgettingMemory.buildDirectory) }
         let sources = ["shadow.c", "system.c", "libpmem.c"].map { "\(Binaries.packageDirectory)/Tests/Forgetting/\($0)" }
         let compiler = try ChildProcess(
             ["/usr/bin/gcc", "-std=c17", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", "-pthread"]
                 + sources + ["-o", library], environment: ["PATH": "/usr/bin:/bin"])
         guard try compiler.wait() == .exited(0) else { throw TestSupportError("gcc: \(compiler.errorText)") }
+        return library
     }
+
+    private static let buildDirectory = "/tmp/rpmem-forgetting.\(getpid())"
 
     /// For daemons, as `NAME=VALUE`.
     var environment: [String] {
@@ -100,6 +106,13 @@ final class ForgettingMemory {
     func count(_ event: ForgettingEvent) -> UInt64 { control[event.rawValue].load(ordering: .acquiring) }
 
     var counts: [UInt64] { ForgettingEvent.allCases.map(count) }
+
+    /// The events since ``counts`` was `before`, each with its number from then on, counted from 1.
+    func events(since before: [UInt64]) -> [(event: ForgettingEvent, number: UInt64)] {
+        zip(ForgettingEvent.allCases, zip(before, counts)).flatMap { event, counts in
+            (0..<counts.1 - counts.0).map { (event, $0 + 1) }
+        }
+    }
 
     /// Faults that have happened.
     var hits: UInt64 { control[Self.hitsWord].load(ordering: .acquiring) }

@@ -8,29 +8,32 @@ import Testing
 /// A control request.
 enum ForgettingStep: CaseIterable {
     case create, open, setAttributes, close
-
-    /// The events by which the step makes durable what it promises. CLOSE also flushes the first page of each part, which holds
-    /// nothing that is not durable already: that is how it reaches the part's msync.
-    var promisedEvents: [ForgettingEvent] { [.write, .msync] }
 }
 
 /// One pool on a ``ForgettingMemory``, its initiator, and what must survive.
 final class ForgettingRun {
+    /// A range that was answered.
+    struct Answered {
+        var range: Range<Int>
+        var call: ReplicationCall
+    }
+
     let memory: ForgettingMemory
     let original: Original
-    private let options: InitiatorOptions
+    let hasOnePart: Bool
     private(set) var pool: InitiatorPool!
-    private var major = PoolAttributes.sample.major
+    /// The major version in the attributes that were answered last.
+    private(set) var major: UInt32
     private(set) var rangesChecked = 0
+    private let provider: Provider
+    private var random = SeededGenerator(seed: 90)
 
-    init(
-        _ memory: ForgettingMemory, _ kind: PoolKind, _ provider: Provider, arguments: [String] = []
-    ) throws {
-        self.memory = memory
-        original = try Original(kind.prepare(on: memory.reach.target))
-        var options = memory.reach.options(provider, environment: memory.environment, arguments: arguments)
-        options.exitTimeout = .milliseconds(300)
-        self.options = options
+    init(_ kind: ForgettingMemory.Kind, _ poolKind: PoolKind, _ provider: Provider) throws {
+        memory = try ForgettingMemory(kind)
+        original = try Original(poolKind.prepare(on: memory.reach.target))
+        hasOnePart = original.plan.pieces.count == 1
+        major = original.plan.attributes.major
+        self.provider = provider
     }
 
     // MARK: Ranges
@@ -53,51 +56,21 @@ final class ForgettingRun {
         return ranges
     }
 
-    // MARK: Requests
-
-    func create(lanes: Int) throws {
-        pool = try original.create(memory.reach, lanes: lanes, options)
-        major = original.plan.attributes.major
-        expectHeaders(isOpen: true)
+    /// One on each part.
+    var earlyRanges: [Range<Int>] {
+        original.plan.pieces.map { $0.poolOffset + 65_536..<$0.poolOffset + 65_700 }
     }
 
-    func open(lanes: Int) throws {
-        pool = try original.open(memory.reach, lanes: lanes, options)
-        expectHeaders(isOpen: true)
-    }
-
-    func setAttributes() throws {
-        try changeAttributes()
-        expectHeaders(isOpen: true)
-    }
-
-    private func changeAttributes() throws {
-        var attributes = original.plan.attributes
-        attributes.major = major &+ 1
-        try pool.setAttributes(attributes)
-        major = attributes.major
-    }
-
-    func close() throws {
-        try pool.close()
-        expectHeaders(isOpen: false)
-    }
-
-    private func expectHeaders(isOpen: Bool, sourceLocation: SourceLocation = #_sourceLocation) {
-        #expect(throws: Never.self, sourceLocation: sourceLocation) {
-            let losses = try memory.headerLosses(original.plan, major: major, isOpen: isOpen)
-            #expect(losses == [], sourceLocation: sourceLocation)
+    /// Gives a range other bytes than it has, and replicates it.
+    func replicate(_ range: Range<Int>, by call: ReplicationCall, lane: Int = 0) throws(InitiatorError) {
+        if range.count > 8192 {
+            original.memory.fill(range, from: &random)
+        } else {
+            // Each byte differs from the one that it replaces, so that one byte of a lost line is enough to see it.
+            for index in range { original.memory.bytes[index] &+= 1 }
         }
-    }
-
-    /// Gives a range new bytes, each different from the one before, and replicates it.
-    ///
-    /// - Returns: The first byte of it that would be lost; nil when none would.
-    func loss(after call: ReplicationCall, of range: Range<Int>, lane: Int) throws -> Int? {
-        for index in range { original.memory.bytes[index] &+= 1 }
         try pool.replicate(range, by: call, lane: lane)
         original.expected.copy(range, of: original.memory)
-        return try loss(of: range, after: call)
     }
 
     /// The first byte of an answered range that would be lost.
@@ -107,36 +80,85 @@ final class ForgettingRun {
         return try memory.firstLoss(of: range, original, in: level)
     }
 
-    // MARK: Steps
-
-    /// Ranges that were answered before the step, one on each part, and not with a deep persist.
-    private var earlyRanges: [Range<Int>] {
-        original.plan.pieces.map { $0.poolOffset + 65_536..<$0.poolOffset + 65_700 }
+    /// Replicates a range.
+    ///
+    /// - Returns: The first byte of it that would be lost; nil when none would.
+    func loss(after call: ReplicationCall, of range: Range<Int>, lane: Int = 0) throws -> Int? {
+        try replicate(range, by: call, lane: lane)
+        return try loss(of: range, after: call)
     }
 
-    /// Does what comes before a step.
-    func goTo(_ step: ForgettingStep) throws {
-        if step == .create { return }
-        try create(lanes: 1)
-        if step == .open {
-            try close()
-            return
-        }
-        for range in earlyRanges { _ = try loss(after: .persist, of: range, lane: 0) }
+    // MARK: Control requests
+
+    private func options(_ arguments: [String], _ provider: Provider?) -> InitiatorOptions {
+        var options = memory.reach.options(
+            provider ?? self.provider, environment: memory.environment, arguments: arguments)
+        options.exitTimeout = .milliseconds(300)
+        return options
     }
 
-    func carryOut(_ step: ForgettingStep) throws {
+    func create(lanes: Int = 1, arguments: [String] = []) throws(InitiatorError) {
+        pool = nil
+        major = original.plan.attributes.major
+        original.expected.bytes.initializeMemory(as: UInt8.self, repeating: 0)
+        pool = try original.create(memory.reach, lanes: lanes, options(arguments, nil))
+    }
+
+    func open(lanes: Int = 1, provider: Provider? = nil, arguments: [String] = []) throws(InitiatorError) {
+        pool = nil
+        pool = try original.open(memory.reach, lanes: lanes, options(arguments, provider))
+        major = pool.attributes.major
+    }
+
+    func setAttributes() throws(InitiatorError) {
+        var attributes = original.plan.attributes
+        attributes.major = major &+ 1
+        try pool.setAttributes(attributes)
+        major = attributes.major
+    }
+
+    func carryOut(_ step: ForgettingStep) throws(InitiatorError) {
         switch step {
-        case .create: pool = try original.create(memory.reach, lanes: 1, options)
-        case .open: pool = try original.open(memory.reach, lanes: 1, options)
-        case .setAttributes: try changeAttributes()
+        case .create: try create()
+        case .open: try open()
+        case .setAttributes: try setAttributes()
         case .close: try pool.close()
         }
     }
 
-    /// What a step that was answered promises, and a loss of power would lose.
+    /// Does what comes before a step, the creation of the pool excepted.
+    func goTo(_ step: ForgettingStep) throws(InitiatorError) {
+        switch step {
+        case .create, .open: break
+        case .setAttributes, .close:
+            try open()
+            for range in earlyRanges { try replicate(range, by: .persist) }
+        }
+    }
+
+    /// Comes back from a step: the pool is there and closed, or before CREATE is not there.
+    func comeBack(from step: ForgettingStep) throws(InitiatorError) {
+        switch step {
+        case .create: try pool.close(removing: true)
+        case .open: try pool.close()
+        case .setAttributes:
+            // CLOSE does not write again what a dropped write has lost.
+            try setAttributes()
+            try pool.close()
+        case .close: break
+        }
+    }
+
+    /// What a step that was answered has promised, and a loss of power would lose.
     func losses(after step: ForgettingStep) throws -> [String] {
         var losses = try memory.headerLosses(original.plan, major: major, isOpen: step != .close)
+        if step == .create {
+            // New parts have their blocks, which read as zeros. The stand-in lets what was not written read as other bytes.
+            let data = original.plan.firstByte..<original.plan.size
+            if let byte = try memory.firstLoss(of: data, original, in: .medium) {
+                losses.append("byte \(byte) is not durable")
+            }
+        }
         if step == .close {
             // CLOSE leaves nothing in the queues of the memory controller.
             for range in earlyRanges {
@@ -148,9 +170,42 @@ final class ForgettingRun {
         return losses
     }
 
-    /// Closes the pool, whatever that finds.
-    func end() throws {
-        try? pool?.close()
+    func expectDurable(_ step: ForgettingStep, sourceLocation: SourceLocation = #_sourceLocation) throws {
+        let losses = try losses(after: step)
+        #expect(losses == [], "\(step)", sourceLocation: sourceLocation)
+    }
+
+    // MARK: The end of a daemon
+
+    /// Takes the power from a target whose daemon is gone, and opens the pool again: answered ranges are there.
+    func recover(
+        _ answered: [Answered], lanes: Int = 1, provider: Provider? = nil, arguments: [String] = [],
+        losesPower: Bool = true, sourceLocation: SourceLocation = #_sourceLocation
+    ) throws {
+        pool = nil
         memory.reach.expectNothingRuns()
+        for answer in answered {
+            let loss = try loss(of: answer.range, after: answer.call)
+            #expect(loss == nil, "\(answer.call) of \(answer.range) was answered", sourceLocation: sourceLocation)
+        }
+        if losesPower { try memory.losePower(original.plan) }
+        try open(lanes: lanes, provider: provider, arguments: arguments)
+        let found = try Pages(1 << 20)
+        for answer in answered where answer.range.count <= 1 << 20 {
+            try pool.read(into: found[0..<answer.range.count], offset: answer.range.lowerBound, lane: 0)
+            #expect(
+                firstDifference(
+                    UnsafeRawBufferPointer(found[0..<answer.range.count]),
+                    UnsafeRawBufferPointer(original.expected[answer.range])) == nil,
+                "\(answer.range) after the loss of power", sourceLocation: sourceLocation)
+        }
+        try expectDurable(.open, sourceLocation: sourceLocation)
+    }
+
+    /// Ends the session, whatever state it is in.
+    func end(sourceLocation: SourceLocation = #_sourceLocation) {
+        try? pool?.close()
+        pool = nil
+        memory.reach.expectNothingRuns(sourceLocation: sourceLocation)
     }
 }

@@ -31,13 +31,29 @@ static void give_up(const char *what) {
     abort();
 }
 
-static void *map_file(const char *path, int flags, int protection, size_t size) {
-    int file = open(path, flags | O_CLOEXEC, 0600);
+static void *map_file(const char *path, size_t size) {
+    int file = open(path, O_RDWR | O_CLOEXEC);
     if (file < 0) give_up(path);
-    if ((flags & O_CREAT) != 0 && ftruncate(file, (off_t)size) != 0) give_up(path);
-    void *start = system_mmap(NULL, size, protection, MAP_SHARED, file, 0);
+    void *start = system_mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     if (start == MAP_FAILED) give_up(path);
     close(file);
+    return start;
+}
+
+// Maps one of a part's shadows. What was there before the stand-in saw it is durable. A file without a name is new: nothing
+// of it is durable, its size and its blocks included.
+static uint8_t *map_shadow(const struct stat *part, const char *level, const void *contents) {
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%lu.%s", shadow_directory, (unsigned long)part->st_ino, level);
+    if (part->st_nlink == 0) unlink(path);
+    int file = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (file < 0 && errno != EEXIST) give_up(path);
+    if (file >= 0 && ftruncate(file, part->st_size) != 0) give_up(path);
+    uint8_t *start = map_file(path, (size_t)part->st_size);
+    if (file < 0) return start;
+    close(file);
+    if (part->st_nlink == 0) memset(start, 0xa5, (size_t)part->st_size);
+    else memcpy(start, contents, (size_t)part->st_size);
     return start;
 }
 
@@ -49,7 +65,7 @@ __attribute__((constructor)) static void start(void) {
     is_persistent_memory = strcmp(memory, "persistent") == 0;
     char path[4096];
     snprintf(path, sizeof path, "%s/control", shadow_directory);
-    control = map_file(path, O_RDWR, PROT_READ | PROT_WRITE, 4096);
+    control = map_file(path, 4096);
 }
 
 enum fault begin_event(enum event event) {
@@ -92,15 +108,11 @@ struct shadow *shadow_of(int descriptor) {
     void *versions = system_mmap(
         NULL, lines * sizeof(uint64_t), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (part == MAP_FAILED || versions == MAP_FAILED) give_up("mmap");
-    char path[4096];
-    snprintf(path, sizeof path, "%s/%lu.domain", shadow_directory, (unsigned long)status.st_ino);
-    uint8_t *domain = map_file(path, O_RDWR | O_CREAT, PROT_READ | PROT_WRITE, size);
-    snprintf(path, sizeof path, "%s/%lu.medium", shadow_directory, (unsigned long)status.st_ino);
-    uint8_t *medium = map_file(path, O_RDWR | O_CREAT, PROT_READ | PROT_WRITE, size);
     struct shadow *shadow = &shadows[shadow_count++];
     *shadow = (struct shadow){
-        .device = status.st_dev, .inode = status.st_ino, .size = size, .part = part, .domain = domain,
-        .medium = medium, .versions = versions, .queued_all = 1};
+        .device = status.st_dev, .inode = status.st_ino, .size = size, .part = part,
+        .domain = map_shadow(&status, "domain", part), .medium = map_shadow(&status, "medium", part),
+        .versions = versions, .queued_all = 1};
     return shadow;
 }
 
@@ -155,7 +167,12 @@ void store_line(struct shadow *shadow, size_t offset, const uint8_t *bytes, uint
 }
 
 void empty_queue(struct shadow *shadow) {
-    if (shadow->queued_all) memcpy(shadow->medium, shadow->domain, shadow->size);
+    // Comparing costs less than making all pages of the medium dirty.
+    for (size_t i = 0; shadow->queued_all && i < shadow->size; i += 4096) {
+        size_t page = shadow->size - i < 4096 ? shadow->size - i : 4096;
+        if (memcmp(shadow->medium + i, shadow->domain + i, page) != 0)
+            memcpy(shadow->medium + i, shadow->domain + i, page);
+    }
     for (size_t i = 0; !shadow->queued_all && i < shadow->queued_count; i++) {
         struct range range = shadow->queued[i];
         memcpy(shadow->medium + range.offset, shadow->domain + range.offset, range.length);
