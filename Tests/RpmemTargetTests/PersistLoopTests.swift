@@ -76,7 +76,7 @@ import Testing
             )
         }
         let fabric = ScriptedFabric(lanes: 4, [.requests(requests)])
-        fabric.onAnswer = { #expect(throws: Never.self) { #expect(try pool.dirtyKibibytes() == 0) } }
+        fabric.onAnswer = { #expect((try? pool.dirtyKibibytes()) == 0) }
         #expect(pool.serve(fabric).isStopped)
         #expect(fabric.answers.count == 4)
     }
