@@ -1,5 +1,5 @@
 # `make demo` and `make test` do everything on a fresh Debian 12 with the Swift toolchain, apt packages included.
-.PHONY: all deps test-deps demo demo-programs library test test-vm test-vm-long vm-programs test-storage check unit sanitize release hot-path docs lint format examples install install-library clean
+.PHONY: all deps test-deps demo demo-programs library test test-vm test-vm-long vm-programs test-storage test-forgetting mutants check unit sanitize release hot-path docs lint format examples install install-library clean
 
 SWIFT ?= swift
 SANITIZER ?= thread address
@@ -87,6 +87,16 @@ ROUNDS ?= 100
 test-storage: test-deps
 	STORAGE_ROUNDS=$(ROUNDS) STORAGE_CASES=$(CASES) $(SWIFT) test --disable-xctest --no-parallel \
 	    --filter '$(or $(FILTER),Storage(Failure|Hang|Control)Tests|CreateOnFailingDiskTests|SyncAliasTests)'
+
+# The daemon on memory that forgets what was not flushed and drained: killed at every event of a session, of CREATE and of
+# OPEN, and ROUNDS times at random moments.
+test-forgetting: test-deps
+	FORGETTING_ROUNDS=$(ROUNDS) $(SWIFT) test --disable-xctest --no-parallel --filter 'Forgetting(|Kill|Failure)Tests'
+
+# Breaks the source on purpose, in a copy, and expects the tests to find it. ONLY limits it to mutations with this text in
+# their name.
+mutants: test-deps
+	SWIFT=$(SWIFT) Tests/Mutants/run $(if $(ONLY),--only '$(ONLY)')
 
 unit: deps
 	$(SWIFT) build --build-tests

@@ -47,7 +47,9 @@ struct ForgettingFailureTests {
         try expectMarkedOpen(run, "closing the pool: pool mapping: deep drain: Input/output error")
     }
 
-    @Test(arguments: ForgettingMemory.Kind.allCases) func aMarkThatCannotBeClearedIsToldOf(_ kind: ForgettingMemory.Kind) throws {
+    @Test(arguments: ForgettingMemory.Kind.allCases) func aMarkThatCannotBeClearedIsToldOf(
+        _ kind: ForgettingMemory.Kind
+    ) throws {
         let run = try ForgettingRun(kind, .onePart, .tcp)
         try run.create()
         run.memory.arm(.fail, .write, next: 1)
@@ -55,7 +57,9 @@ struct ForgettingFailureTests {
         try expectMarkedOpen(run, "closing the pool: ")
     }
 
-    @Test(arguments: ForgettingMemory.Kind.allCases) func anAttributeThatCannotBeWrittenIsToldOf(_ kind: ForgettingMemory.Kind) throws {
+    @Test(arguments: ForgettingMemory.Kind.allCases) func anAttributeThatCannotBeWrittenIsToldOf(
+        _ kind: ForgettingMemory.Kind
+    ) throws {
         let run = try ForgettingRun(kind, .threeParts, .tcp)
         try run.create()
         run.memory.arm(.fail, .write, next: 2)

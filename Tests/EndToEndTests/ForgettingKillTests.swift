@@ -72,7 +72,8 @@ struct ForgettingKillTests {
         let start = run.original.plan.firstByte + 20_000
         let boundary = run.original.plan.boundaries.first ?? start + 4096
         let ranges = [
-            start..<start + 200, start + 321..<start + 329, boundary - 100..<boundary + 100, start + 9000..<start + 9001,
+            start..<start + 200, start + 321..<start + 329, boundary - 100..<boundary + 100,
+            start + 9000..<start + 9001,
         ]
         do throws(InitiatorError) {
             for (range, call) in zip(ranges, [ReplicationCall.persistRelaxed, .persist, .deepPersist, .flushAndDrain]) {

@@ -69,7 +69,9 @@ final class ForgettingMemory {
         let library = "\(buildDirectory)/libforgetting.so"
         mkdir(buildDirectory, 0o755)
         atexit { TemporaryDirectory.remove(ForgettingMemory.buildDirectory) }
-        let sources = ["shadow.c", "system.c", "libpmem.c"].map { "\(Binaries.packageDirectory)/Tests/Forgetting/\($0)" }
+        let sources = ["shadow.c", "system.c", "libpmem.c"].map {
+            "\(Binaries.packageDirectory)/Tests/Forgetting/\($0)"
+        }
         let compiler = try ChildProcess(
             ["/usr/bin/gcc", "-std=c17", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", "-pthread"]
                 + sources + ["-o", library], environment: ["PATH": "/usr/bin:/bin"])
@@ -138,7 +140,9 @@ final class ForgettingMemory {
 
     /// Bytes of a part that would survive; nil when nothing of it would.
     func stored(_ path: String, at offset: Int, count: Int, in level: Level = .domain) throws -> [UInt8]? {
-        guard let shadow = shadow(of: path, level), let file = try? Descriptor.open(shadow, O_RDONLY) else { return nil }
+        guard let shadow = shadow(of: path, level), let file = try? Descriptor.open(shadow, O_RDONLY) else {
+            return nil
+        }
         var bytes = [UInt8](repeating: 0, count: count)
         return pread(file.number, &bytes, count, off_t(offset)) == count ? bytes : nil
     }
@@ -160,8 +164,8 @@ final class ForgettingMemory {
         return nil
     }
 
-    /// The header pages that would not survive as the daemon wrote them, or have other attributes or another mark than they must.
-    /// Empty when all is well.
+    /// The header pages that would not survive as the daemon wrote them, or have other attributes or another mark than
+    /// they must. Empty when all is well.
     func headerLosses(_ plan: PoolPlan, major: UInt32, isOpen: Bool) throws -> [String] {
         var losses: [String] = []
         for (index, piece) in plan.pieces.enumerated() where piece.hasHeader {
@@ -179,7 +183,9 @@ final class ForgettingMemory {
             let version = found[8..<12].reversed().reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
             if version != major { losses.append("part \(index): major version \(version), not \(major)") }
             let isMarked = found[4024 + 16] != 0
-            if index == 0, isMarked != isOpen { losses.append("the mark says that the pool is \(isMarked ? "open" : "closed")") }
+            if index == 0, isMarked != isOpen {
+                losses.append("the mark says that the pool is \(isMarked ? "open" : "closed")")
+            }
         }
         return losses
     }

@@ -82,7 +82,8 @@ import Testing
     }
 
     /// The kernel has not seen the stores: their pages are made dirty before the msync, which fails here so that they stay so.
-    @Test(arguments: [PersistMode.write, .deep]) func pagesThatADeviceWroteAreToBeSynchronised(mode: PersistMode) throws {
+    @Test(arguments: [PersistMode.write, .deep]) func pagesThatADeviceWroteAreToBeSynchronised(mode: PersistMode) throws
+    {
         let pool = try TemporaryPool()
         guard try pool.hasDirtyPages(after: { pool.store(at: [0], 1) }) else { return }
         let hole = try Hole()
