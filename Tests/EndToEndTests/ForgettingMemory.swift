@@ -33,6 +33,8 @@ final class ForgettingMemory {
     }
 
     let kind: Kind
+    /// The file that stands for the Device DAX of ``FakeDeviceDAX``; nil when parts are files.
+    let device: String?
     let reach: Reach
     private let directory: String
     private let library: String
@@ -48,10 +50,11 @@ final class ForgettingMemory {
         return access("/usr/include/libpmem.h", F_OK) == 0 ? nil : "apt-get install libpmem-dev"
     }()
 
-    init(_ kind: Kind, _ settings: String...) throws {
+    /// - Parameter device: The name of the part that is behind the Device DAX; nil when there is none.
+    init(_ kind: Kind, device: String? = nil) throws {
         self.kind = kind
         reach = try Reach()
-        if !settings.isEmpty { try reach.target.configure(settings) }
+        self.device = device.map { [reach] in "\(reach.target.parts)/\($0)" }
         directory = "\(reach.target.path)/shadows"
         library = try Self.builtLibrary.get()
         mkdir(directory, 0o755)
@@ -86,7 +89,7 @@ final class ForgettingMemory {
         [
             "LD_PRELOAD=\(library)", "FORGETTING_SHADOWS=\(directory)", "FORGETTING_PARTS=\(reach.target.parts)",
             "FORGETTING_MEMORY=\(kind.rawValue)",
-        ]
+        ] + (device.map { ["FORGETTING_DEVICE=\($0)"] } ?? [])
     }
 
     /// Functions of libpmem that the daemon calls, and those that the stand-in has.
@@ -169,7 +172,8 @@ final class ForgettingMemory {
     func headerLosses(_ plan: PoolPlan, major: UInt32, isOpen: Bool) throws -> [String] {
         var losses: [String] = []
         for (index, piece) in plan.pieces.enumerated() where piece.hasHeader {
-            guard let found = try stored(piece.path, at: 0, count: 4096, in: .medium),
+            // A header on a Device DAX stays in the persistence domain.
+            guard let found = try stored(piece.path, at: 0, count: 4096, in: device == nil ? .medium : .domain),
                 let domain = try stored(piece.path, at: 0, count: 4096, in: .domain)
             else {
                 losses.append("part \(index) has no header")

@@ -36,6 +36,20 @@ final class ForgettingRun {
         self.provider = provider
     }
 
+    /// A pool on ``FakeDeviceDAX``, which has been installed with this size.
+    init(onDeviceOf size: Int, _ provider: Provider) throws {
+        memory = try ForgettingMemory(.persistent, device: "part0")
+        let target = memory.reach.target
+        let plan = try PoolPlan(on: target, "pool.set", partSizes: [size])
+        try write("PMEMPOOLSET\nAUTO \(FakeDeviceDAX.devicePath)\n", to: "\(target.sets)/pool.set")
+        let file = try Descriptor.open(plan.paths[0], O_RDWR | O_CREAT, mode: 0o600)
+        guard ftruncate(file.number, off_t(size)) == 0 else { throw SystemCallError.last("ftruncate") }
+        original = try Original(plan)
+        hasOnePart = true
+        major = plan.attributes.major
+        self.provider = provider
+    }
+
     // MARK: Ranges
 
     /// Sizes around those of words, lines and pages, at all places in a line that differ.

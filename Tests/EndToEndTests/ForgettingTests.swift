@@ -47,28 +47,8 @@ struct ForgettingTests {
     @Test(arguments: loopbackProviders, ForgettingMemory.Kind.allCases)
     func eachDropOfAPersistIsSeen(_ provider: Provider, _ kind: ForgettingMemory.Kind) throws {
         let run = try ForgettingRun(kind, .threeParts, provider)
-        let memory = run.memory
         try run.create()
-        var drops = 0
-        for range in run.rangesToDrop() {
-            for call in ReplicationCall.allCases {
-                let before = memory.counts
-                #expect(try run.loss(after: call, of: range) == nil)
-                let events = memory.events(since: before)
-                #expect(!events.isEmpty)
-                for (event, number) in events {
-                    let hits = memory.hits
-                    memory.arm(.drop, event, next: number)
-                    let loss = try run.loss(after: call, of: range)
-                    memory.disarm()
-                    #expect(memory.hits == hits + 1)
-                    #expect(loss != nil, "\(call) of \(range): nobody misses \(event) \(number)")
-                    drops += 1
-                }
-                // What a dropped drain left over goes with this.
-                #expect(try run.loss(after: call, of: range) == nil)
-            }
-        }
+        let drops = try run.dropEachEventOfPersists()
         try run.carryOut(.close)
         run.end()
         print("forgetting: \(provider.name), \(kind): \(drops) drops of persists tried, all seen")
@@ -79,31 +59,15 @@ struct ForgettingTests {
     @Test(arguments: ForgettingMemory.Kind.allCases, [PoolKind.onePart, .threeParts])
     func eachDropOfAControlRequestIsSeen(_ kind: ForgettingMemory.Kind, _ poolKind: PoolKind) throws {
         let run = try ForgettingRun(kind, poolKind, .tcp)
-        let memory = run.memory
         var drops = 0
         for step in ForgettingStep.allCases {
             if step == .open {
                 try run.create()
                 try run.carryOut(.close)
             }
-            try run.goTo(step)
-            let before = memory.counts
-            try run.carryOut(step)
-            var events = memory.events(since: before).filter { [.write, .msync, .fsync].contains($0.event) }
-            if step == .create, !run.hasOnePart { events.removeAll { $0.event == .write && $0.number == 1 } }
-            #expect(!events.isEmpty)
-            try run.expectDurable(step)
-            try run.comeBack(from: step)
-            for (event, number) in events {
-                try run.goTo(step)
-                let hits = memory.hits
-                memory.arm(.drop, event, next: number)
-                try run.carryOut(step)
-                memory.disarm()
-                #expect(memory.hits == hits + 1)
-                #expect(try run.losses(after: step) != [], "\(step): nobody misses \(event) \(number)")
-                try run.comeBack(from: step)
-                drops += 1
+            drops += try run.dropEachEvent(of: step) { event, number in
+                if step == .create, !run.hasOnePart, event == .write, number == 1 { return false }
+                return [.write, .msync, .fsync].contains(event)
             }
         }
         run.end()

@@ -54,6 +54,7 @@ struct shadow {
     dev_t device;
     ino_t inode;
     size_t size;
+    int is_device;        // Device DAX
     const uint8_t *part;  // the part itself
     uint8_t *domain;      // what is in the persistence domain: a loss of power keeps it
     uint8_t *medium;      // what is on the medium
@@ -70,6 +71,10 @@ void unlock_shadows(void);
 
 /// The shadow of the part that a descriptor is open on; NULL when it is open on something else.
 struct shadow *shadow_of(int descriptor);
+/// Behind a Device DAX of the tests is a file, to which this returns a descriptor. Any other descriptor is returned as it is.
+int behind_device(int descriptor);
+/// Moves what is in the domain on to the medium, for all Device DAX.
+void empty_device_queues(void);
 /// Notes that the range of addresses is a mapping of the part.
 void add_mapping(const void *start, size_t length, struct shadow *shadow, size_t offset);
 void remove_mappings(const void *start, size_t length);

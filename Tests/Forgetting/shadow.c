@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 struct control *control;
@@ -17,6 +18,8 @@ int is_persistent_memory;
 
 // Directories: of the shadows, and of the parts that get one.
 static const char *shadow_directory, *part_directory;
+// The file behind the Device DAX, whose node has the number of /dev/zero; -1: there is none.
+static int device_file = -1;
 
 #define MAXIMUM 256
 static struct shadow shadows[MAXIMUM];
@@ -65,6 +68,8 @@ __attribute__((constructor)) static void start(void) {
     is_persistent_memory = strcmp(memory, "persistent") == 0;
     char path[4096];
     snprintf(path, sizeof path, "%s/control", shadow_directory);
+    const char *device = getenv("FORGETTING_DEVICE");
+    if (device && (device_file = open(device, O_RDWR | O_CLOEXEC)) < 0) give_up(device);
     control = map_file(path, 4096);
 }
 
@@ -96,6 +101,13 @@ static int is_part(int descriptor, struct stat *status) {
     return fstat(descriptor, status) == 0 && S_ISREG(status->st_mode) && status->st_size > 0;
 }
 
+int behind_device(int descriptor) {
+    struct stat status;
+    int is_device = device_file >= 0 && fstat(descriptor, &status) == 0 && S_ISCHR(status.st_mode) &&
+                    status.st_rdev == makedev(1, 5);
+    return is_device ? device_file : descriptor;
+}
+
 struct shadow *shadow_of(int descriptor) {
     struct stat status;
     if (!is_part(descriptor, &status)) return NULL;
@@ -111,6 +123,7 @@ struct shadow *shadow_of(int descriptor) {
     struct shadow *shadow = &shadows[shadow_count++];
     *shadow = (struct shadow){
         .device = status.st_dev, .inode = status.st_ino, .size = size, .part = part,
+        .is_device = descriptor == device_file,
         .domain = map_shadow(&status, "domain", part), .medium = map_shadow(&status, "medium", part),
         .versions = versions, .queued_all = 1};
     return shadow;
@@ -179,4 +192,9 @@ void empty_queue(struct shadow *shadow) {
     }
     shadow->queued_all = 0;
     shadow->queued_count = 0;
+}
+
+void empty_device_queues(void) {
+    for (size_t i = 0; i < shadow_count; i++)
+        if (shadows[i].is_device) empty_queue(&shadows[i]);
 }

@@ -1,4 +1,4 @@
-// Replaces the C library's functions by which a file becomes durable, or is mapped.
+// Replaces the C library's functions by which a file becomes durable, or is mapped, and libndctl's deep flush.
 #include "forgetting.h"
 
 #include <dlfcn.h>
@@ -34,6 +34,7 @@ void *mmap(void *address, size_t length, int protection, int flags, int descript
     if (!control || descriptor < 0 || (kind != MAP_SHARED && kind != MAP_SHARED_VALIDATE))
         return system_mmap(address, length, protection, flags, descriptor, offset);
     lock_shadows();
+    descriptor = behind_device(descriptor);
     struct shadow *shadow = shadow_of(descriptor);
     void *start = MAP_FAILED;
     if (shadow && (flags & MAP_SYNC) != 0 && !is_persistent_memory) {
@@ -161,4 +162,19 @@ long syscall(long number, ...) {
     va_end(list);
     if (control && number == SYS_pwritev2 && (a[5] & RWF_DSYNC) != 0) return write_durably(real, number, a);
     return real(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+// What a deep flush of the region would write to sysfs.
+int ndctl_region_deep_flush(void *region) {
+    REAL(int, "ndctl_region_deep_flush", void *)
+    enum fault fault = begin_event(EVENT_DEEP);
+    if (fault == FAULT_DROP) return 0;
+    if (fault == FAULT_FAIL) return -EIO;
+    int result = real(region);
+    if (result != 0) return result;
+    lock_shadows();
+    empty_device_queues();
+    unlock_shadows();
+    end_event(fault);
+    return 0;
 }
