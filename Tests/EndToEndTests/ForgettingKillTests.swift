@@ -80,7 +80,7 @@ struct ForgettingKillTests {
                 try run.replicate(range, by: call)
                 answers.ranges.append(ForgettingRun.Answered(range: range, call: call))
             }
-            // A crash between the headers of several parts may leave a pool that OPEN refuses (docs/media.md, 7.3).
+            // A crash between the headers of several parts may leave a pool that OPEN refuses.
             if run.hasOnePart {
                 answers.majors.append(run.major &+ 1)
                 try run.setAttributes()

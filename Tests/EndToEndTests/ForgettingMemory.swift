@@ -36,7 +36,9 @@ final class ForgettingMemory {
     /// The file that stands for the Device DAX of ``FakeDeviceDAX``; nil when parts are files.
     let device: String?
     let reach: Reach
-    private let directory: String
+    /// Of the shadows; in memory, where a daemon writes them without waiting for a disk.
+    private let temporary = TemporaryDirectory("rpmem-shadows", in: access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp")
+    private var directory: String { temporary.path }
     private let library: String
     private let control: UnsafeMutablePointer<Atomic<UInt64>>
 
@@ -55,10 +57,8 @@ final class ForgettingMemory {
         self.kind = kind
         reach = try Reach()
         self.device = device.map { [reach] in "\(reach.target.parts)/\($0)" }
-        directory = "\(reach.target.path)/shadows"
         library = try Self.builtLibrary.get()
-        mkdir(directory, 0o755)
-        let page = try Descriptor.open("\(directory)/control", O_RDWR | O_CREAT, mode: 0o600)
+        let page = try Descriptor.open("\(temporary.path)/control", O_RDWR | O_CREAT, mode: 0o600)
         guard ftruncate(page.number, 4096) == 0,
             let start = mmap(nil, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, page.number, 0), start != MAP_FAILED
         else { throw SystemCallError.last("mmap") }

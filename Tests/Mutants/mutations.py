@@ -71,6 +71,14 @@ MUTATIONS = [
         "            return pmem_msync(start, Int(Swift.min(length, 4096))) == 0 ? rpmem_read_only(path) : errno",
         "            return start == nil ? errno : 0", [SURVIVE, FAILED_MSYNC]),
     Mutation(
+        "the deep flush of a Device DAX is left out", f"{MEMORY}/Persister.swift",
+        "return -ndctl_region_deep_flush(region)", "return region == region ? 0 : EIO",
+        ["ForgettingDeviceTests.whateverIsAnsweredWouldSurvive"]),
+    Mutation(
+        "a header on Device DAX is flushed and not drained", f"{MEMORY}/DeviceDAX.swift",
+        "pmem_persist(address, length)", "pmem_flush(address, length)",
+        ["ForgettingDeviceTests.whateverIsAnsweredWouldSurvive"]),
+    Mutation(
         "pages that a device wrote are not noted", f"{TARGET}/InBand/PersistLoop.swift",
         "        if context.writesByDevice, header.mode != .inline { context.persister.noteDeviceWrites(address, length) }\n",
         "", ["PersistLoopTests.pagesThatADeviceWroteAreToBeSynchronised"]),
