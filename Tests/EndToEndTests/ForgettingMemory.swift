@@ -36,9 +36,8 @@ final class ForgettingMemory {
     /// The file that stands for the Device DAX of ``FakeDeviceDAX``; nil when parts are files.
     let device: String?
     let reach: Reach
-    /// Of the shadows; in memory, where a daemon writes them without waiting for a disk.
-    private let temporary = TemporaryDirectory("rpmem-shadows", in: access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp")
-    private var directory: String { temporary.path }
+    /// Of the shadows.
+    private let directory: String
     private let library: String
     private let control: UnsafeMutablePointer<Atomic<UInt64>>
 
@@ -55,10 +54,13 @@ final class ForgettingMemory {
     /// - Parameter device: The name of the part that is behind the Device DAX; nil when there is none.
     init(_ kind: Kind, device: String? = nil) throws {
         self.kind = kind
-        reach = try Reach()
+        // No disk is needed to forget, and none is waited for.
+        reach = try Reach(in: access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp")
+        directory = "\(reach.target.path)/shadows"
+        mkdir(directory, 0o755)
         self.device = device.map { [reach] in "\(reach.target.parts)/\($0)" }
         library = try Self.builtLibrary.get()
-        let page = try Descriptor.open("\(temporary.path)/control", O_RDWR | O_CREAT, mode: 0o600)
+        let page = try Descriptor.open("\(directory)/control", O_RDWR | O_CREAT, mode: 0o600)
         guard ftruncate(page.number, 4096) == 0,
             let start = mmap(nil, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, page.number, 0), start != MAP_FAILED
         else { throw SystemCallError.last("mmap") }

@@ -1,7 +1,7 @@
 // libpmem's functions that the daemon calls, for memory that is persistent, and a platform without eADR.
 //
-// A flush notes the lines of its range, with the bytes that they have then. A drain makes the lines durable that its own
-// thread has noted: the fence of another thread orders nothing here. Everything else is lost with the process.
+// A flush notes the lines of its range, with the bytes that they have then. A drain makes those lines durable that its
+// own thread has noted: the fence of another thread orders nothing here. Everything else is lost with the process.
 #include <libpmem.h>
 
 #include <stdlib.h>

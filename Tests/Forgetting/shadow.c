@@ -43,8 +43,8 @@ static void *map_file(const char *path, size_t size) {
     return start;
 }
 
-// Maps one of a part's shadows. What was there before the stand-in saw it is durable. A file without a name is new: nothing
-// of it is durable, its size and its blocks included.
+// Maps one of a part's shadows. What was there before the stand-in saw it is durable. A file without a name is new:
+// nothing of it is durable, its size and its blocks included.
 static uint8_t *map_shadow(const struct stat *part, const char *level, const void *contents) {
     char path[4096];
     snprintf(path, sizeof path, "%s/%lu.%s", shadow_directory, (unsigned long)part->st_ino, level);
