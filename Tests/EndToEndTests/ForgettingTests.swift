@@ -25,7 +25,7 @@ struct ForgettingTests {
         #expect(run.pool.persistMethod == .gpspm)
         try run.expectDurable(.create)
         var random = SeededGenerator(seed: 91)
-        // The sockets provider's own threads spin while anything is under way, and it has no inline data.
+        // The sockets provider's own threads spin while anything is under way; initiators send no inline data over it.
         let ranges =
             provider == .sockets
             ? run.rangesToDrop() : run.original.awkwardRanges(&random) + run.smallRanges()
