@@ -69,7 +69,7 @@ MUTATIONS = [
     Mutation(
         "a deep persist stops at the persistence domain", f"{MEMORY}/Persister.swift",
         "            return pmem_msync(start, Int(Swift.min(length, 4096))) == 0 ? rpmem_read_only(path) : errno",
-        "            return start == nil ? errno : 0", [SURVIVE, FAILED_MSYNC]),
+        "            return start == start ? rpmem_read_only(path) : errno", [SURVIVE, FAILED_MSYNC]),
     Mutation(
         "the deep flush of a Device DAX is left out", f"{MEMORY}/Persister.swift",
         "return -ndctl_region_deep_flush(region)", "return region == region ? 0 : EIO",
@@ -84,7 +84,8 @@ MUTATIONS = [
         "", ["PersistLoopTests.pagesThatADeviceWroteAreToBeSynchronised"]),
     Mutation(
         "the appliance method serves writes that stay in CPU caches", f"{TARGET}/Session/PoolOpening.swift",
-        "provider == .verbs || pool.persister.isByWord ? nil : provider.name", "nil", [SURVIVE]),
+        "provider == .verbs || pool.persister.isByWord ? nil : provider.name", "provider == provider ? nil : provider.name",
+        [SURVIVE]),
     Mutation(
         "a range is answered although its msync failed", f"{TARGET}/InBand/PersistLoop.swift",
         "            if errno != 0 { return endForSync(merged.start, merged.end, errno: errno) }\n", "            _ = errno\n",
@@ -138,7 +139,8 @@ MUTATIONS = [
 """, [KILLED_CREATING, "CreateSweepTests.whateverAKilledCreationLeavesIsNoHalfPool"]),
     Mutation(
         "CREATE leaves no record of itself", f"{POOLS}/Store/CreatePool.swift",
-        "            try parts.files[0].writeHeader(CreationRecord(poolsetUUID: first.poolsetUUID).bytes)\n", "",
+        "            try parts.files[0].writeHeader(CreationRecord(poolsetUUID: first.poolsetUUID).bytes)\n",
+        "            _ = first\n",
         [KILLED_CREATING, "InterruptedCreationTests.afterAKillAtAnyStepCreateOrOpenWorks"]),
     Mutation(
         "CREATE does not synchronise new parts", f"{POOLS}/Store/CreatePool.swift",
