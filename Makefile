@@ -91,7 +91,7 @@ test-storage: test-deps
 # The daemon on memory that forgets what was not flushed and drained: killed at every event of a session, of CREATE and of
 # OPEN, and ROUNDS times at random moments.
 test-forgetting: test-deps
-	FORGETTING_ROUNDS=$(ROUNDS) $(SWIFT) test --disable-xctest --no-parallel --filter 'Forgetting(|Kill|Failure)Tests'
+	FORGETTING_ROUNDS=$(ROUNDS) $(SWIFT) test --disable-xctest --no-parallel --filter 'Forgetting(|Device|Kill|Failure)Tests'
 
 # Breaks the source on purpose, in a copy, and expects the tests to find it. ONLY limits it to mutations with this text in
 # their name.
