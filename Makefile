@@ -1,5 +1,5 @@
 # `make demo` and `make test` do everything on a fresh Debian 12 with the Swift toolchain, apt packages included.
-.PHONY: all deps test-deps demo demo-programs library test test-vm test-vm-long vm-programs test-storage test-power-loss check unit sanitize release hot-path docs lint format examples deb install install-library uninstall clean
+.PHONY: all deps test-deps demo demo-programs library test test-vm test-vm-long vm-programs test-storage test-power-loss test-forgetting mutants check unit sanitize release hot-path docs lint format examples deb install install-library uninstall clean
 
 SWIFT ?= swift
 SANITIZER ?= thread address
@@ -117,6 +117,16 @@ test-storage: test-deps
 # Power loss at every write of more runs: all file systems and providers, several seeds, more lost writes.
 test-power-loss: test-deps
 	RPMEM_LONG_TESTS=1 $(SWIFT) test --disable-xctest --no-parallel --filter PowerLossTests
+
+# The daemon on memory that forgets what was not flushed and drained: killed at every event of a session, of CREATE and of
+# OPEN, and ROUNDS times at random moments.
+test-forgetting: test-deps
+	FORGETTING_ROUNDS=$(ROUNDS) $(SWIFT) test --disable-xctest --no-parallel --filter 'Forgetting(|Device|Kill|Failure)Tests'
+
+# Breaks the source on purpose, in a copy, and expects the tests to find it. ONLY limits it to mutations with this text in
+# their name.
+mutants: test-deps
+	SWIFT=$(SWIFT) Tests/Mutants/run $(if $(ONLY),--only '$(ONLY)')
 
 unit: deps
 	$(SWIFT) build --build-tests

@@ -17,8 +17,8 @@ final class Reach {
     let ssh: String
     private let sshd: (LoopbackSSHD, TemporaryDirectory)?
 
-    init(_ way: Way = .script, _ settings: String...) throws {
-        target = try Target()
+    init(_ way: Way = .script, _ settings: String..., in parent: String = "/tmp") throws {
+        target = try Target(in: parent)
         if !settings.isEmpty { try target.configure(settings) }
         switch way {
         case .script:

@@ -91,7 +91,7 @@ private func loseDaemons(by signal: Int32, rounds: Int, _ provider: Provider, _ 
         if signal == SIGSTOP { kill(daemon, SIGCONT) }
         reach.expectNothingRuns()
         try original.plan.expectUnlocked()
-        try original.plan.expectOnParts(original.expected, in: writers.acknowledged)
+        try original.plan.expectOnParts(original.expected, in: writers.acknowledged.map(\.range))
     }
     // Unacknowledged bytes may be on the parts or not. Writing them again makes replica and original equal.
     let pool = try original.open(reach, lanes: 1, options)
@@ -100,54 +100,4 @@ private func loseDaemons(by signal: Int32, rounds: Int, _ provider: Provider, _ 
     try original.expectReadBack(from: pool, lane: 0, &random)
     try pool.close()
     try original.expectOnParts()
-}
-
-/// A thread on each lane, which replicates one range after the other until that fails. No range is written twice.
-private final class Writers {
-    struct Failure {
-        var error: InitiatorError
-        /// The time at which the call returned, in nanoseconds.
-        var time: UInt64
-    }
-
-    private final class Log: Sendable {
-        let acknowledged = Mutex<[Range<Int>]>([])
-        let failures = Mutex<[Failure]>([])
-    }
-
-    private let log = Log()
-    private let threads: ThreadGroup
-
-    init(_ original: Original, _ pool: InitiatorPool, seed: UInt64) throws {
-        var random = SeededGenerator(seed: seed)
-        let ranges = original.disjointRanges(most: 20_000, &random).shuffled(using: &random)
-        threads = try ThreadGroup(pool.lanes) { [log] lane in
-            var random = SeededGenerator(seed: seed &+ UInt64(lane))
-            let mine = ranges.indices.filter { $0 % pool.lanes == lane }.map { ranges[$0] }
-            do throws(InitiatorError) {
-                for range in mine {
-                    let calls = ReplicationCall.allCases
-                    let call = calls[Int(random.next() % UInt64(calls.count))]
-                    try original.replicate(range, to: pool, by: call, lane: lane, &random)
-                    log.acknowledged.withLock { $0.append(range) }
-                }
-                // All ranges are written. Reads wait for the end.
-                let buffer = try! Pages(4096)
-                while true { try pool.read(into: buffer.bytes, offset: 4096, lane: lane) }
-            } catch {
-                let time = monotonicNanoseconds()
-                log.failures.withLock { $0.append(Failure(error: error, time: time)) }
-            }
-        }
-    }
-
-    var acknowledged: [Range<Int>] { log.acknowledged.withLock { $0 } }
-    var failures: [Failure] { log.failures.withLock { $0 } }
-
-    /// Waits until that many ranges were acknowledged, or a lane failed.
-    func awaitAcknowledgements(_ count: Int) {
-        while acknowledged.count < count, failures.isEmpty { usleep(200) }
-    }
-
-    func join() { threads.join() }
 }

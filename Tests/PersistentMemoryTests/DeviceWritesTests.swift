@@ -10,14 +10,8 @@ import Testing
 @Suite struct DeviceWritesTests {
     private static let size = 16 * 4096
 
-    /// KiB of a mapping that msync would write, from smaps(5).
     private func dirtyKibibytes(_ mapping: Mapping) throws -> Int {
-        let file = try Descriptor.open("/proc/self/smaps", O_RDONLY)
-        let lines = String(decoding: try readFile(file, limit: 16 << 20), as: UTF8.self).split(separator: "\n")
-        let start = String(UInt(bitPattern: mapping.base), radix: 16) + "-"
-        let entry = try #require(lines.firstIndex { $0.hasPrefix(start) })
-        return lines[entry...].prefix(24).filter { $0.hasPrefix("Shared_Dirty:") || $0.hasPrefix("Private_Dirty:") }
-            .compactMap { $0.split(separator: " ").dropFirst().first.flatMap { Int($0) } }.reduce(0, +)
+        try TestSupport.dirtyKibibytes(ofMappingAt: mapping.base)
     }
 
     @Test func pagesOfTheRangeAreToBeWrittenAgain() throws {

@@ -7,6 +7,7 @@ import SystemSupport
 import TestSupport
 import Testing
 
+@testable import PersistentMemory
 @testable import RpmemTarget
 
 /// The way of a persist request, each branch of it, with a scripted fabric. PersistLoopEndTests has the branches that end a lane
@@ -59,6 +60,43 @@ import Testing
         #expect(pool.serve(fabric).isStopped)
         #expect(fabric.answers.count == 128)
         #expect(Set(fabric.answers.map(\.lane)).count == 64)
+    }
+
+    /// They share an msync, whatever their order, and it reaches to the end of the last one.
+    @Test func allRangesOfABatchAreSynchronised() throws {
+        let pool = try TemporaryPool()
+        guard try pool.hasDirtyPages(after: { pool.store(at: [0], 1) }) else { return }
+        let ranges = [(4096 * 5 + 4000, 200), (4096, 4096), (4096 * 9, 1), (4096 * 12 + 1, 4096)]
+        pool.store(at: ranges.map(\.0), 4096)
+        let requests = ranges.enumerated().map { lane, range in
+            (
+                lane,
+                persistRequest(
+                    .write, lane: UInt32(lane), address: pool.base + UInt64(range.0), size: UInt64(range.1))
+            )
+        }
+        let fabric = ScriptedFabric(lanes: 4, [.requests(requests)])
+        fabric.onAnswer = { #expect((try? pool.dirtyKibibytes()) == 0) }
+        #expect(pool.serve(fabric).isStopped)
+        #expect(fabric.answers.count == 4)
+    }
+
+    /// The kernel has not seen the stores: their pages are made dirty before the msync, which fails here so that they stay so.
+    @Test(arguments: [PersistMode.write, .deep]) func pagesThatADeviceWroteAreToBeSynchronised(mode: PersistMode) throws
+    {
+        let pool = try TemporaryPool()
+        guard try pool.hasDirtyPages(after: { pool.store(at: [0], 1) }) else { return }
+        let hole = try Hole()
+        let persister = pool.mapping.persister.copy(aliasOffset: Int(hole.address) - Int(pool.base))
+        let fabric = ScriptedFabric(
+            lanes: 1, [.requests([(0, persistRequest(mode, address: pool.base + 8190, size: 4))])])
+        let end = fabric.serve(persister, base: pool.base, size: UInt64(TemporaryPool.size), writesByDevice: true)
+        guard case .persistFailed = end else {
+            Issue.record("msync has reached the pool: \(end)")
+            return
+        }
+        #expect(fabric.answers.isEmpty)
+        #expect(try pool.dirtyKibibytes() == 8)
     }
 
     @Test func requestForNoBytesIsAnswered() throws {

@@ -31,6 +31,25 @@ final class TemporaryPool {
         return bytes
     }
 
+    /// Stores through the mapping.
+    func store(at offsets: [Int], _ count: Int) {
+        for offset in offsets {
+            (mapping.base + offset).initializeMemory(as: UInt8.self, repeating: 0x5a, count: count)
+        }
+    }
+
+    /// KiB that msync would write.
+    func dirtyKibibytes() throws -> Int { try TestSupport.dirtyKibibytes(ofMappingAt: mapping.base) }
+
+    /// Whether the pages that `body` stores to are dirty, and clean after an msync: a file system in memory keeps every page
+    /// dirty.
+    func hasDirtyPages(after body: () -> Void) throws -> Bool {
+        body()
+        let dirty = try dirtyKibibytes()
+        let result = mapping.persister.synchronize(mapping.base, Self.size)
+        return try dirty > 0 && result == 0 && dirtyKibibytes() == 0
+    }
+
     func serve(_ fabric: ScriptedFabric, size: Int = size, injects: Bool = true) -> WorkerEnd {
         fabric.serve(mapping.persister, base: base, size: UInt64(size), injects: injects)
     }

@@ -197,7 +197,8 @@ struct PersistLoop: ~Copyable {
         if case .msync = context.persister.kind {
             addRange(UInt(bitPattern: address), length, of: lane)
         } else {
-            context.persister.flush(address, length)
+            // The copy has flushed inline data.
+            if header.mode != .inline { context.persister.flush(address, length) }
             mustDrain = true
         }
         return true
