@@ -87,7 +87,8 @@ struct ResolvedSet {
         return UInt64(clamping: status.st_size) < PoolGeometry.minimumPart
     }
 
-    private init(plain descriptor: PoolDescriptor, _ path: String) {
+    /// A plain file or Device DAX.
+    init(plain descriptor: PoolDescriptor, _ path: String) {
         self.path = path
         options = []
         isPlain = true

@@ -2,8 +2,8 @@ import RpmemProtocol
 import TestSupport
 import Testing
 
-/// Bytes of a peer that means no good. Nothing may trap, memory is bounded, and the result depends on the bytes alone.
-@Suite struct FuzzTests {
+/// Captured streams with random changes: the inputs that `make test` tries without libFuzzer.
+@Suite struct MutationTests {
     private static let captured: [[UInt8]] = {
         let names = (try? vectorNames(in: "control")) ?? []
         return names.compactMap { try? vector($0) }
@@ -33,24 +33,15 @@ import Testing
         var generator = SeededGenerator(seed: 1000 + seed)
         for _ in 0..<20_000 {
             let bytes = Self.hostileStream(&generator)
-            let whole = RequestOutcome(bytes)
-            let pieces = RequestOutcome(randomlySplit(bytes, &generator))
-            if whole != pieces { Issue.record("\(bytes)") }
-            // The decoded requests are the first ones that were encoded.
-            let understood = whole.requests.flatMap { $0.encode() }
-            if !bytes.starts(with: understood) { Issue.record("\(bytes)") }
-            if whole.violation == nil, understood.count + whole.pending != bytes.count { Issue.record("\(bytes)") }
+            do throws(Finding) { try FuzzTarget.requests.check(bytes) } catch { Issue.record("\(error): \(bytes)") }
         }
     }
 
     @Test(arguments: 0..<4 as Range<UInt64>) func answers(seed: UInt64) {
         var generator = SeededGenerator(seed: 2000 + seed)
         for _ in 0..<20_000 {
-            let bytes = Self.hostileStream(&generator)
-            let due = (0..<3).map { _ in RequestKind.allCases.randomElement(using: &generator) ?? .open }
-            let whole = ResponseOutcome([bytes[...]], answering: due)
-            let pieces = ResponseOutcome(randomlySplit(bytes, &generator), answering: due)
-            if whole != pieces { Issue.record("\(due) \(bytes)") }
+            let bytes = generator.bytes(3) + Self.hostileStream(&generator)
+            do throws(Finding) { try FuzzTarget.responses.check(bytes) } catch { Issue.record("\(error): \(bytes)") }
         }
     }
 
