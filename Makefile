@@ -1,5 +1,5 @@
 # `make demo` and `make test` do everything on a fresh Debian 12 with the Swift toolchain, apt packages included.
-.PHONY: all deps test-deps demo demo-programs library test test-vm test-vm-long vm-programs test-storage check unit sanitize release hot-path docs lint format examples install install-library clean
+.PHONY: all deps test-deps demo demo-programs library test test-vm test-vm-long vm-programs test-storage check unit sanitize release hot-path fuzz test-every-call docs lint format examples install install-library clean
 
 SWIFT ?= swift
 SANITIZER ?= thread address
@@ -16,7 +16,8 @@ BUILD_PACKAGES := libfabric-dev libibverbs-dev libpmem-dev libpmem2-dev libndctl
 RUN_PACKAGES := openssh-server openssh-client xxd gcc make
 TEST_PACKAGES := man-db e2fsprogs xfsprogs mount util-linux groff iproute2 binutils gcc g++ make pkg-config libpmemobj-dev pmdk-tools
 VM_PROGRAMS := vm-initiator driven-initiator power-loss-initiator rpmem-hello rpmem-fibonacci
-UNIT_SUITES := ^(SystemSupport|RpmemProtocol|Fabric|PersistentMemory|PoolSets|RpmemTarget|RpmemInitiator)Tests\.|\.ReplayTests$$
+comma := ,
+UNIT_SUITES := ^(SystemSupport|RpmemProtocol|Fabric|PersistentMemory|PoolSets|RpmemTarget|RpmemInitiator|Fuzzing)Tests\.|\.ReplayTests$$
 VM_PACKAGES := qemu-system-x86 mmdebstrap busybox-static cpio kmod e2fsprogs util-linux xz-utils
 
 all: release
@@ -88,6 +89,18 @@ test-storage: test-deps
 	STORAGE_ROUNDS=$(ROUNDS) STORAGE_CASES=$(CASES) $(SWIFT) test --disable-xctest --no-parallel \
 	    --filter '$(or $(FILTER),Storage(Failure|Hang|Control)Tests|CreateOnFailingDiskTests|SyncAliasTests)'
 
+# Fuzzes what takes bytes of others, each target for SECONDS. KEEP=1 adds inputs that reach new code to the corpus.
+SECONDS ?= 60
+fuzz: deps
+	Tests/Fuzzing/run --seconds $(SECONDS) $(if $(KEEP),--keep) $(TARGETS)
+
+# Each call to libfabric, libpmem and the system fails once, in a session of its own. FILTER limits it to functions with
+# this in their name.
+test-every-call: test-deps
+	$(SWIFT) build --build-tests
+	RPMEM_EVERY_CALL=$(or $(PROVIDERS),tcp$(comma)sockets) $(if $(FILTER),RPMEM_EVERY_CALL_FILTER=$(FILTER)) \
+	    $(SWIFT) test --disable-xctest --skip-build --no-parallel --filter EveryCallTests
+
 unit: deps
 	$(SWIFT) build --build-tests
 	Tests/run --only '$(UNIT_SUITES)'
@@ -147,4 +160,4 @@ install-library:
 	    for name in check_version errormsg; do echo '.so man7/librpmem.7' >rpmem_$$name.3; done
 
 clean:
-	rm -rf .build .build-tsan .build-asan .build-docs
+	rm -rf .build .build-tsan .build-asan .build-docs .build-fuzz

@@ -25,7 +25,9 @@ import Testing
         #expect(whole.isSuccess && whole.complaints.isEmpty, "\(whole) \(scenario.log)")
         try #require(whole.isSuccess)
         let descriptors = whole.said("descriptors").first
-        let tally = Tally(Self.calls(whole.counts))
+        let calls = Self.calls(whole.counts)
+        print("every call: \(program.rawValue), \(provider.name): \(whole.counts), of which \(calls.count) are tried")
+        let tally = Tally(calls)
         // Most of a run is waiting.
         let workers = try (0..<(Self.triesAll ? 6 : 3)).map { number in
             try NamedThread(name: "every-call-\(number)") {
@@ -34,6 +36,7 @@ import Testing
                         let verdict = try Verdict(call, of: program, over: provider, descriptors: descriptors)
                         tally.add(verdict)
                         if !verdict.complaints.isEmpty { print(verdict) }
+                        fflush(nil)
                     } catch {
                         Issue.record("\(call): \(error)")
                     }
@@ -52,6 +55,8 @@ import Testing
             let tried = min(count, mostOfOneFunction)
             for index in 0..<tried { calls.append(Call(name: name, number: 1 + index * count / tried)) }
         }
+        // First what was not tried before.
+        calls.sort { ($0.number, $0.name) < ($1.number, $1.name) }
         if triesAll { return calls }
         return calls.enumerated().filter { $0.offset % 9 == 0 }.map(\.element)
     }
