@@ -220,8 +220,14 @@ CALL(int, fdatasync, (int fd), (fd), EIO)
 CALL(int, syncfs, (int fd), (fd), EIO)
 CALL(int, sync_file_range, (int fd, off64_t offset, off64_t count, unsigned flags), (fd, offset, count, flags), EIO)
 CALL_CODE(posix_fadvise, (int fd, off_t offset, off_t size, int advice), (fd, offset, size, advice), EIO)
-CALL(void *, mmap, (void *at, size_t size, int rights, int flags, int fd, off_t offset),
-    (at, size, rights, flags, fd, offset), ENOMEM)
+void *mmap(void *at, size_t size, int rights, int flags, int fd, off_t offset) {
+    // A mapping of its own name: without it the pool is mapped in another way.
+    if (flags & MAP_SYNC ? FAILS("mmap(MAP_SYNC)") : FAILS("mmap")) {
+        errno = ENOMEM;
+        return MAP_FAILED;
+    }
+    return REAL(mmap)(at, size, rights, flags, fd, offset);
+}
 CALL(int, madvise, (void *at, size_t size, int advice), (at, size, advice), ENOMEM)
 CALL(int, msync, (void *at, size_t size, int flags), (at, size, flags), EIO)
 RELEASE(munmap, (void *at, size_t size), (at, size), ENOMEM)

@@ -17,6 +17,8 @@ final class LaneListener {
     /// nil once it does not listen any more.
     private var endpoint: PassiveEndpoint?
     /// The provider's listening sockets that have a filter. ``endpoint`` owns them.
+    /// Why the kernel may not notice that the initiator's machine is unreachable; nil when it does.
+    let silenceError: SystemCallError?
     private let filteredSockets: [Int32]
     /// The thread that closes the endpoint of the sockets provider, and an eventfd that it signals then.
     private var closing: NamedThread?
@@ -30,9 +32,9 @@ final class LaneListener {
         peerRule = offer.peerRule
         (filteredSockets, filterError) = Self.dropOtherHosts(offer, port: endpoint.port)
         // With verbs there are no sockets; see PeerProbe.
-        if offer.provider != .verbs {
-            limitSilence(of: OwnSockets(port: endpoint.port).listeners, seconds: offer.peerTimeout)
-        }
+        silenceError =
+            offer.provider == .verbs
+            ? nil : limitSilence(of: OwnSockets(port: endpoint.port).listeners, seconds: offer.peerTimeout)
     }
 
     var isListening: Bool { endpoint != nil }

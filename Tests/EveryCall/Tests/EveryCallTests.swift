@@ -48,6 +48,31 @@ import Testing
         print(tally.text(provider, program))
     }
 
+    // What the sweep has found.
+
+    /// An address literal once needed getaddrinfo, and the session trapped without it.
+    @Test func anAddressOfTheProgramItselfNeedsNoMemory() throws {
+        let scenario = try Scenario(.tcp)
+        let result = try scenario.run(Call(name: "getaddrinfo", number: 1), of: .daemon)
+        #expect(result.daemons.allSatisfy { $0 < 128 } && result.complaints.isEmpty, "\(result)")
+    }
+
+    /// It was once repeated a hundred times, and then reported as the lock of another session.
+    @Test func aLockThatTheKernelCannotGiveIsAnErrorOfItsOwn() throws {
+        let scenario = try Scenario(.tcp)
+        let result = try scenario.run(Call(name: "flock", number: 1), of: .daemon)
+        #expect(result.isHit && result.said("failed create").first?.contains("flock") == true, "\(result)")
+        #expect(try scenario.recover().complaints.isEmpty)
+    }
+
+    /// Nobody was told that the kernel would not notice a dead machine.
+    @Test func aListenerThatIsNotFoundIsToldOf() throws {
+        let scenario = try Scenario(.tcp)
+        let result = try scenario.run(Call(name: "opendir", number: 2), of: .daemon)
+        #expect(result.isHit && result.isSuccess, "\(result)")
+        #expect(scenario.log.contains("warn: peer-timeout: "), "\(scenario.log)")
+    }
+
     /// The calls to try: of each function the first ones, or in a sample the first and each ninth.
     private static func calls(_ counts: [String: Int]) -> [Call] {
         var calls: [Call] = []

@@ -47,7 +47,9 @@ final class Scenario {
             #!/bin/sh
             trap : HUP INT TERM
             "\(Binaries.rpmemd)" --config "\(path)/rpmemd.conf" "$@"
-            echo $? >>"\(path)/ends"
+            status=$?
+            echo $status >>"\(path)/ends"
+            exit $status
 
             """, to: "daemon", mode: 0o755)
     }
