@@ -17,7 +17,8 @@ public struct NetworkAddress: Hashable, Sendable, CustomStringConvertible {
         guard !text.utf8.contains(0) else { return nil }
         var short = in_addr()
         if inet_pton(AF_INET, text, &short) == 1 {
-            let address = sockaddr_in(sin_family: sa_family_t(AF_INET), sin_port: 0, sin_addr: short, sin_zero: (0, 0, 0, 0, 0, 0, 0, 0))
+            let address = sockaddr_in(
+                sin_family: sa_family_t(AF_INET), sin_port: 0, sin_addr: short, sin_zero: (0, 0, 0, 0, 0, 0, 0, 0))
             self.init(socketAddress: address)
             return
         }
@@ -35,7 +36,8 @@ public struct NetworkAddress: Hashable, Sendable, CustomStringConvertible {
         }
         self.init(
             socketAddress: sockaddr_in6(
-                sin6_family: sa_family_t(AF_INET6), sin6_port: 0, sin6_flowinfo: 0, sin6_addr: long, sin6_scope_id: scope))
+                sin6_family: sa_family_t(AF_INET6), sin6_port: 0, sin6_flowinfo: 0, sin6_addr: long,
+                sin6_scope_id: scope))
     }
 
     /// - Parameter address: A `sockaddr_in` or `sockaddr_in6`.

@@ -221,8 +221,11 @@ CALL(int, syncfs, (int fd), (fd), EIO)
 CALL(int, sync_file_range, (int fd, off64_t offset, off64_t count, unsigned flags), (fd, offset, count, flags), EIO)
 CALL_CODE(posix_fadvise, (int fd, off_t offset, off_t size, int advice), (fd, offset, size, advice), EIO)
 void *mmap(void *at, size_t size, int rights, int flags, int fd, off_t offset) {
-    // A mapping of its own name: without it the pool is mapped in another way.
-    if (flags & MAP_SYNC ? FAILS("mmap(MAP_SYNC)") : FAILS("mmap")) {
+    // Names of their own for mappings that the pool can do without: MAP_SYNC, and the first try to reserve an address.
+    int fails = flags & MAP_SYNC        ? FAILS("mmap(MAP_SYNC)")
+                : flags & MAP_NORESERVE ? FAILS("mmap(MAP_NORESERVE)")
+                                        : FAILS("mmap");
+    if (fails) {
         errno = ENOMEM;
         return MAP_FAILED;
     }

@@ -61,7 +61,9 @@ private struct Session {
             }
             try step("open") { () throws(InitiatorError) in
                 let pool = try open()
-                if pool.attributes.major != Self.changed.major || pool.attributes.poolsetUUID != Self.changed.poolsetUUID {
+                if pool.attributes.major != Self.changed.major
+                    || pool.attributes.poolsetUUID != Self.changed.poolsetUUID
+                {
                     EveryCallInitiator.say("wrong attributes")
                 }
                 try use(pool, changing: false)
@@ -113,7 +115,8 @@ private struct Session {
 
     private func create() throws(InitiatorError) {
         let pool = try InitiatorPool.create(
-            target: target(), poolSet: poolSet, memory: memory, lanes: EveryCallInitiator.lanes, attributes: Self.created,
+            target: target(), poolSet: poolSet, memory: memory, lanes: EveryCallInitiator.lanes,
+            attributes: Self.created,
             options: options)
         try pool.close()
         EveryCallInitiator.say("created")
@@ -144,7 +147,9 @@ private struct Session {
 
     private func persist(_ pool: InitiatorPool, seed: UInt8) throws(InitiatorError) {
         var seed = seed
-        func next(_ offset: Int, _ length: Int, _ body: (Int, Int) throws(InitiatorError) -> Void) throws(InitiatorError) {
+        func next(_ offset: Int, _ length: Int, _ body: (Int, Int) throws(InitiatorError) -> Void)
+            throws(InitiatorError)
+        {
             for index in offset..<offset + length { memory[index] = seed }
             EveryCallInitiator.say("begin persist \(offset) \(length) \(seed)")
             try body(offset, length)

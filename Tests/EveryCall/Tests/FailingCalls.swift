@@ -12,7 +12,8 @@ struct FailingCalls {
         let path = directory.file("failing-calls.so")
         let compiler = try? ChildProcess(
             ["/usr/bin/cc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", path]
-                + ["failing-calls.c", "failing-fabric.c"].map { "\(source)/\($0)" }, environment: ["PATH": "/usr/bin:/bin"])
+                + ["failing-calls.c", "failing-fabric.c"].map { "\(source)/\($0)" },
+            environment: ["PATH": "/usr/bin:/bin"])
         guard let compiler, (try? compiler.wait(within: 120_000)) == .exited(0) else { return nil }
         return path
     }()
@@ -24,7 +25,9 @@ struct FailingCalls {
     /// Makes an empty file of counts.
     static func makeCounts(_ path: String) throws {
         let file = try Descriptor.open(path, O_RDWR | O_CREAT | O_TRUNC, mode: 0o666)
-        guard ftruncate(file.number, off_t(recordSize * recordCount)) == 0 else { throw SystemCallError.last("ftruncate") }
+        guard ftruncate(file.number, off_t(recordSize * recordCount)) == 0 else {
+            throw SystemCallError.last("ftruncate")
+        }
     }
 
     /// How often each function was called.

@@ -113,10 +113,13 @@ final class Scenario {
         result.lines = String(decoding: output, as: UTF8.self).split(separator: "\n").map(String.init)
         switch result.ending {
         case nil: result.complaints.append("the initiator hangs")
-        case .signalled(let number): result.complaints.append("the initiator got signal \(number): \(process.errorText)")
+        case .signalled(let number):
+            result.complaints.append("the initiator got signal \(number): \(process.errorText)")
         case .exited(let status):
             if status > 1 { result.complaints.append("the initiator's status is \(status): \(process.errorText)") }
-            if status == 1, result.said("failed").isEmpty, mode == "run" { result.complaints.append("an error without a message") }
+            if status == 1, result.said("failed").isEmpty, mode == "run" {
+                result.complaints.append("an error without a message")
+            }
         }
         let deadline = Deadline.after(milliseconds: 120_000)
         while !Self.processes(marked: path).isEmpty, !deadline.hasPassed { usleep(2000) }
@@ -169,7 +172,8 @@ final class Scenario {
 
     /// The pool, read from its parts.
     private func contents() -> [UInt8]? {
-        guard let one = try? Descriptor.open("\(parts)/one", O_RDONLY), let two = try? Descriptor.open("\(parts)/two", O_RDONLY),
+        guard let one = try? Descriptor.open("\(parts)/one", O_RDONLY),
+            let two = try? Descriptor.open("\(parts)/two", O_RDONLY),
             let first = try? readFile(one, limit: Self.partSize), let second = try? readFile(two, limit: Self.partSize)
         else { return nil }
         return Array((first + second.dropFirst(Self.headerSize)).prefix(Self.size))

@@ -9,7 +9,9 @@ enum Tolerated {
         case "getsockname", "getpeername", "getsockopt", "setsockopt", "opendir":
             "what it was for is left out, and the log says so"
         case "madvise", "posix_fadvise": "it is advice"
-        default: program == .daemon ? reasonInDaemon(name) : nil
+        case "fi_cq_signal": "a worker or a lane is woken again and again until it has ended"
+        case "fi_cq_sread", "fi_cq_read": "a worker that is told to stop needs no completion any more"
+        default: program == .daemon ? reasonInDaemon(name) : reasonInInitiator(name)
         }
     }
 
@@ -17,12 +19,21 @@ enum Tolerated {
         switch name {
         case "eventfd": "without its eventfd the handler of SIGBUS ends the process itself"
         case "sigaction": "without the handler SIGBUS ends the process"
-        case "fi_cq_signal": "a worker is woken again and again until it has ended"
-        case "fi_cq_sread", "fi_cq_read": "a worker that is told to stop needs no completion any more"
         case "fi_getinfo", "pthread_create": "the library is loaded, and its providers are set up, when they are needed"
         case "mmap(MAP_SYNC)": "the pool is mapped without, and made durable by msync"
+        case "mmap(MAP_NORESERVE)": "the address space is asked for a second time, with a smaller alignment"
         case "inotify_init1", "inotify_add_watch": "a truncated part is noticed when it is used, and the log says so"
-        case "stat", "fstat", "write": "the log has another destination"
+        case "stat", "fstat", "write", "open": "the log has another destination"
+        case "read", "poll": "the watchdog waits again"
+        default: nil
+        }
+    }
+
+    private static func reasonInInitiator(_ name: String) -> String? {
+        switch name {
+        case "read": "lines of the target's standard error are lost, or the monitor wakes up once more"
+        case "fi_eq_read": "the monitor that is told to stop fails nothing"
+        case "sigaction": "a handler of the host's stays as it was"
         default: nil
         }
     }

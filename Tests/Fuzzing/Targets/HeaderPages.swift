@@ -14,7 +14,10 @@ func checkHeaders(_ input: [UInt8]) throws(Finding) {
         let bytes = reader.bytes(8)
         var changed = headers[index].bytes
         switch kind % 8 {
-        case 0, 1: for (place, byte) in bytes.enumerated() where offset + place < changed.count { changed[offset + place] = byte }
+        case 0, 1:
+            for (place, byte) in bytes.enumerated() where offset + place < changed.count {
+                changed[offset + place] = byte
+            }
         case 2: changed = [UInt8](repeating: 0, count: PoolHeader.size)
         case 3: changed = headers[Int(bytes.first ?? 0) % headers.count].bytes
         case 4: changed = CreationRecord(poolsetUUID: headers[index].poolsetUUID).bytes
@@ -53,7 +56,8 @@ private func refusal(of headers: [PoolHeader]) -> String? {
 private func wholePool(parts: Int) -> [PoolHeader] {
     let uuids = (0..<parts).map { part in UUIDBytes(SIMD16(repeating: UInt8(0x11 * (part + 1)))) }
     let attributes = PoolAttributes(
-        signature: SIMD8(Array("RPMEMFUZ".utf8)), major: 1, incompatFeatures: 6, poolsetUUID: UUIDBytes(SIMD16(repeating: 7)))
+        signature: SIMD8(Array("RPMEMFUZ".utf8)), major: 1, incompatFeatures: 6,
+        poolsetUUID: UUIDBytes(SIMD16(repeating: 7)))
     return PoolHeader.Links.ring(uuids).map { links in
         PoolHeader(attributes: attributes, links: links, firstPart: uuids[0], creationTime: 1_700_000_000)
     }
@@ -107,7 +111,8 @@ private func checkPage(_ header: PoolHeader) throws(Finding) {
     _ = state.mayBeCorrupt(now: .init())
     for count in [state.counts, .init()] {
         let made = ShutdownState(count, isDirty: state.isDirty)
-        try require(made.isChecksumValid && made.counts == count && made.isDirty == state.isDirty, "a state is not kept")
+        try require(
+            made.isChecksumValid && made.counts == count && made.isDirty == state.isDirty, "a state is not kept")
     }
     copy.seal()
     try require(copy.isChecksumValid, "a sealed header has a wrong checksum")

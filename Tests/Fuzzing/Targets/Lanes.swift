@@ -38,7 +38,8 @@ func checkLanes(_ input: [UInt8]) throws(Finding) {
     let end = fabric.serve(pool.mapping.persister, base: model.base, size: UInt64(regionSize), injects: injects)
     for answer in fabric.answers {
         try require(
-            model.valid[answer.onEndpoint].contains(answer.lane), "an answer for lane \(answer.lane) that nobody asked for")
+            model.valid[answer.onEndpoint].contains(answer.lane),
+            "an answer for lane \(answer.lane) that nobody asked for")
     }
     try require(pool.isUntouchedBeside(region: regionOffset..<regionOffset + regionSize), "a store beside the region")
     if refusals > 1 { return }
@@ -83,7 +84,8 @@ private func readRequest(_ reader: inout InputReader, base: UInt64) -> (lane: In
     let address =
         shape & 0x40 == 0 ? base &+ UInt64(reader.integer(UInt16.self)) &- 64 : reader.integer(UInt64.self)
     let size = shape & 0x20 == 0 ? UInt64(reader.byte()) : reader.integer(UInt64.self)
-    let data = reader.bytes(shape & 0x10 == 0 ? Int(min(size, UInt64(inlineRoom))) : Int(reader.byte()) % (inlineRoom + 1))
+    let data = reader.bytes(
+        shape & 0x10 == 0 ? Int(min(size, UInt64(inlineRoom))) : Int(reader.byte()) % (inlineRoom + 1))
     let header = PersistRequestHeader(flags: flags, lane: named, address: address, size: size)
     var bytes = withUnsafeBytes(of: header) { Array($0) }
     if flags & 3 == 2 || shape & 0x10 != 0 { bytes += data }
@@ -132,7 +134,9 @@ private struct LaneModel {
                 return stop(.overlappingRequest(lane: lane))
             }
             let header = header(bytes)
-            if let error = violation(header, bytes.count, base, UInt64(regionSize), UInt32(laneCount), UInt64(inlineRoom)) {
+            if let error = violation(
+                header, bytes.count, base, UInt64(regionSize), UInt32(laneCount), UInt64(inlineRoom))
+            {
                 return stop(.violation(lane: lane, error, header, receivedBytes: bytes.count))
             }
             if header.flags & 3 == 2, header.size > 0 {

@@ -33,7 +33,8 @@ private func readMessages(_ reader: inout InputReader) -> [UInt8] {
         let kind = reader.byte()
         var message: [UInt8]
         switch kind % 8 {
-        case 0, 1: message = readPoolRequest(&reader).map { Request.create($0, attributes(reader.byte())).encode() } ?? []
+        case 0, 1:
+            message = readPoolRequest(&reader).map { Request.create($0, attributes(reader.byte())).encode() } ?? []
         case 2, 3: message = readPoolRequest(&reader).map { Request.open($0).encode() } ?? []
         case 4: message = Request.setAttributes(attributes(reader.byte())).encode()
         case 5: message = Request.close(CloseFlags(rawValue: UInt32(reader.byte()))).encode()
@@ -61,7 +62,9 @@ private func readPoolRequest(_ reader: inout InputReader) -> PoolRequest? {
     let sizes: [UInt64] = [partSize, partSize - 8192, 4096, 0, 1, 2 * partSize, .max, partSize + 1]
     let shape = reader.byte()
     let name = setNames[Int(shape) % setNames.count]
-    guard let descriptor = try? PoolDescriptor(validating: name == setNames[4] ? "sub/../missing.set" : name) else { return nil }
+    guard let descriptor = try? PoolDescriptor(validating: name == setNames[4] ? "sub/../missing.set" : name) else {
+        return nil
+    }
     let providers: [Provider] = [.sockets, .sockets, .sockets, .verbs]
     let detail = reader.byte()
     return PoolRequest(
@@ -81,7 +84,8 @@ private final class TargetInMemory {
         self.hasPool = hasPool
         for (name, text) in [
             ("headers.set", "PMEMPOOLSET\n4M \(directory.path)/one\n4M \(directory.path)/two\n"),
-            ("bare.set", "PMEMPOOLSET\nOPTION NOHDRS\n4M \(directory.path)/bare\n"), ("broken.set", "PMEMPOOLSET\n4M\n"),
+            ("bare.set", "PMEMPOOLSET\nOPTION NOHDRS\n4M \(directory.path)/bare\n"),
+            ("broken.set", "PMEMPOOLSET\n4M\n"),
         ] {
             let file = try Descriptor.open(directory.file(name), O_WRONLY | O_CREAT, mode: 0o600)
             try writeAll(Array(text.utf8), to: file.number)
@@ -96,7 +100,8 @@ private final class TargetInMemory {
         store = try PoolStore(directory: directory.path)
         if hasPool {
             let pool = try store.create(
-                descriptor: PoolDescriptor(validating: "headers.set"), attributes: attributes(4), requestedSize: partSize)
+                descriptor: PoolDescriptor(validating: "headers.set"), attributes: attributes(4),
+                requestedSize: partSize)
             try pool.close()
         }
     }
@@ -163,7 +168,7 @@ private final class Log: Sendable {
     var errors: Int { lines.withLock { $0.count { $0.contains(" err: ") } } }
 }
 
-/// `docs/protocol.md`, section 3 (Session), once more.
+/// `docs/protocol.md`, section 1.3 (States of the target), once more.
 private struct SessionModel {
     private var decoder = RequestDecoder()
     private var replies = ResponseDecoder()
@@ -254,7 +259,9 @@ private struct SessionModel {
     }
 
     private func read(_ answers: Int32, _ count: Int) throws -> [UInt8] {
-        guard try PollSet.wait(for: answers, until: .after(milliseconds: 60_000)) else { throw Finding("no answer in 60 s") }
+        guard try PollSet.wait(for: answers, until: .after(milliseconds: 60_000)) else {
+            throw Finding("no answer in 60 s")
+        }
         var bytes = [UInt8](repeating: 0, count: count)
         return Array(bytes[..<max(0, Glibc.read(answers, &bytes, count))])
     }
