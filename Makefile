@@ -1,5 +1,5 @@
 # `make demo` and `make test` do everything on a fresh Debian 12 with the Swift toolchain, apt packages included.
-.PHONY: all deps test-deps demo demo-programs library test test-vm test-vm-long vm-programs test-storage test-power-loss test-forgetting mutants check unit sanitize release hot-path docs lint format examples deb install install-library uninstall clean
+.PHONY: all deps test-deps demo demo-programs library test test-vm test-vm-long vm-programs test-storage test-power-loss test-forgetting mutants fuzz test-every-call check unit sanitize release hot-path docs lint format examples deb install install-library uninstall clean
 
 SWIFT ?= swift
 SANITIZER ?= thread address
@@ -21,7 +21,8 @@ RUN_PACKAGES := openssh-server openssh-client xxd gcc make
 TEST_PACKAGES := man-db e2fsprogs xfsprogs libfuse3-dev mount util-linux groff iproute2 binutils gcc g++ make pkg-config libpmemobj-dev pmdk-tools lintian mmdebstrap
 DEB_PACKAGES := debhelper dpkg-dev
 VM_PROGRAMS := vm-initiator driven-initiator power-loss-initiator rpmem-hello rpmem-fibonacci
-UNIT_SUITES := ^(SystemSupport|RpmemProtocol|Fabric|PersistentMemory|PoolSets|RpmemTarget|RpmemInitiator)Tests\.|\.ReplayTests$$
+comma := ,
+UNIT_SUITES := ^(SystemSupport|RpmemProtocol|Fabric|PersistentMemory|PoolSets|RpmemTarget|RpmemInitiator|Fuzzing)Tests\.|\.ReplayTests$$
 VM_PACKAGES := qemu-system-x86 mmdebstrap busybox-static cpio kmod e2fsprogs util-linux xz-utils
 
 # What `make install` installs, and where.
@@ -128,6 +129,18 @@ test-forgetting: test-deps
 mutants: test-deps
 	SWIFT=$(SWIFT) Tests/Mutants/run $(if $(ONLY),--only '$(ONLY)')
 
+# Fuzzes what takes bytes of others, each target for SECONDS. KEEP=1 adds inputs that reach new code to the corpus.
+SECONDS ?= 60
+fuzz: deps
+	Tests/Fuzzing/run --seconds $(SECONDS) $(if $(KEEP),--keep) $(TARGETS)
+
+# Each call to libfabric, libpmem and the system fails once, in a session of its own. FILTER limits it to functions with
+# this in their name.
+test-every-call: test-deps
+	$(SWIFT) build --build-tests
+	RPMEM_EVERY_CALL=$(or $(PROVIDERS),tcp$(comma)sockets) $(if $(FILTER),RPMEM_EVERY_CALL_FILTER=$(FILTER)) \
+	    $(SWIFT) test --disable-xctest --skip-build --no-parallel --filter EveryCallTests
+
 unit: deps
 	$(SWIFT) build --build-tests
 	Tests/run --only '$(UNIT_SUITES)'
@@ -219,4 +232,4 @@ uninstall:
 	@[ -n "$(DESTDIR)" ] || ldconfig || true
 
 clean:
-	rm -rf .build .build-tsan .build-asan .build-docs
+	rm -rf .build .build-tsan .build-asan .build-docs .build-fuzz

@@ -15,6 +15,21 @@ let documentation: [Package.Dependency] =
     Context.environment["RPMEM_DOCUMENTATION"] == nil
     ? [] : [.package(url: "https://github.com/swiftlang/swift-docc-plugin", from: "1.5.0")]
 
+// `make fuzz` builds the fuzz targets as a program for libFuzzer, which brings the function main; `make test` runs them as tests.
+let isFuzzing = Context.environment["RPMEM_FUZZING"] != nil
+let fuzzed: [Target.Dependency] = [
+    "CFabric", "CLinux", "Fabric", "PersistentMemory", "PoolSets", "RpmemProtocol", "RpmemTarget", "SystemSupport",
+    "TestSupport",
+]
+let fuzzing: Target =
+    isFuzzing
+    ? .executableTarget(
+        name: "fuzzer", dependencies: fuzzed, path: "Tests/Fuzzing", exclude: ["Corpus", "Tests", "run"],
+        swiftSettings: strict + [.unsafeFlags(["-parse-as-library"])])
+    : .testTarget(
+        name: "FuzzingTests", dependencies: fuzzed, path: "Tests/Fuzzing", exclude: ["Corpus", "Fuzzer", "run"],
+        swiftSettings: strict)
+
 let package = Package(
     name: "rpmemd",
     products: [
@@ -117,8 +132,8 @@ let package = Package(
 
         // Captured vectors (Tests/Vectors), temporary directories, child processes, a loopback sshd.
         .target(
-            name: "TestSupport", dependencies: ["CLinux", "SystemSupport"], path: "Tests/TestSupport",
-            exclude: ["Programs"], swiftSettings: strict),
+            name: "TestSupport", dependencies: ["CLinux", "RpmemProtocol", "SystemSupport"],
+            path: "Tests/TestSupport", exclude: ["Programs"], swiftSettings: strict),
         // The other end of a connection, made of libfabric alone.
         .target(
             name: "FabricTestSupport",
@@ -132,6 +147,10 @@ let package = Package(
         .executableTarget(
             name: "recording-disk", dependencies: ["SystemSupport", "TestSupport"], path: "Tests/RecordingDisk",
             swiftSettings: strict),
+        // An initiator that makes every call of the interface, for EveryCallTests.
+        .executableTarget(
+            name: "every-call-initiator", dependencies: ["RpmemInitiator", "RpmemProtocol"],
+            path: "Tests/EveryCall/Initiator", swiftSettings: strict),
         // Boots virtual machines and runs Tests/VM/cases in them, and an initiator for those.
         .executableTarget(
             name: "vm-tests",
@@ -210,6 +229,13 @@ let package = Package(
             ],
             exclude: ["Programs"],
             swiftSettings: strict),
+        .testTarget(
+            name: "EveryCallTests",
+            dependencies: [
+                "CLinux", "RpmemProtocol", "SystemSupport", "TestSupport", "every-call-initiator", "rpmemd",
+            ],
+            path: "Tests/EveryCall/Tests", swiftSettings: strict),
+        fuzzing,
     ],
     swiftLanguageModes: [.v6]
 )

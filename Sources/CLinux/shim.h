@@ -74,10 +74,10 @@ static inline int rpmem_report_write_back(int fd) {
     return sync_file_range(fd, (off64_t)1 << 60, 1, SYNC_FILE_RANGE_WAIT_BEFORE);
 }
 
-/// Whether a file is on overlayfs.
-static inline _Bool rpmem_is_on_overlay(int fd) {
+/// 1 when a file is on overlayfs, 0 when it is not, -1 with errno when the kernel does not say.
+static inline int rpmem_is_on_overlay(int fd) {
     struct statfs status;
-    return fstatfs(fd, &status) == 0 && status.f_type == OVERLAYFS_SUPER_MAGIC;
+    return fstatfs(fd, &status) != 0 ? -1 : status.f_type == OVERLAYFS_SUPER_MAGIC;
 }
 
 /// EROFS when the file's file system is read-only now, 0 when it is not, and otherwise the errno of fstatfs(2).

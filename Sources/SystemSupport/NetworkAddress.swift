@@ -13,17 +13,37 @@ public struct NetworkAddress: Hashable, Sendable, CustomStringConvertible {
     /// Parses a literal such as `192.0.2.1`, `2001:db8::1` or `fe80::1%eth0`; nil when it is none. An IPv4-mapped
     /// IPv6 address becomes the IPv4 address.
     public init?(_ text: String) {
-        // getaddrinfo also takes `1.2` and `0x7f000001`, which are no address literals here.
-        var strict = in_addr()
-        guard !text.utf8.contains(0), text.contains(":") || inet_pton(AF_INET, text, &strict) == 1 else { return nil }
-        var hints = addrinfo()
-        hints.ai_flags = AI_NUMERICHOST
-        hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
-        var result: UnsafeMutablePointer<addrinfo>?
-        guard getaddrinfo(text, nil, &hints, &result) == 0, let result else { return nil }
-        defer { freeaddrinfo(result) }
-        guard let address = result.pointee.ai_addr else { return nil }
-        self.init(socketAddress: UnsafeRawBufferPointer(start: address, count: Int(result.pointee.ai_addrlen)))
+        // Not getaddrinfo, which takes other texts as well, such as `1.2`, and memory that it may not get.
+        guard !text.utf8.contains(0) else { return nil }
+        var short = in_addr()
+        if inet_pton(AF_INET, text, &short) == 1 {
+            let address = sockaddr_in(
+                sin_family: sa_family_t(AF_INET), sin_port: 0, sin_addr: short, sin_zero: (0, 0, 0, 0, 0, 0, 0, 0))
+            self.init(socketAddress: address)
+            return
+        }
+        let halves = text.split(separator: "%", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+        var long = in6_addr()
+        guard inet_pton(AF_INET6, halves[0], &long) == 1 else { return nil }
+        var scope: UInt32 = 0
+        if halves.count > 1 {
+            // An interface has a name for link-local addresses only: fe80::/10, ff02::/16.
+            let start = withUnsafeBytes(of: long) { ($0[0], $0[1]) }
+            let isLinkLocal = start.0 == 0xfe && start.1 & 0xc0 == 0x80 || start.0 == 0xff && start.1 & 0x0f == 2
+            let index = isLinkLocal ? if_nametoindex(halves[1]) : 0
+            guard let number = index != 0 ? index : UInt32(halves[1]) else { return nil }
+            scope = number
+        }
+        self.init(
+            socketAddress: sockaddr_in6(
+                sin6_family: sa_family_t(AF_INET6), sin6_port: 0, sin6_flowinfo: 0, sin6_addr: long,
+                sin6_scope_id: scope))
+    }
+
+    /// - Parameter address: A `sockaddr_in` or `sockaddr_in6`.
+    private init?<Address>(socketAddress address: Address) {
+        guard let parsed = withUnsafeBytes(of: address, { NetworkAddress(socketAddress: $0) }) else { return nil }
+        self = parsed
     }
 
     /// Reads a `sockaddr_in` or `sockaddr_in6`; nil for other families and for too few bytes.

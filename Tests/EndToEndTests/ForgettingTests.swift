@@ -1,3 +1,4 @@
+import FabricTestSupport
 import Glibc
 import RpmemInitiator
 import RpmemProtocol

@@ -1,75 +1,9 @@
 import RpmemProtocol
 import TestSupport
 
-/// The result of decoding a stream: the requests, and the violation that ended it.
-struct RequestOutcome: Equatable {
-    var requests: [Request] = []
-    var violation: RequestDecodingError?
-    /// Bytes that were left at the end.
-    var pending = 0
-
-    /// Appends the pieces one by one, and takes the messages that are complete after each.
-    init(_ pieces: [ArraySlice<UInt8>]) {
-        var decoder = RequestDecoder()
-        for piece in pieces {
-            decoder.append(piece)
-            do throws(RequestDecodingError) {
-                while let request = try decoder.next() { requests.append(request) }
-            } catch {
-                violation = error
-            }
-        }
-        pending = decoder.pendingByteCount
-    }
-
-    init(_ bytes: [UInt8]) {
-        self.init([bytes[...]])
-    }
-}
-
-/// The result of decoding a stream of answers to these requests.
-struct ResponseOutcome: Equatable {
-    var initialStatus: InitialStatus?
-    var responses: [Response] = []
-    var violation: ResponseDecodingError?
-    var pending = 0
-
-    init(_ pieces: [ArraySlice<UInt8>], answering requests: [RequestKind]) {
-        var decoder = ResponseDecoder()
-        var due = requests[...]
-        for piece in pieces {
-            decoder.append(piece)
-            do throws(ResponseDecodingError) {
-                if initialStatus == nil { initialStatus = try decoder.nextInitialStatus() }
-                if initialStatus == nil { continue }
-                while let request = due.first, let response = try decoder.next(answering: request) {
-                    due = due.dropFirst()
-                    responses.append(response)
-                }
-            } catch {
-                violation = error
-            }
-        }
-        pending = decoder.pendingByteCount
-    }
-}
-
 /// `bytes` one by one.
 func byteByByte(_ bytes: [UInt8]) -> [ArraySlice<UInt8>] {
     bytes.indices.map { bytes[$0...$0] }
-}
-
-/// `bytes` in pieces of random lengths, empty ones among them.
-func randomlySplit(_ bytes: [UInt8], _ generator: inout SeededGenerator) -> [ArraySlice<UInt8>] {
-    var pieces: [ArraySlice<UInt8>] = []
-    var rest = bytes[...]
-    let longest = Int.random(in: 1...max(1, bytes.count), using: &generator)
-    while !rest.isEmpty {
-        let piece = rest.prefix(Int.random(in: 0...longest, using: &generator))
-        pieces.append(piece)
-        rest = rest.dropFirst(piece.count)
-    }
-    return pieces
 }
 
 /// The attributes that all captured CREATEs with attributes share.

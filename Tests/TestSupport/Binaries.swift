@@ -6,6 +6,10 @@ public enum Binaries {
     public static var rpmemd: String { named("rpmemd", override: "RPMEMD_BINARY") }
     public static var rpmemctl: String { named("rpmemctl", override: "RPMEMCTL_BINARY") }
     public static var hello: String { named("rpmem-hello", override: "RPMEM_HELLO_BINARY") }
+    /// Part of the tests: `Tests/EveryCall/Initiator`.
+    public static var everyCallInitiator: String {
+        named("every-call-initiator", override: "RPMEM_EVERY_CALL_INITIATOR")
+    }
     /// Part of the tests: `Tests/DrivenInitiator`.
     public static var drivenInitiator: String { named("driven-initiator", override: "RPMEM_DRIVEN_INITIATOR_BINARY") }
     /// Part of the tests: `Tests/RecordingDisk`.

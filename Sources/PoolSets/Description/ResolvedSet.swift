@@ -113,7 +113,8 @@ struct ResolvedSet {
                 + "\(status.st_size) bytes it is no pool, which has at least \(PoolGeometry.minimumPart)")
     }
 
-    private init(plain descriptor: PoolDescriptor, _ path: String) {
+    /// A plain file or Device DAX.
+    init(plain descriptor: PoolDescriptor, _ path: String) {
         self.path = path
         options = []
         isPlain = true

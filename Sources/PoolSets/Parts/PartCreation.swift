@@ -76,6 +76,8 @@ extension PartFile {
         // Another session may open and lock the file for a moment, until it has read its size.
         for _ in 0..<100 {
             if rpmem_flock(descriptor.number, LOCK_EX | LOCK_NB) != 0 {
+                let reason = SystemCallError.last("flock", on: path)
+                guard reason.errno == .resourceTemporarilyUnavailable else { throw .system(reason) }
                 usleep(1000)
                 continue
             }

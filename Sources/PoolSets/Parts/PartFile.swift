@@ -97,8 +97,11 @@ final class PartFile {
     func checkWriteBack() throws(PoolError) {
         guard device == nil else { return }
         let result =
-            rpmem_is_on_overlay(descriptor.number)
-            ? synchronizeFirstPage() : rpmem_report_write_back(descriptor.number)
+            switch rpmem_is_on_overlay(descriptor.number) {
+            case 0: rpmem_report_write_back(descriptor.number)
+            case 1: synchronizeFirstPage()
+            default: Int32(-1)
+            }
         if result != 0 { throw .system(.last("write-back of earlier stores", on: path)) }
     }
 

@@ -3,7 +3,9 @@ func nearestName(to word: String, in candidates: some Sequence<String>) -> Strin
     let limit = max(2, word.count / 3)
     // A long word is never similar, and the comparison would take long.
     guard word.utf8.count <= 64 else { return nil }
-    return candidates.map { ($0, editDistance(word, $0)) }.filter { $0.1 <= limit }.min { $0.1 < $1.1 }?.0
+    // The distance is never less than the difference in length. A file may have a thousand unknown keys.
+    return candidates.filter { abs($0.utf8.count - word.utf8.count) <= limit }.map { ($0, editDistance(word, $0)) }
+        .filter { $0.1 <= limit }.min { $0.1 < $1.1 }?.0
 }
 
 /// How many letters must be inserted, removed, changed, or swapped with their neighbour.

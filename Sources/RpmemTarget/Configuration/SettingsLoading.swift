@@ -78,6 +78,17 @@ extension Settings {
             return
         }
         files.append(ConfigurationFile(path: path, exists: true))
+        problems += apply(bytes, of: path, home: home)
+    }
+
+    /// Takes the entries of a configuration file.
+    ///
+    /// - Parameters:
+    ///   - bytes: The file's contents.
+    ///   - path: For origins and messages.
+    /// - Returns: The entries that cannot be used.
+    mutating func apply(_ bytes: [UInt8], of path: String, home: String?) -> [ConfigurationError.Problem] {
+        var problems: [ConfigurationError.Problem] = []
         for result in parseConfigurationFile(bytes) {
             switch result {
             case .failure(let error):
@@ -86,6 +97,7 @@ extension Settings {
                 if let problem = assign(entry, of: path, home: home) { problems.append(problem) }
             }
         }
+        return problems
     }
 
     private mutating func assign(

@@ -108,6 +108,9 @@ final class InBandServer {
     var droppedPackets: Int { listener.droppedPackets }
     /// See ``LaneListener/filterError``.
     var filterError: SystemCallError? { listener.filterError }
+
+    /// See ``LaneListener/silenceError``.
+    var silenceError: SystemCallError? { listener.silenceError }
     /// See ``LaneWorkers/firstEnd``.
     var workerEnd: WorkerEnd? { workers.firstEnd }
     /// See ``LaneWorkers/hasFailedToPersist``.

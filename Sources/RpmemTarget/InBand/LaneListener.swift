@@ -17,6 +17,8 @@ final class LaneListener {
     /// nil once it does not listen any more.
     private var endpoint: PassiveEndpoint?
     /// The provider's listening sockets that have a filter. ``endpoint`` owns them.
+    /// Why the kernel may not notice that the initiator's machine is unreachable; nil when it does.
+    let silenceError: SystemCallError?
     private let filteredSockets: [Int32]
     /// The thread that closes the endpoint of the sockets provider, and an eventfd that it signals then.
     private var closing: NamedThread?
@@ -30,9 +32,9 @@ final class LaneListener {
         peerRule = offer.peerRule
         (filteredSockets, filterError) = Self.dropOtherHosts(offer, port: endpoint.port)
         // With verbs there are no sockets; see PeerProbe.
-        if offer.provider != .verbs {
-            limitSilence(of: OwnSockets(port: endpoint.port).listeners, seconds: offer.peerTimeout)
-        }
+        silenceError =
+            offer.provider == .verbs
+            ? nil : limitSilence(of: OwnSockets(port: endpoint.port).listeners, seconds: offer.peerTimeout)
     }
 
     var isListening: Bool { endpoint != nil }
@@ -149,7 +151,10 @@ final class LaneListener {
 /// Connections inherit the options of the listening socket that they come in at.
 ///
 /// - Parameter seconds: How long the other machine may be silent, at least 1. The end may come a third later.
-func limitSilence(of listeners: [Int32], seconds: Int) {
+/// - Returns: Why the kernel may wait for ever; nil when all options are set.
+func limitSilence(of listeners: [Int32], seconds: Int) -> SystemCallError? {
+    var failure =
+        listeners.isEmpty ? SystemCallError("getsockname", on: "listener of the lanes", errno: .badFileDescriptor) : nil
     // Several probes may be lost before the time is up.
     let options: [(level: Int32, name: Int32, value: Int)] = [
         (SOL_SOCKET, SO_KEEPALIVE, 1), (Int32(IPPROTO_TCP), TCP_KEEPIDLE, max(1, seconds / 3)),
@@ -159,7 +164,10 @@ func limitSilence(of listeners: [Int32], seconds: Int) {
     for socket in listeners {
         for option in options {
             var value = Int32(clamping: option.value)
-            _ = setsockopt(socket, option.level, option.name, &value, socklen_t(MemoryLayout<Int32>.size))
+            if setsockopt(socket, option.level, option.name, &value, socklen_t(MemoryLayout<Int32>.size)) != 0 {
+                failure = .last("setsockopt", on: "listener of the lanes")
+            }
         }
     }
+    return failure
 }

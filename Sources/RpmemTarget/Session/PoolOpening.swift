@@ -223,6 +223,11 @@ struct PoolOpening {
                     + "that lose it with the power (no eADR), acknowledged data included")
         }
         log.info("listening on port \(lanes.port), \(lanes.laneCount) lanes granted")
+        if let error = served.lanes.silenceError {
+            log.warning(
+                "peer-timeout: if \(environment.initiator) becomes unreachable, the session notices it only when it sends: "
+                    + "\(error)")
+        }
         if let error = served.lanes.filterError {
             // Ordinary users cannot have the filter, so this is no warning.
             log.info(

@@ -1,0 +1,169 @@
+import Glibc
+import RpmemProtocol
+import Synchronization
+import SystemSupport
+import TestSupport
+import Testing
+
+/// On the way of a whole session, each call to the system, to libpmem and to libfabric fails once: in the daemon, and in the
+/// initiator. `make test-every-call` tries all of them. `make test` tries each function's first call and some of the others.
+@Suite(.serialized) struct EveryCallTests {
+    /// The providers with which all calls are tried, instead of a sample of them with tcp.
+    private static let wholeProviders = getenv("RPMEM_EVERY_CALL").map { String(cString: $0).split(separator: ",") }
+    private static let triesAll = wholeProviders != nil
+    /// A loop calls some functions again and again. Of more calls, as many are tried, from the first to the last.
+    private static let mostOfOneFunction = 60
+    /// Only functions with this in their name; all when nil.
+    private static let filter = getenv("RPMEM_EVERY_CALL_FILTER").map { String(cString: $0) }
+
+    @Test(arguments: [Provider.sockets, .tcp], Program.allCases)
+    func theSessionFailsWithAReasonOrGoesOn(provider: Provider, program: Program) throws {
+        try #require(FailingCalls.library != nil, "failing-calls.c cannot be compiled")
+        if !(Self.wholeProviders ?? ["tcp"]).contains(where: { $0 == provider.name }) { return }
+        let scenario = try Scenario(provider)
+        let whole = try scenario.run(nil, of: program)
+        #expect(whole.isSuccess && whole.complaints.isEmpty, "\(whole) \(scenario.log)")
+        try #require(whole.isSuccess)
+        let descriptors = whole.said("descriptors").first
+        let calls = Self.calls(whole.counts)
+        print("every call: \(program.rawValue), \(provider.name): \(whole.counts), of which \(calls.count) are tried")
+        let tally = Tally(calls)
+        // Most of a run is waiting.
+        let workers = try (0..<(Self.triesAll ? 6 : 3)).map { number in
+            try NamedThread(name: "every-call-\(number)") {
+                while let call = tally.next() {
+                    do {
+                        let verdict = try Verdict(call, of: program, over: provider, descriptors: descriptors)
+                        tally.add(verdict)
+                        if !verdict.complaints.isEmpty { print(verdict) }
+                        fflush(nil)
+                    } catch {
+                        Issue.record("\(call): \(error)")
+                    }
+                }
+            }
+        }
+        for worker in workers { worker.join() }
+        for verdict in tally.verdicts where !verdict.complaints.isEmpty { Issue.record("\(verdict)") }
+        print(tally.text(provider, program))
+    }
+
+    // What the sweep has found.
+
+    /// An address literal once needed getaddrinfo, and the session trapped without it.
+    @Test func anAddressOfTheProgramItselfNeedsNoMemory() throws {
+        let scenario = try Scenario(.tcp)
+        let result = try scenario.run(Call(name: "getaddrinfo", number: 1), of: .daemon)
+        #expect(result.daemons.allSatisfy { $0 < 128 } && result.complaints.isEmpty, "\(result)")
+    }
+
+    /// It was once repeated a hundred times, and then reported as the lock of another session.
+    @Test func aLockThatTheKernelCannotGiveIsAnErrorOfItsOwn() throws {
+        let scenario = try Scenario(.tcp)
+        let result = try scenario.run(Call(name: "flock", number: 1), of: .daemon)
+        #expect(result.isHit && result.said("failed create").first?.contains("flock") == true, "\(result)")
+        #expect(try scenario.recover().complaints.isEmpty)
+    }
+
+    /// Nobody was told that the kernel would not notice a dead machine.
+    @Test func aListenerThatIsNotFoundIsToldOf() throws {
+        let scenario = try Scenario(.tcp)
+        let result = try scenario.run(Call(name: "opendir", number: 2), of: .daemon)
+        #expect(result.isHit && result.isSuccess, "\(result)")
+        #expect(scenario.log.contains("warn: peer-timeout: "), "\(scenario.log)")
+    }
+
+    /// CLOSE once took a file system of unknown type for one that reports a failed write-back, which overlayfs does not.
+    @Test func aFileSystemOfUnknownTypeIsNotTakenForAnother() throws {
+        let whole = try Scenario(.tcp).run(nil, of: .daemon)
+        let count = try #require(whole.counts["fstatfs"])
+        // Those of the last CLOSE.
+        for number in max(1, count - 5)...count {
+            let scenario = try Scenario(.tcp)
+            let result = try scenario.run(Call(name: "fstatfs", number: number), of: .daemon)
+            #expect(!result.isHit || !result.isSuccess, "fstatfs:\(number) of \(count): \(result)")
+        }
+    }
+
+    /// The calls to try: of each function the first ones, or in a sample the first and each ninth.
+    private static func calls(_ counts: [String: Int]) -> [Call] {
+        var calls: [Call] = []
+        for (name, count) in counts.sorted(by: { $0.key < $1.key }) where filter.map({ name.contains($0) }) ?? true {
+            let tried = min(count, mostOfOneFunction)
+            for index in 0..<tried { calls.append(Call(name: name, number: 1 + index * count / tried)) }
+        }
+        // First what was not tried before.
+        calls.sort { ($0.number, $0.name) < ($1.number, $1.name) }
+        if triesAll { return calls }
+        return calls.enumerated().filter { $0.offset % 9 == 0 }.map(\.element)
+    }
+}
+
+/// What became of a session in which one call failed.
+struct Verdict: CustomStringConvertible {
+    let call: Call
+    let program: Program
+    let isHit: Bool
+    /// Whether the session went on as if nothing had happened.
+    let isTolerated: Bool
+    var complaints: [String]
+    private let details: String
+
+    init(_ call: Call, of program: Program, over provider: Provider, descriptors: String?) throws {
+        self.call = call
+        self.program = program
+        let scenario = try Scenario(provider)
+        let result = try scenario.run(call, of: program)
+        isHit = result.isHit
+        isTolerated = result.isSuccess
+        complaints = result.complaints
+        if isHit, isTolerated, Tolerated.reason(call.name, program) == nil {
+            complaints.append("the failure is ignored")
+        }
+        if result.isSuccess, let descriptors, result.said("descriptors").first != descriptors {
+            complaints.append("\(result.said("descriptors")) are left, not \(descriptors)")
+        }
+        let isMarkedOpen = scenario.isMarkedOpen
+        if isHit, !isTolerated, program == .daemon, call.isDurability, isMarkedOpen == false {
+            complaints.append("a write that may be lost, and the pool is marked as cleanly closed")
+        }
+        let log = scenario.log
+        let recovery = try scenario.recover()
+        complaints += recovery.complaints
+        details =
+            complaints.isEmpty
+            ? "" : (result.lines + recovery.lines + [log, scenario.report]).joined(separator: "\n    ")
+    }
+
+    var description: String { "\(program.rawValue) \(call): \(complaints.joined(separator: "; "))\n    \(details)" }
+}
+
+/// Hands out calls, and counts verdicts; threads share it.
+private final class Tally: Sendable {
+    private let rest: Mutex<ArraySlice<Call>>
+    private let all = Mutex<[Verdict]>([])
+
+    init(_ calls: [Call]) { rest = Mutex(calls[...]) }
+
+    func next() -> Call? { rest.withLock { $0.popFirst() } }
+
+    var verdicts: [Verdict] { all.withLock { $0 } }
+
+    func add(_ verdict: Verdict) { all.withLock { $0.append(verdict) } }
+
+    /// For `docs/proofs.md`: calls that failed, by library.
+    func text(_ provider: Provider, _ program: Program) -> String {
+        var lines = ["every call: \(program.rawValue), \(provider.name): \(verdicts.count { $0.isHit }) calls failed"]
+        for (library, prefixes) in [
+            ("libfabric", ["fi_"]), ("libpmem and its relatives", ["pmem", "ndctl", "daxctl"]),
+        ] {
+            let count = verdicts.count { verdict in
+                verdict.isHit && prefixes.contains { verdict.call.name.hasPrefix($0) }
+            }
+            lines.append("    \(library): \(count)")
+        }
+        lines.append("    tolerated: \(verdicts.count { $0.isHit && $0.isTolerated })")
+        lines.append("    not reached: \(verdicts.count { !$0.isHit })")
+        return lines.joined(separator: "\n")
+    }
+}

@@ -1,0 +1,40 @@
+/// Functions whose failure may leave a session as it is.
+enum Tolerated {
+    /// Why a session may go on without the call; nil when it must not.
+    static func reason(_ name: String, _ program: Program) -> String? {
+        switch name {
+        case "close", "munmap", "shutdown", "fi_close", "fi_shutdown": "the resource is released all the same"
+        case "fi_cq_readerr": "the queue reports the error again"
+        case "fi_trywait": "the session looks into the queue again after a moment"
+        case "getsockname", "getpeername", "getsockopt", "setsockopt", "opendir":
+            "what it was for is left out, and the log says so"
+        case "madvise", "posix_fadvise": "it is advice"
+        case "fi_cq_signal": "a worker or a lane is woken again and again until it has ended"
+        case "fi_cq_sread", "fi_cq_read": "a worker that is told to stop needs no completion any more"
+        default: program == .daemon ? reasonInDaemon(name) : reasonInInitiator(name)
+        }
+    }
+
+    private static func reasonInDaemon(_ name: String) -> String? {
+        switch name {
+        case "eventfd": "without its eventfd the handler of SIGBUS ends the process itself"
+        case "sigaction": "without the handler SIGBUS ends the process"
+        case "fi_getinfo", "pthread_create": "the library is loaded, and its providers are set up, when they are needed"
+        case "mmap(MAP_SYNC)": "the pool is mapped without, and made durable by msync"
+        case "mmap(MAP_NORESERVE)": "the address space is asked for a second time, with a smaller alignment"
+        case "inotify_init1", "inotify_add_watch": "a truncated part is noticed when it is used, and the log says so"
+        case "stat", "fstat", "write", "open": "the log has another destination"
+        case "read", "poll": "the watchdog waits again"
+        default: nil
+        }
+    }
+
+    private static func reasonInInitiator(_ name: String) -> String? {
+        switch name {
+        case "read": "lines of the target's standard error are lost, or the monitor wakes up once more"
+        case "fi_eq_read": "the monitor that is told to stop fails nothing"
+        case "sigaction": "a handler of the host's stays as it was"
+        default: nil
+        }
+    }
+}

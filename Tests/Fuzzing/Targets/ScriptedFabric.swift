@@ -1,0 +1,1 @@
+../../RpmemTargetTests/ScriptedFabric.swift
