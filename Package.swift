@@ -61,6 +61,7 @@ let package = Package(
             dependencies: ["CLinux", .product(name: "SystemPackage", package: "swift-system")],
             swiftSettings: strict),
         .target(name: "RpmemProtocol", swiftSettings: strict),
+        .target(name: "TargetReports", swiftSettings: strict),
         .target(
             name: "Fabric", dependencies: ["CFabric", "CIbverbs", "CLinux", "SystemSupport"], swiftSettings: strict),
         .target(
@@ -78,7 +79,7 @@ let package = Package(
             name: "RpmemTarget",
             dependencies: [
                 "CFabric", "CLinux", "CSystemd", "Fabric", "PersistentMemory", "PoolSets", "RpmemProtocol",
-                "SystemSupport", .product(name: "Logging", package: "swift-log"),
+                "SystemSupport", "TargetReports", .product(name: "Logging", package: "swift-log"),
                 .product(name: "SystemPackage", package: "swift-system"),
             ], swiftSettings: strict),
         .executableTarget(
@@ -109,7 +110,7 @@ let package = Package(
         .executableTarget(
             name: "rpmemctl",
             dependencies: [
-                "CFabric", "Fabric", "RpmemInitiator", "RpmemProtocol", "SystemSupport",
+                "CFabric", "Fabric", "RpmemInitiator", "RpmemProtocol", "SystemSupport", "TargetReports",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ], swiftSettings: strict),
@@ -212,7 +213,10 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "RpmemctlTests",
-            dependencies: ["SystemSupport", "TestSupport", "rpmem-hello", "rpmemctl", "rpmemd"], swiftSettings: strict),
+            dependencies: [
+                "CLinux", "PoolSets", "RpmemProtocol", "SystemSupport", "TargetReports", "TestSupport",
+                "driven-initiator", "rpmem-hello", "rpmemctl", "rpmemd",
+            ], swiftSettings: strict),
         // Debian packages, `make install`, and README's first hour in minimal machines.
         .testTarget(
             name: "PackagingTests",

@@ -112,7 +112,8 @@ public final class CommandRotation: Sendable {
         commands = parts.isEmpty ? ["rpmemd"] : parts
     }
 
-    func next() -> String {
+    /// The command for the next connection.
+    package func next() -> String {
         let turn = taken.wrappingAdd(1, ordering: .relaxed).oldValue
         return commands[Int(UInt(bitPattern: turn) % UInt(commands.count))]
     }

@@ -4,7 +4,8 @@ import SystemSupport
 /// One thread at a time uses it.
 package final class RemoteCommand {
     private let child: SSHProcess
-    private let target: TargetAddress
+    /// For messages.
+    private let place: String
     private let exitTimeout: Duration
     private var output: [UInt8] = []
 
@@ -18,9 +19,66 @@ package final class RemoteCommand {
         let ssh = SSHCommand(
             ssh: options.ssh, target: target, forceIPv4: forceIPv4 && !target.host.contains(":"), command: command,
             commandArguments: arguments)
-        self.target = target
+        place = "\(target)"
         exitTimeout = options.exitTimeout
         do throws(SystemCallError) { child = try SSHProcess(ssh.arguments) } catch { throw .sshNotStarted(error) }
+    }
+
+    /// A command on this machine, in place of one on a target.
+    ///
+    /// - Parameters:
+    ///   - command: /bin/sh reads it as it is.
+    ///   - arguments: These are quoted for the shell.
+    package init(
+        onThisMachine command: String, _ arguments: [String], options: InitiatorOptions
+    ) throws(InitiatorError) {
+        place = "this machine"
+        exitTimeout = options.exitTimeout
+        let line = ([command] + arguments.map(SSHCommand.quoted)).joined(separator: " ")
+        do throws(SystemCallError) { child = try SSHProcess(["/bin/sh", "-c", line]) } catch { throw .system(error) }
+    }
+
+    /// All that a command printed, and how it ended.
+    package struct Outcome: Sendable {
+        package let output: [UInt8]
+        package let ending: SessionEnding
+    }
+
+    /// Closes the command's standard input, and waits for its end.
+    ///
+    /// - Parameters:
+    ///   - limit: Bytes of output. A command that prints more is ended.
+    ///   - timeout: A command that takes longer is ended.
+    package func finish(limit: Int, within timeout: Duration) throws(InitiatorError) -> Outcome {
+        let deadline = Deadline.after(timeout)
+        child.closeInput()
+        var chunk = [UInt8](repeating: 0, count: 65536)
+        while true {
+            child.collectErrorLines()
+            switch child.readOutput(into: &chunk) {
+            case .bytes(let count):
+                output += chunk[..<count]
+                if output.count > limit {
+                    _ = child.end(patience: exitTimeout)
+                    throw .protocolError(
+                        target: place, reason: "it printed more than \(limit) bytes", targetLines: child.lastErrorLines)
+                }
+                continue
+            case .end:
+                let exit = child.collect(until: .after(exitTimeout))
+                child.collectErrorLines()
+                return Outcome(output: output, ending: SessionEnding(exit: exit, targetLines: child.lastErrorLines))
+            case .nothing: break
+            }
+            if deadline.hasPassed {
+                _ = child.end(patience: exitTimeout)
+                throw .timedOut(waitingFor: "answer from \(place)", after: timeout)
+            }
+            var set = PollSet()
+            set.add(child.output.number)
+            set.add(child.errorDescriptor)
+            do throws(SystemCallError) { try set.wait(until: deadline) } catch { throw .system(error) }
+        }
     }
 
     /// The next line of the command's output, without its newline.
@@ -46,11 +104,11 @@ package final class RemoteCommand {
                 let exit = child.collect(until: .after(exitTimeout))
                 child.collectErrorLines()
                 throw .sessionEnded(
-                    target: "\(target)", during: "before its command had printed a line",
+                    target: place, during: "before its command had printed a line",
                     ending: SessionEnding(exit: exit, targetLines: child.lastErrorLines))
             case .nothing: break
             }
-            if deadline.hasPassed { throw .timedOut(waitingFor: "line from \(target)", after: timeout) }
+            if deadline.hasPassed { throw .timedOut(waitingFor: "line from \(place)", after: timeout) }
             var set = PollSet()
             set.add(child.output.number)
             set.add(child.errorDescriptor)

@@ -2,8 +2,10 @@ import Glibc
 import RpmemProtocol
 import SystemSupport
 
-/// The stages of opening a pool.
+/// The stages of opening a pool, one after the other without a gap.
 public struct OpeningTimes: Hashable, Sendable {
+    /// Until ssh was started: loading libfabric, and choosing the provider.
+    public let preparation: Duration
     /// From starting ssh to the target's initial status.
     public let initialStatus: Duration
     /// From the request to the answer to CREATE or OPEN.
@@ -35,6 +37,7 @@ struct SessionOpening {
     }
 
     func run() throws(InitiatorError) -> Session {
+        let begin = ContinuousClock.now
         let descriptor = try checkArguments()
         let choice = try ProviderChoice(for: target, options: options)
         let laneCount = max(
@@ -52,7 +55,8 @@ struct SessionOpening {
                     min(laneCount, Int(inBand.laneCount)), choice, inBand, control)
                 let monitor = try startMonitor(control, lanes)
                 let times = OpeningTimes(
-                    initialStatus: start.duration(to: ready), answer: ready.duration(to: answered),
+                    preparation: begin.duration(to: start), initialStatus: start.duration(to: ready),
+                    answer: ready.duration(to: answered),
                     lanes: answered.duration(to: .now))
                 return Session(
                     control: control, lanes: lanes, monitor: monitor, provider: choice.provider,

@@ -23,6 +23,7 @@ package func runDaemon(arguments: [String]) -> Int32 {
         case .checkConfiguration(let overrides): return checkConfiguration(overrides)
         case .remove(let set, let force, let removePoolSet, let overrides):
             return remove(set, force: force, removePoolSet: removePoolSet, overrides)
+        case .query(let query, let overrides): return answer(query, overrides)
         case .serve(let overrides):
             // A session speaks with a program.
             if isatty(STDIN_FILENO) == 1, isatty(STDOUT_FILENO) == 1 {

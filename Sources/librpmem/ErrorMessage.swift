@@ -15,7 +15,7 @@ public func rpmem_check_version(_ major_required: UInt32, _ minor_required: UInt
         """
     ErrorMessage.set(text)
     Log.write(.errors, "rpmem_check_version: \(text)")
-    Report.write("rpmem_check_version: \(text)")
+    FailureLine.write("rpmem_check_version: \(text)")
     return ErrorMessage.current
 }
 
@@ -23,7 +23,7 @@ public func rpmem_check_version(_ major_required: UInt32, _ minor_required: UInt
 public func rpmem_errormsg() -> UnsafePointer<CChar>! {
     let before = errno
     defer { errno = before }
-    Report.hostReadsMessages()
+    FailureLine.hostReadsMessages()
     return ErrorMessage.current
 }
 
@@ -47,7 +47,7 @@ func report(_ error: InitiatorError, by function: StaticString, isOnPool: Bool =
     let text = "\(error)"
     ErrorMessage.set(text)
     Log.write(.errors, "\(function): \(text)")
-    if isOnPool { Report.writeOnce("\(function): ", text) } else { Report.write("\(function): \(text)") }
+    if isOnPool { FailureLine.writeOnce("\(function): ", text) } else { Report.write("\(function): \(text)") }
     // Last: the calls before may change it.
     Glibc.errno = error.errno
     return -1

@@ -109,7 +109,7 @@ private func start(
                     + " persist method \(pool.persistMethod)")
             for warning in pool.targetWarnings {
                 Log.write(.errors, "\(function): \(target): \(warning)")
-                Report.write("\(function): \(target): \(warning)")
+                FailureLine.write("\(function): \(target): \(warning)")
             }
             errno = before
             return (handle, pool.attributes)

@@ -6,11 +6,13 @@ import RpmemProtocol
 struct Rpmemctl: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "rpmemctl",
-        abstract: "Tests and measures a target of remote persistent memory from the initiator's side.",
+        abstract: "Operates, tests and measures targets of remote persistent memory.",
         discussion: """
             rpmemctl connects to a target as programs that replicate do: over ssh, with the environment variables of \
             librpmem(7), such as RPMEM_SSH, RPMEM_CMD and RPMEM_ENABLE_SOCKETS.
             """,
         version: "rpmemctl version \(projectVersion)",
-        subcommands: [Ping.self, Bench.self, BaselineServer.self])
+        subcommands: [
+            List.self, Info.self, Check.self, Remove.self, Ping.self, Bench.self, BaselineServer.self,
+        ])
 }

@@ -86,6 +86,8 @@ let toolSignature: SIMD8<UInt8> = SIMD8("RPMEMCTL".utf8)
 
 extension InitiatorPool {
     /// Creates the tool's pool, or opens the pool that an earlier run left.
+    ///
+    /// - Returns: The pool, and whether this run created it.
     static func forTool(
         _ target: TargetOptions, memory: PoolMemory, lanes: Int, options: InitiatorOptions
     ) throws -> (pool: InitiatorPool, isCreated: Bool) {

@@ -58,7 +58,7 @@ import Testing
         #expect(session.process.errorText.contains("already has a pool"))
     }
 
-    /// As documented in rpmemd(1) and `docs/media.md`, section 7.7 (Log lines of the persistency policy).
+    /// As documented in rpmemd(1) and `docs/media.md`, section 7.8 (Log lines of the persistency policy).
     @Test func theThreeLinesOfThePersistencyPolicy() throws {
         let session = try makeTarget().session().ready()
         _ = try session.pool(.create("one.set", lanes: 1))

@@ -85,6 +85,37 @@ import Testing
             try parse("--check-config", "-t", "1")
                 == .checkConfiguration(.init(assignments: [.init(.threads, "1")])))
         #expect(try parse("--ch") == .checkConfiguration(.init()))
+        #expect(try parse("--chec") == .checkConfiguration(.init()))
+    }
+
+    @Test func queries() throws {
+        #expect(try parse("--list") == .query(.list, .init()))
+        #expect(try parse("--info", "a.set", "-c", "/c") == .query(.info(set: "a.set"), .init(configurationFile: "/c")))
+        #expect(try parse("--check=a.set") == .query(.check(set: "a.set", plan: nil), .init()))
+        #expect(try parse("--repair", "0f", "--check", "a") == .query(.check(set: "a", plan: "0f"), .init()))
+        #expect(
+            try parse("--remove", "a", "-f", "--dry-run")
+                == .query(.removal(set: "a", force: true, removePoolSet: false), .init()))
+        #expect(
+            try parse("--dry", "-sr", "a") == .query(.removal(set: "a", force: false, removePoolSet: true), .init()))
+    }
+
+    @Test func onlyARepairChangesSomething() {
+        #expect(Query.list.isReadOnly && Query.info(set: "a").isReadOnly && Query.check(set: "a", plan: nil).isReadOnly)
+        #expect(Query.removal(set: "a", force: true, removePoolSet: true).isReadOnly)
+        #expect(!Query.check(set: "a", plan: "").isReadOnly)
+    }
+
+    /// A slip must not remove or repair anything, and must not begin a session.
+    @Test(arguments: [
+        ["--list", "--info", "a"], ["--check", "a", "--remove", "a"], ["--list", "--list"], ["--repair", "0"],
+        ["--repair", "0", "--info", "a"], ["--repair", "0", "--remove", "a"], ["--dry-run"], ["--info"], ["--check"],
+        ["--list=a"], ["--check", "a", "--repair"], ["--list", "a"], ["--info", "a", "--dry-rum"], ["--info", "a", "--dry-run"],
+    ])
+    func queriesThatMakeNoSenseAreRefused(arguments: [String]) {
+        var error: UsageError?
+        do { _ = try Invocation.parse(["rpmemd"] + arguments) } catch let caught { error = caught }
+        #expect(error != nil && error?.isSession == false, "\(error.map { "\($0)" } ?? "")")
     }
 
     @Test func theFirstOfHelpAndVersionWins() throws {

@@ -1,5 +1,9 @@
+import FoundationEssentials
 import Glibc
+import PoolSets
+import RpmemProtocol
 import SystemSupport
+import TargetReports
 import TestSupport
 import Testing
 
@@ -60,6 +64,29 @@ import Testing
         }
         #expect(output.contains("\(provider), GPSPM, 1 lane"))
         #expect(!place.hasPart)
+    }
+
+    /// Whether the pool is made for the run, or was left by an earlier one.
+    @Test(arguments: [1, 2, 50], [false, true]) func theStagesOfPingAddUpToItsTime(count: Int, isOpened: Bool) throws {
+        let place = try Place()
+        if isOpened {
+            try PoolStore(directory: place.directory.file("sets")).create(
+                descriptor: PoolDescriptor(validating: "a.set"),
+                attributes: PoolAttributes(signature: SIMD8("RPMEMCTL".utf8), major: 1), requestedSize: 0
+            ).close()
+        }
+        let before = ContinuousClock.now
+        let (ending, output, errors) = try place.run(
+            "ping", "127.0.0.1", "a.set", "--size", "8", "--provider", "tcp", "--count", "\(count)", "--json")
+        let took = before.duration(to: .now)
+        #expect(ending == .exited(0), "\(errors)")
+        let report = try JSONDecoder().decode(PingReport.self, from: Data(output.utf8))
+        #expect(report.created == !isOpened && report.persists.count == count)
+        #expect(report.totalNanoseconds == report.stages.reduce(0) { $0 + $1.nanoseconds })
+        #expect(report.totalNanoseconds <= UInt64(took / .nanoseconds(1)))
+        #expect(report.stages.map(\.name).last == "CLOSE answered, ssh ended")
+        #expect(report.persists.minimum <= report.persists.median && report.persists.p99 <= report.persists.maximum)
+        #expect(report.stages.count == (count == 1 ? 9 : 10), "\(report.stages)")
     }
 
     @Test func benchPrintsFiguresBesideTheBaseline() throws {
@@ -180,7 +207,10 @@ import Testing
     @Test(
         arguments: [
             ["ping", "127.0.0.1"], ["ping", "", "a.set"], ["ping", "127.0.0.1", "a.set", "--size", "1"],
-            ["ping", "127.0.0.1", "a.set", "--lanes", "0"], ["ping", "127.0.0.1", "a.set", "--provider", "psm"],
+            ["ping", "127.0.0.1", "a.set", "--count", "0"], ["list", ""], ["list", "a", "b"], ["info"], ["info", ""],
+            ["info", "a", "b", "c"], ["check", "a.set", "--yes"], ["remove", "a.set", "--dry-run", "--yes"],
+            ["check", "-x@y", "a.set"], ["ping", "127.0.0.1", "a.set", "--lanes", "0"],
+            ["ping", "127.0.0.1", "a.set", "--provider", "psm"],
             ["bench", "127.0.0.1", "a.set", "--sizes", "64,x"], ["bench", "127.0.0.1", "a.set", "--sizes", "0"],
             ["bench", "127.0.0.1", "a.set", "--lanes", "2000"], ["bench", "127.0.0.1", "a.set", "--count", "0"],
             ["bench", "127.0.0.1", "a.set", "--size", "8", "--sizes", "8388608"],

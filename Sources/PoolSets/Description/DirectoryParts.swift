@@ -37,7 +37,7 @@ struct GrowthDirectory: Equatable {
         case notANumber
     }
 
-    /// Names of the entries, sorted.
+    /// Names of the entries that end as parts' names do, sorted. More than a pool can have are refused: the directory may be huge.
     func entries() throws(PoolError) -> [[UInt8]] {
         guard let stream = path.withPlatformString({ opendir($0) }) else {
             throw .from(.last("opendir", on: path.string), path: path.string)
@@ -51,7 +51,13 @@ struct GrowthDirectory: Equatable {
                 break
             }
             let name = withUnsafeBytes(of: &entry.pointee.d_name) { Array($0.prefix { $0 != 0 }) }
+            if Self.partNumber(name) == nil { continue }
             names.append(name)
+            if names.count > PoolSetFile.maximumParts {
+                throw .badConfiguration(
+                    place: path.string,
+                    reason: "has more than \(PoolSetFile.maximumParts) files that end in .pmem: move them")
+            }
         }
         return names.sorted { $0.lexicographicallyPrecedes($1) }
     }

@@ -31,6 +31,9 @@ final class PoolSetDirectory: Sendable {
         self.path = path
     }
 
+    /// Flags of open(2) to look a file up, without opening it.
+    static let lookupOnly = rpmem_o_path
+
     /// The whole path of what a descriptor names, for messages.
     func path(of descriptor: PoolDescriptor) -> String { "\(path)/\(Self.text(descriptor))" }
 

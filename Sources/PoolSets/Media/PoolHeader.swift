@@ -234,7 +234,7 @@ extension UUIDBytes {
     }
 
     /// The uuid in the form of `pmempool info`: the first three groups are little-endian numbers.
-    var text: String {
+    package var text: String {
         var text = ""
         for (place, index) in [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15].enumerated() {
             if place == 4 || place == 6 || place == 8 || place == 10 { text += "-" }
@@ -245,7 +245,7 @@ extension UUIDBytes {
 }
 
 /// A signature for messages: printable characters as they are, others as `\xNN`, no trailing zeros.
-func signatureText(_ signature: SIMD8<UInt8>) -> String {
+package func signatureText(_ signature: SIMD8<UInt8>) -> String {
     var last = 8
     while last > 0 && signature[last - 1] == 0 { last -= 1 }
     var text = ""

@@ -11,9 +11,7 @@ extension PartFile {
     func readHeader() throws(PoolError) -> PoolHeader {
         var bytes = [UInt8](repeating: 0, count: PoolHeader.size)
         if let device {
-            try withFirstPage(of: device) { page in
-                bytes.withUnsafeMutableBytes { $0.copyMemory(from: UnsafeRawBufferPointer(page)) }
-            }
+            bytes = try readFirstPage(of: device)
         } else {
             var offset = 0
             while offset < bytes.count {
@@ -67,6 +65,29 @@ extension PartFile {
 
     /// Writes zeros over the header page, durably.
     func clearHeader() throws(PoolError) { try writeHeader([UInt8](repeating: 0, count: PoolHeader.size)) }
+
+    /// Reads the header page of a Device DAX. The kernel copies it through a pipe: a bad block is an error (EFAULT) then, where a
+    /// load would deliver SIGBUS.
+    private func readFirstPage(of device: DeviceDAX) throws(PoolError) -> [UInt8] {
+        let length = max(device.alignment, PoolHeader.size)
+        guard let start = mmap(nil, length, PROT_READ, MAP_SHARED, descriptor.number, 0), start != MAP_FAILED else {
+            throw .system(.last("mmap", on: path))
+        }
+        defer { munmap(start, length) }
+        var bytes = [UInt8](repeating: 0, count: PoolHeader.size)
+        do throws(SystemCallError) {
+            let pipe = try Pipe()
+            // A pipe has room for a page, and passes on in one piece what was written in one piece.
+            let written = try retryingInterrupts("read", on: path) {
+                write(pipe.write.number, start, PoolHeader.size)
+            }
+            guard written == PoolHeader.size else { throw SystemCallError("read", on: path, errno: .ioError) }
+            try retryingInterrupts("read", on: path) { read(pipe.read.number, &bytes, PoolHeader.size) }
+        } catch {
+            throw .system(error)
+        }
+        return bytes
+    }
 
     /// Maps the first page of a Device DAX for the time of `body`. A Device DAX maps in units of its alignment only.
     private func withFirstPage(

@@ -5,27 +5,39 @@ import SystemPackage
 import SystemSupport
 
 extension PartFile {
+    /// How an open part is locked.
+    enum LockMode {
+        /// As sessions, and programs of PMDK, lock it.
+        case exclusive
+        /// For a look at the part: a session that starts meanwhile waits a moment.
+        case shared
+        case none
+    }
+
     /// Opens and locks a part that is there.
     ///
     /// - Parameters:
     ///   - path: For messages.
     ///   - directory: The pool set directory.
+    ///   - lock: With any but ``LockMode/exclusive`` only regular files and Device DAX are opened at all.
     ///   - near: The directory of another part of the set; see ``PartPlace/find(_:in:shown:near:)``.
     /// - Returns: nil when there is none.
     static func open(
         _ location: PartLocation, path: String, in directory: PoolSetDirectory, writable: Bool = true,
-        near: PartDirectory? = nil
+        lock: LockMode = .exclusive, near: PartDirectory? = nil
     ) throws(PoolError) -> PartFile? {
         // A file that is unlinked between open and lock is no longer the part. The name is then looked up again.
         for _ in 0..<16 {
             guard
                 let place = try PartPlace.find(location, in: directory.descriptor.number, shown: path, near: near)
             else { return nil }
+            // To open another device, such as a watchdog or a tape, may have effects.
+            if lock != .exclusive, let status = place.status() { try checkKind(status, path) }
             let result = try openDescriptor(location, place, path: path, in: directory, writable: writable)
             if case .missing = result { return nil }
             guard case .opened(let number) = result else { continue }
             let descriptor = Descriptor(owning: number)
-            guard let status = try lock(descriptor, path) else { continue }
+            guard let status = try Self.lock(descriptor, path, lock) else { continue }
             // Below the pool set directory the kernel looked the file up, and the walk found the place. Both must be
             // one file, because a removal unlinks the place.
             if case .beneath = location {
@@ -45,10 +57,33 @@ extension PartFile {
         throw .busy(path: path, holder: nil)
     }
 
+    /// Refuses anything but a regular file and a Device DAX.
+    private static func checkKind(_ status: stat, _ path: String) throws(PoolError) {
+        switch status.st_mode & S_IFMT {
+        case S_IFREG: break
+        case S_IFCHR:
+            do throws(PersistentMemoryError) {
+                _ = try DeviceDAX(deviceNumber: UInt64(status.st_rdev), path: path)
+            } catch {
+                if case .notDeviceDAX = error {
+                    throw .badConfiguration(place: path, reason: "is a device, but not a Device DAX")
+                }
+                throw .persistentMemory(error)
+            }
+        // The part is opened without following a link, and the place is looked up again.
+        case S_IFLNK: break
+        case S_IFDIR:
+            throw .badConfiguration(place: path, reason: "is a directory: a part is a file or a Device DAX")
+        default: throw .badConfiguration(place: path, reason: "is neither a regular file nor a Device DAX")
+        }
+    }
+
     /// Locks an open file or device.
     ///
     /// - Returns: Its status; nil when the file was unlinked before it was locked.
-    private static func lock(_ descriptor: borrowing Descriptor, _ path: String) throws(PoolError) -> stat? {
+    private static func lock(
+        _ descriptor: borrowing Descriptor, _ path: String, _ mode: LockMode
+    ) throws(PoolError) -> stat? {
         var status = stat()
         if fstat(descriptor.number, &status) != 0 { throw .system(.last("fstat", on: path)) }
         switch status.st_mode & S_IFMT {
@@ -57,11 +92,17 @@ extension PartFile {
             throw .badConfiguration(place: path, reason: "is a directory: a part is a file or a Device DAX")
         default: throw .badConfiguration(place: path, reason: "is neither a regular file nor a Device DAX")
         }
-        if rpmem_flock(descriptor.number, LOCK_EX | LOCK_NB) != 0 {
-            let reason = SystemCallError.last("flock", on: path)
-            guard reason.errno == .resourceTemporarilyUnavailable else { throw .system(reason) }
-            throw .busy(path: path, holder: LockHolder.text(of: status))
+        let isLocked: Bool
+        do throws(SystemCallError) {
+            switch mode {
+            case .none: isLocked = true
+            case .shared: isLocked = try PartLock.take(descriptor.number, LOCK_SH)
+            case .exclusive: isLocked = try PartLock.takeExclusively(descriptor.number)
+            }
+        } catch {
+            throw .system(SystemCallError(error.call, on: path, errno: error.errno))
         }
+        if !isLocked { throw .busy(path: path, holder: LockHolder.find(status)?.description) }
         if fstat(descriptor.number, &status) != 0 { throw .system(.last("fstat", on: path)) }
         return status.st_nlink == 0 ? nil : status
     }
@@ -116,36 +157,5 @@ extension PartFile {
             default: throw .from(error, path: path)
             }
         }
-    }
-}
-
-/// Finds the process that holds the lock on a file, for messages only.
-enum LockHolder {
-    /// Such as `process 4711 (rpmemd)`; nil when the kernel does not say (other namespaces, some file systems).
-    static func text(of status: stat) -> String? {
-        let subject =
-            "\(hex(rpmem_major(UInt64(status.st_dev)))):\(hex(rpmem_minor(UInt64(status.st_dev)))):\(status.st_ino)"
-        guard let locks = readText("/proc/locks", limit: 1 << 20) else { return nil }
-        for line in locks.split(separator: "\n") {
-            // 1: FLOCK  ADVISORY  WRITE 4711 fd:01:131084 0 EOF
-            let fields = line.split(separator: " ")
-            guard fields.count >= 6, fields[1] == "FLOCK", fields[5] == subject else { continue }
-            guard let process = Int32(fields[4]), process > 0 else { return nil }
-            let name = readText("/proc/\(process)/comm", limit: 64).map { $0.filter { $0 != "\n" } }
-            return "process \(process)\(name.map { " (\($0))" } ?? "")"
-        }
-        return nil
-    }
-
-    private static func hex(_ number: UInt32) -> String {
-        let text = String(number, radix: 16)
-        return text.count < 2 ? "0" + text : text
-    }
-
-    private static func readText(_ path: String, limit: Int) -> String? {
-        guard let file = try? Descriptor.open(path, O_RDONLY), let bytes = try? readFile(file, limit: limit) else {
-            return nil
-        }
-        return String(decoding: bytes, as: UTF8.self)
     }
 }

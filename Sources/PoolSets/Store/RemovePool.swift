@@ -14,50 +14,110 @@ extension PoolStore {
     ///   - force: Accepts a missing pool set and missing parts. Other errors stay.
     ///   - removePoolSet: Removes the pool set file as well, last, and only when no part is left.
     package func remove(descriptor: PoolDescriptor, force: Bool, removePoolSet: Bool) throws(PoolError) {
+        guard var plan = try planRemoval(descriptor, force: force, lock: .exclusive) else { return }
+        plan.left += plan.parts.removeDurably()
+        if !plan.left.isEmpty { throw .incompleteRemoval(set: plan.set.path, left: plan.left) }
+        if removePoolSet && !plan.set.isPlain { try directory.unlink(descriptor, expected: plan.set.identity) }
+        if let missing = plan.missing, !force { throw missing }
+    }
+
+    /// What a removal would do.
+    package struct RemovalPreview: Equatable, Sendable {
+        /// The files that would go, the first part last.
+        package var files: [File] = []
+        /// The pool set file, when it would go as well, and its bytes.
+        package var poolSet: String?
+        /// Parts that are missing already.
+        package var missing: [String] = []
+        /// Files that this process may not open for removal.
+        package var left: [PoolError.Leftover] = []
+
+        package struct File: Equatable, Sendable {
+            package var path: String
+            /// Bytes.
+            package var size: UInt64
+            /// Of a Device DAX only the header page would be cleared.
+            package var isDevice: Bool
+        }
+    }
+
+    /// Does the checks of ``remove(descriptor:force:removePoolSet:)`` and removes nothing. Sessions that start meanwhile wait a
+    /// moment.
+    ///
+    /// - Throws: The errors that would keep the whole pool.
+    package func previewRemoval(
+        descriptor: PoolDescriptor, force: Bool, removePoolSet: Bool
+    ) throws(PoolError) -> RemovalPreview {
+        guard let plan = try planRemoval(descriptor, force: force, lock: .shared) else { return RemovalPreview() }
+        return RemovalPreview(
+            files: plan.parts.reversed().map { .init(path: $0.path, size: $0.size, isDevice: $0.device != nil) },
+            poolSet: removePoolSet && !plan.set.isPlain ? plan.set.path : nil, missing: plan.missingPaths,
+            left: plan.left)
+    }
+
+    /// The parts of a removal: open, locked, and proven to be parts.
+    private struct RemovalPlan {
+        let set: ResolvedSet
+        var parts: [PartFile] = []
+        /// The first part that is missing.
+        var missing: PoolError?
+        var missingPaths: [String] = []
+        var left: [PoolError.Leftover] = []
+    }
+
+    /// - Returns: nil when the pool set is missing and `force` accepts that.
+    private func planRemoval(
+        _ descriptor: PoolDescriptor, force: Bool, lock: PartFile.LockMode
+    ) throws(PoolError) -> RemovalPlan? {
         let set: ResolvedSet
         do throws(PoolError) { set = try ResolvedSet(descriptor, in: directory) } catch {
-            if force, case .notFound = error { return }
+            if force, case .notFound = error { return nil }
             throw error
         }
-        var missing = set.missingNumber
-        var left: [PoolError.Leftover] = []
-        var parts: [(file: PartFile, spec: ResolvedSet.Spec)] = []
+        var plan = RemovalPlan(set: set)
+        plan.missing = set.missingNumber
+        var specs: [ResolvedSet.Spec] = []
         for spec in set.parts {
+            // A shared lock does not find a second path to a file.
+            if lock == .shared, spec.sameFile(among: plan.parts) != nil { continue }
             do throws(PoolError) {
-                if let part = try openForRemoval(spec, near: parts.last?.file.place.parent) {
-                    parts.append((part, spec))
-                } else if missing == nil {
-                    missing = .notFound(what: .partToRemove, path: spec.path, set: set.path)
+                if let part = try openForRemoval(spec, lock: lock, near: plan.parts.last?.place.parent) {
+                    plan.parts.append(part)
+                    specs.append(spec)
+                } else {
+                    plan.missingPaths.append(spec.path)
+                    if plan.missing == nil {
+                        plan.missing = .notFound(what: .partToRemove, path: spec.path, set: set.path)
+                    }
                 }
             } catch {
                 switch error {
                 case .busy:
                     // A second path to a file of the set finds the lock of the first path.
-                    if spec.sameFile(among: parts.lazy.map(\.file)) != nil { continue }
+                    if spec.sameFile(among: plan.parts) != nil { continue }
                     throw error
                 case .badConfiguration(let place, let reason):
                     throw .badConfiguration(place: place, reason: "\(reason): nothing is removed")
-                default: left.append(PoolError.Leftover(path: spec.path, errno: error.errno))
+                default: plan.left.append(PoolError.Leftover(path: spec.path, errno: error.errno))
                 }
             }
         }
-        for (part, spec) in parts { try checkIsPart(part, spec, of: set) }
-        left += parts.map(\.file).removeDurably()
-        if !left.isEmpty { throw .incompleteRemoval(set: set.path, left: left) }
-        if removePoolSet && !set.isPlain { try directory.unlink(descriptor, expected: set.identity) }
-        if let missing, !force { throw missing }
+        for (part, spec) in zip(plan.parts, specs) { try checkIsPart(part, spec, of: set) }
+        return plan
     }
 
     private func openForRemoval(
-        _ spec: ResolvedSet.Spec, near: PartDirectory?
+        _ spec: ResolvedSet.Spec, lock: PartFile.LockMode, near: PartDirectory?
     ) throws(PoolError) -> PartFile? {
         do throws(PoolError) {
-            return try PartFile.open(spec.location, path: spec.path, in: directory, near: near)
+            return try PartFile.open(
+                spec.location, path: spec.path, in: directory, writable: lock == .exclusive, lock: lock, near: near)
         } catch {
             guard case .noAccess = error else { throw error }
             // To unlink a file takes permissions on its directory alone. The header page of a device has to be written,
             // which fails later.
-            return try PartFile.open(spec.location, path: spec.path, in: directory, writable: false, near: near)
+            return try PartFile.open(
+                spec.location, path: spec.path, in: directory, writable: false, lock: lock, near: near)
         }
     }
 

@@ -23,6 +23,10 @@ private struct CommandLineParser {
     private var set: String?
     private var force = false
     private var removePoolSet = false
+    private var isDryRun = false
+    private var plan: String?
+    /// The queries on the command line, in order. One is allowed.
+    private var queries: [Query] = []
     private var checks = false
     private var shown: Invocation?
     private var fault: String?
@@ -47,15 +51,32 @@ private struct CommandLineParser {
     }
 
     func result() throws(UsageError) -> Invocation {
-        if let fault { throw UsageError(fault, isSession: set == nil && !checks) }
+        let isSession = set == nil && !checks && queries.isEmpty
+        if let fault { throw UsageError(fault, isSession: isSession) }
         if let shown { return shown }
         if checks { return .checkConfiguration(overrides) }
+        if let query = try query() { return .query(query, overrides) }
         if let set { return .remove(set: set, force: force, removePoolSet: removePoolSet, overrides) }
         if force || removePoolSet {
             let option = "--\((force ? CommandOption.force : .poolSet).name)"
             throw UsageError("\(option) is for --remove; write --remove SET \(option)")
         }
         return .serve(overrides)
+    }
+
+    /// The query of the options; nil when there is none.
+    private func query() throws(UsageError) -> Query? {
+        func refuse(_ explanation: String) throws(UsageError) { throw UsageError(explanation, isSession: false) }
+        if queries.count + (set == nil ? 0 : 1) > 1 {
+            try refuse("two commands at once; give one of --list, --info, --check and --remove")
+        }
+        if isDryRun, set == nil {
+            try refuse("--dry-run goes with --remove only; write rpmemd --remove SET --dry-run")
+        }
+        if case .check(let set, _)? = queries.first { return .check(set: set, plan: plan) }
+        if plan != nil { try refuse("--repair goes with --check only; write rpmemd --check SET --repair PLAN") }
+        if let set, isDryRun { return .removal(set: set, force: force, removePoolSet: removePoolSet) }
+        return queries.first
     }
 
     private mutating func take(_ step: rpmem_option_step, options: LongOptions, vector: ArgumentVector) {
@@ -65,13 +86,22 @@ private struct CommandLineParser {
         case .command(.remove): set = argument
         case .command(.force): force = true
         case .command(.poolSet): removePoolSet = true
+        case .command(.dryRun): isDryRun = true
+        case .command(.list): queries.append(.list)
+        case .command(.info): queries.append(.info(set: argument ?? ""))
+        case .command(.check): queries.append(.check(set: argument ?? "", plan: nil))
+        case .command(.repair): plan = argument
         case .command(.checkConfiguration): checks = true
         case .command(.help): if fault == nil { shown = .help }
         case .command(.version): if fault == nil { shown = .version }
         case .setting(let key):
             assign(key, argument ?? impliedValue(of: key, step: step, vector: vector))
         case nil:
-            if options.meaning(of: step.refused) == .command(.remove) { set = "" }
+            switch options.meaning(of: step.refused) {
+            case .command(.remove): set = ""
+            case .command(.info), .command(.check), .command(.list): queries.append(.list)
+            default: break
+            }
             refuse(explanation(step, options: options, vector: vector))
         }
     }
@@ -180,9 +210,12 @@ private final class LongOptions {
 
     init() {
         let all = OptionMeaning.all
-        // Abbreviations that PMDK 1.12.1 takes, and that this project's options would make ambiguous: `--check-config`,
-        // `--verbs-odp`.
-        let abbreviations: [(String, CommandOption)] = [("c", .config), ("v", .version), ("ve", .version)]
+        // Abbreviations that PMDK 1.12.1, or earlier versions of this project, take, and that newer options would make ambiguous:
+        // `--check-config`, `--check`, `--repair`, `--verbs-odp`.
+        let abbreviations: [(String, CommandOption)] = [
+            ("c", .config), ("v", .version), ("ve", .version), ("r", .remove), ("re", .remove),
+            ("ch", .checkConfiguration), ("che", .checkConfiguration), ("chec", .checkConfiguration),
+        ]
         entries = .allocate(capacity: all.count + abbreviations.count + 1)
         for (index, meaning) in all.enumerated() {
             entries.initializeElement(

@@ -4,6 +4,11 @@ package enum CommandOption: String, CaseIterable, Hashable, Sendable {
     case remove
     case force
     case poolSet = "pool-set"
+    case dryRun = "dry-run"
+    case list
+    case info
+    case check
+    case repair
     case checkConfiguration = "check-config"
     case help
     case version
@@ -17,7 +22,7 @@ package enum CommandOption: String, CaseIterable, Hashable, Sendable {
         case .remove: "r"
         case .force: "f"
         case .poolSet: "s"
-        case .checkConfiguration: nil
+        case .dryRun, .list, .info, .check, .repair, .checkConfiguration: nil
         case .help: "h"
         case .version: "V"
         }
@@ -27,8 +32,9 @@ package enum CommandOption: String, CaseIterable, Hashable, Sendable {
     package var argument: String? {
         switch self {
         case .config: "FILE"
-        case .remove: "SET"
-        case .force, .poolSet, .checkConfiguration, .help, .version: nil
+        case .remove, .info, .check: "SET"
+        case .repair: "PLAN"
+        case .force, .poolSet, .dryRun, .list, .checkConfiguration, .help, .version: nil
         }
     }
 
@@ -39,6 +45,11 @@ package enum CommandOption: String, CaseIterable, Hashable, Sendable {
         case .remove: "remove the pool of this pool set file, and exit"
         case .force: "with --remove: pass over parts that are missing"
         case .poolSet: "with --remove: remove the pool set file, too"
+        case .dryRun: "with --remove: print what would be removed as JSON, and remove nothing"
+        case .list: "print the pools below the pool set directory as JSON, and exit"
+        case .info: "print all that is known of a pool as JSON, and exit"
+        case .check: "print what is wrong with a pool as JSON, and exit"
+        case .repair: "with --check: make the repairs of this plan, which --check printed"
         case .checkConfiguration: "print the settings in effect and their origins, and exit"
         case .help: "print this, and exit"
         case .version: "print the version, and exit"

@@ -4,10 +4,39 @@ package enum Invocation: Equatable, Sendable {
     case serve(CommandLineOverrides)
     /// Remove the pool that `set`, relative to the pool set directory, describes. No initial status is sent.
     case remove(set: String, force: Bool, removePoolSet: Bool, CommandLineOverrides)
+    /// Print a document about pools. No initial status is sent.
+    case query(Query, CommandLineOverrides)
     /// Print the settings in effect, or their errors.
     case checkConfiguration(CommandLineOverrides)
     case help
     case version
+}
+
+/// A question about the target's pools, which the daemon answers with one JSON document on standard output.
+package enum Query: Equatable, Sendable {
+    /// `--list`
+    case list
+    /// `--info SET`
+    case info(set: String)
+    /// `--check SET`; with a plan, `--repair PLAN`.
+    case check(set: String, plan: String?)
+    /// `--remove SET --dry-run`
+    case removal(set: String, force: Bool, removePoolSet: Bool)
+
+    /// Whether the answer changes nothing on the target.
+    package var isReadOnly: Bool {
+        if case .check(_, .some) = self { false } else { true }
+    }
+
+    /// The option that asks it.
+    package var option: CommandOption {
+        switch self {
+        case .list: .list
+        case .info: .info
+        case .check: .check
+        case .removal: .remove
+        }
+    }
 }
 
 /// The options about the configuration.
@@ -38,8 +67,8 @@ package struct CommandLineOverrides: Equatable, Sendable {
 package struct UsageError: Error, Equatable, Sendable, CustomStringConvertible {
     /// The error and the remedy, on one line.
     package let description: String
-    /// Whether an initiator may be waiting for an initial status. False when `--remove` or `--check-config` was among
-    /// the options.
+    /// Whether an initiator may be waiting for an initial status. False when `--remove`, a query or `--check-config` was
+    /// among the options.
     package let isSession: Bool
 
     package init(_ description: String, isSession: Bool = true) {

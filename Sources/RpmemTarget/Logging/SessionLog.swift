@@ -139,7 +139,7 @@ package enum PersistFlush: String, Hashable, Sendable {
 }
 
 extension SessionLog {
-    /// The three lines that scripts look for. `docs/media.md`, section 7.7 (Log lines of the persistency policy).
+    /// The three lines that scripts look for. `docs/media.md`, section 7.8 (Log lines of the persistency policy).
     package func logPersistPolicy(method: PersistMethod, flush: PersistFlush) {
         notice("persistency policy:")
         notice("    persist method: \(method.longName)")

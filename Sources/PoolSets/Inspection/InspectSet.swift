@@ -36,6 +36,10 @@ extension PoolStore {
     package func inspect(descriptor: PoolDescriptor) throws(PoolError) -> PoolSetInspection {
         let set = try ResolvedSet(descriptor, in: directory)
         try set.checkNumbers()
+        return inspect(set)
+    }
+
+    func inspect(_ set: ResolvedSet) -> PoolSetInspection {
         var sizes: [UInt64]? = []
         var parts: [PoolSetInspection.Part] = []
         for spec in set.parts {

@@ -10,7 +10,7 @@ import SystemSupport
 /// because it has called `rpmem_errormsg`, or one of its objects refers to it. It does not matter whether standard error is a
 /// terminal: the output of services and scripts is what their users look at. Nothing is written when standard error is closed,
 /// or gets the log (`RPMEM_LOG_LEVEL`), which has the message.
-enum Report {
+enum FailureLine {
     private static let readsMessages = Atomic(false)
     private static let last = Mutex("")
 

@@ -1,0 +1,102 @@
+import FoundationEssentials
+import RpmemInitiator
+import RpmemProtocol
+import TargetReports
+
+/// Asks the daemon of a target, or of this machine, for a document.
+struct TargetQuery {
+    /// nil for this machine.
+    let target: TargetAddress?
+    let options = InitiatorOptions.processEnvironment()
+
+    /// A document of a pool set directory with thousands of pools is a few megabytes.
+    private static let outputLimit = 64 << 20
+
+    var place: String { target.map { "\($0)" } ?? "this machine" }
+
+    /// Runs `rpmemd` with these arguments.
+    ///
+    /// - Throws: ``ToolError`` when there is no such document, with the reason that the target gave.
+    func ask<Answer: Report>(_ arguments: [String], for answer: Answer.Type) throws -> Answer {
+        let outcome = try run(arguments)
+        guard case .status(0)? = outcome.ending.exit else { throw failure(outcome.ending, arguments) }
+        // A login shell may print lines of its own before the document.
+        guard let line = outcome.output.split(separator: UInt8(ascii: "\n")).last, line.first == UInt8(ascii: "{")
+        else {
+            throw ToolError(
+                "\(place): rpmemd printed no document: does the login shell there print something behind it?")
+        }
+        let data = Data(line)
+        let decoder = JSONDecoder()
+        do {
+            let head = try decoder.decode(ReportHead.self, from: data)
+            if head.version > reportVersion {
+                throw ToolError(
+                    "\(place): its rpmemd writes documents of version \(head.version), this rpmemctl knows \(reportVersion): "
+                        + "install the same version on both machines")
+            }
+            guard head.command == Answer.command else {
+                throw ToolError("\(place): rpmemd answered \(quoted(head.command)) instead of \(Answer.command)")
+            }
+            return try decoder.decode(Answer.self, from: data)
+        } catch let error as DecodingError {
+            throw ToolError("\(place): the document of its rpmemd cannot be read: \(clipped("\(error)"))")
+        }
+    }
+
+    /// Runs `rpmemd` for what it does, and not for what it prints.
+    func order(_ arguments: [String]) throws {
+        let outcome = try run(arguments)
+        guard case .status(0)? = outcome.ending.exit else { throw failure(outcome.ending, arguments) }
+    }
+
+    private func run(_ arguments: [String]) throws -> RemoteCommand.Outcome {
+        let command = options.commands.next()
+        let remote =
+            if let target {
+                try RemoteCommand(command, arguments, on: target, forceIPv4: false, options: options)
+            } else {
+                try RemoteCommand(onThisMachine: command, arguments, options: options)
+            }
+        return try remote.finish(limit: Self.outputLimit, within: options.openTimeout)
+    }
+
+    private func failure(_ ending: SessionEnding, _ arguments: [String]) -> ToolError {
+        let lines = ending.targetLines.map(escapingControls)
+        let said = lines.isEmpty ? "" : "; it said: \(lines.joined(separator: " / "))"
+        let option = arguments.first { $0.hasPrefix("--") } ?? ""
+        // PMDK's daemon and getopt(3) print "unrecognized option '--list'".
+        let refused = arguments.first { argument in
+            argument.hasPrefix("--") && lines.contains { $0.contains("option") && $0.contains(argument) }
+        }
+        if let refused {
+            return ToolError(
+                "\(place): its rpmemd does not know \(refused): it is PMDK's, or an older one of this project. Install this "
+                    + "project's rpmemd there, or name it in RPMEM_CMD\(said)")
+        }
+        switch ending.exit {
+        case .status(127)?:
+            return ToolError(
+                "\(place): the shell finds no such command: install rpmemd in the PATH there, or name it in RPMEM_CMD\(said)"
+            )
+        case .status(255)? where target != nil:
+            return ToolError("\(place): ssh, or the target's command, failed\(said)")
+        case .status(let status)? where !lines.isEmpty && status < 126:
+            // The daemon's own reasons.
+            return ToolError(
+                "\(place): "
+                    + lines.map { $0.hasPrefix("rpmemd: ") ? String($0.dropFirst(8)) : $0 }.joined(separator: " / "))
+        case .status(let status)?:
+            return ToolError("\(place): rpmemd \(option) ended with status \(status)\(said)")
+        case .signal(let number)?:
+            return ToolError("\(place): rpmemd \(option) was ended by signal \(number)\(said)")
+        case .unknown?, nil: return ToolError("\(place): the connection ended\(said)")
+        }
+    }
+}
+
+/// What every document begins with.
+private struct ReportHead: Decodable {
+    var version: Int
+    var command: String
+}
