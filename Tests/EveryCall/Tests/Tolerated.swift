@@ -3,7 +3,8 @@ enum Tolerated {
     /// Why a session may go on without the call; nil when it must not.
     static func reason(_ name: String, _ program: Program) -> String? {
         switch name {
-        case "close", "munmap", "shutdown", "fi_close", "fi_shutdown": "the resource is released all the same"
+        case "close", "munmap", "shutdown", "fi_close", "fi_shutdown", "flock(LOCK_UN)":
+            "the resource is released all the same"
         case "fi_cq_readerr": "the queue reports the error again"
         case "fi_trywait": "the session looks into the queue again after a moment"
         case "getsockname", "getpeername", "getsockopt", "setsockopt", "opendir":
