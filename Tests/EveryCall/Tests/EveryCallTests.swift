@@ -29,7 +29,7 @@ import Testing
         print("every call: \(program.rawValue), \(provider.name): \(whole.counts), of which \(calls.count) are tried")
         let tally = Tally(calls)
         // Most of a run is waiting.
-        let workers = try (0..<(Self.triesAll ? 6 : 3)).map { number in
+        let workers = try (0..<6).map { number in
             try NamedThread(name: "every-call-\(number)") {
                 while let call = tally.next() {
                     do {
