@@ -221,9 +221,11 @@ CALL(int, syncfs, (int fd), (fd), EIO)
 CALL(int, sync_file_range, (int fd, off64_t offset, off64_t count, unsigned flags), (fd, offset, count, flags), EIO)
 CALL_CODE(posix_fadvise, (int fd, off_t offset, off_t size, int advice), (fd, offset, size, advice), EIO)
 void *mmap(void *at, size_t size, int rights, int flags, int fd, off_t offset) {
-    // Names of their own for mappings that the pool can do without: MAP_SYNC, and the first try to reserve an address.
+    // Names of their own for mappings that the pool can do without: MAP_SYNC, the first try to reserve an address,
+    // and all aliases of SyncAlias but one.
     int fails = flags & MAP_SYNC        ? FAILS("mmap(MAP_SYNC)")
                 : flags & MAP_NORESERVE ? FAILS("mmap(MAP_NORESERVE)")
+                : flags & MAP_FIXED && rights == PROT_READ ? FAILS("mmap(alias)")
                                         : FAILS("mmap");
     if (fails) {
         errno = ENOMEM;
