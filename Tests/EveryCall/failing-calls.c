@@ -221,9 +221,11 @@ CALL(int, syncfs, (int fd), (fd), EIO)
 CALL(int, sync_file_range, (int fd, off64_t offset, off64_t count, unsigned flags), (fd, offset, count, flags), EIO)
 CALL_CODE(posix_fadvise, (int fd, off_t offset, off_t size, int advice), (fd, offset, size, advice), EIO)
 void *mmap(void *at, size_t size, int rights, int flags, int fd, off_t offset) {
-    // Names of their own for mappings that the pool can do without: MAP_SYNC, and the first try to reserve an address.
+    // Names of their own for mappings that the pool can do without: MAP_SYNC, the first try to reserve an address,
+    // and all aliases of SyncAlias but one.
     int fails = flags & MAP_SYNC        ? FAILS("mmap(MAP_SYNC)")
                 : flags & MAP_NORESERVE ? FAILS("mmap(MAP_NORESERVE)")
+                : flags & MAP_FIXED && rights == PROT_READ ? FAILS("mmap(alias)")
                                         : FAILS("mmap");
     if (fails) {
         errno = ENOMEM;
@@ -236,7 +238,17 @@ CALL(int, msync, (void *at, size_t size, int flags), (at, size, flags), EIO)
 RELEASE(munmap, (void *at, size_t size), (at, size), ENOMEM)
 RELEASE(close, (int fd), (fd), EIO)
 RELEASE(shutdown, (int fd, int how), (fd, how), ENOTCONN)
-CALL(int, flock, (int fd, int operation), (fd, operation), ENOLCK)
+int flock(int fd, int operation) {
+    if (operation & LOCK_UN) {
+        int hit = FAILS("flock(LOCK_UN)");
+        int result = REAL(flock)(fd, operation);
+        if (!hit) return result;
+    } else if (!FAILS("flock")) {
+        return REAL(flock)(fd, operation);
+    }
+    errno = ENOLCK;
+    return -1;
+}
 CALL(int, unlinkat, (int fd, const char *path, int flags), (fd, path, flags), EIO)
 CALL(int, linkat, (int from, const char *path, int to, const char *name, int flags), (from, path, to, name, flags), EIO)
 CALL(ssize_t, readlinkat, (int fd, const char *path, char *text, size_t size), (fd, path, text, size), EIO)

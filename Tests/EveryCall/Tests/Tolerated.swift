@@ -3,7 +3,8 @@ enum Tolerated {
     /// Why a session may go on without the call; nil when it must not.
     static func reason(_ name: String, _ program: Program) -> String? {
         switch name {
-        case "close", "munmap", "shutdown", "fi_close", "fi_shutdown": "the resource is released all the same"
+        case "close", "munmap", "shutdown", "fi_close", "fi_shutdown", "flock(LOCK_UN)":
+            "the resource is released all the same"
         case "fi_cq_readerr": "the queue reports the error again"
         case "fi_trywait": "the session looks into the queue again after a moment"
         case "getsockname", "getpeername", "getsockopt", "setsockopt", "opendir":
@@ -21,6 +22,7 @@ enum Tolerated {
         case "sigaction": "without the handler SIGBUS ends the process"
         case "fi_getinfo", "pthread_create": "the library is loaded, and its providers are set up, when they are needed"
         case "mmap(MAP_SYNC)": "the pool is mapped without, and made durable by msync"
+        case "mmap(alias)": "fewer workers serve the session"
         case "mmap(MAP_NORESERVE)": "the address space is asked for a second time, with a smaller alignment"
         case "inotify_init1", "inotify_add_watch": "a truncated part is noticed when it is used, and the log says so"
         case "stat", "fstat", "write", "open": "the log has another destination"
