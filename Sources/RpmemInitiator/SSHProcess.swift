@@ -39,7 +39,8 @@ final class SSHProcess: Sendable {
         let statusPipe = try Pipe()
         let childStatus = try statusPipe.write.duplicate()
         let child = try spawnChild(
-            relaysStatus ? StatusRelay.arguments(arguments) : arguments, input: sockets.shared, output: outputPipe.write,
+            relaysStatus ? StatusRelay.arguments(arguments) : arguments, input: sockets.shared,
+            output: outputPipe.write,
             errors: errorPipe.write, status: relaysStatus ? childStatus.number : nil, leadsGroup: true)
         let process = pidfd_open(child, 0)
         relay = relaysStatus ? try StatusRelay(reading: statusPipe.takeRead(), group: child) : nil

@@ -47,7 +47,7 @@ func report(_ error: InitiatorError, by function: StaticString, isOnPool: Bool =
     let text = "\(error)"
     ErrorMessage.set(text)
     Log.write(.errors, "\(function): \(text)")
-    if isOnPool { FailureLine.writeOnce("\(function): ", text) } else { Report.write("\(function): \(text)") }
+    if isOnPool { FailureLine.writeOnce("\(function): ", text) } else { FailureLine.write("\(function): \(text)") }
     // Last: the calls before may change it.
     Glibc.errno = error.errno
     return -1

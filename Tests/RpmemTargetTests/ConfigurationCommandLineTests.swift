@@ -110,7 +110,8 @@ import Testing
     @Test(arguments: [
         ["--list", "--info", "a"], ["--check", "a", "--remove", "a"], ["--list", "--list"], ["--repair", "0"],
         ["--repair", "0", "--info", "a"], ["--repair", "0", "--remove", "a"], ["--dry-run"], ["--info"], ["--check"],
-        ["--list=a"], ["--check", "a", "--repair"], ["--list", "a"], ["--info", "a", "--dry-rum"], ["--info", "a", "--dry-run"],
+        ["--list=a"], ["--check", "a", "--repair"], ["--list", "a"], ["--info", "a", "--dry-rum"],
+        ["--info", "a", "--dry-run"],
     ])
     func queriesThatMakeNoSenseAreRefused(arguments: [String]) {
         var error: UsageError?
