@@ -10,7 +10,7 @@ import Testing
     /// So large that malloc maps it by itself: freed memory is unmapped, which mincore(2) tells.
     private static let byteCount = 64 << 20
     /// AddressSanitizer keeps freed memory for a while.
-    private static let freedMemoryStays = Sanitizer.isOn
+    private static let freedMemoryStays = Sanitizer.isAddress
 
     @Test(arguments: loopbackProviderNames) func registersForEachAccess(_ provider: String) throws {
         let side = try Side(provider: provider, listening: true)
