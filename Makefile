@@ -117,7 +117,7 @@ test-storage: test-deps
 
 # Power loss at every write of more runs: all file systems and providers, several seeds, more lost writes.
 test-power-loss: test-deps
-	RPMEM_LONG_TESTS=1 $(SWIFT) test --disable-xctest --no-parallel --filter PowerLossTests
+	RPMEM_POWER_LOSS_LONG=1 $(SWIFT) test --disable-xctest --no-parallel --filter PowerLossTests
 
 # The daemon on memory that forgets what was not flushed and drained: killed at every event of a session, of CREATE and of
 # OPEN, and ROUNDS times at random moments.

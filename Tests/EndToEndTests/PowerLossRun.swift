@@ -33,6 +33,9 @@ struct PowerLossRun {
         }
     }
 
+    /// Whether all runs are made, with more lost writes (`make test-power-loss`); otherwise four runs.
+    static let isLong = getenv("RPMEM_POWER_LOSS_LONG") != nil
+
     let scene: Scene
     private let disk: RecordingDisk
     private let target: Target
@@ -56,7 +59,7 @@ struct PowerLossRun {
         try run.secondSession()
         try run.remove()
         try run.temporarySession()
-        if scene.parts == 1 || LongRun.isOn { try run.sessionWithoutLanes() }
+        if scene.parts == 1 || isLong { try run.sessionWithoutLanes() }
         try run.removeSet()
         return (try run.disk.stop(), run.history)
     }

@@ -13,7 +13,7 @@ import Testing
         if Sanitizer.isOn {
             // The daemons' own paths, each once.
             [.init(provider: .sockets, parts: 3)]
-        } else if LongRun.isOn {
+        } else if PowerLossRun.isLong {
             [RecordingDisk.FileSystem.ext4, .ext4NoJournal, .xfs].flatMap { fileSystem in
                 loopbackProviders.flatMap { provider in
                     [(1, false), (1, true), (3, false), (3, true)].map { parts, isSparse in
@@ -38,8 +38,8 @@ import Testing
         .enabled(if: !possible.isEmpty, "no disk that records: \(skipReasons[.ext4] ?? nil ?? "")"), arguments: possible
     )
     func everyWrite(_ scene: PowerLossRun.Scene) throws {
-        for seed in 1...UInt64(LongRun.isOn ? 3 : 1) {
-            let campaign = try PowerLossCampaign(scene, seed: seed, subsets: LongRun.isOn ? 8 : 2)
+        for seed in 1...UInt64(PowerLossRun.isLong ? 3 : 1) {
+            let campaign = try PowerLossCampaign(scene, seed: seed, subsets: PowerLossRun.isLong ? 8 : 2)
             print(campaign.table)
             for failure in campaign.failures.prefix(20) { Issue.record("\(failure)") }
             #expect(campaign.failures.isEmpty, "\(campaign.failures.count) of \(campaign.points) crash points")
