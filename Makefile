@@ -18,7 +18,7 @@ RELEASE_FLAGS := -c release --static-swift-stdlib --disable-local-rpath
 
 BUILD_PACKAGES := libfabric-dev libibverbs-dev libpmem-dev libpmem2-dev libndctl-dev libdaxctl-dev libsystemd-dev
 RUN_PACKAGES := openssh-server openssh-client xxd gcc make
-TEST_PACKAGES := man-db e2fsprogs xfsprogs libfuse3-dev mount util-linux groff iproute2 binutils gcc g++ make pkg-config libpmemobj-dev pmdk-tools lintian mmdebstrap
+TEST_PACKAGES := python3 man-db e2fsprogs xfsprogs libfuse3-dev mount util-linux groff iproute2 binutils gcc g++ make pkg-config libpmemobj-dev pmdk-tools lintian mmdebstrap
 DEB_PACKAGES := debhelper dpkg-dev
 VM_PROGRAMS := vm-initiator driven-initiator power-loss-initiator rpmem-hello rpmem-fibonacci
 comma := ,
@@ -75,8 +75,8 @@ demo: demo-programs examples
 	@demo/run $(CURDIR)/$(BUILD)
 
 # The tests run the release daemon, because that is the one that gets installed. Most of them wait, so several suites run
-# at a time, and the virtual machines beside them. The last line counts all tests. LONG=1 draws more random numbers. The
-# packages under test have no debugging symbols, which take as long as all the rest.
+# at a time, and the virtual machines beside them. The last line counts all tests. LONG=1 draws more random numbers and
+# cuts the power more often. The packages under test have no debugging symbols, which take as long as all the rest.
 test: export DEB_BUILD_OPTIONS += noautodbgsym
 test: test-deps examples hot-path deb vm-programs
 	$(SWIFT) build --build-tests
@@ -106,8 +106,14 @@ vm-programs: release
 	$(SWIFT) build $(RELEASE_FLAGS) --product power-loss-initiator
 	$(SWIFT) build --product vm-tests
 
-# Shows most mistakes within minutes: format, a build, and all tests but those that start ssh, C programs and many daemons.
+# Shows most mistakes within minutes: format, a build, the tests of the modules but rpmemctl, the fuzz corpus, and the
+# captured sessions against a daemon.
 check: lint unit
+
+# The same without lint.
+unit: deps
+	$(SWIFT) build --build-tests
+	Tests/run --only '$(UNIT_SUITES)'
 
 # The cases of storage that fails, each ROUNDS times. CASES limits those of StorageFailureTests, FILTER the suites.
 ROUNDS ?= 100
@@ -132,7 +138,7 @@ mutants: test-deps
 # Fuzzes what takes bytes of others, each target for SECONDS. KEEP=1 adds inputs that reach new code to the corpus.
 SECONDS ?= 60
 fuzz: deps
-	Tests/Fuzzing/run --seconds $(SECONDS) $(if $(KEEP),--keep) $(TARGETS)
+	SWIFT=$(SWIFT) Tests/Fuzzing/run --seconds $(SECONDS) $(if $(KEEP),--keep) $(TARGETS)
 
 # Each call to libfabric, libpmem and the system fails once, in a session of its own. FILTER limits it to functions with
 # this in their name.
@@ -140,10 +146,6 @@ test-every-call: test-deps
 	$(SWIFT) build --build-tests
 	RPMEM_EVERY_CALL=$(or $(PROVIDERS),tcp$(comma)sockets) $(if $(FILTER),RPMEM_EVERY_CALL_FILTER=$(FILTER)) \
 	    $(SWIFT) test --disable-xctest --skip-build --no-parallel --filter EveryCallTests
-
-unit: deps
-	$(SWIFT) build --build-tests
-	Tests/run --only '$(UNIT_SUITES)'
 
 # All tests, with sanitizers in the tests and in what they start. Too slow for each change.
 sanitize: test-deps

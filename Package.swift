@@ -1,7 +1,6 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-// Access levels: modules talk to each other with `package`; `public` is for what others link.
 let strict: [SwiftSetting] = [
     .enableUpcomingFeature("ExistentialAny"),
     .treatAllWarnings(as: .error),
@@ -47,6 +46,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.0"),
     ] + documentation,
+    // Access levels: modules talk to each other with `package`; `public` is for what others link.
     targets: [
         // Debian's C libraries. libfabric and libibverbs are headers only: they are opened at run time (see Fabric/).
         .systemLibrary(name: "CFabric"),
@@ -91,7 +91,10 @@ let package = Package(
             ]),
         .target(
             name: "RpmemInitiator",
-            dependencies: ["CFabric", "CLinux", "Fabric", "RpmemProtocol", "SystemSupport"], swiftSettings: strict),
+            dependencies: [
+                "CFabric", "CLinux", "Fabric", "RpmemProtocol", "SystemSupport",
+                .product(name: "SystemPackage", package: "swift-system"),
+            ], swiftSettings: strict),
         .systemLibrary(name: "CRpmem", path: "Sources/librpmem/include"),
         .target(
             name: "RpmemC", dependencies: ["CRpmem", "CLinux", "RpmemInitiator", "SystemSupport"],
@@ -170,6 +173,8 @@ let package = Package(
             name: "power-loss-initiator",
             dependencies: ["RpmemInitiator", "RpmemProtocol", "SystemSupport", "TestSupport"],
             path: "Tests/VM/PowerLoss", swiftSettings: strict),
+
+        // Tests.
         .testTarget(name: "SystemSupportTests", dependencies: ["SystemSupport", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "RpmemProtocolTests", dependencies: ["RpmemProtocol", "TestSupport"], swiftSettings: strict),
@@ -180,13 +185,13 @@ let package = Package(
         .testTarget(
             name: "PersistentMemoryTests",
             dependencies: [
-                "PersistentMemory", "SystemSupport", "TestSupport",
+                "CLinux", "PersistentMemory", "SystemSupport", "TestSupport",
                 .product(name: "SystemPackage", package: "swift-system"),
             ], swiftSettings: strict),
         .testTarget(
             name: "PoolSetsTests",
             dependencies: [
-                "PersistentMemory", "PoolSets", "RpmemProtocol", "SystemSupport", "TestSupport",
+                "CLinux", "PersistentMemory", "PoolSets", "RpmemProtocol", "SystemSupport", "TestSupport",
                 .product(name: "SystemPackage", package: "swift-system"),
             ], swiftSettings: strict),
         .testTarget(
@@ -217,7 +222,7 @@ let package = Package(
                 "CLinux", "PoolSets", "RpmemProtocol", "SystemSupport", "TargetReports", "TestSupport",
                 "driven-initiator", "rpmem-hello", "rpmemctl", "rpmemd",
             ], swiftSettings: strict),
-        // Debian packages, `make install`, and README's first hour in minimal machines.
+        // Debian packages, `make install`, and README's first steps in minimal machines.
         .testTarget(
             name: "PackagingTests",
             dependencies: [
