@@ -51,7 +51,7 @@ struct ShutdownState: OnMedia, Equatable {
         Counts(unsafeShutdowns: integer(at: 0, as: UInt64.self), devices: integer(at: 8, as: UInt64.self))
     }
 
-    /// The pool is open, or was open when its target died.
+    /// The pool is open, or was open when its target died. ``PartFile/clearDirtyMark()`` clears it.
     var isDirty: Bool { bytes[16] != 0 }
 
     var isChecksumValid: Bool { integer(at: 56, as: UInt64.self) == computedChecksum }

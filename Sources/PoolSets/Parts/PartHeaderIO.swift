@@ -34,7 +34,7 @@ extension PartFile {
     }
 
     /// Writes bytes of the header page and makes them durable (RWF_DSYNC). Does not wait for other dirty pages of the
-    /// file.
+    /// file. The callers choose the order of parts, such as `Store/CreatePool.swift` and ``Pool/setAttributes(_:)``.
     ///
     /// - Parameters:
     ///   - start: Bytes from the start of the part; together with `bytes` at most 4096.

@@ -12,7 +12,7 @@ struct TargetLane {
     var endpoint: UnsafeMutablePointer<fid_ep>?
     /// The buffer that requests arrive in: header and inline data.
     var request: UnsafeMutableRawPointer
-    /// Eight bytes from which the answer is sent.
+    /// Eight bytes from which ``PersistLoop`` sends the answer.
     var answer: UnsafeMutableRawPointer
     /// The lane number in the request, which the answer repeats.
     var requestedLane: UInt32 = 0
