@@ -28,11 +28,11 @@ struct SessionTests {
 
     @Test("the message carries the target's reason")
     func carriesTheReason() throws {
-        #expect(try session("open").hasPrefix("ENOENT: 127.0.0.1: OPEN refused: "))
+        #expect(try session("open").hasPrefix("ENOENT: 127.0.0.1, pool set a.set: OPEN refused: "))
         #expect(try session("create") == "lanes 2\n")
         let again = try session("create")
         #expect(
-            again.hasPrefix("EEXIST: 127.0.0.1: CREATE refused: ") && again.contains("\(place.parts)/a.part"),
+            again.hasPrefix("EEXIST: 127.0.0.1, pool set a.set: CREATE refused: ") && again.contains("\(place.parts)/a.part"),
             "\(again)")
         let missing = try session("open", "none.set")
         #expect(missing.hasPrefix("ENOENT: ") && missing.contains("\(place.sets)/none.set"), "\(missing)")

@@ -57,7 +57,8 @@ struct VanishingTargetTests {
     /// Lets the program make its calls, which all have to return. Returns the message of the first one.
     private func finish(_ process: ChildProcess) throws -> String {
         try process.send([10])
-        #expect(try process.wait(within: 60_000) == .exited(0), "\(process.errorText)")
+        let ending = try process.wait(within: 60_000)
+        #expect(ending == .exited(0), "\(process.errorText)")
         return String(decoding: try process.receive(1000, within: 1000), as: UTF8.self)
     }
 

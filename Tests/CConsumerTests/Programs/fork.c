@@ -40,13 +40,13 @@ int main(int argc, char **argv) {
         CHECK(child >= 0);
         if (child == 0) {
             char byte;
-            CHECK_REFUSED(rpmem_persist(pool, HEADER, 8, 0, 0), EBADF, "children");
-            CHECK_REFUSED(rpmem_flush(pool, HEADER, 8, 0, 0), EBADF, "children");
-            CHECK_REFUSED(rpmem_drain(pool, 0, 0), EBADF, "children");
-            CHECK_REFUSED(rpmem_deep_persist(pool, HEADER, 8, 0), EBADF, "children");
-            CHECK_REFUSED(rpmem_read(pool, &byte, HEADER, 1, 0), EBADF, "children");
-            CHECK_REFUSED(rpmem_set_attr(pool, &attributes), EBADF, "children");
-            CHECK_REFUSED(rpmem_close(pool), EBADF, "children");
+            CHECK_REFUSED(rpmem_persist(pool, HEADER, 8, 0, 0), EBADF, "child of that process");
+            CHECK_REFUSED(rpmem_flush(pool, HEADER, 8, 0, 0), EBADF, "child of that process");
+            CHECK_REFUSED(rpmem_drain(pool, 0, 0), EBADF, "child of that process");
+            CHECK_REFUSED(rpmem_deep_persist(pool, HEADER, 8, 0), EBADF, "child of that process");
+            CHECK_REFUSED(rpmem_read(pool, &byte, HEADER, 1, 0), EBADF, "child of that process");
+            CHECK_REFUSED(rpmem_set_attr(pool, &attributes), EBADF, "child of that process");
+            CHECK_REFUSED(rpmem_close(pool), EBADF, "child of that process");
             void *library = dlopen("librpmem.so.1", RTLD_NOW);
             CHECK(library != NULL && dlclose(library) == 0);
             // With all that runs at exit.
@@ -67,12 +67,12 @@ int main(int argc, char **argv) {
         lanes = 1;
         RPMEMpool *second = rpmem_create(argv[1], argv[3], own, size, &lanes, &attributes);
         CHECK(second != NULL);
-        CHECK_REFUSED(rpmem_persist(pool, HEADER, 8, 0, 0), EBADF, "children");
+        CHECK_REFUSED(rpmem_persist(pool, HEADER, 8, 0, 0), EBADF, "child of that process");
         pid_t grandchild = fork();
         CHECK(grandchild >= 0);
         if (grandchild == 0) {
-            CHECK_REFUSED(rpmem_persist(pool, HEADER, 8, 0, 0), EBADF, "children");
-            CHECK_REFUSED(rpmem_persist(second, HEADER, 8, 0, 0), EBADF, "children");
+            CHECK_REFUSED(rpmem_persist(pool, HEADER, 8, 0, 0), EBADF, "child of that process");
+            CHECK_REFUSED(rpmem_persist(second, HEADER, 8, 0, 0), EBADF, "child of that process");
             exit(0);
         }
         await_success(grandchild);
