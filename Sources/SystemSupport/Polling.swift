@@ -141,7 +141,9 @@ package struct WakeUp: ~Copyable, Sendable {
     /// As ``signal()``, for a thread that has the number only. The owner must keep the value until that thread has ended.
     package static func signal(_ descriptor: Int32) {
         var one: UInt64 = 1
-        _ = Glibc.write(descriptor, &one, 8)
+        // The other thread waits for this alone, so a write that fails is tried again. After EAGAIN the descriptor is readable:
+        // its counter is at the maximum.
+        for _ in 0..<3 where Glibc.write(descriptor, &one, 8) == 8 || errno == EAGAIN { return }
     }
 
     /// Makes it unreadable again.

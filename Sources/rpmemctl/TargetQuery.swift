@@ -63,7 +63,7 @@ struct TargetQuery {
 
     private func failure(_ ending: SessionEnding, _ arguments: [String]) -> ToolError {
         let lines = ending.targetLines.map(escapingControls)
-        let said = lines.isEmpty ? "" : "; it said: \(lines.joined(separator: " / "))"
+        let said = lines.isEmpty ? "" : "; the target's standard error: \(lines.joined(separator: " / "))"
         let option = arguments.first { $0.hasPrefix("--") } ?? ""
         // PMDK's daemon and getopt(3) print "unrecognized option '--list'".
         let refused = arguments.first { argument in

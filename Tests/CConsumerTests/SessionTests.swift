@@ -32,7 +32,8 @@ struct SessionTests {
         #expect(try session("create") == "lanes 2\n")
         let again = try session("create")
         #expect(
-            again.hasPrefix("EEXIST: 127.0.0.1, pool set a.set: CREATE refused: ") && again.contains("\(place.parts)/a.part"),
+            again.hasPrefix("EEXIST: 127.0.0.1, pool set a.set: CREATE refused: ")
+                && again.contains("\(place.parts)/a.part"),
             "\(again)")
         let missing = try session("open", "none.set")
         #expect(missing.hasPrefix("ENOENT: ") && missing.contains("\(place.sets)/none.set"), "\(missing)")

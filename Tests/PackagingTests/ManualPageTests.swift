@@ -12,14 +12,17 @@ import Testing
     func options(program: String) throws {
         let binary = program == "rpmemctl" ? Binaries.rpmemctl : Binaries.hello
         var offered: Set<String> = []
-        for subcommand in program == "rpmemctl" ? [[], ["ping"], ["bench"]] : [[]] {
+        for subcommand in program == "rpmemctl"
+            ? [[], ["list"], ["info"], ["check"], ["remove"], ["ping"], ["bench"]] : [[]]
+        {
             let outcome = try Command([binary] + subcommand + ["--help"])
             #expect(outcome.isSuccess, "\(outcome)")
             offered.formUnion(options(in: outcome.output))
         }
         let file = try Descriptor.open("\(Binaries.packageDirectory)/man/\(program).1", 0)
         let page = String(decoding: try readFile(file, limit: 1 << 20), as: UTF8.self).replacing("\\-", with: "-")
-        #expect(options(in: page) == offered)
+        // A page may name an option of the daemon.
+        #expect(options(in: page.replacing(#/"rpmemd --[a-z-]+"/#, with: "")) == offered)
     }
 
     @Test(

@@ -13,7 +13,7 @@ _rpmemd() {
             _filedir -d
             return
             ;;
-        -r | --remove)
+        -r | --remove | --info | --check)
             # Relative to the pool set directory, as a rule that of the user's configuration.
             local directory
             directory=$("${words[0]}" --check-config 2>/dev/null | sed -n 's/^poolset-dir *= \(.*[^ ]\) *# .*/\1/p')
@@ -49,14 +49,14 @@ _rpmemd() {
             mapfile -t COMPREPLY < <(compgen -W 'unlimited' -- "$cur")
             return
             ;;
-        --part-mode | --lane-timeout | --peer-timeout | -t | --nthreads | --poll-time)
+        --repair | --part-mode | --lane-timeout | --peer-timeout | -t | --nthreads | --poll-time)
             return
             ;;
     esac
     [ "$split" != true ] || return 0
 
     mapfile -t COMPREPLY < <(compgen -W '
-        --config --remove --force --pool-set --check-config --help --version
+        --config --remove --force --pool-set --dry-run --list --info --check --repair --check-config --help --version
         --poolset-dir --part-mode --log-file --use-syslog --log-level --persist-apm --persist-general
         --in-band-address --port-range --in-band-peer --max-lanes --verbs-odp --lane-timeout --peer-timeout
         --nthreads --poll-time

@@ -34,6 +34,7 @@ enum Tolerated {
     private static func reasonInInitiator(_ name: String) -> String? {
         switch name {
         case "read": "lines of the target's standard error are lost, or the monitor wakes up once more"
+        case "write": "the monitor or a lane's thread is woken by a second write"
         case "fi_eq_read": "the monitor that is told to stop fails nothing"
         case "sigaction": "a handler of the host's stays as it was"
         default: nil

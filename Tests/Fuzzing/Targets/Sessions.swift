@@ -178,6 +178,7 @@ private struct SessionModel {
     private(set) var isOver = false
     /// CLOSE has succeeded.
     private(set) var isClosed = false
+    /// A request was refused that the log has an error about.
     private(set) var isRefused = false
     private(set) var refusedAttributes = 0
 
@@ -221,7 +222,8 @@ private struct SessionModel {
         let kind: RequestKind = attributes == nil ? .open : .create
         let answer = try receive(answers) { try $0.next(answering: kind) }
         guard answer.status == .success else {
-            isRefused = true
+            // CREATE of a pool that exists is no error: programs try CREATE first. The log has it as a notice.
+            isRefused = answer.status != .exists
             return isOver = true
         }
         isServing = true
