@@ -22,16 +22,9 @@ struct HeaderCheck {
         }
         guard let first = headers.first else { return }
         for (index, header) in headers.enumerated().dropFirst() {
-            try equal(index, "signature", signatureText(header.signature), signatureText(first.signature))
-            try equal(index, "major version", "\(header.major)", "\(first.major)")
-            try equal(index, "compat features", hex(header.compatFeatures), hex(first.compatFeatures))
-            try equal(index, "incompat features", hex(header.incompatFeatures), hex(first.incompatFeatures))
-            try equal(index, "ro_compat features", hex(header.roCompatFeatures), hex(first.roCompatFeatures))
-            try equal(index, "pool set uuid", header.poolsetUUID.text, first.poolsetUUID.text)
-            try equal(
-                index, "previous replica's uuid", header.previousReplicaUUID.text, first.previousReplicaUUID.text)
-            try equal(index, "next replica's uuid", header.nextReplicaUUID.text, first.nextReplicaUUID.text)
-            try equal(index, "arch flags", header.archFlags.text, first.archFlags.text)
+            for field in SharedField.allCases {
+                try equal(index, field.rawValue, field.text(header), field.text(first))
+            }
         }
         let count = headers.count
         for (index, header) in headers.enumerated() {
@@ -65,6 +58,4 @@ struct HeaderCheck {
             place: line.map { "pool set \(set.path):\($0): \(paths[index])" } ?? paths[index],
             reason: reason)
     }
-
-    private func hex(_ value: UInt32) -> String { "0x" + String(value, radix: 16) }
 }
