@@ -34,9 +34,8 @@ extension Persister {
         let end = start &+ UInt(bitPattern: length)
         for index in 0..<partCount {
             let part = parts[index]
-            let from = Swift.max(start, part.start)
-            let to = Swift.min(end, part.start &+ part.length)
-            if from < to { part.countPersist(from: from &- part.start, to: to &- part.start) }
+            guard let (from, to) = part.overlap(from: start, to: end) else { continue }
+            part.countPersist(from: from &- part.start, to: to &- part.start)
         }
     }
 }

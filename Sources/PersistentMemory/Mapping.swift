@@ -88,7 +88,7 @@ package final class Mapping: Sendable {
         let parts = UnsafeMutablePointer<MappedPart>.allocate(capacity: segments.count)
         var start = UInt(bitPattern: base)
         for (index, segment) in segments.enumerated() {
-            (parts + index).initialize(to: MappedPart(segment, start: start))
+            (parts + index).initialize(to: MappedPart(segment, start: start, isMapSync: isMapSync))
             start &+= UInt(segment.length)
         }
         let evidence = PersistEvidence.gather(
@@ -163,18 +163,22 @@ extension Segment {
     /// Whether the file system or device supports MAP_SYNC. The trial mapping is not made over the reservation, because
     /// mmap may unmap the old range before it fails.
     fileprivate var takesMapSync: Bool {
-        let length = device?.alignment ?? 4096
-        guard
-            let probe = mmap(nil, length, PROT_READ | PROT_WRITE, rpmem_map_shared_sync, descriptor, 0),
-            probe != MAP_FAILED
-        else { return false }
-        munmap(probe, length)
-        return true
+        PersistentMemory.takesMapSync(
+            descriptor, length: device?.alignment ?? 4096, protection: PROT_READ | PROT_WRITE)
     }
 }
 
+/// Whether an open file or device can be mapped with MAP_SYNC. The trial mapping is unmapped again.
+func takesMapSync(_ descriptor: Int32, length: Int, protection: Int32) -> Bool {
+    guard let probe = mmap(nil, length, protection, rpmem_map_shared_sync, descriptor, 0), probe != MAP_FAILED else {
+        return false
+    }
+    munmap(probe, length)
+    return true
+}
+
 extension MappedPart {
-    fileprivate init(_ segment: Segment, start: UInt) {
+    fileprivate init(_ segment: Segment, start: UInt, isMapSync: Bool) {
         let kind: Kind =
             switch segment.device?.deepFlush {
             case nil: .file
@@ -188,7 +192,8 @@ extension MappedPart {
             start: start, length: UInt(segment.length), kind: kind, region: segment.device?.region,
             descriptor: descriptor,
             fileOffset: UInt(segment.offset),
-            persistsUntilDrop: kind == .file
+            // With MAP_SYNC the file is not in the page cache.
+            persistsUntilDrop: kind == .file && !isMapSync
                 ? LargeFolios.makeCounters(fileOffset: UInt(segment.offset), length: UInt(segment.length)) : nil)
     }
 }

@@ -39,13 +39,7 @@ package enum PartMapping: Sendable, Equatable {
     ///
     /// - Parameter descriptor: Open for reading, on a regular file.
     package init(file descriptor: Int32) {
-        let probe = mmap(nil, 4096, PROT_READ, rpmem_map_shared_sync, descriptor, 0)
-        if let probe, probe != MAP_FAILED {
-            munmap(probe, 4096)
-            self = .mapSync
-        } else {
-            self = .pageCache
-        }
+        self = takesMapSync(descriptor, length: 4096, protection: PROT_READ) ? .mapSync : .pageCache
     }
 }
 

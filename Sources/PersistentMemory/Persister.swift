@@ -18,7 +18,8 @@ struct MappedPart {
     var descriptor: Int32
     /// Bytes from the file's start to ``start``.
     var fileOffset: UInt
-    /// See ``LargeFolios/makeCounters(fileOffset:length:)``; the mapping deallocates them. nil for a device.
+    /// See ``LargeFolios/makeCounters(fileOffset:length:)``; the mapping deallocates them. nil for a device, and
+    /// for a file with MAP_SYNC.
     var persistsUntilDrop: UnsafeMutablePointer<Atomic<UInt8>>?
 
     enum Kind: UInt8 {
@@ -31,6 +32,13 @@ struct MappedPart {
         case deviceDenied
         /// A Device DAX for which libndctl finds no region.
         case deviceWithoutRegion
+    }
+
+    /// The addresses of a range, from `first` up to `end`, that this part has; nil when it has none.
+    func overlap(from first: UInt, to end: UInt) -> (from: UInt, to: UInt)? {
+        let from = Swift.max(first, start)
+        let to = Swift.min(end, start &+ length)
+        return from < to ? (from, to) : nil
     }
 }
 
@@ -127,7 +135,7 @@ package struct Persister: Sendable {
         let end = start &+ UInt(bitPattern: length)
         for index in 0..<partCount {
             let part = parts[index]
-            if part.kind != .file || start >= part.start &+ part.length || end <= part.start { continue }
+            if part.kind != .file || part.overlap(from: start, to: end) == nil { continue }
             let result = rpmem_read_only(part.descriptor)
             if result != 0 { return result }
         }
@@ -177,9 +185,7 @@ package struct Persister: Sendable {
         let end = start &+ UInt(bitPattern: length)
         for index in 0..<partCount {
             let part = parts[index]
-            let from = Swift.max(start, part.start)
-            let to = Swift.min(end, part.start &+ part.length)
-            if from >= to { continue }
+            guard let (from, to) = part.overlap(from: start, to: end) else { continue }
             let result = part.deepDrain(from: from, length: to &- from, aliasOffset: aliasOffset)
             if result != 0 { return result }
         }
