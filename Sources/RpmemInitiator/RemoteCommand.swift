@@ -8,6 +8,7 @@ package final class RemoteCommand {
     private let place: String
     private let exitTimeout: Duration
     private var output: [UInt8] = []
+    private var chunk = [UInt8](repeating: 0, count: 65536)
 
     /// - Parameters:
     ///   - command: The target's shell reads it as it is.
@@ -52,32 +53,18 @@ package final class RemoteCommand {
     package func finish(limit: Int, within timeout: Duration) throws(InitiatorError) -> Outcome {
         let deadline = Deadline.after(timeout)
         child.closeInput()
-        var chunk = [UInt8](repeating: 0, count: 65536)
         while true {
-            child.collectErrorLines()
-            switch child.readOutput(into: &chunk) {
-            case .bytes(let count):
-                output += chunk[..<count]
-                if output.count > limit {
-                    _ = child.end(patience: exitTimeout)
-                    throw .protocolError(
-                        target: place, reason: "it printed more than \(limit) bytes", targetLines: child.lastErrorLines)
-                }
-                continue
-            case .end:
-                let exit = child.collect(until: .after(exitTimeout))
-                child.collectErrorLines()
-                return Outcome(output: output, ending: SessionEnding(exit: exit, targetLines: child.lastErrorLines))
-            case .nothing: break
-            }
-            if deadline.hasPassed {
+            switch try receive(until: deadline) {
+            case .bytes:
+                if output.count <= limit { continue }
+                _ = child.end(patience: exitTimeout)
+                throw .protocolError(
+                    target: place, reason: "it printed more than \(limit) bytes", targetLines: child.lastErrorLines)
+            case .end(let ending): return Outcome(output: output, ending: ending)
+            case .late:
                 _ = child.end(patience: exitTimeout)
                 throw .timedOut(waitingFor: "answer from \(place)", after: timeout)
             }
-            var set = PollSet()
-            set.add(child.output.number)
-            set.add(child.errorDescriptor)
-            do throws(SystemCallError) { try set.wait(until: deadline) } catch { throw .system(error) }
         }
     }
 
@@ -87,28 +74,47 @@ package final class RemoteCommand {
     ///   its standard error, and ``InitiatorError/timedOut(waitingFor:after:)``.
     package func readLine(within timeout: Duration) throws(InitiatorError) -> String {
         let deadline = Deadline.after(timeout)
-        var chunk = [UInt8](repeating: 0, count: 4096)
         while true {
             if let end = output.firstIndex(of: UInt8(ascii: "\n")) {
                 defer { output.removeFirst(end + 1) }
                 return String(decoding: output[..<end], as: UTF8.self)
             }
+            switch try receive(until: deadline) {
+            case .bytes:
+                // Output this long without a newline is no line: discard it.
+                if output.count > 1 << 16 { output = [UInt8(ascii: "\n")] }
+            case .end(let ending):
+                throw .sessionEnded(
+                    target: place, during: "before its command had printed a line", ending: ending)
+            case .late: throw .timedOut(waitingFor: "line from \(place)", after: timeout)
+            }
+        }
+    }
+
+    private enum Arrival {
+        /// ``output`` has grown.
+        case bytes
+        /// The output has ended, and the command with it.
+        case end(SessionEnding)
+        /// The deadline has passed.
+        case late
+    }
+
+    /// Waits for output, and collects the command's standard error meanwhile.
+    private func receive(until deadline: Deadline) throws(InitiatorError) -> Arrival {
+        while true {
             child.collectErrorLines()
             switch child.readOutput(into: &chunk) {
             case .bytes(let count):
                 output += chunk[..<count]
-                // Output this long without a newline is no line: discard it.
-                if output.count > 1 << 16 { output = [UInt8(ascii: "\n")] }
-                continue
+                return .bytes
             case .end:
                 let exit = child.collect(until: .after(exitTimeout))
                 child.collectErrorLines()
-                throw .sessionEnded(
-                    target: place, during: "before its command had printed a line",
-                    ending: SessionEnding(exit: exit, targetLines: child.lastErrorLines))
+                return .end(SessionEnding(exit: exit, targetLines: child.lastErrorLines))
             case .nothing: break
             }
-            if deadline.hasPassed { throw .timedOut(waitingFor: "line from \(place)", after: timeout) }
+            if deadline.hasPassed { return .late }
             var set = PollSet()
             set.add(child.output.number)
             set.add(child.errorDescriptor)

@@ -107,16 +107,9 @@ extension ReportedHeader {
             poolSetUUID: header.poolsetUUID.text, uuid: header.uuid.text,
             previousPartUUID: header.previousPartUUID.text, nextPartUUID: header.nextPartUUID.text,
             previousReplicaUUID: header.previousReplicaUUID.text, nextReplicaUUID: header.nextReplicaUUID.text,
-            created: header.creationTime, userFlags: hexadecimal(header.archFlags),
+            created: header.creationTime, userFlags: header.archFlags.description.filter { $0 != "-" },
             checksumValid: header.isChecksumValid)
     }
-}
-
-private func hexadecimal(_ bytes: UUIDBytes) -> String {
-    (0..<16).map { index in
-        let byte = bytes.bytes[index]
-        return String(byte >> 4, radix: 16) + String(byte & 15, radix: 16)
-    }.joined()
 }
 
 extension ReportedShutdownState {
