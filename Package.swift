@@ -137,7 +137,7 @@ let package = Package(
         // Captured vectors (Tests/Vectors), temporary directories, child processes, a loopback sshd.
         .target(
             name: "TestSupport", dependencies: ["CLinux", "RpmemProtocol", "SystemSupport"],
-            path: "Tests/TestSupport", exclude: ["Programs"], swiftSettings: strict),
+            path: "Tests/TestSupport", swiftSettings: strict),
         // The other end of a connection, made of libfabric alone.
         .target(
             name: "FabricTestSupport",
@@ -147,9 +147,9 @@ let package = Package(
         .executableTarget(
             name: "driven-initiator", dependencies: ["RpmemInitiator", "RpmemProtocol"],
             path: "Tests/DrivenInitiator", swiftSettings: strict),
-        // A disk whose writes are recorded, in a process of its own.
+        // Disks that record their writes, or whose flushes fail, in a process of their own.
         .executableTarget(
-            name: "recording-disk", dependencies: ["SystemSupport", "TestSupport"], path: "Tests/RecordingDisk",
+            name: "fuse-disk", dependencies: ["SystemSupport", "TestSupport"], path: "Tests/FuseDisk",
             swiftSettings: strict),
         // An initiator that makes every call of the interface, for EveryCallTests.
         .executableTarget(
@@ -234,7 +234,7 @@ let package = Package(
             name: "EndToEndTests",
             dependencies: [
                 "CFabric", "CLinux", "Fabric", "FabricTestSupport", "PoolSets", "RpmemInitiator", "RpmemProtocol",
-                "SystemSupport", "TestSupport", "rpmemd", "rpmem-hello", "driven-initiator", "recording-disk",
+                "SystemSupport", "TestSupport", "rpmemd", "rpmem-hello", "driven-initiator", "fuse-disk",
             ],
             exclude: ["Programs"],
             swiftSettings: strict),

@@ -12,8 +12,8 @@ public enum Binaries {
     }
     /// Part of the tests: `Tests/DrivenInitiator`.
     public static var drivenInitiator: String { named("driven-initiator", override: "RPMEM_DRIVEN_INITIATOR_BINARY") }
-    /// Part of the tests: `Tests/RecordingDisk`.
-    static var recordingDisk: String { named("recording-disk", override: "RPMEM_RECORDING_DISK_BINARY") }
+    /// Part of the tests: `Tests/FuseDisk`.
+    static var fuseDisk: String { named("fuse-disk", override: "RPMEM_FUSE_DISK_BINARY") }
 
     public static var counter: String { named("rpmem-counter", override: "RPMEM_COUNTER_BINARY") }
     public static var fibonacci: String { named("rpmem-fibonacci", override: "RPMEM_FIBONACCI_BINARY") }

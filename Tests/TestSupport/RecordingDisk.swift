@@ -2,7 +2,7 @@ import Glibc
 import SystemSupport
 
 /// A file system on a disk that records every write and every flush that it gets: an image in memory, served by
-/// `Tests/RecordingDisk` over FUSE, behind a loop device. ``stop()`` gives the record, of which ``DiskRecord`` makes the disk
+/// `Tests/FuseDisk` over FUSE, behind a loop device. ``stop()`` gives the record, of which ``DiskRecord`` makes the disk
 /// as a loss of power would have left it.
 package final class RecordingDisk {
     package enum FileSystem: String, CaseIterable, Sendable {
@@ -32,7 +32,7 @@ package final class RecordingDisk {
     private let directory: TemporaryDirectory
     private let fileSystem: FileSystem
     private let medium: String
-    private let server: ChildProcess
+    private let disk: FuseDisk
     private let record: String
     private var isMounted = false
     private let before: [DiskRecord.Write]
@@ -41,8 +41,7 @@ package final class RecordingDisk {
 
     /// The reason why this host cannot make one; nil when it can.
     package static func skipReason(_ fileSystem: FileSystem) -> String? {
-        if geteuid() != 0 { return "needs root to mount" }
-        if access("/dev/fuse", R_OK | W_OK) != 0 { return "needs /dev/fuse" }
+        if let reason = FuseDisk.skipReason() { return reason }
         if access(fileSystem.make[0], X_OK) != 0 { return "\(fileSystem.make[0]) is not installed" }
         do {
             _ = try RecordingDisk(fileSystem)
@@ -62,7 +61,6 @@ package final class RecordingDisk {
         path = directory.file("mounted")
         record = "\(medium)/record"
         let image = "\(medium)/disk.img"
-        let served = directory.file("served")
         for new in [medium, path] { mkdir(new, 0o755) }
         try Command.run("/usr/bin/mount", "-t", "tmpfs", "-o", "size=512M", "tmpfs", medium)
         do {
@@ -80,23 +78,18 @@ package final class RecordingDisk {
                 throw error
             }
             before = try DiskRecord.contents(of: image)
-            _ = try Descriptor.open(served, O_WRONLY | O_CREAT, mode: 0o600)
-            server = try ChildProcess([Binaries.recordingDisk, image, record, served])
-            guard try server.receive(8) == Array("serving\n".utf8) else {
-                throw TestSupportError("recording-disk: \(server.errorText)")
-            }
+            disk = try FuseDisk("record", image: image, record)
         } catch {
             _ = try? Command.run("/usr/bin/umount", "-l", medium)
             throw error
         }
         do {
-            let device = try Command.run("/usr/sbin/losetup", "--find", "--show", served).filter { !$0.isWhitespace }
+            let device = try Command.run("/usr/sbin/losetup", "--find", "--show", disk.file).filter { !$0.isWhitespace }
             // The loop device ends with the mount.
             defer { _ = try? Command.run("/usr/sbin/losetup", "--detach", device) }
             try Command.run("/usr/bin/mount", "-o", fileSystem.options, device, path)
             isMounted = true
         } catch {
-            _ = try? Command.run("/usr/bin/umount", "-l", served)
             _ = try? Command.run("/usr/bin/umount", "-l", medium)
             throw error
         }
@@ -104,7 +97,6 @@ package final class RecordingDisk {
 
     deinit {
         if isMounted { _ = try? Command.run("/usr/bin/umount", "-l", path) }
-        _ = try? Command.run("/usr/bin/umount", "-l", directory.file("served"))
         _ = try? Command.run("/usr/bin/umount", "-l", medium)
     }
 
@@ -121,8 +113,7 @@ package final class RecordingDisk {
     package func stop() throws -> DiskRecord {
         try Command.unmount(path)
         isMounted = false
-        try Command.unmount(directory.file("served"))
-        if try server.wait() != .exited(0) { throw TestSupportError("recording-disk: \(server.errorText)") }
+        try disk.stop()
         return try DiskRecord(fileSystem: fileSystem, before: before, record: record)
     }
 }

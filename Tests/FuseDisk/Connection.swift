@@ -2,62 +2,23 @@ import Glibc
 import SystemSupport
 import TestSupport
 
-/// Serves one file over FUSE, for a loop device to be made of, and appends each write and each flush to a record before
-/// it answers it; see `RecordingDisk` in `Tests/TestSupport`. A process of its own: a process that waits for a disk that it
-/// serves itself could not be killed.
-///
-/// usage: recording-disk IMAGE RECORD MOUNTPOINT
-///
-/// The contents are IMAGE's. MOUNTPOINT is a file. Prints `serving`, and ends when MOUNTPOINT is unmounted or when its
-/// standard input ends.
-@main struct RecordingDiskServer {
-    static func main() {
-        let arguments = CommandLine.arguments
-        guard arguments.count == 4 else {
-            complain("usage: recording-disk IMAGE RECORD MOUNTPOINT")
-            exit(2)
-        }
-        do {
-            let connection = try Connection(image: arguments[1], record: arguments[2])
-            try connection.mount(at: arguments[3])
-            print("serving")
-            fflush(nil)
-            try connection.serve()
-        } catch {
-            complain("\(error)")
-            exit(1)
-        }
-    }
-
-    private static func complain(_ text: String) {
-        let line = "recording-disk: \(text)\n"
-        _ = line.withCString { write(2, $0, strlen($0)) }
-    }
-}
-
 /// A FUSE connection whose root is the file (linux/fuse.h, version 7.31).
-private final class Connection {
+final class Connection {
     private let device: Descriptor
-    private let image: Descriptor
-    private let record: Descriptor
-    private let size: Int
+    private let disk: any Disk
 
     /// Bytes that one WRITE or READ may have.
     private static let most = 1 << 20
     private static let inHeader = 40
 
-    init(image: String, record: String) throws {
+    init(to disk: any Disk) throws {
         device = try Descriptor.open("/dev/fuse", O_RDWR)
-        self.image = try Descriptor.open(image, O_RDWR)
-        self.record = try Descriptor.open(record, O_WRONLY | O_CREAT | O_EXCL, mode: 0o600)
-        var status = stat()
-        if fstat(self.image.number, &status) != 0 { throw SystemCallError.last("fstat", on: image) }
-        size = Int(status.st_size)
+        self.disk = disk
     }
 
     func mount(at path: String) throws {
         let options = "fd=\(device.number),rootmode=100600,user_id=0,group_id=0"
-        if let failure = PrivateMounts.mount("recording-disk", path, "fuse", 0, options) {
+        if let failure = PrivateMounts.mount("fuse-disk", path, "fuse", 0, options) {
             throw TestSupportError(failure)
         }
     }
@@ -96,8 +57,7 @@ private final class Connection {
         case 15: try reply(unique, try bytes(body))
         case 16: try reply(unique, try write(body))
         case 20:  // FSYNC
-            try note(isFlush: true, 0, UnsafeRawBufferPointer(start: nil, count: 0))
-            try reply(unique, [])
+            try reply(unique, [], error: disk.flush())
         case 18, 25, 34, 38: try reply(unique, [])  // RELEASE, FLUSH (close(2)), ACCESS, DESTROY
         default: try reply(unique, [], error: ENOSYS)
         }
@@ -120,7 +80,7 @@ private final class Connection {
         var out = Bytes()
         out.add(UInt64(3600))
         out.add(UInt32(0), UInt32(0))
-        out.add(UInt64(1), UInt64(size), UInt64(size / 512), UInt64(0), UInt64(0), UInt64(0))
+        out.add(UInt64(1), UInt64(disk.size), UInt64(disk.size / 512), UInt64(0), UInt64(0), UInt64(0))
         out.add(UInt32(0), UInt32(0), UInt32(0), UInt32(0o100600), UInt32(1))
         out.add(UInt32(0), UInt32(0), UInt32(0), UInt32(4096), UInt32(0))
         return out.bytes
@@ -128,30 +88,19 @@ private final class Connection {
 
     private func bytes(_ body: UnsafeRawBufferPointer) throws -> [UInt8] {
         let offset = body.loadUnaligned(fromByteOffset: 8, as: UInt64.self)
-        var out = [UInt8](repeating: 0, count: Int(body.loadUnaligned(fromByteOffset: 16, as: UInt32.self)))
-        let count = pread(image.number, &out, out.count, off_t(offset))
-        if count < 0 { throw SystemCallError.last("pread", on: "the image") }
-        return Array(out[..<count])
+        let count = Int(body.loadUnaligned(fromByteOffset: 16, as: UInt32.self))
+        let start = min(Int(clamping: offset), disk.size)
+        return try disk.read(start, min(count, disk.size - start))
     }
 
     private func write(_ body: UnsafeRawBufferPointer) throws -> [UInt8] {
         let offset = body.loadUnaligned(fromByteOffset: 8, as: UInt64.self)
         let count = Int(body.loadUnaligned(fromByteOffset: 16, as: UInt32.self))
-        let data = UnsafeRawBufferPointer(rebasing: body[40..<40 + count])
-        guard pwrite(image.number, data.baseAddress, count, off_t(offset)) == count else {
-            throw SystemCallError.last("pwrite", on: "the image")
-        }
-        try note(isFlush: false, offset, data)
+        // A loop device writes nothing behind the end of its file.
+        try disk.write(Int(offset), UnsafeRawBufferPointer(rebasing: body[40..<40 + count]))
         var out = Bytes()
         out.add(UInt32(count), UInt32(0))
         return out.bytes
-    }
-
-    private func note(isFlush: Bool, _ offset: UInt64, _ data: UnsafeRawBufferPointer) throws {
-        var header = Bytes()
-        header.add(UInt64(isFlush ? 1 : 0), offset, UInt64(data.count))
-        try writeAll(header.bytes, to: record.number)
-        try writeAll(data, to: record.number)
     }
 
     private func reply(_ unique: UInt64, _ body: [UInt8], error: Int32 = 0) throws {
@@ -168,7 +117,7 @@ private final class Connection {
 }
 
 /// Integers in the machine's byte order.
-private struct Bytes {
+struct Bytes {
     var bytes: [UInt8] = []
 
     mutating func add<Integer: FixedWidthInteger>(_ values: Integer...) {
