@@ -123,16 +123,7 @@ final class Workplace {
     }
 
     /// Processes that serve this place's sessions.
-    func daemons() -> [pid_t] {
-        let entry = Array(mark.utf8)
-        return TemporaryDirectory.entries(of: "/proc").compactMap { name in
-            guard let identifier = pid_t(name),
-                let file = try? Descriptor.open("/proc/\(name)/environ", O_RDONLY),
-                let environment = try? readFile(file, limit: 1 << 20)
-            else { return nil }
-            return environment.split(separator: 0).contains { $0.elementsEqual(entry) } ? identifier : nil
-        }
-    }
+    func daemons() -> [pid_t] { processes(withEntry: mark) }
 }
 
 /// How a program ended, and what it printed.
@@ -150,18 +141,9 @@ struct Outcome: CustomStringConvertible {
 
     /// Waits until a process has ended, for two minutes at most.
     init(_ process: ChildProcess) throws {
-        process.closeInput()
-        let deadline = Deadline.after(milliseconds: 120_000)
-        var output: [UInt8] = []
-        while !deadline.hasPassed {
-            let chunk = try process.receive(1 << 16, within: 100)
-            output += chunk
-            if chunk.isEmpty, try process.wait(within: 1) != nil { break }
-        }
-        output += try process.receive(1 << 20, within: 10)
+        output = try process.finish(within: 120)
         ending = try process.wait(within: 100)
         errors = process.errorText
-        self.output = String(decoding: output, as: UTF8.self)
     }
 
     var description: String { "\(ending.map { "\($0)" } ?? "still running"), output: \(output), errors: \(errors)" }

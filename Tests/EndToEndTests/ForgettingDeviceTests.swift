@@ -18,18 +18,7 @@ struct ForgettingDeviceTests {
             try run.create(lanes: 4)
             try run.expectDurable(.create)
             var random = SeededGenerator(seed: 94)
-            for range in run.original.awkwardRanges(&random) + run.smallRanges() {
-                for (lane, call) in ReplicationCall.allCases.enumerated() {
-                    try #require(run.loss(after: call, of: range, lane: lane % 4) == nil)
-                }
-            }
-            for range in run.earlyRanges { try run.replicate(range, by: .persist) }
-            try run.setAttributes()
-            try run.expectDurable(.setAttributes)
-            try run.carryOut(.close)
-            try run.expectDurable(.close)
-            try run.open()
-            try run.expectDurable(.open)
+            try run.expectDurableAnswers(over: run.original.awkwardRanges(&random) + run.smallRanges())
             try run.carryOut(.close)
             run.end()
         }

@@ -222,4 +222,21 @@ final class ForgettingRun {
         pool = nil
         memory.reach.expectNothingRuns(sourceLocation: sourceLocation)
     }
+
+    /// Expects each answer to be durable when it comes: those to all calls of each range on four lanes, to SET_ATTR, to CLOSE,
+    /// and to OPEN, which leaves the pool open.
+    func expectDurableAnswers(over ranges: [Range<Int>]) throws {
+        for range in ranges {
+            for (lane, call) in ReplicationCall.allCases.enumerated() {
+                try #require(loss(after: call, of: range, lane: lane % 4) == nil)
+            }
+        }
+        for range in earlyRanges { try replicate(range, by: .persist) }
+        try setAttributes()
+        try expectDurable(.setAttributes)
+        try carryOut(.close)
+        try expectDurable(.close)
+        try open()
+        try expectDurable(.open)
+    }
 }

@@ -30,18 +30,7 @@ struct ForgettingTests {
         let ranges =
             provider == .sockets
             ? run.rangesToDrop() : run.original.awkwardRanges(&random) + run.smallRanges()
-        for range in ranges {
-            for (lane, call) in ReplicationCall.allCases.enumerated() {
-                try #require(run.loss(after: call, of: range, lane: lane % 4) == nil)
-            }
-        }
-        for range in run.earlyRanges { try run.replicate(range, by: .persist) }
-        try run.setAttributes()
-        try run.expectDurable(.setAttributes)
-        try run.carryOut(.close)
-        try run.expectDurable(.close)
-        try run.open()
-        try run.expectDurable(.open)
+        try run.expectDurableAnswers(over: ranges)
         if provider != .sockets {
             try #require(
                 run.loss(after: .persist, of: run.original.plan.firstByte..<run.original.plan.size) == nil)

@@ -9,7 +9,7 @@ import Testing
     .serialized,
     .enabled(
         if: FailingDisk.skipReason(.ext4, cached: true) == nil,
-        "no ext4 on a disk with a write cache here: libfuse3-dev"))
+        "no ext4 on a disk with a write cache here"))
 struct StorageFlushTests {
     private static let size: UInt64 = 8 << 20
 
@@ -81,18 +81,27 @@ struct StorageFlushTests {
         }
     }
 
+    /// The answer to the first request of a session, on a disk whose flushes fail after some. The daemon is killed then.
+    private func answer(
+        to request: Request, flushes: Int, _ disk: FailingDisk, _ target: Target
+    ) throws -> Status {
+        try disk.synchronize()
+        try disk.fail(.flush, after: flushes)
+        let session = try target.session().ready()
+        let status = try session.ask(request).status
+        session.process.signal(SIGKILL)
+        _ = try session.end()
+        return status
+    }
+
     /// CREATE with each of its flushes as the first that fails. Answered 0, the pool outlasts the loss of power; refused, it is
     /// in nobody's way.
     @Test func createAtEachFlush() throws {
         let (disk, target) = try scene()
         var flushes = 0
         while true {
-            try disk.synchronize()
-            try disk.fail(.flush, after: flushes)
-            let session = try target.session().ready()
-            let status = try session.ask(.create("one.set", size: Self.size, lanes: 1)).status
-            session.process.signal(SIGKILL)
-            _ = try session.end()
+            let status = try answer(
+                to: .create("one.set", size: Self.size, lanes: 1), flushes: flushes, disk, target)
             try disk.recover()
             if status == .success { break }
             #expect(status == .fatal)
@@ -110,12 +119,8 @@ struct StorageFlushTests {
         try target.makePool("one.set", size: Self.size)
         var flushes = 0
         while true {
-            try disk.synchronize()
-            try disk.fail(.flush, after: flushes)
-            let session = try target.session().ready()
-            let status = try session.ask(.open("one.set", size: Self.size, lanes: 1)).status
-            session.process.signal(SIGKILL)
-            _ = try session.end()
+            let status = try answer(
+                to: .open("one.set", size: Self.size, lanes: 1), flushes: flushes, disk, target)
             let mark = try mark(of: "part0", disk)
             try disk.recover()
             if status == .success {

@@ -121,19 +121,10 @@ struct Command: CustomStringConvertible {
     init(_ arguments: [String], environment changes: [String: String] = [:], within seconds: UInt64 = 300) throws {
         let environment = ["PATH": Self.searchPath, "LC_ALL": "C"].merging(changes) { _, new in new }
         let process = try ChildProcess(arguments, environment: environment, directory: "/")
-        process.closeInput()
-        let deadline = Deadline.after(milliseconds: seconds * 1000)
-        var output: [UInt8] = []
-        while !deadline.hasPassed {
-            let chunk = try process.receive(1 << 16, within: 50)
-            output += chunk
-            if chunk.isEmpty, try process.wait(within: 1) != nil { break }
-        }
-        output += try process.receive(1 << 20, within: 10)
+        output = try process.finish(within: seconds)
         ending = try process.wait(within: 1)
         errors = process.errorText
         self.arguments = arguments
-        self.output = String(decoding: output, as: UTF8.self)
     }
 
     var description: String {

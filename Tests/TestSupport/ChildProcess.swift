@@ -82,6 +82,21 @@ public final class ChildProcess: @unchecked Sendable {
         return bytes
     }
 
+    /// Closes its standard input, and reads standard output until the process has ended or the time is up. ``wait(within:)``
+    /// tells which.
+    public func finish(within seconds: UInt64) throws -> String {
+        closeInput()
+        let deadline = Deadline.after(milliseconds: seconds * 1000)
+        var output: [UInt8] = []
+        while !deadline.hasPassed {
+            let chunk = try receive(1 << 16, within: 50)
+            output += chunk
+            if chunk.isEmpty, try wait(within: 1) != nil { break }
+        }
+        output += try receive(1 << 20, within: 10)
+        return String(decoding: output, as: UTF8.self)
+    }
+
     public func signal(_ number: Int32) {
         kill(identifier, number)
     }

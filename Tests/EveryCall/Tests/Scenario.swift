@@ -137,14 +137,7 @@ final class Scenario {
     private static let mark = "RPMEM_TEST_TARGET"
 
     private static func processes(marked path: String) -> [pid_t] {
-        let entry = Array("\(mark)=\(path)".utf8)
-        return TemporaryDirectory.entries(of: "/proc").compactMap { name in
-            guard let identifier = pid_t(name), identifier != getpid(),
-                let file = try? Descriptor.open("/proc/\(name)/environ", O_RDONLY),
-                let environment = try? readFile(file, limit: 1 << 20)
-            else { return nil }
-            return environment.split(separator: 0).contains { $0.elementsEqual(entry) } ? identifier : nil
-        }
+        TestSupport.processes(withEntry: "\(mark)=\(path)")
     }
 
     private static func command(_ process: pid_t) throws -> String {
