@@ -36,6 +36,9 @@ static const int rpmem_fi_mr_mode = FI_MR_BASIC;
 static const uint64_t rpmem_fi_msg_order = FI_ORDER_RAW | FI_ORDER_SAW;
 static const uint64_t rpmem_fi_bind_transmit = FI_TRANSMIT | FI_SELECTIVE_COMPLETION;
 static const uint64_t rpmem_fi_completion = FI_COMPLETION;
+// Both flags: the completion of a WRITE, once the target's provider has made its range durable.
+static const uint64_t rpmem_fi_commit = FI_COMMIT_COMPLETE | FI_COMPLETION;
+static const uint64_t rpmem_fi_pmem = FI_RMA_PMEM;
 static const uint64_t rpmem_fi_source = FI_SOURCE;
 
 /// Symbol version of `fi_getinfo`, `fi_dupinfo` and `fi_freeinfo` that matches the `struct fi_info` of these headers.

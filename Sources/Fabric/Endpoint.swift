@@ -47,8 +47,14 @@ package final class Endpoint {
     }
 
     /// Starts to connect to the address that `info` names. An event reports the result.
-    package func connect(to info: FabricInfo) throws(FabricError) {
-        try check(.connect, withSignalsBlocked { fi_connect(pointer, info.pointer.pointee.dest_addr, nil, 0) })
+    ///
+    /// - Parameter privateData: Arrives with the connection request; at most 40 bytes, which every provider has room for.
+    package func connect(to info: FabricInfo, privateData: [UInt8] = []) throws(FabricError) {
+        try check(
+            .connect,
+            withSignalsBlocked {
+                fi_connect(pointer, info.pointer.pointee.dest_addr, privateData, privateData.count)
+            })
     }
 
     /// Starts a WRITE of no bytes. The peer's device acknowledges it without its program. The completion has the flag FI_WRITE.

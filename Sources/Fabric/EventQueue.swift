@@ -53,7 +53,10 @@ package final class EventQueue {
             switch Int(kind) {
             case FI_CONNREQ:
                 guard let info = entry.info, let library = try? FabricLibrary.shared() else { continue }
-                return .connectionRequest(ConnectionRequest(FabricInfo(owning: info, library: library)))
+                let length = result - MemoryLayout<rpmem_fi_cm_event>.offset(of: \.data)!
+                let data = withUnsafeBytes(of: entry.data) { Array($0.prefix(max(0, length))) }
+                return .connectionRequest(
+                    ConnectionRequest(FabricInfo(owning: info, library: library), privateData: data))
             case FI_CONNECTED:
                 return .connected(ObjectIdentity(entry.fid))
             case FI_SHUTDOWN:
@@ -99,7 +102,11 @@ package struct ObjectIdentity: Hashable, Sendable {
 /// A connection that a peer asks for.
 package final class ConnectionRequest {
     package let info: FabricInfo
-    init(_ info: FabricInfo) {
+    /// What the peer passed to `fi_connect`, up to 256 bytes. RDMA devices fill it up with zeros.
+    package let privateData: [UInt8]
+
+    init(_ info: FabricInfo, privateData: [UInt8]) {
         self.info = info
+        self.privateData = privateData
     }
 }

@@ -23,18 +23,20 @@ package final class FabricInfo {
     ///   - node: An address or host name: the target's when connecting, this machine's own when listening.
     ///   - service: A port; nil leaves it open, which only a listener may.
     ///   - listening: Whether `node` is this machine's own address.
+    ///   - committing: Whether WRITEs must be able to complete once they are durable (FI_COMMIT_COMPLETE).
     package static func query(
-        provider: String, node: String, service: String?, listening: Bool
+        provider: String, node: String, service: String?, listening: Bool, committing: Bool = false
     ) throws(FabricError) -> FabricInfo {
         let library = try FabricLibrary.shared()
         let query = "provider \(provider), address \(node)\(service.map { ", port \($0)" } ?? "")"
         // fi_dupinfo(nil) is libfabric's fi_allocinfo.
         guard let hints = library.duplicateInfo(nil) else { throw FabricError(.allocateInfo, code: Int32(FI_ENOMEM)) }
         defer { library.freeInfo(hints) }
-        hints.pointee.caps = UInt64(FI_MSG | FI_RMA)
+        hints.pointee.caps = UInt64(FI_MSG | FI_RMA) | (committing ? rpmem_fi_pmem : 0)
         hints.pointee.mode = rpmem_fi_mode
         hints.pointee.addr_format = UInt32(FI_SOCKADDR)
-        hints.pointee.ep_attr.pointee.type = FI_EP_MSG
+        // The sockets provider names the ability for FI_EP_RDM only. The code behind it is that of all its endpoints.
+        hints.pointee.ep_attr.pointee.type = committing && provider == "sockets" ? FI_EP_RDM : FI_EP_MSG
         hints.pointee.domain_attr.pointee.threading = FI_THREAD_SAFE
         hints.pointee.domain_attr.pointee.mr_mode = rpmem_fi_mr_mode
         hints.pointee.tx_attr.pointee.msg_order = rpmem_fi_msg_order
@@ -46,6 +48,15 @@ package final class FabricInfo {
         try check(.getInfo, result, detail: query)
         guard let found else { throw FabricError(.getInfo, code: Int32(FI_ENODATA), detail: query) }
         return FabricInfo(owning: found, library: library)
+    }
+
+    /// Whether a provider makes WRITEs durable by itself on this machine: it is one that stores their data with the CPU, and this
+    /// CPU can write its caches back. The target's side does that, before it acknowledges a WRITE with FI_COMMIT_COMPLETE. It
+    /// knows of persistent memory only, not of files. Both sides must ask: one that cannot might take any WRITE for durable.
+    package static func commitsWrites(provider: String, node: String, listening: Bool) -> Bool {
+        (try? query(
+            provider: provider, node: node, service: listening ? nil : "1", listening: listening, committing: true))
+            != nil
     }
 
     /// libfabric's name for the provider that answered.

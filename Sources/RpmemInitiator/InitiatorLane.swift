@@ -39,16 +39,23 @@ struct InitiatorLane: ~Copyable {
     var readIsUnderWay = false
     /// WRITEs that are not known to be over.
     var writesUnderWay = 0
+    /// Committing WRITEs that are not known to be durable.
+    var commitsUnderWay = 0
     /// WRITEs since the last operation that reports its completion.
     var writesUnreported = 0
     var nextWrite = 0
+    var polling: CompletionPolling
 
     // Work of the next drain.
     private var rangeCount = 0
     private var needsReadBack = false
 
+    /// Longest range in bytes that ``PersistRecipes/Recipe/inlineOrAsk`` sends inline: a page.
+    static let shortLength = 4096
     /// Bytes that one request covers at most, so that the target answers well within its time.
     private static let maximumSpan = 256 << 20
+    /// Bytes of one committing WRITE at most: the target flushes one piece while the next ones arrive.
+    private static let maximumCommit = 1 << 20
     /// Ranges at most this many bytes apart are asked for together: flushing the gap in vain takes the target less time
     /// than another round trip.
     private static let worthwhileGap = 4096
@@ -71,6 +78,7 @@ struct InitiatorLane: ~Copyable {
         self.endpoint = endpoint.pointer
         self.queue = queue.pointer
         self.memory = memory
+        polling = CompletionPolling(nanoseconds: constants.pollNanoseconds)
         request = buffer
         answer = buffer + Self.requestSize(constants.inlineCapacity)
         readBack = answer + 64
@@ -87,13 +95,18 @@ struct InitiatorLane: ~Copyable {
         while rest > 0 {
             let step: Int
             switch recipe {
-            case .inline:
+            case .inlineOrAsk where length <= Self.shortLength, .inlineOrCommit where length <= Self.shortLength,
+                .inline:
                 step = min(rest, constants.inlineCapacity)
                 try ask(.inline, offset: offset, length: step)
-            case .writeAndAsk:
+            case .writeAndAsk, .inlineOrAsk:
                 step = min(rest, Self.maximumSpan)
                 try write(offset: offset, length: step)
                 try ask(deep ? .deep : .write, offset: offset, length: step)
+            case .writeAndCommit, .inlineOrCommit:
+                step = min(rest, Self.maximumSpan)
+                try write(offset: offset, length: step, commits: true)
+                try wait(for: .commits)
             case .writeAndReadBack:
                 step = min(rest, Self.maximumSpan)
                 try write(offset: offset, length: step)
@@ -109,7 +122,8 @@ struct InitiatorLane: ~Copyable {
         if length == 0 { return }
         switch recipe {
         case .inline: try persist(offset: offset, length: length, by: recipe)
-        case .writeAndAsk:
+        case .writeAndAsk, .writeAndCommit, .inlineOrAsk, .inlineOrCommit:
+            // One request for the ranges of many flushes costs less than a commit of each.
             try write(offset: offset, length: length)
             try add(PendingRange(offset: offset, length: length))
         case .writeAndReadBack:
@@ -161,12 +175,13 @@ struct InitiatorLane: ~Copyable {
 
     // MARK: Steps of a call
 
-    private mutating func write(offset: Int, length: Int) throws(LaneError) {
+    private mutating func write(offset: Int, length: Int, commits: Bool = false) throws(LaneError) {
+        let maximum = commits ? min(constants.maximumTransfer, Self.maximumCommit) : constants.maximumTransfer
         var offset = offset
         var rest = length
         while rest > 0 {
-            let step = min(rest, constants.maximumTransfer)
-            try postWrite(offset: offset, length: step)
+            let step = min(rest, maximum)
+            try postWrite(offset: offset, length: step, commits: commits)
             offset &+= step
             rest &-= step
         }

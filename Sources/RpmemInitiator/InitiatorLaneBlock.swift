@@ -30,10 +30,14 @@ struct LaneConstants: BitwiseCopyable {
 
 /// Context of a libfabric operation. It stays in place while the operation is under way.
 struct OperationContext: BitwiseCopyable {
-    enum Kind { case receive, send, read, write }
+    enum Kind {
+        case receive, send, read, write
+        /// A WRITE that completes once the target has made its range durable.
+        case commit
+    }
     /// The provider's own (FI_CONTEXT); it must come first.
     var provider = fi_context()
-    let kind: Kind
+    var kind: Kind
     /// WRITEs, this operation included, that are known to be over when this operation completes.
     var retires = 0
 }

@@ -10,13 +10,16 @@ extension InitiatorLane {
     // MARK: Posting operations
 
     /// Starts to WRITE `length` bytes, at most ``LaneConstants/maximumTransfer``, from the local pool to the target's.
-    mutating func postWrite(offset: Int, length: Int) throws(LaneError) {
+    ///
+    /// - Parameter commits: Whether the target's provider makes the range durable before the WRITE completes.
+    mutating func postWrite(offset: Int, length: Int, commits: Bool = false) throws(LaneError) {
         try wait(for: .room)
         // Half a window at a time reports its completion: the other half keeps the provider busy meanwhile.
-        let reports = (writesUnreported &+ 1) &* 2 >= constants.window
+        let reports = commits || (writesUnreported &+ 1) &* 2 >= constants.window
         let context = memory.contexts + (LaneMemory.contextsBeforeWrites &+ nextWrite)
         context.pointee.retires = writesUnreported &+ 1
-        let flags = reports ? UInt64(FI_COMPLETION) : 0
+        context.pointee.kind = commits ? .commit : .write
+        let flags = commits ? rpmem_fi_commit : reports ? UInt64(FI_COMPLETION) : 0
         let endpoint = endpoint
         var deadline: UInt64 = 0
         while true {
@@ -27,6 +30,7 @@ extension InitiatorLane {
             try waitToPostAgain(.write, result, until: &deadline)
         }
         writesUnderWay &+= 1
+        if commits { commitsUnderWay &+= 1 }
         writesUnreported = reports ? 0 : writesUnreported &+ 1
         nextWrite = nextWrite &+ 1 == constants.window ? 0 : nextWrite &+ 1
     }
@@ -116,6 +120,8 @@ extension InitiatorLane {
         case sendBuffer
         /// Another WRITE may be posted.
         case room
+        /// All committing WRITEs are durable.
+        case commits
     }
 
     @inline(__always)
@@ -130,21 +136,23 @@ extension InitiatorLane {
         case .read: !readIsUnderWay
         case .sendBuffer: !sendIsUnderWay
         case .room: writesUnderWay < constants.window
+        case .commits: commitsUnderWay == 0
         }
     }
 
     private mutating func keepWaiting(for event: Awaited) throws(LaneError) {
         let start = monotonicNanoseconds()
-        let pollEnd = start &+ constants.pollNanoseconds
         // At least once: a completion that is already there needs no blocking.
+        var polls = polling.begins()
         repeat {
-            for _ in 0..<16 {
-                let result = fi_cq_read(queue, memory.completions, LaneMemory.completionCapacity)
-                if try noteCompletions(result), hasHappened(event) { return }
-                if constants.pollNanoseconds == 0 { break }
+            let result = fi_cq_read(queue, memory.completions, LaneMemory.completionCapacity)
+            if try noteCompletions(result), hasHappened(event) {
+                polling.succeeds()
+                return
             }
             if constants.hasFailed.pointee.load(ordering: .acquiring) { throw .poolFailed }
-        } while monotonicNanoseconds() < pollEnd
+            polls = polls && polling.goesOn()
+        } while polls
 
         let deadline = start &+ constants.timeoutNanoseconds
         while true {
@@ -192,6 +200,9 @@ extension InitiatorLane {
                 readIsUnderWay = false
                 writesUnderWay &-= context.pointee.retires
             case .write:
+                writesUnderWay &-= context.pointee.retires
+            case .commit:
+                commitsUnderWay &-= 1
                 writesUnderWay &-= context.pointee.retires
             }
         }

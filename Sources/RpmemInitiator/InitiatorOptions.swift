@@ -17,6 +17,9 @@ public struct InitiatorOptions: Sendable {
     /// How long a lane polls for an answer before it blocks. With the sockets provider a lane always blocks: polling starves
     /// the provider's own thread.
     public var pollTime: Duration = .microseconds(50)
+    /// Whether the target is offered what only targets of this project have: a secret on the lanes, and over `sockets` and `tcp`
+    /// writes that are durable when they complete. Targets of PMDK notice nothing of the offer.
+    public var offersExtensions = true
     /// From starting ssh to the target's initial status.
     public var connectTimeout: Duration = .seconds(60)
     /// For the answer to CREATE and OPEN: the target may have files to allocate.
@@ -44,6 +47,7 @@ public struct InitiatorOptions: Sendable {
     /// | `RPMEM_MAX_NLANES` | lanes at most | no limit |
     /// | `RPMEM_WORK_QUEUE_SIZE` | operations under way per lane | 50 |
     /// | `RPMEM_TIMEOUT` | seconds for each answer while a pool is open; this project's extension | 30 |
+    /// | `RPMEM_EXTENSIONS` | 0 or 1: whether to offer ``Extensions`` to the target; this project's extension | 1 |
     /// | `RPMEM_POLL_TIME` | microseconds that a lane polls before it blocks; this project's extension | 50 |
     ///
     /// A value that cannot be used is ignored, as in `librpmem`; ``warnings`` names it.
@@ -71,6 +75,7 @@ public struct InitiatorOptions: Sendable {
         if flag("RPMEM_ENABLE_VERBS", default: true, &warnings) { providers.append(.verbs) }
         if flag("RPMEM_ENABLE_SOCKETS", default: false, &warnings) { providers.append(.sockets) }
         if flag("RPMEM_ENABLE_TCP", default: false, &warnings) { providers.append(.tcp) }
+        offersExtensions = flag("RPMEM_EXTENSIONS", default: true, &warnings)
         maximumLanes = count("RPMEM_MAX_NLANES", default: .max, &warnings)
         workQueueSize = count("RPMEM_WORK_QUEUE_SIZE", default: workQueueSize, &warnings)
         let seconds = count("RPMEM_TIMEOUT", default: 30, &warnings)
@@ -91,6 +96,7 @@ public struct InitiatorOptions: Sendable {
         let names = [
             "RPMEM_SSH", "RPMEM_CMD", "RPMEM_ENABLE_VERBS", "RPMEM_ENABLE_SOCKETS", "RPMEM_ENABLE_TCP",
             "RPMEM_MAX_NLANES", "RPMEM_WORK_QUEUE_SIZE", "RPMEM_TIMEOUT", "RPMEM_POLL_TIME",
+            "RPMEM_EXTENSIONS",
         ]
         var environment: [String: String] = [:]
         for name in names {

@@ -95,7 +95,8 @@ public final class InitiatorPool: Sendable {
         targetWarnings = session.control.warnings
         data = DataPath(
             session.lanes, size: size, firstOffset: session.attributes.isNone ? 0 : Self.headerSize,
-            recipes: PersistRecipes(session.provider, session.persistMethod))
+            recipes: PersistRecipes(
+                session.provider, session.persistMethod, commits: session.extensions.contains(.committingWrites)))
         laneSet = session.lanes
         control = session.control
         monitor = session.monitor

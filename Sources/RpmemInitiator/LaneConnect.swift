@@ -14,13 +14,13 @@ final class LaneConnect: Sendable {
     /// The thread's number, for /proc; 0 until it runs.
     private let thread = Atomic<Int32>(0)
 
-    init(_ endpoint: Endpoint, to info: FabricInfo) throws(SystemCallError) {
+    init(_ endpoint: Endpoint, to info: FabricInfo, privateData: [UInt8]) throws(SystemCallError) {
         finished = try WakeUp()
         // libfabric's objects may be used by any thread, and only one at a time uses these.
         nonisolated(unsafe) let (endpoint, info) = (endpoint, info)
         try NamedThread(name: "rpmem-connect") { [self] in
             thread.store(gettid(), ordering: .releasing)
-            let result = Result { () throws(FabricError) in try endpoint.connect(to: info) }
+            let result = Result { () throws(FabricError) in try endpoint.connect(to: info, privateData: privateData) }
             outcome.withLock { $0 = result }
             finished.signal()
         }.detach()

@@ -14,10 +14,14 @@ final class LaneConnections {
     private(set) var endpoints: [Endpoint]
     /// WRITEs of a lane that may be under way at once.
     let window: Int
+    /// What lanes show to the target.
+    private let secret: [UInt8]
 
     /// Prepares `count` lanes, at least 1, to the port that the target named, without connecting them.
-    private init(to host: String, port: UInt16, provider: Provider, count: Int, workQueueSize: Int) throws(FabricError)
-    {
+    private init(
+        to host: String, port: UInt16, provider: Provider, count: Int, workQueueSize: Int, secret: [UInt8]
+    ) throws(FabricError) {
+        self.secret = secret
         info = try FabricInfo.query(provider: provider.name, node: host, service: "\(port)", listening: false)
         let transmit = min(max(workQueueSize, 4), max(4, info.queueSizes.transmit))
         // Room for a SEND and a READ besides the WRITEs.
@@ -41,15 +45,18 @@ final class LaneConnections {
 
     /// Connects `count` lanes, at least 1, one after the other.
     ///
-    /// - Parameter control: Watched meanwhile: the end of the target ends the wait.
+    /// - Parameters:
+    ///   - secret: What ``Extensions/laneSecret`` shows to the target; nil without it.
+    ///   - control: Watched meanwhile: the end of the target ends the wait.
     static func connect(
         to host: String, port: UInt16, provider: Provider, count: Int, options: InitiatorOptions,
-        watching control: ControlClient
+        secret: LaneSecret?, watching control: ControlClient
     ) throws(InitiatorError) -> LaneConnections {
         let connections: LaneConnections
         do throws(FabricError) {
             connections = try LaneConnections(
-                to: host, port: port, provider: provider, count: count, workQueueSize: options.workQueueSize)
+                to: host, port: port, provider: provider, count: count, workQueueSize: options.workQueueSize,
+                secret: secret?.array ?? [])
         } catch {
             throw .fabric(step: "preparing lanes to \(host)", error)
         }
@@ -74,10 +81,12 @@ final class LaneConnections {
         let start = ContinuousClock.now
         if provider == .sockets {
             let connect: LaneConnect
-            do throws(SystemCallError) { connect = try LaneConnect(endpoint, to: info) } catch { throw .system(error) }
+            do throws(SystemCallError) { connect = try LaneConnect(endpoint, to: info, privateData: secret) } catch {
+                throw .system(error)
+            }
             try Self.awaitReturn(of: connect, control, step: step, within: timeout)
         } else {
-            do throws(FabricError) { try endpoint.connect(to: info) } catch {
+            do throws(FabricError) { try endpoint.connect(to: info, privateData: secret) } catch {
                 throw Self.connectError(error, step, control)
             }
         }

@@ -71,6 +71,13 @@ struct PersistRecipes: Hashable, BitwiseCopyable, Sendable {
         case inline
         /// A WRITE, then a persist request for its range.
         case writeAndAsk
+        /// A WRITE that the target's provider makes durable before it acknowledges it; see ``Extensions/committingWrites``.
+        case writeAndCommit
+        /// As ``inline`` up to ``InitiatorLane/shortLength`` bytes, and otherwise as ``writeAndAsk``: one message costs less than
+        /// a WRITE and a request, and the target's copy of a page less than that.
+        case inlineOrAsk
+        /// The same with ``writeAndCommit``.
+        case inlineOrCommit
         /// A WRITE, then a READ that pushes it out of the target's I/O path.
         case writeAndReadBack
     }
@@ -79,9 +86,13 @@ struct PersistRecipes: Hashable, BitwiseCopyable, Sendable {
     let relaxed: Recipe
     let deep: Recipe
 
-    init(_ provider: Provider, _ method: PersistMethod) {
+    /// - Parameter commits: Whether ``Extensions/committingWrites`` is agreed on.
+    init(_ provider: Provider, _ method: PersistMethod, commits: Bool = false) {
         switch (provider, method) {
-        case (.verbs, .gpspm), (.tcp, .gpspm): self.init(atomic: .inline, relaxed: .writeAndAsk, deep: .writeAndAsk)
+        case (.sockets, .gpspm) where commits:
+            self.init(atomic: .writeAndCommit, relaxed: .writeAndCommit, deep: .writeAndAsk)
+        case (.verbs, .gpspm), (.tcp, .gpspm):
+            self.init(atomic: .inline, relaxed: commits ? .inlineOrCommit : .inlineOrAsk, deep: .writeAndAsk)
         case (.verbs, .apm), (.tcp, .apm): self.init(atomic: .inline, relaxed: .writeAndReadBack, deep: .writeAndAsk)
         case (.sockets, .gpspm): self.init(atomic: .writeAndAsk, relaxed: .writeAndAsk, deep: .writeAndAsk)
         case (.sockets, .apm):

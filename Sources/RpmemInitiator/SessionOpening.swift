@@ -1,3 +1,4 @@
+import Fabric
 import Glibc
 import RpmemProtocol
 import SystemSupport
@@ -32,6 +33,8 @@ struct SessionOpening {
         let monitor: PoolMonitor
         let provider: Provider
         let persistMethod: PersistMethod
+        /// What both sides have agreed on.
+        let extensions: Extensions
         let attributes: PoolAttributes
         let times: OpeningTimes
     }
@@ -51,8 +54,9 @@ struct SessionOpening {
             let (inBand, attributes) = try requestPool(descriptor, choice.provider, laneCount, from: control)
             let answered = ContinuousClock.now
             do throws(InitiatorError) {
+                let (extensions, secret) = try extend(inBand, choice, on: control)
                 let lanes = try connectLanes(
-                    min(laneCount, Int(inBand.laneCount)), choice, inBand, control)
+                    min(laneCount, Int(inBand.laneCount)), choice, inBand, secret, control)
                 let monitor = try startMonitor(control, lanes)
                 let times = OpeningTimes(
                     preparation: begin.duration(to: start), initialStatus: start.duration(to: ready),
@@ -60,7 +64,7 @@ struct SessionOpening {
                     lanes: answered.duration(to: .now))
                 return Session(
                     control: control, lanes: lanes, monitor: monitor, provider: choice.provider,
-                    persistMethod: inBand.method, attributes: attributes, times: times)
+                    persistMethod: inBand.method, extensions: extensions, attributes: attributes, times: times)
             } catch {
                 undoRequest(on: control)
                 throw error
@@ -115,7 +119,9 @@ struct SessionOpening {
     ) throws(InitiatorError) -> (InBandAttributes, PoolAttributes) {
         let request = PoolRequest(
             poolSize: UInt64(memory.count), laneCount: UInt32(clamping: laneCount), provider: provider,
-            inlineSize: UInt64(LaneSet.inlineCapacity), descriptor: descriptor)
+            inlineSize: options.offersExtensions
+                ? PoolRequest.offering(inlineSize: UInt64(LaneSet.inlineCapacity)) : UInt64(LaneSet.inlineCapacity),
+            descriptor: descriptor)
         if let creating {
             let answer = try control.exchange(.create(request, creating), within: options.openTimeout)
             if case .create(let inBand) = answer { return (inBand, creating) }
@@ -129,14 +135,37 @@ struct SessionOpening {
             targetLines: [])
     }
 
+    /// EXTEND, where the target has accepted the offer.
+    ///
+    /// - Returns: What both sides have agreed on, and the secret for the lanes.
+    private func extend(
+        _ inBand: InBandAttributes, _ choice: ProviderChoice, on control: ControlClient
+    ) throws(InitiatorError) -> (Extensions, LaneSecret?) {
+        guard inBand.acceptsExtensions, options.offersExtensions else { return ([], nil) }
+        var wanted = Extensions.laneSecret
+        if choice.provider != .verbs,
+            FabricInfo.commitsWrites(provider: choice.provider.name, node: choice.host, listening: false)
+        {
+            wanted.insert(.committingWrites)
+        }
+        guard case .extend(let granted, let secret) = try control.exchange(.extend(wanted), within: options.openTimeout)
+        else {
+            throw .protocolError(
+                target: control.subject, reason: "the target answered another request than EXTEND", targetLines: [])
+        }
+        return (granted.intersection(wanted), secret)
+    }
+
     private func connectLanes(
-        _ count: Int, _ choice: ProviderChoice, _ inBand: InBandAttributes, _ control: ControlClient
+        _ count: Int, _ choice: ProviderChoice, _ inBand: InBandAttributes, _ secret: LaneSecret?,
+        _ control: ControlClient
     ) throws(InitiatorError) -> LaneSet {
         let provider = choice.provider
         // Registering the local pool pins it.
         if provider == .verbs { LockedMemory.raiseLimit() }
         let connections = try LaneConnections.connect(
-            to: choice.host, port: inBand.port, provider: provider, count: count, options: options, watching: control)
+            to: choice.host, port: inBand.port, provider: provider, count: count, options: options,
+            secret: secret, watching: control)
         return try LaneSet(
             connections, subject: control.subject, memory: memory, inBand: inBand, provider: provider,
             options: options)

@@ -9,19 +9,25 @@ package struct InBandAttributes: Hashable, Sendable {
     package var remoteAddress: UInt64
     /// Lanes granted; 1 or more in a decoded answer. The initiator checks that it has asked for as many.
     package var laneCount: UInt32
+    /// Whether the target accepts the offer of ``Extensions``: a mark in the method's field.
+    package var acceptsExtensions: Bool
 
-    package init(port: UInt16, method: PersistMethod, remoteKey: UInt64, remoteAddress: UInt64, laneCount: UInt32) {
+    package init(
+        port: UInt16, method: PersistMethod, remoteKey: UInt64, remoteAddress: UInt64, laneCount: UInt32,
+        acceptsExtensions: Bool = false
+    ) {
         self.port = port
         self.method = method
         self.remoteKey = remoteKey
         self.remoteAddress = remoteAddress
         self.laneCount = laneCount
+        self.acceptsExtensions = acceptsExtensions
     }
 
     /// Writes those 28 bytes.
     func write(to writer: inout ByteWriter) {
         writer.write(UInt32(port))
-        writer.write(method.rawValue)
+        writer.write(method.rawValue | (acceptsExtensions ? Extensions.acceptance : 0))
         writer.write(remoteKey)
         writer.write(remoteAddress)
         // PMDK's targets do not convert this field, and its initiators expect that.

@@ -5,6 +5,8 @@ package enum Request: Hashable, Sendable {
     case open(PoolRequest)
     case close(CloseFlags)
     case setAttributes(PoolAttributes)
+    /// The extensions that the initiator would use, in a session whose CREATE or OPEN offered them.
+    case extend(Extensions)
 
     package var kind: RequestKind {
         switch self {
@@ -12,6 +14,7 @@ package enum Request: Hashable, Sendable {
         case .open: .open
         case .close: .close
         case .setAttributes: .setAttributes
+        case .extend: .extend
         }
     }
 }
@@ -37,6 +40,14 @@ package struct PoolRequest: Hashable, Sendable {
         self.inlineSize = inlineSize
         self.descriptor = descriptor
     }
+
+    /// Whether the initiator offers ``Extensions``: a mark in ``inlineSize``.
+    package var offersExtensions: Bool { inlineSize & Extensions.offerMask == Extensions.offer }
+
+    /// `size`, or up to 63 bytes more, as an ``inlineSize`` that offers ``Extensions``.
+    package static func offering(inlineSize size: UInt64) -> UInt64 {
+        (size + (Extensions.offerMask - Extensions.offer)) & ~Extensions.offerMask | Extensions.offer
+    }
 }
 
 /// The flags of CLOSE. Bits without a name may arrive, and mean nothing.
@@ -57,7 +68,7 @@ extension Request {
         var size = kind.fixedRequestSize
         switch self {
         case .create(let pool, _), .open(let pool): size += pool.descriptor.bytes.count + 1
-        case .close, .setAttributes: break
+        case .close, .setAttributes, .extend: break
         }
         var writer = ByteWriter(capacity: size)
         writer.write(kind.rawValue)
@@ -75,6 +86,9 @@ extension Request {
             writer.write(flags.rawValue, .host)
         case .setAttributes(let attributes):
             attributes.write(to: &writer)
+        case .extend(let extensions):
+            writer.write(Extensions.version)
+            writer.write(extensions.rawValue)
         }
         return writer.bytes
     }

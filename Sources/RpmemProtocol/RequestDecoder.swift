@@ -65,6 +65,7 @@ private enum RequestFields {
     case open(PoolRequestFields)
     case close(CloseFlags)
     case setAttributes(PoolAttributes)
+    case extend(version: UInt32, Extensions)
 
     /// - Parameter reader: Exactly the rest of the message behind its header.
     init(of kind: RequestKind, from reader: inout ByteReader) throws(ByteReader.EndOfBytes) {
@@ -74,6 +75,7 @@ private enum RequestFields {
         // PMDK's initiators do not convert this field.
         case .close: self = .close(CloseFlags(rawValue: try reader.read(UInt32.self, .host)))
         case .setAttributes: self = .setAttributes(try PoolAttributes(from: &reader))
+        case .extend: self = .extend(version: try reader.read(), Extensions(rawValue: try reader.read()))
         }
     }
 
@@ -83,6 +85,8 @@ private enum RequestFields {
         case .open(let fields): .open(try fields.checked())
         case .close(let flags): .close(flags)
         case .setAttributes(let attributes): .setAttributes(attributes)
+        case .extend(Extensions.version, let extensions): .extend(extensions)
+        case .extend(let version, _): throw .extensionVersion(version)
         }
     }
 }

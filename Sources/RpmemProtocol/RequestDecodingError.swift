@@ -21,6 +21,8 @@ package struct RequestDecodingError: Error, Hashable, Sendable {
         /// The number in the message.
         case provider(UInt32)
         case noLanes
+        /// The version in EXTEND.
+        case extensionVersion(UInt32)
         case descriptor(PoolDescriptor.FormatError)
         /// The initiator sent more than ``ControlProtocol/maximumPendingBytes`` without waiting for an answer.
         case sentAhead
@@ -29,7 +31,7 @@ package struct RequestDecodingError: Error, Hashable, Sendable {
     /// The status of the answer.
     package var status: Status {
         switch cause {
-        case .unknownType, .messageSize, .version, .descriptorSize, .sentAhead: .badProtocol
+        case .unknownType, .messageSize, .version, .descriptorSize, .extensionVersion, .sentAhead: .badProtocol
         case .provider: .badProvider
         case .noLanes: .badLaneCount
         case .descriptor: .badName
@@ -76,6 +78,8 @@ extension RequestDecodingError: CustomStringConvertible {
             "asks for 0 lanes: at least 1 is needed"
         case .descriptor(let error):
             error.description
+        case .extensionVersion(let version):
+            "version \(version) of the extensions, but only \(Extensions.version) is known here"
         case .sentAhead:
             "the initiator sent more than \(ControlProtocol.maximumPendingBytes) bytes without waiting for an answer"
         }

@@ -5,6 +5,8 @@ package enum RequestKind: UInt32, Hashable, Sendable, CaseIterable {
     case open = 3
     case close = 5
     case setAttributes = 7
+    /// This project's, see ``Extensions``.
+    case extend = 9
 
     /// PMDK's name, for logs.
     package var name: String {
@@ -13,6 +15,7 @@ package enum RequestKind: UInt32, Hashable, Sendable, CaseIterable {
         case .open: "OPEN"
         case .close: "CLOSE"
         case .setAttributes: "SET_ATTR"
+        case .extend: "EXTEND"
         }
     }
 
@@ -23,6 +26,7 @@ package enum RequestKind: UInt32, Hashable, Sendable, CaseIterable {
         case .open: 44
         case .close: 16
         case .setAttributes: 116
+        case .extend: 24
         }
     }
 
@@ -30,7 +34,7 @@ package enum RequestKind: UInt32, Hashable, Sendable, CaseIterable {
     package var requestSizes: ClosedRange<Int> {
         switch self {
         case .create, .open: fixedRequestSize...ControlProtocol.maximumMessageSize
-        case .close, .setAttributes: fixedRequestSize...fixedRequestSize
+        case .close, .setAttributes, .extend: fixedRequestSize...fixedRequestSize
         }
     }
 
@@ -43,6 +47,7 @@ package enum RequestKind: UInt32, Hashable, Sendable, CaseIterable {
         case .create: 44
         case .open: 148
         case .close, .setAttributes: 16
+        case .extend: 44
         }
     }
 }

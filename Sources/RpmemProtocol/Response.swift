@@ -4,6 +4,8 @@ package enum Response: Hashable, Sendable {
     case open(InBandAttributes, PoolAttributes)
     case close
     case setAttributes
+    /// The extensions that the target grants, of those that were asked for.
+    case extend(Extensions, LaneSecret)
     /// The request failed, with a status other than ``Status/success``.
     ///
     /// nil stands for a request of unknown type. Its answer is a bare header of type 0, which no message has, so no initiator can
@@ -21,6 +23,7 @@ package enum Response: Hashable, Sendable {
         case .open: .open
         case .close: .close
         case .setAttributes: .setAttributes
+        case .extend: .extend
         case .refused(let request, _): request
         }
     }
@@ -45,6 +48,10 @@ package enum Response: Hashable, Sendable {
             attributes.write(to: &writer)
         case .close, .setAttributes:
             break
+        case .extend(let extensions, let secret):
+            writer.write(Extensions.version)
+            writer.write(extensions.rawValue)
+            writer.write(secret.array)
         case .refused:
             writer.zeroFill(to: size)
         }

@@ -81,6 +81,7 @@ private enum ResponseFields {
     case open(InBandFields, PoolAttributes)
     case close
     case setAttributes
+    case extend(version: UInt32, Extensions, LaneSecret)
 
     /// - Parameter reader: Exactly the rest of the message behind its header.
     init(answering request: RequestKind, from reader: inout ByteReader) throws(ByteReader.EndOfBytes) {
@@ -89,6 +90,10 @@ private enum ResponseFields {
         case .open: self = .open(try InBandFields(from: &reader), try PoolAttributes(from: &reader))
         case .close: self = .close
         case .setAttributes: self = .setAttributes
+        case .extend:
+            self = .extend(
+                version: try reader.read(), Extensions(rawValue: try reader.read()),
+                LaneSecret(SIMD16(try reader.read(count: LaneSecret.byteCount))))
         }
     }
 
@@ -98,6 +103,8 @@ private enum ResponseFields {
         case .open(let inBand, let attributes): .open(try inBand.checked(), attributes)
         case .close: .close
         case .setAttributes: .setAttributes
+        case .extend(Extensions.version, let extensions, let secret): .extend(extensions, secret)
+        case .extend(let version, _, _): throw .extensionVersion(version)
         }
     }
 }
@@ -119,9 +126,12 @@ private struct InBandFields {
 
     func checked() throws(ResponseDecodingError) -> InBandAttributes {
         guard let port = UInt16(exactly: port), port != 0 else { throw .port(port) }
-        guard let method = PersistMethod(rawValue: method) else { throw .persistMethod(method) }
+        let acceptsExtensions = method & Extensions.acceptanceMask == Extensions.acceptance
+        guard let method = PersistMethod(rawValue: acceptsExtensions ? method & ~Extensions.acceptanceMask : method)
+        else { throw .persistMethod(method) }
         if laneCount == 0 { throw .noLanes }
         return InBandAttributes(
-            port: port, method: method, remoteKey: remoteKey, remoteAddress: remoteAddress, laneCount: laneCount)
+            port: port, method: method, remoteKey: remoteKey, remoteAddress: remoteAddress, laneCount: laneCount,
+            acceptsExtensions: acceptsExtensions)
     }
 }

@@ -11,6 +11,8 @@ package enum ResponseDecodingError: Error, Hashable, Sendable {
     case port(UInt32)
     case persistMethod(UInt32)
     case noLanes
+    /// The version in the answer to EXTEND.
+    case extensionVersion(UInt32)
     /// The target sent more than ``ControlProtocol/maximumPendingBytes`` that the initiator has not asked for.
     case sentAhead
 }
@@ -36,6 +38,8 @@ extension ResponseDecodingError: CustomStringConvertible {
             "the target uses persist method \(number), which is unknown: 1 is GPSPM, 2 is APM"
         case .noLanes:
             "the target granted no lanes"
+        case .extensionVersion(let version):
+            "the target's answer to EXTEND has version \(version), which is unknown: set RPMEM_EXTENSIONS=0"
         case .sentAhead:
             "the target sent more than \(ControlProtocol.maximumPendingBytes) bytes without a request"
         }

@@ -13,17 +13,20 @@ final class LaneClient {
     private let domain: FabricDomain
     private let events: LaneEvents
     private let attributes: InBandAttributes
+    private let secret: [UInt8]
     private(set) var lanes: [ClientLane] = []
 
     /// Connects lanes, one after the other.
     ///
     /// - Parameters:
     ///   - lanes: How many; as many as were granted when nil.
+    ///   - secret: What the lanes show.
     ///   - milliseconds: For each.
     init(
         _ provider: Provider, at address: String = "127.0.0.1", _ attributes: InBandAttributes, lanes: Int? = nil,
-        within milliseconds: UInt64 = 20_000
+        secret: [UInt8] = [], within milliseconds: UInt64 = 20_000
     ) throws {
+        self.secret = secret
         info = try FabricInfo.query(
             provider: provider.name, node: address, service: "\(attributes.port)", listening: false)
         domain = try FabricDomain(info)
@@ -39,7 +42,7 @@ final class LaneClient {
     /// - Throws: A ``FabricError`` when the target does not take it.
     func connectLane(within milliseconds: UInt64 = 20_000) throws {
         let lane = try ClientLane(UInt32(lanes.count), info: info, domain: domain, events: events, attributes)
-        try lane.endpoint.connect(to: info)
+        try lane.endpoint.connect(to: info, privateData: secret)
         let deadline = Deadline.after(milliseconds: milliseconds)
         while !events.connected.contains(lane.endpoint.identity) {
             if let error = events.ended[lane.endpoint.identity] { throw error }

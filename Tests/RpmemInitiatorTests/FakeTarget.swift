@@ -35,6 +35,8 @@ final class FakeTarget: Sendable {
         var attributes = PoolAttributes(signature: SIMD8(repeating: 0x41))
         /// The reaction to each persist request, by its number from 0.
         var reaction: @Sendable (Int) -> Reaction = { _ in .answer }
+        /// What it grants by EXTEND; nil does not accept the offer.
+        var extensions: Extensions?
         var setAttributesStatus = Status.success
         var closeStatus = Status.success
         /// Names a port in its answer that does not listen.
@@ -58,6 +60,8 @@ final class FakeTarget: Sendable {
     struct Record: Sendable {
         var requests: [Request] = []
         var persists: [PersistRequest] = []
+        /// What each lane showed when it asked for its connection.
+        var secrets: [[UInt8]] = []
         var violations: [String] = []
     }
 
@@ -106,6 +110,7 @@ private final class FakeSession: Sendable {
     typealias Behaviour = FakeTarget.Behaviour
     typealias Reaction = FakeTarget.Reaction
 
+    static let secret = LaneSecret(SIMD16(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16))
     let behaviour: Behaviour
     let memory: PoolPages
     let durable: PoolPages
@@ -169,7 +174,7 @@ private final class FakeSession: Sendable {
                     let inBand = InBandAttributes(
                         port: behaviour.hidesPort ? 9 : opened.port, method: behaviour.method,
                         remoteKey: opened.key, remoteAddress: UInt64(UInt(bitPattern: memory.bytes.baseAddress!)),
-                        laneCount: UInt32(behaviour.lanesGranted))
+                        laneCount: UInt32(behaviour.lanesGranted), acceptsExtensions: behaviour.extensions != nil)
                     if case .create = request {
                         send(Response.create(inBand).encode())
                     } else {
@@ -178,6 +183,9 @@ private final class FakeSession: Sendable {
                     fabric = opened
                 case .setAttributes:
                     send(answer(.setAttributes, .setAttributes, behaviour.setAttributesStatus))
+                case .extend(let wanted):
+                    let granted = behaviour.extensions.map { $0.intersection(wanted) }
+                    send((granted.map { Response.extend($0, Self.secret) } ?? .refused(.extend, .badProtocol)).encode())
                 case .close:
                     fabric = nil
                     send(answer(.close, .close, behaviour.closeStatus))
@@ -188,6 +196,7 @@ private final class FakeSession: Sendable {
                 while let event = opened.events.next() {
                     idle = false
                     guard case .connectionRequest(let asked) = event else { continue }
+                    record.withLock { $0.secrets.append(asked.privateData) }
                     let lane = opened.laneCount
                     if lane == behaviour.endsAtLane {
                         ignored.append(asked)

@@ -36,10 +36,11 @@ extension SeededGenerator {
     }
 
     mutating func request() throws -> Request {
-        switch next() % 4 {
+        switch next() % 5 {
         case 0: .create(try poolRequest(), attributes())
         case 1: .open(try poolRequest())
         case 2: .close(CloseFlags(rawValue: UInt32(truncatingIfNeeded: next())))
+        case 3: .extend(Extensions(rawValue: edgy()))
         default: .setAttributes(attributes())
         }
     }
@@ -48,7 +49,8 @@ extension SeededGenerator {
         InBandAttributes(
             port: UInt16.random(in: 1...UInt16.max, using: &self),
             method: PersistMethod.allCases.randomElement(using: &self) ?? .apm, remoteKey: edgy(),
-            remoteAddress: edgy(), laneCount: UInt32.random(in: 1...UInt32.max, using: &self))
+            remoteAddress: edgy(), laneCount: UInt32.random(in: 1...UInt32.max, using: &self),
+            acceptsExtensions: next() % 2 == 0)
     }
 
     mutating func response(to request: RequestKind) -> Response {
@@ -61,6 +63,7 @@ extension SeededGenerator {
         case .open: .open(inBandAttributes(), attributes())
         case .close: .close
         case .setAttributes: .setAttributes
+        case .extend: .extend(Extensions(rawValue: edgy()), LaneSecret(SIMD16(bytes(16))))
         }
     }
 }

@@ -53,7 +53,8 @@ import Testing
             .logLevel: LogLevel.allCases.map(\.rawValue), .persistAPM: ["yes", "no", "auto"],
             .persistGeneral: ["yes", "no"],
             .inBandAddress: ["session", "127.0.0.1", "::1"], .portRange: ["any", "1", "7000-7009"],
-            .inBandPeer: ["ssh", "any"], .maxLanes: ["unlimited", "1", "16"], .laneTimeout: ["1", "3600"],
+            .inBandPeer: ["ssh", "any"], .inBandSecret: ["auto", "require"], .commitWrites: ["auto", "no"],
+            .maxLanes: ["unlimited", "1", "16"], .laneTimeout: ["1", "3600"],
             .verbsODP: OnDemandPaging.allCases.map(\.rawValue), .peerTimeout: ["1", "3600"], .threads: ["0", "8"],
             .pollTime: ["0", "50"],
         ]

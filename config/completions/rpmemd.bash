@@ -37,6 +37,14 @@ _rpmemd() {
             mapfile -t COMPREPLY < <(compgen -W 'session' -- "$cur")
             return
             ;;
+        --in-band-secret)
+            mapfile -t COMPREPLY < <(compgen -W 'auto require' -- "$cur")
+            return
+            ;;
+        --commit-writes)
+            mapfile -t COMPREPLY < <(compgen -W 'auto no' -- "$cur")
+            return
+            ;;
         --in-band-peer)
             mapfile -t COMPREPLY < <(compgen -W 'ssh any' -- "$cur")
             return
@@ -58,7 +66,7 @@ _rpmemd() {
     mapfile -t COMPREPLY < <(compgen -W '
         --config --remove --force --pool-set --dry-run --list --info --check --repair --check-config --help --version
         --poolset-dir --part-mode --log-file --use-syslog --log-level --persist-apm --persist-general
-        --in-band-address --port-range --in-band-peer --max-lanes --verbs-odp --lane-timeout --peer-timeout
+        --in-band-address --port-range --in-band-peer --in-band-secret --commit-writes --max-lanes --verbs-odp --lane-timeout --peer-timeout
         --nthreads --poll-time
         -c -r -f -s -h -V -t' -- "$cur")
 } && complete -F _rpmemd rpmemd

@@ -28,6 +28,8 @@ complete -c rpmemd -l persist-general -fa 'yes no' -d 'General Purpose Server Pe
 complete -c rpmemd -l in-band-address -xa session -d 'Address to listen on for lanes'
 complete -c rpmemd -l port-range -xa any -d 'Ports to listen on for lanes'
 complete -c rpmemd -l in-band-peer -xa 'ssh any' -d 'Who may connect lanes'
+complete -c rpmemd -l in-band-secret -xa 'auto require' -d 'Whether lanes must show a secret'
+complete -c rpmemd -l commit-writes -xa 'auto no' -d 'Whether libfabric may flush writes'
 complete -c rpmemd -l max-lanes -xa unlimited -d 'Most lanes granted to a session'
 complete -c rpmemd -l verbs-odp -xa 'yes no auto' -d 'On-demand paging by the RDMA device'
 complete -c rpmemd -l lane-timeout -x -d 'How long the initiator has to connect its lanes'

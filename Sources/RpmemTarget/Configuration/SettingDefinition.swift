@@ -17,6 +17,8 @@ package enum SettingKey: String, CaseIterable, Hashable, Sendable {
     case inBandAddress = "in-band-address"
     case portRange = "port-range"
     case inBandPeer = "in-band-peer"
+    case inBandSecret = "in-band-secret"
+    case commitWrites = "commit-writes"
     case maxLanes = "max-lanes"
     case verbsODP = "verbs-odp"
     case laneTimeout = "lane-timeout"
@@ -117,6 +119,12 @@ package struct SettingDefinition: Sendable {
             .portRange, \.portRange, .ports, .inBand, "ports to listen on for lanes, or a single one"),
         SettingDefinition(
             .inBandPeer, \.inBandPeer, .word(), .inBand, "machines that may connect lanes: the ssh client's, or any"),
+        SettingDefinition(
+            .inBandSecret, \.inBandSecret, .word(), .inBand,
+            "whether initiators are refused whose lanes cannot show a secret"),
+        SettingDefinition(
+            .commitWrites, \.commitWrites, .word(), .inBand,
+            "whether libfabric may flush writes to persistent memory by itself"),
         SettingDefinition(
             .maxLanes, \.maxLanes, .limit("LANES"), .inBand, "most lanes granted to a session"),
         SettingDefinition(

@@ -243,6 +243,20 @@ package enum OnDemandPaging: String, CaseIterable, Hashable, Sendable {
     case auto
 }
 
+/// Whether lanes have to show the session's secret.
+package enum InBandSecret: String, CaseIterable, Hashable, Sendable {
+    /// Where the initiator can.
+    case auto
+    case require
+}
+
+/// Whether WRITEs may be durable by the provider's own flush (FI_COMMIT_COMPLETE), without a persist request.
+package enum CommitWrites: String, CaseIterable, Hashable, Sendable {
+    /// Over sockets and tcp, for pools on persistent memory, with initiators that know of it.
+    case auto
+    case no
+}
+
 /// The addresses that lanes are accepted from.
 package enum InBandPeer: String, CaseIterable, Hashable, Sendable {
     /// The address that the session came from.

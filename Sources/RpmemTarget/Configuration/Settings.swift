@@ -25,6 +25,10 @@ package struct Settings: Sendable, Equatable {
     /// Ports to listen on, tried in order; nil stands for any free port.
     package internal(set) var portRange = Setting<ClosedRange<UInt16>?>(nil)
     package internal(set) var inBandPeer = Setting<InBandPeer>(.ssh)
+    /// Whether initiators that cannot show a secret on their lanes are refused.
+    package internal(set) var inBandSecret = Setting<InBandSecret>(.auto)
+    /// Whether providers may make WRITEs durable by themselves.
+    package internal(set) var commitWrites = Setting<CommitWrites>(.auto)
     /// At least 1; nil stands for as many as the provider has.
     package internal(set) var maxLanes = Setting<UInt32?>(nil)
     /// Whether RDMA devices use on-demand paging instead of having the pool pinned.

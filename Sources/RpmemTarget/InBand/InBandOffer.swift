@@ -20,6 +20,10 @@ struct InBandOffer {
     /// One for each worker, at least one. The pool outlives them.
     var syncAliases: [SyncAlias]
     var peerRule: InBandPeerRule
+    /// What lanes have to show; nil with an initiator that offers no ``Extensions``.
+    var laneSecret: LaneSecret?
+    /// Whether ``Extensions/committingWrites`` may be granted, where the provider can.
+    var mayCommitWrites = false
     /// How long a worker polls before it blocks, in microseconds.
     var pollMicroseconds: UInt32
     /// Whether an RDMA device that has to pin the pool is refused.

@@ -34,6 +34,11 @@ final class InBandServer {
     private let workers: LaneWorkers
     private let context: PersistContext
     private let listener: LaneListener
+    /// nil with an initiator that offers no ``Extensions``.
+    private let laneSecret: LaneSecret?
+    private let commitsWrites: Bool
+    /// What EXTEND has agreed on; nil before it.
+    private(set) var extensions: Extensions?
     /// nil where the kernel notices that the initiator's machine is gone.
     private let probe: PeerProbe?
     /// Of the accepted lanes, by their number.
@@ -72,7 +77,11 @@ final class InBandServer {
         listener = try LaneListener(offer, in: domain, of: info, events: events)
         attributes = InBandAttributes(
             port: listener.port, method: offer.method, remoteKey: region.key, remoteAddress: base,
-            laneCount: UInt32(laneCount))
+            laneCount: UInt32(laneCount), acceptsExtensions: offer.laneSecret != nil)
+        laneSecret = offer.laneSecret
+        commitsWrites =
+            offer.mayCommitWrites
+            && FabricInfo.commitsWrites(provider: offer.provider.name, node: "\(offer.address)", listening: true)
     }
 
     deinit { shutDown() }
@@ -115,6 +124,25 @@ final class InBandServer {
     var workerEnd: WorkerEnd? { workers.firstEnd }
     /// See ``LaneWorkers/hasFailedToPersist``.
     var hasFailedToPersist: Bool { workers.hasFailedToPersist }
+
+    // MARK: Extensions
+
+    /// EXTEND: agrees on extensions.
+    ///
+    /// - Returns: nil where none were offered, or for a second time.
+    func extend(_ wanted: Extensions) -> (Extensions, LaneSecret)? {
+        guard let laneSecret, extensions == nil else { return nil }
+        let granted = wanted.intersection(commitsWrites ? [.laneSecret, .committingWrites] : .laneSecret)
+        extensions = granted
+        return (granted, laneSecret)
+    }
+
+    /// Why a lane must be refused that shows this private data.
+    private func objection(toSecret data: [UInt8]) -> String? {
+        guard let laneSecret else { return nil }
+        if LaneSecret(Array(data.prefix(LaneSecret.byteCount)))?.matches(laneSecret) == true { return nil }
+        return "it does not show the session's secret: it is not the session's initiator"
+    }
 
     // MARK: Events
 
@@ -169,6 +197,7 @@ final class InBandServer {
     private func accept(_ request: ConnectionRequest) -> LaneEvent {
         let peer = request.info.peerAddress
         if let objection = listener.objection(to: peer) { return refuse(request, objection) }
+        if let objection = objection(toSecret: request.privateData) { return refuse(request, objection) }
         let number = endpoints.count
         guard number < block.count else { return refuse(request, "all \(block.count) lanes are taken") }
         do throws(FabricError) {

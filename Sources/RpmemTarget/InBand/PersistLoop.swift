@@ -33,6 +33,7 @@ struct PersistLoop: ~Copyable {
     private let ranges: UnsafeMutablePointer<DirtyRange>
     private var rangeCount = 0
     private var mustDrain = false
+    private var polling: CompletionPolling
     /// Why the loop ends. It is `stopped`, which owns no memory, until a function replaces it by initialize(to:).
     private let end: UnsafeMutablePointer<WorkerEnd>
 
@@ -59,6 +60,7 @@ struct PersistLoop: ~Copyable {
         self.queue = queue
         self.stop = stop
         self.rounds = rounds
+        polling = CompletionPolling(nanoseconds: context.pollNanoseconds)
         waitSet = .allocate(capacity: 1)
         waitSet.initialize(to: pollfd(fd: waitDescriptor, events: Int16(POLLIN), revents: 0))
         takenError = .allocate(capacity: 1)
@@ -110,22 +112,20 @@ struct PersistLoop: ~Copyable {
         rounds.pointee.store(rounds.pointee.load(ordering: .relaxed) &+ 1, ordering: .releasing)
     }
 
-    /// Waits for completions: polls for the configured time, then blocks. It needs no time-out: a completion ends the wait, and so
+    /// Waits for completions: polls as ``CompletionPolling`` decides, then blocks. It needs no time-out: a completion ends the wait, and so
     /// does ``stop``, with which the session wakes the queue.
     private mutating func nextCompletions() -> Int {
         var count = fi_cq_read(queue, completions, Self.batchSize)
         if count != Self.tryAgain { return count }
-        if context.pollNanoseconds != 0 {
-            let start = monotonicNanoseconds()
+        if polling.begins() {
             repeat {
-                var rounds = 0
-                while rounds < 16 {
-                    count = fi_cq_read(queue, completions, Self.batchSize)
-                    if count != Self.tryAgain { return count }
-                    rounds &+= 1
+                count = fi_cq_read(queue, completions, Self.batchSize)
+                if count != Self.tryAgain {
+                    polling.succeeds()
+                    return count
                 }
                 if stop.pointee.load(ordering: .relaxed) { return count }
-            } while monotonicNanoseconds() &- start < context.pollNanoseconds
+            } while polling.goesOn()
         }
         if waitSet.pointee.fd >= 0 { return waitForDescriptor() }
         return fi_cq_sread(queue, completions, Self.batchSize, nil, -1)

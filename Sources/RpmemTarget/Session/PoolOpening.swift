@@ -45,6 +45,12 @@ struct PoolOpening {
                 "asks for \(request.inlineSize) bytes of inline data, more than the \(Self.maximumInlineSize) supported"
             )
         }
+        if settings.inBandSecret.value == .require, !request.offersExtensions {
+            throw RequestError(
+                .badProtocol,
+                "in-band-secret = require: the initiator's library cannot show a secret on its lanes (librpmem of PMDK cannot)"
+            )
+        }
         guard request.poolSize > 0, let size = Int(exactly: request.poolSize) else {
             throw RequestError(.badSize, "asks for a pool of \(request.poolSize) bytes")
         }
@@ -130,12 +136,18 @@ struct PoolOpening {
             case .any: .any
             case .ssh: .only(environment.initiator)
             }
+        let method = chooseMethod(pool)
         return InBandOffer(
             provider: request.provider, address: laneAddress,
             ports: settings.portRange.value, requestedLanes: request.laneCount,
             laneLimit: settings.maxLanes.value.map(Int.init), inlineCapacity: Int(request.inlineSize),
-            region: UnsafeMutableRawBufferPointer(start: pool.base, count: size), method: chooseMethod(pool),
-            syncAliases: syncAliases, peerRule: peerRule, pollMicroseconds: UInt32(settings.pollTime.value),
+            region: UnsafeMutableRawBufferPointer(start: pool.base, count: size), method: method,
+            syncAliases: syncAliases, peerRule: peerRule,
+            laneSecret: request.offersExtensions ? LaneSecret(.random(in: .min ... .max)) : nil,
+            mayCommitWrites: method == .gpspm && pool.persister.isPersistentMemory
+                && settings.commitWrites.value == .auto
+                && request.provider != .verbs,
+            pollMicroseconds: UInt32(settings.pollTime.value),
             requiresOnDemandPaging: settings.verbsODP.value == .yes, peerTimeout: settings.peerTimeout.value)
     }
 

@@ -157,7 +157,9 @@ package final class TargetSession {
                 return try setAttributes(attributes, of: served.pool)
             case (.serving(let served), .close(let flags)):
                 return try close(served, flags)
-            case (.waiting, .setAttributes), (.waiting, .close):
+            case (.serving(let served), .extend(let wanted)):
+                return try extend(wanted, served.lanes)
+            case (.waiting, .setAttributes), (.waiting, .close), (.waiting, .extend):
                 log.error("\(request.kind.name) request before CREATE or OPEN: there is no pool yet")
                 try connection.send(.refused(request.kind, .badProtocol))
                 return .failed
@@ -205,6 +207,20 @@ package final class TargetSession {
             return pool.hasFailed ? .failed : nil
         }
         try connection.send(.setAttributes)
+        return nil
+    }
+
+    private func extend(_ wanted: Extensions, _ lanes: InBandServer) throws(SystemCallError) -> SessionEnd? {
+        guard let (granted, secret) = lanes.extend(wanted) else {
+            log.error(
+                "EXTEND request that the session has no use for: no extensions were offered, or they are agreed on")
+            try connection.send(.refused(.extend, .badProtocol))
+            return .failed
+        }
+        log.info(
+            "EXTEND request: lanes show a secret\(granted.contains(.committingWrites) ? ", and the provider makes WRITEs durable" : "")"
+        )
+        try connection.send(.extend(granted, secret))
         return nil
     }
 

@@ -1,0 +1,91 @@
+import RpmemInitiator
+import RpmemProtocol
+import Testing
+
+/// What the initiator agrees on with a target of this project, and how it then persists.
+@Suite(.timeLimit(.minutes(2))) struct ExtendTests {
+    private static let secret = [UInt8](1...16)
+
+    @Test(arguments: [Provider.sockets, .tcp]) func lanesShowTheSecret(_ provider: Provider) throws {
+        let target = try FakeTarget {
+            $0.provider = provider
+            $0.extensions = .laneSecret
+        }
+        let memory = PoolPages()
+        let pool = try target.open(lanes: 3, memory)
+        try pool.close()
+        #expect(target.seen.requests.map(\.kind) == [.open, .extend, .close])
+        #expect(target.seen.secrets == Array(repeating: Self.secret, count: 3))
+    }
+
+    /// A target of PMDK does not see the mark, and answers without one.
+    @Test func aTargetThatDoesNotAcceptIsNotAsked() throws {
+        let target = try FakeTarget()
+        let memory = PoolPages()
+        let pool = try target.open(memory)
+        try pool.close()
+        #expect(target.seen.requests.map(\.kind) == [.open, .close])
+        #expect(target.seen.secrets == [[]])
+    }
+
+    @Test func nothingIsOfferedIfTheOptionsSaySo() throws {
+        let target = try FakeTarget()
+        let memory = PoolPages()
+        let pool = try target.open(memory) { $0.offersExtensions = false }
+        try pool.close()
+        guard case .open(let request)? = target.seen.requests.first else {
+            Issue.record("no OPEN")
+            return
+        }
+        #expect(request.inlineSize == 8192)
+        #expect(InitiatorOptions(environment: ["RPMEM_EXTENSIONS": "0"]).offersExtensions == false)
+        #expect(InitiatorOptions(environment: [:]).offersExtensions)
+    }
+
+    /// Committing WRITEs need no request. Deep persists and drains of flushes ask as before.
+    @Test(arguments: [Provider.sockets, .tcp]) func committingWritesAskForNothing(_ provider: Provider) throws {
+        let target = try FakeTarget {
+            $0.provider = provider
+            $0.extensions = [.laneSecret, .committingWrites]
+        }
+        let memory = PoolPages()
+        let pool = try target.open(memory)
+        let length = 3 << 20
+        memory.fill(8192, length, seed: 3)
+        try pool.persist(offset: 8192, length: length, lane: 0, mode: .relaxed)
+        #expect(target.memory.equals(memory, 8192, length))
+        #expect(target.seen.persists == [])
+        memory.fill(8192, 5000, seed: 4)
+        try pool.deepPersist(offset: 8192, length: 5000, lane: 0)
+        try pool.flush(offset: 16384, length: 5000, lane: 0, mode: .relaxed)
+        try pool.drain(lane: 0)
+        #expect(target.seen.persists.map(\.mode) == [.deep, .write])
+        // Shorter ones go inline over tcp, and atomic ones always: sockets keeps no word whole, with and without.
+        try pool.persist(offset: 8192, length: 64, lane: 0, mode: .relaxed)
+        try pool.persist(offset: 8192, length: 64, lane: 0, mode: .atomic)
+        let inline = provider == .tcp ? [PersistMode.inline, .inline] : []
+        #expect(target.seen.persists.dropFirst(2).map(\.mode) == inline)
+        try pool.close()
+    }
+
+    @Test func extensionsThatWereNotWantedAreNotUsed() throws {
+        let target = try FakeTarget { $0.extensions = .laneSecret }
+        let memory = PoolPages()
+        let pool = try target.open(memory)
+        try pool.persist(offset: 8192, length: 64, lane: 0, mode: .relaxed)
+        #expect(target.seen.persists.map(\.mode) == [.write])
+        try pool.close()
+    }
+
+    /// Relaxed ranges of at most a page need one message instead of two, with any target.
+    @Test(arguments: [1, 64, 4096, 4097, 8193]) func shortRangesGoInline(_ length: Int) throws {
+        let target = try FakeTarget { $0.provider = .tcp }
+        let memory = PoolPages()
+        let pool = try target.open(memory)
+        memory.fill(8192, length, seed: length)
+        try pool.persist(offset: 8192, length: length, lane: 0, mode: .relaxed)
+        #expect(target.durable.equals(memory, 8192, length))
+        #expect(target.seen.persists.map(\.mode) == [length <= 4096 ? .inline : .write])
+        try pool.close()
+    }
+}
