@@ -106,7 +106,8 @@ extension ReportedHeader {
             incompatFeatures: header.incompatFeatures, roCompatFeatures: header.roCompatFeatures, features: features,
             poolSetUUID: header.poolsetUUID.description, uuid: header.uuid.description,
             previousPartUUID: header.previousPartUUID.description, nextPartUUID: header.nextPartUUID.description,
-            previousReplicaUUID: header.previousReplicaUUID.description, nextReplicaUUID: header.nextReplicaUUID.description,
+            previousReplicaUUID: header.previousReplicaUUID.description,
+            nextReplicaUUID: header.nextReplicaUUID.description,
             created: header.creationTime, userFlags: header.archFlags.digits,
             checksumValid: header.isChecksumValid)
     }
