@@ -79,6 +79,7 @@ struct PackageContentsTests {
         arguments: [
             (["DEBFULLNAME": "Ada O'Neil", "DEBEMAIL": "ada@example.org"], "Ada O'Neil <ada@example.org>"),
             (["DEBEMAIL": "Ada O'Neil <ada@example.org>"], "Ada O'Neil <ada@example.org>"),
+            (["DEBEMAIL": "ada@example.org"], "ada@example.org <ada@example.org>"),
             (["DEBFULLNAME": "Ada"], ""), ([:], ""),
         ])
     func maintainer(environment: [String: String], expected: String) throws {
