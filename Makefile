@@ -88,7 +88,7 @@ test: test-deps examples hot-path deb vm-programs
 VM := $(CURDIR)/.build/vm
 LOSSES ?= $(if $(LONG),20,6)
 VM_TESTS = .build/debug/vm-tests $(if $(CASE),--filter '$(CASE)') $(if $(SEED),--seed $(SEED)) --losses $(LOSSES) \
-    --tree $(VM)/tree --workplace $(VM) $(addprefix $(BUILD)/,$(VM_PROGRAMS))
+    --tree $(VM)/tree --workplace $(VM) $(addprefix $(BUILD)/,$(VM_PROGRAMS)) $(DEB)/rpmemd_*.deb
 test-vm: vm-programs
 	$(VM_TESTS)
 
@@ -96,7 +96,8 @@ test-vm: vm-programs
 test-vm-long:
 	$(MAKE) test-vm LOSSES=20
 
-vm-programs: release
+vm-programs: export DEB_BUILD_OPTIONS += noautodbgsym
+vm-programs: release deb
 	@config/install-packages $(VM_PACKAGES)
 	rm -rf $(VM)/tree
 	mkdir -p $(VM)

@@ -226,7 +226,8 @@ let package = Package(
         .testTarget(
             name: "PackagingTests",
             dependencies: [
-                "RpmemProtocol", "RpmemTarget", "SystemSupport", "TestSupport", "rpmem-hello", "rpmemctl", "rpmemd",
+                "PersistentMemory", "PoolSets", "RpmemInitiator", "RpmemProtocol", "RpmemTarget", "SystemSupport",
+                "TestSupport", "rpmem-fibonacci", "rpmem-hello", "rpmemctl", "rpmemd",
             ],
             exclude: ["minimal-root", "start-machine"],
             swiftSettings: strict),

@@ -9,6 +9,9 @@ package struct BadBlock: Sendable, Equatable, CustomStringConvertible {
     /// Bytes.
     package var length: UInt64
 
+    /// Of one part. The cap keeps a medium that is bad throughout from filling logs and documents.
+    package static let mostReported = 64
+
     package init(offset: UInt64, length: UInt64) {
         self.offset = offset
         self.length = length
@@ -102,8 +105,7 @@ private struct Pmem2Source: ~Copyable {
         guard result == 0, context != nil else { throw .pmem2("pmem2_badblock_context_new", on: path, result) }
         defer { pmem2_badblock_context_delete(&context) }
         var found: [BadBlock] = []
-        // The cap keeps a medium that is bad throughout from filling the log.
-        while found.count < 64 {
+        while found.count < BadBlock.mostReported {
             var block = pmem2_badblock()
             let next = pmem2_badblock_next(context, &block)
             if next == Pmem2Code.noBadBlock || next == Pmem2Code.notSupported { break }

@@ -33,6 +33,8 @@ public final class InitiatorPool: Sendable {
     /// The pool's attributes as the target had them when the pool was opened, or as it was created with.
     public let attributes: PoolAttributes
     public let provider: Provider
+    /// The host that lanes were connected to: the target's, or the HostName that ssh_config(5) has for it.
+    package let laneHost: String
     public let persistMethod: PersistMethod
     /// Bytes of the pool.
     public let size: Int
@@ -89,6 +91,7 @@ public final class InitiatorPool: Sendable {
         lanes = session.lanes.count
         attributes = session.attributes
         provider = session.provider
+        laneHost = session.laneHost
         persistMethod = session.persistMethod
         self.size = size
         openingTimes = session.times

@@ -32,6 +32,7 @@ struct SessionOpening {
         let lanes: LaneSet
         let monitor: PoolMonitor
         let provider: Provider
+        let laneHost: String
         let persistMethod: PersistMethod
         /// What both sides have agreed on.
         let extensions: Extensions
@@ -64,7 +65,8 @@ struct SessionOpening {
                     lanes: answered.duration(to: .now))
                 return Session(
                     control: control, lanes: lanes, monitor: monitor, provider: choice.provider,
-                    persistMethod: inBand.method, extensions: extensions, attributes: attributes, times: times)
+                    laneHost: choice.host, persistMethod: inBand.method, extensions: extensions, attributes: attributes,
+                    times: times)
             } catch {
                 undoRequest(on: control)
                 throw error
@@ -75,11 +77,13 @@ struct SessionOpening {
         }
     }
 
+    /// A lane of the sockets provider has five descriptors once it is used, one of tcp has four.
+    static let descriptorsPerLane = 5
+
     /// Lanes, at most `lanes`, that the limit on open files has room for.
     private static func descriptorLimit(_ lanes: Int) -> Int {
-        // A lane of the sockets provider has five descriptors once it is used, one of tcp has four. The rest of the session has
-        // about twenty, with those of libfabric's first use.
-        let (perLane, others) = (5, 24)
+        // The rest of the session has about twenty, with those of libfabric's first use.
+        let (perLane, others) = (descriptorsPerLane, 24)
         let count = min(lanes, 1 << 20)
         return max(0, OpenFiles.room(for: others + perLane * count) - others) / perLane
     }

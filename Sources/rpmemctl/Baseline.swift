@@ -24,9 +24,12 @@ final class Baseline {
     /// answerer on this machine.
     ///
     /// - Parameters:
+    ///   - host: That of the pool's lanes: an alias of ssh_config(5) is no name for libfabric.
     ///   - provider: That of the pool.
     ///   - bytes: Size of the longest message.
-    init(_ target: TargetAddress, _ options: InitiatorOptions, provider: Provider, bytes: Int) throws {
+    init(
+        _ target: TargetAddress, host: String, _ options: InitiatorOptions, provider: Provider, bytes: Int
+    ) throws {
         let poll = Int(options.pollTime / .microseconds(1))
         do {
             let server = try RemoteCommand(
@@ -37,7 +40,7 @@ final class Baseline {
             guard line.hasPrefix("port "), let port = UInt16(line.dropFirst(5)) else {
                 throw ToolError("rpmemctl baseline-server on \(target) printed \"\(line)\" instead of its port")
             }
-            side = try Self.connect(provider, node: target.host, port: port, bytes: bytes, poll: poll)
+            side = try Self.connect(provider, node: host, port: port, bytes: bytes, poll: poll)
             self.server = server
             answerer = nil
             path = .target

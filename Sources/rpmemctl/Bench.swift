@@ -95,7 +95,8 @@ struct Bench: ParsableCommand {
         var done = 0.0
         progress.show("baseline", done: 0)
         let baseline = try Baseline(
-            target.target.address, target.initiatorOptions, provider: pool.provider, bytes: sizes.values.max() ?? 1)
+            target.target.address, host: pool.laneHost, target.initiatorOptions, provider: pool.provider,
+            bytes: sizes.values.max() ?? 1)
         report.baselinePath = baseline.path
         for size in sizes.values {
             progress.show("baseline, \(size) bytes", done: done / steps)

@@ -21,7 +21,12 @@ extension Mistake {
             rename("\(scene.place.path)/real.set", "\(scene.place.sets)/a.set")
         },
         Mistake("the pool set is a directory", .create) { mkdir("\($0.place.sets)/a.set", 0o755) },
-        Mistake("the pool set file is empty", .create) { try write("", to: "\($0.place.sets)/a.set") },
+        Mistake("the pool set file is empty", .create) {
+            try write("", to: "\($0.place.sets)/a.set")
+        } remedy: { scene, line in
+            guard let first = line.firstMatch(of: /must be exactly '(\w+)'/)?.1 else { return }
+            try write("\(first)\n16M \(scene.part)\n", to: "\(scene.place.sets)/a.set")
+        },
         Mistake("the pool set file begins with a byte order mark", .create) { scene in
             try write("\u{feff}PMEMPOOLSET\n16M \(scene.part)\n", to: "\(scene.place.sets)/a.set")
         } remedy: { scene, _ in
@@ -111,22 +116,34 @@ extension Mistake {
         },
         Mistake("a part was truncated", .open) { scene in
             try scene.makePool("4M %/a.part")
+            try scene.keepCopy()
             truncate(scene.part, 3 << 20)
+        } remedy: { scene, _ in
+            scene.restoreCopy()
         },
         Mistake("a part is missing", .open) { scene in
             try scene.makePool("4M %/a.part")
+            try scene.keepCopy()
             unlink(scene.part)
+        } remedy: { scene, _ in
+            scene.restoreCopy()
         },
         Mistake("the initiator's pool is larger", .open) { scene in
             try scene.makePool("4M %/a.part")
             // As a pool that was made by another initiator.
             try scene.describe("3M %/a.part")
             truncate(scene.part, 3 << 20)
+        } remedy: { scene, _ in
+            unlink(scene.part)
+            try scene.makePool("4M %/a.part")
         },
         Mistake("a header was overwritten", .open) { scene in
             try scene.makePool("4M %/a.part")
+            try scene.keepCopy()
             let file = try Descriptor.open(scene.part, O_WRONLY)
             try writeAll([UInt8](repeating: 0x55, count: 4096), to: file.number)
+        } remedy: { scene, _ in
+            scene.restoreCopy()
         },
         Mistake("another session has the pool open", .open) { scene in
             try scene.makePool("4M %/a.part")
@@ -142,6 +159,14 @@ extension Mistake {
         Mistake("a pool is removed twice", .remove) { scene in
             try scene.makePool("4M %/a.part")
             unlink(scene.part)
+        } remedy: { scene, line in
+            guard line.contains("--force takes no notice of it") else { return }
+            let forced = try Outcome(
+                of: [Binaries.rpmemd, "--config", scene.configuration, "--remove", "a.set", "--force"], environment: [:]
+            )
+            guard forced.isSuccess else { throw TestSupportError("\(forced)") }
+            // Removed, so that a pool can be made and removed anew.
+            try scene.makePool("4M %/a.part")
         },
         Mistake("the set to remove lists a file that is no part", .remove) { scene in
             try scene.describe("4M %/a.part")
@@ -162,6 +187,9 @@ extension Mistake {
                 "#!/bin/sh\nmount --bind \(parts) \(parts) && mount -o remount,bind,ro \(parts) && exec \"$@\"\n",
                 to: "\(scene.place.path)/bin/read-only", mode: 0o755)
             scene.daemonPrefix = ["unshare", "-m", "\(scene.place.path)/bin/read-only"]
+        } remedy: { scene, _ in
+            // Mounted for writing, as it is outside of that namespace.
+            scene.daemonPrefix = []
         },
         Mistake("a part belongs to another user", .open, root: true) { scene in
             try scene.makePool("4M %/a.part")
@@ -179,6 +207,17 @@ extension Mistake {
 }
 
 extension Scene {
+    private var copyOfPart: String { "\(place.path)/a.copy" }
+
+    /// Keeps the part as another replica would have it.
+    func keepCopy() throws {
+        let bytes = try readFile(Descriptor.open(part, O_RDONLY), limit: 1 << 26)
+        let file = try Descriptor.open(copyOfPart, O_WRONLY | O_CREAT, mode: 0o600)
+        try writeAll(bytes, to: file.number)
+    }
+
+    func restoreCopy() { rename(copyOfPart, part) }
+
     /// Has rpmemd run as the user nobody.
     func becomeNobody() throws {
         let copy = "\(place.path)/rpmemd"

@@ -26,7 +26,12 @@ extension Mistake {
     }
 
     static let settings: [Mistake] = [
-        setting("a key is misspelled", "max-lane = 4"),
+        Mistake("a key is misspelled", check) {
+            $0.settings = ["max-lane = 4"]
+        } remedy: { scene, line in
+            guard let key = line.firstMatch(of: /did you mean ([a-z-]+)\?/)?.1 else { return }
+            scene.settings = ["\(key) = 4"]
+        },
         setting("a value is missing", "max-lanes ="),
         setting("a line has no =", "max-lanes 4"),
         setting("poolset-dir is relative", "poolset-dir = pools", follows: "write '([^']*)'"),
@@ -41,6 +46,8 @@ extension Mistake {
         Mistake("poolset-dir is a file", check) {
             $0.settings = ["poolset-dir = \($0.place.path)/pools"]
             try write("", to: "\($0.place.path)/pools")
+        } remedy: { scene, _ in
+            scene.settings = ["poolset-dir = \(scene.place.sets)"]
         },
         Mistake("the directory of the log does not exist", check) {
             $0.settings = ["log-file = \($0.place.path)/logs/rpmemd.log"]
@@ -68,7 +75,12 @@ extension Mistake {
         setting("a number is out of its range", "lane-timeout = 0", follows: "from ([0-9]+) to"),
         setting("in-band-address is a name", "in-band-address = target.example"),
         setting("in-band-address has brackets", "in-band-address = [127.0.0.1]"),
-        setting("in-band-address is another machine's", "in-band-address = 192.0.2.77"),
+        Mistake("in-band-address is another machine's", check) {
+            $0.settings = ["in-band-address = 192.0.2.77"]
+        } remedy: { scene, line in
+            // One that `ip address` lists.
+            if line.contains("`ip address` lists") { scene.settings = ["in-band-address = 127.0.0.1"] }
+        },
         setting("port-range ends before it starts", "port-range = 7763-7700", follows: "write ([0-9-]+)"),
         Mistake("port-range is privileged", check, root: true) {
             $0.settings = ["port-range = 80-90"]

@@ -1,3 +1,4 @@
+import FabricTestSupport
 import Glibc
 import RpmemProtocol
 import SystemSupport
@@ -33,9 +34,85 @@ import Testing
                 "CREATE request: user \(Self.user), pool set one.set, 33554432 bytes, 1 lanes, provider sockets"))
         #expect(lines[1].hasPrefix("CREATE done: pool set one.set, pool id "), "\(lines)")
         #expect(lines[1].hasSuffix(", 1 lanes, provider sockets, method GPSPM, port \(lanes.port)"), "\(lines)")
-        let pattern = /pool set one\.set: closed, pool of 33554432 bytes, after \d+\.\d{3} s/
-        #expect(lines[2].wholeMatch(of: pattern) != nil, "\(lines)")
+        try expectClosed(session, "closed", "requests 0: 0 bytes made durable (relaxed 0: 0, inline 0: 0, deep 0: 0)")
         #expect(try session.log().allSatisfy { $0.peer == "127.0.0.1" })
+    }
+
+    /// Expects the session's last notice: result, duration, and what was made durable.
+    private func expectClosed(
+        _ session: Session, _ result: String, _ transfer: String, sourceLocation: SourceLocation = #_sourceLocation
+    ) throws {
+        let last = try #require(try notices(session).last, sourceLocation: sourceLocation)
+        let match = last.wholeMatch(of: /pool set one\.set: ([a-z ]+) after \d+\.\d{3} s, (.*)/)
+        #expect(match.map { String($0.1) } == result, "\(last)", sourceLocation: sourceLocation)
+        #expect(match.map { String($0.2) } == transfer, "\(last)", sourceLocation: sourceLocation)
+    }
+
+    // MARK: What was made durable
+
+    /// On four lanes, and so by as many workers as there are.
+    @Test(arguments: loopbackProviders) func theEndCountsRequestsAndBytesByMode(_ provider: Provider) throws {
+        let target = try makeTarget()
+        try target.configure(["log-level = notice", "nthreads = 2"])
+        let session = try target.session().ready()
+        let (lanes, _) = try session.pool(.create("one.set", lanes: 4, provider: provider))
+        let client = try LaneClient(provider, lanes)
+        for lane in client.lanes {
+            _ = try lane.persist(.write, at: 8192, size: 1000)
+            _ = try lane.persist(.write, at: 8192, size: 0)
+            _ = try lane.persist(.inline, at: 65536, size: 3, data: [1, 2, 3])
+            _ = try lane.persist(.deep, at: 4096, size: 1 << 20)
+        }
+        client.shutDown()
+        try session.close()
+        try expectClosed(
+            session, "closed",
+            "requests 16: 4198316 bytes made durable (relaxed 8: 4000, inline 4: 12, deep 4: 4194304)")
+    }
+
+    /// With the appliance method only inline and deep requests reach the target's workers.
+    @Test func withTheApplianceMethodTheEndSaysWhatIsNotCounted() throws {
+        let target = try makeTarget()
+        try target.configure(["log-level = notice", "persist-apm = yes"])
+        let session = try target.session(environment: ["PMEM_IS_PMEM_FORCE": "1"]).ready()
+        let (lanes, _) = try session.pool(.create("one.set", lanes: 1))
+        try #require(lanes.method == .apm)
+        let client = try LaneClient(.sockets, lanes)
+        try client[0].write([1, 2, 3], at: 8192)
+        _ = try client[0].read(1, at: 8192)
+        _ = try client[0].persist(.inline, at: 8192, size: 2, data: [1, 2])
+        client.shutDown()
+        try session.close()
+        try expectClosed(
+            session, "closed",
+            "requests 1: 2 bytes made durable (relaxed 0: 0, inline 1: 2, deep 0: 0); "
+                + "with APM the target does not see the initiator's writes")
+    }
+
+    @Test func aSessionWithoutCloseCountsToo() throws {
+        let session = try makeTarget().session().ready()
+        let (lanes, _) = try session.pool(.create("one.set", lanes: 1))
+        let client = try LaneClient(.sockets, lanes)
+        _ = try client[0].persist(.inline, at: 8192, size: 5, data: [1, 2, 3, 4, 5])
+        session.process.closeInput()
+        try session.expectEnd(1)
+        client.shutDown()
+        try expectClosed(
+            session, "closed", "requests 1: 5 bytes made durable (relaxed 0: 0, inline 1: 5, deep 0: 0)")
+    }
+
+    /// A request that breaks the protocol has no answer, and counts for nothing.
+    @Test func whatIsNotAnsweredDoesNotCount() throws {
+        let session = try makeTarget().session().ready()
+        let (lanes, _) = try session.pool(.create("one.set", lanes: 1))
+        let client = try LaneClient(.sockets, lanes)
+        _ = try client[0].persist(.inline, at: 8192, size: 2, data: [1, 2])
+        // The lane may end before the send completes.
+        try? client[0].send(client[0].header(.write, at: 1 << 40, size: 4096))
+        try session.expectEnd(1)
+        client.shutDown()
+        try expectClosed(
+            session, "closed", "requests 1: 2 bytes made durable (relaxed 0: 0, inline 1: 2, deep 0: 0)")
     }
 
     @Test func aDaemonThatIsKilledLeavesTheOpeningLine() throws {

@@ -49,9 +49,9 @@ MUTATIONS = [
         "if kind != .msync { pmem_drain() }", "if kind == .drainOnly { pmem_drain() }", [SURVIVE]),
     Mutation(
         "no drain after inline data", f"{TARGET}/InBand/PersistLoop.swift",
-        """            if header.mode != .inline { context.persister.flush(address, length) }
+        """            if mode != .inline { context.persister.flush(address, length) }
             mustDrain = true""",
-        """            if header.mode != .inline {
+        """            if mode != .inline {
                 context.persister.flush(address, length)
                 mustDrain = true
             }""", [SURVIVE]),
@@ -80,7 +80,7 @@ MUTATIONS = [
         ["ForgettingDeviceTests.whateverIsAnsweredWouldSurvive"]),
     Mutation(
         "pages that a device wrote are not noted", f"{TARGET}/InBand/PersistLoop.swift",
-        "        if context.writesByDevice, header.mode != .inline { context.persister.noteDeviceWrites(address, length) }\n",
+        "        if context.writesByDevice, mode != .inline { context.persister.noteDeviceWrites(address, length) }\n",
         "", ["PersistLoopTests.pagesThatADeviceWroteAreToBeSynchronised"]),
     Mutation(
         "the appliance method serves writes that stay in CPU caches", f"{TARGET}/Session/PoolOpening.swift",

@@ -1,3 +1,4 @@
+import RpmemProtocol
 import SystemSupport
 import TestSupport
 import Testing
@@ -23,6 +24,31 @@ import Testing
         let page = String(decoding: try readFile(file, limit: 1 << 20), as: UTF8.self).replacing("\\-", with: "-")
         // A page may name an option of the daemon.
         #expect(options(in: page.replacing(#/"rpmemd --[a-z-]+"/#, with: "")) == offered)
+    }
+
+    /// Of the programs that are installed, and of rpmem-fibonacci, which is not.
+    @Test(
+        "have a program that says its version and its options",
+        arguments: ["rpmemd", "rpmemctl", "rpmem-hello", "rpmem-fibonacci"])
+    func version(program: String) throws {
+        let binary = try #require(
+            [
+                "rpmemd": Binaries.rpmemd, "rpmemctl": Binaries.rpmemctl, "rpmem-hello": Binaries.hello,
+                "rpmem-fibonacci": Binaries.fibonacci,
+            ][program])
+        let version = try Command([binary, "--version"])
+        #expect(version.isSuccess && version.output == "\(program) version \(projectVersion)\n", "\(version)")
+        let help = try Command([binary, "--help"])
+        #expect(help.isSuccess && help.output.contains("--version") && help.errors == "", "\(help)")
+    }
+
+    /// A program that is installed has a page, and each page of section 1 a program.
+    @Test("are those of the programs that `make install` installs") func pages() throws {
+        let file = try Descriptor.open("\(Binaries.packageDirectory)/Makefile", 0)
+        let makefile = String(decoding: try readFile(file, limit: 1 << 20), as: UTF8.self)
+        let programs = try #require(makefile.firstMatch(of: /(?m)^PROGRAMS := (.*)$/)?.1).split(separator: " ")
+        let pages = TemporaryDirectory.entries(of: "\(Binaries.packageDirectory)/man").filter { $0.hasSuffix(".1") }
+        #expect(Set(programs.map { "\($0).1" }) == Set(pages))
     }
 
     @Test(

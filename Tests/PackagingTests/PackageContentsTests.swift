@@ -1,3 +1,4 @@
+import Glibc
 import RpmemProtocol
 import TestSupport
 import Testing
@@ -70,6 +71,28 @@ struct PackageContentsTests {
             #expect(try dependencies(of: package).contains("openssh-client | ssh-client"))
         }
         #expect(try dependencies(of: "librpmem-dev") == ["librpmem1 (= 1:\(projectVersion)-1)"])
+    }
+
+    /// `DEBFULLNAME` and `DEBEMAIL`, as for Debian's own tools; or a placeholder that is no address of anybody.
+    @Test(
+        "name who built them",
+        arguments: [
+            (["DEBFULLNAME": "Ada O'Neil", "DEBEMAIL": "ada@example.org"], "Ada O'Neil <ada@example.org>"),
+            (["DEBEMAIL": "Ada O'Neil <ada@example.org>"], "Ada O'Neil <ada@example.org>"),
+            (["DEBEMAIL": "ada@example.org"], "ada@example.org <ada@example.org>"),
+            (["DEBFULLNAME": "Ada"], ""), ([:], ""),
+        ])
+    func maintainer(environment: [String: String], expected: String) throws {
+        let rules = "\(Binaries.packageDirectory)/debian/rules"
+        let command = try Command(
+            ["/usr/bin/make", "-s", "-f", rules, "--eval=show: ; @printenv MAINTAINER || true", "show"],
+            environment: environment)
+        #expect(command.output.trimming("\n") == expected, "\(command)")
+        for package in BuiltPackages.names {
+            let name = try field("Maintainer", of: package)
+            // That of the environment in which `make deb` ran.
+            if getenv("DEBEMAIL") == nil { #expect(name == "The rpmemd authors <maintainers@rpmemd.invalid>") }
+        }
     }
 
     @Test("mark the configuration as the administrator's")

@@ -100,7 +100,7 @@ import Testing
             attributes: attributes, links: PoolHeader.Links.ring([attributes.uuid])[0], firstPart: attributes.uuid,
             creationTime: 1)
         #if arch(x86_64)
-            #expect(header.archFlags.text == "37777310-07f7-0000-0201-000000003e00")
+            #expect(header.archFlags.description == "37777310-07f7-0000-0201-000000003e00")
         #endif
         #expect(!header.archFlags.isZero)
     }

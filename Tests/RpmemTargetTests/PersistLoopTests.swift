@@ -99,6 +99,32 @@ import Testing
         #expect(try pool.dirtyKibibytes() == 8)
     }
 
+    /// Each request once, when its answer is sent: not while the answer waits for room.
+    @Test func answersAreCountedByMode() throws {
+        let pool = try TemporaryPool()
+        func request(_ lane: Int, _ mode: PersistMode, _ size: UInt64) -> ScriptedFabric.Step {
+            let data = [UInt8](repeating: 1, count: mode == .inline ? Int(size) : 0)
+            return .requests([
+                (lane, persistRequest(mode, lane: UInt32(lane), address: pool.base + 4096, size: size, data: data))
+            ])
+        }
+        let fabric = ScriptedFabric(
+            lanes: 5,
+            [
+                request(0, .write, 10), request(1, .inline, 20), request(2, .deep, 4096), request(3, .write, 0),
+                request(4, .write, 7), .result(Self.tryAgain),
+            ])
+        // The third answer has no room at first, and the last one never has.
+        fabric.answerResults = [0, 0, Self.tryAgain, 0, 0] + Array(repeating: Self.tryAgain, count: 100)
+        _ = pool.serve(fabric)
+        #expect(fabric.answers.count == 4)
+        #expect(
+            fabric.totals
+                == PersistTotals(
+                    relaxed: .init(requests: 2, bytes: 10), inline: .init(requests: 1, bytes: 20),
+                    deep: .init(requests: 1, bytes: 4096)))
+    }
+
     @Test func requestForNoBytesIsAnswered() throws {
         let pool = try TemporaryPool()
         let fabric = ScriptedFabric(

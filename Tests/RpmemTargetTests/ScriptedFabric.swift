@@ -46,6 +46,9 @@ final class ScriptedFabric {
     /// Beginnings and ends of batches.
     var roundCount: UInt64 { rounds.pointee.load(ordering: .relaxed) }
     private let rounds = UnsafeMutablePointer<Atomic<UInt64>>.allocate(capacity: 1)
+    /// What was answered, as the loop has counted it.
+    var totals: PersistTotals { counts.pointee.totals }
+    private let counts = UnsafeMutablePointer<PersistCounts>.allocate(capacity: 1)
     /// The clock for answers that wait for room.
     @TaskLocal static var roomTimes = RoomTimes()
     private static var roomTime: UInt64 { roomTimes.next() }
@@ -63,6 +66,7 @@ final class ScriptedFabric {
         for lane in 0..<count { (ended + lane).initialize(to: Atomic(false)) }
         stop.initialize(to: Atomic(false))
         rounds.initialize(to: Atomic(0))
+        counts.initialize(to: PersistCounts())
         probe.signOfLife.pointee.isAwaited.store(true, ordering: .relaxed)
         queueOperations.initialize(to: fi_ops_cq())
         messageOperations.initialize(to: fi_ops_msg())
@@ -109,6 +113,8 @@ final class ScriptedFabric {
         rounds.deallocate()
         stop.deinitialize(count: 1)
         stop.deallocate()
+        counts.deinitialize(count: 1)
+        counts.deallocate()
     }
 
     /// Serves the script on this thread; the loop is told to stop at its end.
@@ -121,7 +127,7 @@ final class ScriptedFabric {
             requestCapacity: requestCapacity, messageDescriptor: nil, pollNanoseconds: pollNanoseconds,
             injects: injects, writesByDevice: writesByDevice, ended: ended, endSignal: -1, signOfLife: probe.signOfLife)
         context.roomClock = { ScriptedFabric.roomTime }
-        var loop = PersistLoop(context, queue: queue, stop: stop, rounds: rounds)
+        var loop = PersistLoop(context, queue: queue, stop: stop, rounds: rounds, counts: counts)
         return loop.run()
     }
 

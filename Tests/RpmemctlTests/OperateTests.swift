@@ -55,16 +55,43 @@ struct OperateTests {
     /// A local pool of libpmemobj, which no session made.
     @Test(.enabled(if: access("/usr/bin/pmempool", X_OK) == 0, "apt-get install pmdk-tools"))
     func aPoolOfAnotherProgram() throws {
-        try target.addSet("obj.set", "16M @/obj0", "16M @/obj1")
-        let tool = try ChildProcess(
-            ["/usr/bin/pmempool", "create", "obj", "--layout", "x", "\(target.sets)/obj.set"],
-            environment: ["PATH": "/usr/bin:/bin"])
-        #expect(try tool.wait() == .exited(0), "\(tool.errorText)")
+        try makeObjectPool()
         let before = target.files()
         let (report, outcome) = try target.check("obj.set")
         #expect(outcome.ending == .exited(0) && report.pool.signature == "PMEMOBJ", "\(outcome)")
         #expect(report.pool.state == .clean && report.findings == [], "\(report.findings)")
         #expect(target.files() == before)
+    }
+
+    /// A pool of libpmemobj in the set obj.set.
+    private func makeObjectPool() throws {
+        try target.addSet("obj.set", "16M @/obj0", "16M @/obj1")
+        _ = try pmempool("create", "obj", "--layout", "x", "\(target.sets)/obj.set")
+    }
+
+    private func pmempool(_ arguments: String...) throws -> String {
+        let tool = try ChildProcess(["/usr/bin/pmempool"] + arguments, environment: ["PATH": "/usr/bin:/bin"])
+        let output = try tool.finish(within: 60)
+        #expect(try tool.wait() == .exited(0), "\(tool.errorText)")
+        return output
+    }
+
+    /// Log, `rpmemctl info` and `pmempool info` write one pool's id alike.
+    @Test(.enabled(if: access("/usr/bin/pmempool", X_OK) == 0, "apt-get install pmdk-tools"))
+    func thePoolIdIsWrittenAlikeEverywhere() throws {
+        try makeObjectPool()
+        let session = try target.hold("obj.set")
+        session.signal(SIGKILL)
+        _ = try session.wait()
+        let log = String(
+            decoding: try readFile(Descriptor.open(target.log, O_RDONLY), limit: 1 << 20), as: UTF8.self)
+        let logged = try #require(log.firstMatch(of: /OPEN done: .*, pool id ([0-9a-f-]{36}),/)?.1, "\(log)")
+        let info = try target.run("info", target.address, "obj.set")
+        #expect(info.output.contains(" \(logged)\n"), "\(logged): \(info)")
+        let document = try target.run("info", target.address, "obj.set", "--json").document(PoolInfoReport.self)
+        #expect(document.pool.poolSetUUID == String(logged))
+        let printed = try pmempool("info", "\(target.parts)/obj0")
+        #expect(printed.contains("Pool set UUID            : \(logged)\n"), "\(logged): \(printed)")
     }
 
     // MARK: Repair

@@ -141,6 +141,24 @@ import Testing
         #expect(table.contains("baseline: on this machine only"), "\(table)")
     }
 
+    /// The baseline goes where the lanes of the pool go: an alias means something to ssh only.
+    @Test(.enabled(if: access("/usr/bin/ssh", X_OK) == 0, "apt-get install openssh-client"))
+    func theBaselineOfAnAliasOfSSHConfig() throws {
+        let place = try Place()
+        try write("Host pool-target\n    HostName 127.0.0.1\n", to: place.directory.file("ssh_config"))
+        mkdir(place.directory.file("names"), 0o755)
+        let ssh = place.directory.file("names/ssh")
+        try write(
+            """
+            #!/bin/sh
+            [ "$1" != -G ] || exec /usr/bin/ssh -F \(place.directory.file("ssh_config")) "$@"
+            exec \(place.ssh) "$@"
+
+            """, to: ssh, mode: 0o755)
+        let output = try shortBench(at: place, "tcp", target: "pool-target", environment: ["RPMEM_SSH": ssh])
+        #expect(output.contains("\"baseline\" : \"target\"") && !output.contains("baselineReason"), "\(output)")
+    }
+
     @Test func baselineServerAnswersItsOwnInitiatorOnly() throws {
         let output = try shortBench(at: Place(client: "192.0.2.1"), "tcp")
         #expect(output.contains("\"baseline\" : \"loopback\""), "\(output)")

@@ -48,7 +48,7 @@ struct HeaderCheck {
         if found == expected { return }
         throw error(
             index,
-            "its header has \(field) \(found.text), but part \(paths[neighbour]) has uuid \(expected.text): "
+            "its header has \(field) \(found), but part \(paths[neighbour]) has uuid \(expected): "
                 + "are the parts listed in the order they were created in?")
     }
 

@@ -196,7 +196,7 @@ extension PoolHeader {
     /// A short description of a page that is not all zero.
     var summary: String {
         guard isChecksumValid else { return "its first 4096 bytes are not zero, and no valid pool header either" }
-        return "signature '\(signatureText(signature))', major \(major), pool set uuid \(poolsetUUID.text), "
+        return "signature '\(signatureText(signature))', major \(major), pool set uuid \(poolsetUUID), "
             + "created at \(creationTime) s since the epoch"
     }
 }
@@ -231,16 +231,6 @@ extension UUIDBytes {
             SIMD16(
                 0x10, 0x73, 0x77, 0x37, 0xf7, 0x07, 0x00, 0x00, 0x02, 0x01, 0x00, 0x00, 0x00, 0x00,
                 machine.0, machine.1))
-    }
-
-    /// The uuid in the form of `pmempool info`: the first three groups are little-endian numbers.
-    package var text: String {
-        var text = ""
-        for (place, index) in [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15].enumerated() {
-            if place == 4 || place == 6 || place == 8 || place == 10 { text += "-" }
-            text += String(bytes[index] >> 4, radix: 16) + String(bytes[index] & 15, radix: 16)
-        }
-        return text
     }
 }
 

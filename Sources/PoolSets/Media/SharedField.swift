@@ -19,10 +19,10 @@ enum SharedField: String, CaseIterable {
         case .compat: "0x" + String(header.compatFeatures, radix: 16)
         case .incompat: "0x" + String(header.incompatFeatures, radix: 16)
         case .roCompat: "0x" + String(header.roCompatFeatures, radix: 16)
-        case .poolSet: header.poolsetUUID.text
-        case .previousReplica: header.previousReplicaUUID.text
-        case .nextReplica: header.nextReplicaUUID.text
-        case .archFlags: header.archFlags.text
+        case .poolSet: header.poolsetUUID.description
+        case .previousReplica: header.previousReplicaUUID.description
+        case .nextReplica: header.nextReplicaUUID.description
+        case .archFlags: header.archFlags.description
         }
     }
 }

@@ -24,7 +24,7 @@ package struct ConfigurationSources: Sendable {
 }
 
 /// A configuration file is not read beyond this many bytes.
-private let configurationFileLimit = 1 << 20
+let configurationFileLimit = 1 << 20
 
 extension Settings {
     /// Reads the files, then applies the options over them.

@@ -122,6 +122,8 @@ final class InBandServer {
     var silenceError: SystemCallError? { listener.silenceError }
     /// See ``LaneWorkers/firstEnd``.
     var workerEnd: WorkerEnd? { workers.firstEnd }
+    /// See ``LaneWorkers/totals``: final after ``shutDown()``.
+    var totals: PersistTotals { workers.totals }
     /// See ``LaneWorkers/hasFailedToPersist``.
     var hasFailedToPersist: Bool { workers.hasFailedToPersist }
 

@@ -17,6 +17,8 @@ final class LaneWorkers {
     /// Empty until ``start(_:)``.
     private var workers: [PersistWorker] = []
     private let ends = Ends()
+    /// What the workers have answered. Final after ``finish()``, and zero before.
+    private(set) var totals = PersistTotals()
 
     /// - Parameter queueDepth: Operations that a lane may have under way in each direction.
     init(_ offer: InBandOffer, laneCount: Int, queueDepth: Int, in domain: FabricDomain) throws(FabricError) {
@@ -70,7 +72,10 @@ final class LaneWorkers {
 
     /// Ends and joins the threads. Idempotent.
     func finish() {
-        for worker in workers { worker.finish() }
+        for worker in workers {
+            worker.finish()
+            totals = totals + worker.totals
+        }
         workers = []
     }
 

@@ -21,6 +21,7 @@ struct PersistLoop: ~Copyable {
     private let queue: UnsafeMutablePointer<fid_cq>
     private let stop: UnsafePointer<Atomic<Bool>>
     private let rounds: UnsafeMutablePointer<Atomic<UInt64>>
+    private let counts: UnsafeMutablePointer<PersistCounts>
     /// The queue's descriptor for poll(2); -1 where `fi_cq_sread` waits.
     private let waitSet: UnsafeMutablePointer<pollfd>
     /// The error that ``waitForDescriptor()`` has read, if ``hasTakenError``.
@@ -52,15 +53,18 @@ struct PersistLoop: ~Copyable {
     ///   - waitDescriptor: The queue's descriptor, where `fi_cq_sread` sleeps through errors (sockets); -1 elsewhere.
     ///   - stop: The session sets it and wakes the queue to end ``run()``; must outlive this.
     ///   - rounds: Counts the beginnings and ends of batches; must outlive this.
+    ///   - counts: Counts what is answered; must outlive this.
     init(
         _ context: PersistContext, queue: UnsafeMutablePointer<fid_cq>, waitDescriptor: Int32 = -1,
-        stop: UnsafePointer<Atomic<Bool>>, rounds: UnsafeMutablePointer<Atomic<UInt64>>
+        stop: UnsafePointer<Atomic<Bool>>, rounds: UnsafeMutablePointer<Atomic<UInt64>>,
+        counts: UnsafeMutablePointer<PersistCounts>
     ) {
         self.context = context
         self.queue = queue
         self.stop = stop
         self.rounds = rounds
         polling = CompletionPolling(nanoseconds: context.pollNanoseconds)
+        self.counts = counts
         waitSet = .allocate(capacity: 1)
         waitSet.initialize(to: pollfd(fd: waitDescriptor, events: Int16(POLLIN), revents: 0))
         takenError = .allocate(capacity: 1)
@@ -175,7 +179,11 @@ struct PersistLoop: ~Copyable {
         {
             return endForViolation(lane, error, header, receivedBytes: completion.len)
         }
+        // The check has shown that there is a mode.
+        let mode = header.mode.unsafelyUnwrapped
         lane.pointee.requestedLane = header.lane
+        lane.pointee.requestedMode = mode
+        lane.pointee.requestedSize = header.size
         lane.pointee.progress = .durable
         batch[batchCount] = lane
         batchCount &+= 1
@@ -184,8 +192,8 @@ struct PersistLoop: ~Copyable {
         // The check has shown that the range lies in the pool.
         let address = UnsafeMutableRawPointer(bitPattern: UInt(header.address)).unsafelyUnwrapped
         let length = Int(truncatingIfNeeded: header.size)
-        if context.writesByDevice, header.mode != .inline { context.persister.noteDeviceWrites(address, length) }
-        switch header.mode {
+        if context.writesByDevice, mode != .inline { context.persister.noteDeviceWrites(address, length) }
+        switch mode {
         case .deep:
             let errno = context.persister.deepPersist(address, length)
             return errno == 0 || endForDeepPersist(lane, errno: errno)
@@ -198,7 +206,7 @@ struct PersistLoop: ~Copyable {
             addRange(UInt(bitPattern: address), length, of: lane)
         } else {
             // The copy has flushed inline data.
-            if header.mode != .inline { context.persister.flush(address, length) }
+            if mode != .inline { context.persister.flush(address, length) }
             mustDrain = true
         }
         return true
@@ -316,7 +324,10 @@ struct PersistLoop: ~Copyable {
             context.injects
             ? fi_inject(endpoint, lane.pointee.answer, size, 0)
             : fi_send(endpoint, lane.pointee.answer, size, context.messageDescriptor, 0, &lane.pointee.sendContext)
-        if sent == 0 { lane.pointee.progress = .waiting }
+        if sent == 0 {
+            lane.pointee.progress = .waiting
+            counts.pointee.add(lane.pointee.requestedMode, lane.pointee.requestedSize)
+        }
         return sent
     }
 

@@ -15,12 +15,17 @@ final class PersistWorker {
         // Constant, and valid as long as this.
         nonisolated(unsafe) let stop = UnsafeMutablePointer<Atomic<Bool>>.allocate(capacity: 1)
         nonisolated(unsafe) let rounds = UnsafeMutablePointer<Atomic<UInt64>>.allocate(capacity: 1)
+        /// In a cache line of its own: another worker's is written as often.
+        nonisolated(unsafe) let counts = UnsafeMutableRawPointer.allocate(
+            byteCount: (MemoryLayout<PersistCounts>.stride + 63) & ~63, alignment: 64
+        ).bindMemory(to: PersistCounts.self, capacity: 1)
         /// Set by the worker once it waits for nothing any more.
         let hasStopped = Atomic(false)
 
         init() {
             stop.initialize(to: Atomic(false))
             rounds.initialize(to: Atomic(0))
+            counts.initialize(to: PersistCounts())
         }
 
         deinit {
@@ -28,17 +33,22 @@ final class PersistWorker {
             stop.deallocate()
             rounds.deinitialize(count: 1)
             rounds.deallocate()
+            counts.deinitialize(count: 1)
+            counts.deallocate()
         }
     }
 
     /// Beginnings and ends of batches so far. It is odd while the worker serves a batch, when it reads no completions.
     var rounds: UInt64 { shared.rounds.pointee.load(ordering: .acquiring) }
 
+    /// What was answered so far. Final after ``finish()``.
+    var totals: PersistTotals { shared.counts.pointee.totals }
+
     /// Starts to serve.
     ///
     /// - Parameters:
     ///   - queue: The completion queue of the worker's lanes; valid until ``finish()`` has returned.
-    ///   - waitDescriptor: See ``PersistLoop/init(_:queue:waitDescriptor:stop:rounds:)``.
+    ///   - waitDescriptor: See ``PersistLoop/init(_:queue:waitDescriptor:stop:rounds:counts:)``.
     ///   - context: Valid as long.
     ///   - onEnd: Called on the worker's thread when it stops by itself.
     init(
@@ -50,7 +60,8 @@ final class PersistWorker {
         nonisolated(unsafe) let (queue, context) = (queue, context)
         thread = try NamedThread(name: "persist-\(number)") {
             var loop = PersistLoop(
-                context, queue: queue, waitDescriptor: waitDescriptor, stop: shared.stop, rounds: shared.rounds)
+                context, queue: queue, waitDescriptor: waitDescriptor, stop: shared.stop, rounds: shared.rounds,
+                counts: shared.counts)
             let end = loop.run()
             shared.hasStopped.store(true, ordering: .releasing)
             if case .stopped = end { return }

@@ -1,4 +1,5 @@
 import CFabric
+import RpmemProtocol
 
 /// The target's state of one lane, plain data for the worker that serves it. It lies in a ``LaneBlock`` and never moves.
 ///
@@ -16,6 +17,9 @@ struct TargetLane {
     var answer: UnsafeMutableRawPointer
     /// The lane number in the request, which the answer repeats.
     var requestedLane: UInt32 = 0
+    /// The request's mode and the bytes of its range, for ``PersistCounts``.
+    var requestedMode = PersistMode.write
+    var requestedSize: UInt64 = 0
     var progress = Progress.waiting
     /// When the answer must have found room, in nanoseconds; 0 while it has not waited for room.
     var roomDeadline: UInt64 = 0

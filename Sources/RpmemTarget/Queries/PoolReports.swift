@@ -22,7 +22,7 @@ extension ReportedPool {
         if let header = examination.firstHeader, header.isChecksumValid {
             created = header.creationTime
             signature = signatureText(header.signature)
-            poolSetUUID = header.poolsetUUID.text
+            poolSetUUID = header.poolsetUUID.description
         }
         holder = examination.holder.map {
             ReportedHolder(process: $0.process, command: $0.command, user: $0.user)
@@ -104,10 +104,11 @@ extension ReportedHeader {
         self.init(
             signature: signatureText(header.signature), major: header.major, compatFeatures: header.compatFeatures,
             incompatFeatures: header.incompatFeatures, roCompatFeatures: header.roCompatFeatures, features: features,
-            poolSetUUID: header.poolsetUUID.text, uuid: header.uuid.text,
-            previousPartUUID: header.previousPartUUID.text, nextPartUUID: header.nextPartUUID.text,
-            previousReplicaUUID: header.previousReplicaUUID.text, nextReplicaUUID: header.nextReplicaUUID.text,
-            created: header.creationTime, userFlags: header.archFlags.description.filter { $0 != "-" },
+            poolSetUUID: header.poolsetUUID.description, uuid: header.uuid.description,
+            previousPartUUID: header.previousPartUUID.description, nextPartUUID: header.nextPartUUID.description,
+            previousReplicaUUID: header.previousReplicaUUID.description,
+            nextReplicaUUID: header.nextReplicaUUID.description,
+            created: header.creationTime, userFlags: header.archFlags.digits,
             checksumValid: header.isChecksumValid)
     }
 }

@@ -25,7 +25,7 @@ struct PoolOpening {
     private static let maximumInlineSize: UInt64 = 1 << 20
     /// Storage has at least this many seconds before it counts as hung; `peer-timeout` may allow more. It is longer than an
     /// answer may wait for room on the control connection.
-    private static let minimumStorageSeconds = 15
+    static let minimumStorageSeconds = 15
 
     var kind: RequestKind { attributes == nil ? .open : .create }
 

@@ -57,6 +57,13 @@ final class ServedPool {
         return "\(milliseconds / 1000).\(String(repeating: "0", count: 3 - rest.count))\(rest)"
     }
 
+    /// What was made durable, for the log. Final once the lanes are down.
+    var transfer: String {
+        // Nothing on the target counts the data of the appliance method.
+        let method = lanes.attributes.method == .apm ? "; with APM the target does not see the initiator's writes" : ""
+        return "\(lanes.totals)\(method)"
+    }
+
     /// Ends the process when a part has been truncated.
     func endIfTruncated() {
         if let reason = partWatch?.findTruncation() { abruptEnd.leave(because: reason) }

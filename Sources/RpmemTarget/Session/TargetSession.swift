@@ -246,8 +246,8 @@ package final class TargetSession {
         state = .ended
         let isClosed = served.release(removing: removing)
         log.notice(
-            "pool set \(served.poolSet): \(isClosed ? removing && served.isCreated ? "removed" : "closed" : "not closed cleanly"), "
-                + "pool of \(served.lanes.regionSize) bytes, after \(served.secondsOpen) s")
+            "pool set \(served.poolSet): \(isClosed ? removing && served.isCreated ? "removed" : "closed" : "not closed cleanly") "
+                + "after \(served.secondsOpen) s, \(served.transfer)")
         return isClosed
     }
 

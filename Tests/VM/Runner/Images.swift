@@ -29,15 +29,15 @@ struct Images {
     /// - Parameters:
     ///   - sources: `Tests/VM`.
     ///   - tree: The directory that `make install DESTDIR=` filled.
-    ///   - programs: Programs of the tests to put into `/vm/bin`.
-    init(sources: String, tree: String, programs: [String], workplace: Workplace) throws {
+    ///   - files: Programs of the tests to put into `/vm/bin`, and Debian packages to put into `/vm/packages`.
+    init(sources: String, tree: String, files: [String], workplace: Workplace) throws {
         print("vm: preparing what the guests boot from")
         let directory = try Self.output(of: ["\(sources)/image"])
         kernel = "\(directory)/vmlinux"
         initrd = "\(directory)/initrd"
         root = "\(directory)/root.ext4"
         project = "\(workplace.path)/project.ext4"
-        try Self.run(["/bin/bash", "\(sources)/project-image", tree, project] + programs)
+        try Self.run(["/bin/bash", "\(sources)/project-image", tree, project] + files)
     }
 
     private static func run(_ arguments: [String]) throws { _ = try output(of: arguments) }

@@ -28,8 +28,8 @@ import TestSupport
     @Option(help: "How many boots run beside each other.")
     var boots = 1
 
-    @Argument(help: "Test programs for the guests.")
-    var programs: [String] = []
+    @Argument(help: "Test programs and Debian packages for the guests.")
+    var files: [String] = []
 
     func run() throws {
         let began = monotonicNanoseconds()
@@ -54,7 +54,7 @@ import TestSupport
         do {
             if let reason = Images.unavailableReason { throw TestSupportError(reason) }
             images = try Images(
-                sources: "\(Binaries.packageDirectory)/Tests/VM", tree: tree, programs: programs, workplace: workplace)
+                sources: "\(Binaries.packageDirectory)/Tests/VM", tree: tree, files: files, workplace: workplace)
         } catch {
             return wanted.flatMap { boot, cases in
                 cases.map { CaseResult(name: $0.name, boot: boot.name, outcome: .skipped("\(error)")) }

@@ -61,6 +61,8 @@ func table(losses: Int) -> [Boot] {
             cases: [
                 Case("systemd-session"),
                 Case("systemd-socket"),
+                // Last: it replaces what `make install` installed.
+                Case("systemd-package"),
             ]),
         // Persistent memory behind CXL. It is emulated as I/O, so each access is slow.
         Boot(

@@ -11,7 +11,8 @@ import RpmemInitiator
             was damaged.
 
             ssh must reach TARGET without a password. RPMEM_SSH and RPMEM_CMD are honoured.
-            """)
+            """,
+        version: "rpmem-fibonacci version \(projectVersion)")
 
     @Argument(help: "Where the replica is: [user@]host[:port].")
     var target: String

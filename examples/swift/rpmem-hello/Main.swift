@@ -10,7 +10,8 @@ import RpmemInitiator
             greeting back from the target, translates it, and replicates the translation.
 
             ssh must reach TARGET without a password. RPMEM_SSH and RPMEM_CMD are honoured.
-            """)
+            """,
+        version: "rpmem-hello version \(projectVersion)")
 
     @Argument(help: "Where the pool is: [user@]host[:port].")
     var target: String
