@@ -5,7 +5,8 @@
  *   session library= target= set= pool=MiB operation=persist|atomic|read|open size= lanes= count= seconds= [stat=FILE]
  *       creates the pool and runs `operation` on each lane by a thread of its own. stat is the block device's file in /sys;
  *       its written sectors are counted around the operations.
- *   hold ...     the same arguments: opens the pool, prints the object, and closes the pool when standard input ends
+ *   hold ... [fill=1]    the same arguments: opens the pool, prints the object, and closes the pool when standard input ends;
+ *       with fill=1 it writes all of the pool before
  *   msync file= pages= batch= threads= seconds=   dirties `batch` random pages, then calls msync once
  *   socket bytes= count=                          sends bytes through a TCP connection on loopback, memory to memory
  *   load library=                                 loads libfabric and asks for its providers
@@ -194,7 +195,7 @@ static int run_session(bool holds) {
     session.seconds = number("seconds");
     session.memory = mmap(NULL, pool_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (session.memory == MAP_FAILED) fail("mmap: %s", strerror(errno));
-    if (!holds) memset(session.memory, 7, pool_size);
+    if (!holds || optional("fill")) memset(session.memory, 7, pool_size);
     struct rpmem_pool_attr attributes = {.signature = "BENCHING", .major = 1, .uuid = {1}, .poolset_uuid = {2}};
 
     uint64_t before = now();
@@ -204,6 +205,12 @@ static int run_session(bool holds) {
     if (!session.pool) fail("rpmem_create: %s", rpmem.errormsg());
     if (granted < lanes) fail("%u lanes were granted, %u are needed", granted, lanes);
 
+    if (holds && optional("fill"))
+        for (size_t offset = header; offset < pool_size; offset += bulk) {
+            size_t length = pool_size - offset < bulk ? pool_size - offset : bulk;
+            if (rpmem.persist(session.pool, offset, length, 0, RPMEM_PERSIST_RELAXED) != 0)
+                fail("fill: %s", rpmem.errormsg());
+        }
     struct lane *all = calloc(lanes, sizeof(*all));
     size_t total = 0;
     uint64_t elapsed = 0, written = 0;
@@ -281,7 +288,7 @@ static int run_msync(void) {
     for (size_t left = syncing.pages * page; left > 0; left -= bulk)
         if (write(file, chunk, bulk) != bulk) fail("%s: %s", path, strerror(errno));
     if (fsync(file) != 0) fail("fsync: %s", strerror(errno));
-    /* Small folios: see fabric pages in large folios, which msync would write whole. */
+    /* The pages come back in small folios then. msync writes large folios whole. */
     posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
     syncing.map = mmap(NULL, syncing.pages * page, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     if (syncing.map == MAP_FAILED) fail("mmap: %s", strerror(errno));

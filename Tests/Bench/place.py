@@ -43,9 +43,11 @@ class Place:
         self.children = []
         self.disk_device = None
         self.mounted = None
-        self.directory = tempfile.mkdtemp(prefix="rpmem-bench-")
+        self.image = None
+        prefix = f"rpmem-bench-{os.getpid()}-"
+        self.directory = tempfile.mkdtemp(prefix=prefix)
         shared_memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else self.directory
-        self.parts = tempfile.mkdtemp(prefix="rpmem-bench-", dir=shared_memory)
+        self.parts = tempfile.mkdtemp(prefix=prefix, dir=shared_memory)
         os.mkdir(self.file("pids"))
         os.mkdir(self.file("sets"))
         self.ours = Side("ours", f"{build}/librpmem.so", f"{build}/rpmemd")
@@ -243,7 +245,7 @@ class Place:
         if self.disk_device:
             subprocess.run(["losetup", "--detach", self.disk_device], check=False)
             self.disk_device = None
-        if getattr(self, "image", None) and os.path.exists(self.image):
+        if self.image and os.path.exists(self.image):
             os.unlink(self.image)
         shutil.rmtree(self.parts, ignore_errors=True)
         shutil.rmtree(self.directory, ignore_errors=True)

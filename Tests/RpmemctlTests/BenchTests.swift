@@ -10,7 +10,7 @@ import Testing
     private func bench(_ place: LocalPlace, _ provider: String, _ more: String...) throws -> BenchDocument {
         let process = try place.start(
             ["bench", "127.0.0.1", "a.set", "--size", "8", "--provider", provider, "--sizes", "64", "--json"] + more)
-        let output = try process.receive(1 << 20, within: 120_000)
+        let output = try process.receive(1 << 20, within: 300_000)
         #expect(try process.wait() == .exited(0), "\(process.errorText)")
         return try JSONDecoder().decode(BenchDocument.self, from: Data(output))
     }
@@ -100,9 +100,13 @@ import Testing
             "--operations", operations, "--modes", "relaxed", "--count", "1000000000", "--seconds",
             thread == "bench-3" ? "1" : "1000",
         ])
-        let deadline = Deadline.after(milliseconds: 120_000)
-        while !hasThread(thread, in: process.identifier), !deadline.hasPassed { usleep(1000) }
-        #expect(place.hasPart)
+        let deadline = Deadline.after(milliseconds: 300_000)
+        var isMeasuring = false
+        while !isMeasuring, !deadline.hasPassed {
+            isMeasuring = hasThread(thread, in: process.identifier)
+            usleep(1000)
+        }
+        #expect(isMeasuring && place.hasPart)
         process.signal(signal)
         #expect(try process.wait() == .exited(128 + signal))
         #expect(process.errorText.hasSuffix("rpmemctl: interrupted\n"), "\(process.errorText)")

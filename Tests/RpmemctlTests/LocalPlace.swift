@@ -32,7 +32,7 @@ final class LocalPlace {
     ) throws -> (ending: ChildProcess.Ending?, output: String, errors: String) {
         let process = try start(
             prefix + [Binaries.rpmemctl] + arguments, changes.merging(environment) { _, new in new })
-        let output = try process.receive(1 << 20, within: 60_000)
+        let output = try process.receive(1 << 20, within: 300_000)
         return (try process.wait(), String(decoding: output, as: UTF8.self), process.errorText)
     }
 
