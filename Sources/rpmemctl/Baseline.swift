@@ -48,7 +48,8 @@ final class Baseline {
             let server = try RemoteCommand(
                 getenv("RPMEMCTL_CMD").map { String(cString: $0) } ?? "rpmemctl",
                 [
-                    "baseline-server", "--provider", provider.name, "--bytes", "\(bytes)", "--poll", "\(poll)", "--lanes",
+                    "baseline-server", "--provider", provider.name, "--bytes", "\(bytes)", "--poll", "\(poll)",
+                    "--lanes",
                     groups.map { "\($0)" }.joined(separator: ","),
                 ],
                 on: target, forceIPv4: provider == .sockets, options: options)

@@ -31,7 +31,8 @@ enum BaselineAnswerer {
             let deadline = Deadline.after(milliseconds: 20_000)
             while !group.isComplete {
                 guard let event = try events.wait(until: deadline) else {
-                    throw ToolError("no initiator connected \(count) lanes to \(node) port \(passive.port) within 20 seconds")
+                    throw ToolError(
+                        "no initiator connected \(count) lanes to \(node) port \(passive.port) within 20 seconds")
                 }
                 guard case .connectionRequest(let request) = event else { continue }
                 guard allows(request.info.peerAddress) else {

@@ -51,7 +51,8 @@ struct BenchReport {
         }
         lines.append("")
         let header = [
-            "what", "bytes", "lanes", "p50", "p90", "p99", "p99.9", "max", "op/s", "MB/s", "base/s", "baseline", "ratio",
+            "what", "bytes", "lanes", "p50", "p90", "p99", "p99.9", "max", "op/s", "MB/s", "base/s", "baseline",
+            "ratio",
         ]
         var cells = [header]
         for (scenario, outcome) in rows {
@@ -103,7 +104,9 @@ struct BenchReport {
                         return percent == 0 ? "<1" : "\(percent)"
                     })
         }
-        return ["histogram: percent of the latencies that are shorter than the head of the column and not of the one before"]
+        return [
+            "histogram: percent of the latencies that are shorter than the head of the column and not of the one before"
+        ]
             + Self.aligned(cells).map { "  " + $0 }
     }
 
@@ -139,7 +142,8 @@ struct BenchReport {
             let baseline = self.baseline(of: scenario)
             let baselineMedian = baseline?.latencies.valueAtPercentile(50) ?? 0
             return BenchDocument.Figure(
-                operation: scenario.operation.rawValue, mode: scenario.operation == .read ? nil : scenario.mode.rawValue,
+                operation: scenario.operation.rawValue,
+                mode: scenario.operation == .read ? nil : scenario.mode.rawValue,
                 bytes: scenario.size, lanes: scenario.lanes, operations: outcome.operations,
                 operationsPerSecond: outcome.perSecond,
                 bytesPerSecond: outcome.perSecond * Double(scenario.size),

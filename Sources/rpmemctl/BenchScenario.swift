@@ -77,7 +77,8 @@ struct BenchScenario {
 ///   - name: That of the threads, before a hyphen and the number of the lane.
 ///   - body: Takes the number of the lane, the time at which the measurement began, and what takes the result.
 func measureOnThreads(
-    _ name: String, lanes: Int, _ body: @escaping @Sendable (_ lane: Int, _ start: UInt64, _ shared: SharedOutcome) throws -> Void
+    _ name: String, lanes: Int,
+    _ body: @escaping @Sendable (_ lane: Int, _ start: UInt64, _ shared: SharedOutcome) throws -> Void
 ) throws -> BenchScenario.Outcome {
     let shared = SharedOutcome()
     let start = monotonicNanoseconds()

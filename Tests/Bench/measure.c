@@ -186,7 +186,7 @@ static enum operation parse_operation(const char *name) {
 }
 
 static int run_session(bool holds) {
-    unsigned lanes = (unsigned)number("lanes"), granted = lanes + 1;
+    unsigned lanes = (unsigned)number("lanes"), granted = lanes;
     size_t pool_size = number("pool") << 20;
     const char *stat = optional("stat");
     session.operation = parse_operation(text("operation"));

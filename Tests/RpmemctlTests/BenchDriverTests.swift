@@ -13,8 +13,10 @@ import Testing
         let build = Binaries.rpmemctl.split(separator: "/").dropLast().reduce("") { "\($0)/\($1)" }
         return try ChildProcess(
             [
-                "/usr/bin/env", "python3", "\(Binaries.packageDirectory)/Tests/Bench/run", "--rounds", "1", "--seconds", "1",
-                "--build", build, "--disk", directory.file("disk"), "--thresholds", directory.file("thresholds"), "--json",
+                "/usr/bin/env", "python3", "\(Binaries.packageDirectory)/Tests/Bench/run", "--rounds", "1", "--seconds",
+                "1",
+                "--build", build, "--disk", directory.file("disk"), "--thresholds", directory.file("thresholds"),
+                "--json",
                 directory.file("json"),
             ] + arguments,
             environment: [

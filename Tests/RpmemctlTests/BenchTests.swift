@@ -64,7 +64,8 @@ import Testing
     @Test func theTerminalShowsAHistogramOfEachFigure() throws {
         let place = try LocalPlace()
         let (ending, output, errors) = try place.run(
-            "bench", "127.0.0.1", "a.set", "--size", "8", "--provider", "tcp", "--operations", "persist,read", "--modes",
+            "bench", "127.0.0.1", "a.set", "--size", "8", "--provider", "tcp", "--operations", "persist,read",
+            "--modes",
             "relaxed", "--sizes", "64", "--lanes", "1,2", "--count", "100")
         #expect(ending == .exited(0), "\(errors)")
         let lines = output.split(separator: "\n")

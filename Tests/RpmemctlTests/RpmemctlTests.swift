@@ -177,7 +177,8 @@ import Testing
             ["bench", "127.0.0.1", "a.set", "--json", "--percentiles"],
             ["baseline-server", "--provider", "tcp", "--bytes", "0"],
             ["baseline-server", "--provider", "tcp", "--bytes", "64", "--lanes", "0"],
-            ["baseline-server", "--provider", "tcp", "--bytes", "64", "--lanes", "1,2000"], ["baseline-server", "--bytes", "64"],
+            ["baseline-server", "--provider", "tcp", "--bytes", "64", "--lanes", "1,2000"],
+            ["baseline-server", "--bytes", "64"],
         ])
     func wrongUsageIsRefused(arguments: [String]) throws {
         let process = try ChildProcess([Binaries.rpmemctl] + arguments, environment: [:])
