@@ -1,5 +1,5 @@
 # `make demo` and `make test` do everything on a fresh Debian 12 with the Swift toolchain, apt packages included.
-.PHONY: all deps test-deps demo demo-programs library test test-vm test-vm-long vm-programs test-storage test-power-loss test-forgetting mutants fuzz test-every-call check unit sanitize release hot-path docs lint format examples deb install install-library uninstall clean
+.PHONY: all deps test-deps demo demo-programs library test test-vm test-vm-long vm-programs test-storage test-power-loss test-forgetting mutants fuzz test-every-call check unit sanitize release hot-path bench docs lint format examples deb install install-library uninstall clean
 
 SWIFT ?= swift
 SANITIZER ?= thread address
@@ -155,6 +155,12 @@ sanitize: test-deps
 # The compiled path of a persist request calls nothing that allocates, locks, logs or counts references.
 hot-path: release
 	Tests/HotPath/check $(BUILD)/rpmemd $(BUILD)/librpmem.so
+
+# How fast the release is, beside floors of the same run and beside PMDK's, which RPMEM_BENCH_PMDK names: docs/bench.md. ROWS
+# limits the rows; BENCH has more options.
+bench: release
+	@command -v python3 >/dev/null || config/install-packages python3
+	@Tests/Bench/run $(if $(ROWS),--rows '$(ROWS)') $(BENCH)
 
 # The documentation of the Swift library, as a web site: any warning of DocC fails. It has a build directory of its own,
 # because the plug-in is no dependency of other builds.

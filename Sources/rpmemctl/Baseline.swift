@@ -6,47 +6,70 @@ import RpmemProtocol
 import Synchronization
 import SystemSupport
 
-/// The fabric's own round trip: a message goes from one bare endpoint to another, which sends one of the same size back.
+/// The fabric's own round trip: on each of some lanes, a message goes from one bare endpoint to another, which sends one of the
+/// same size back.
 final class Baseline {
-    /// Where the answering endpoint is.
+    /// Where the answering endpoints are.
     enum Path {
         case target
-        /// On this machine, with the reason why it is not on the target.
+        /// On this machine, with the reason why they are not on the target.
         case loopback(String)
     }
 
     let path: Path
-    private var side: PingPongSide?
+    private let provider: Provider
+    private let node: String
+    private let port: UInt16
+    private let bytes: Int
+    private let poll: Int
+    private var lanes: [AskingLane] = []
+    /// Groups that were not connected yet.
+    private var groupsLeft: Int
     private let server: RemoteCommand?
     private let answerer: LocalAnswerer?
 
     /// Starts `rpmemctl baseline-server` on the target through ssh and connects to it. If that fails, this connects to an
-    /// answerer on this machine.
+    /// answerer on this machine. The first group of lanes is connected.
     ///
     /// - Parameters:
     ///   - host: That of the pool's lanes: an alias of ssh_config(5) is no name for libfabric.
     ///   - provider: That of the pool.
+    ///   - groups: The numbers of lanes that are measured, in order: see ``connectNext(_:)``.
     ///   - bytes: Size of the longest message.
     init(
-        _ target: TargetAddress, host: String, _ options: InitiatorOptions, provider: Provider, bytes: Int
+        _ target: TargetAddress, host: String, _ options: InitiatorOptions, provider: Provider, groups: [Int], bytes: Int
     ) throws {
         let poll = Int(options.pollTime / .microseconds(1))
+        self.provider = provider
+        self.bytes = bytes
+        self.poll = poll
+        let first = groups.first ?? 1
+        groupsLeft = groups.count - 1
         do {
             let server = try RemoteCommand(
                 getenv("RPMEMCTL_CMD").map { String(cString: $0) } ?? "rpmemctl",
-                ["baseline-server", "--provider", provider.name, "--bytes", "\(bytes)", "--poll", "\(poll)"],
+                [
+                    "baseline-server", "--provider", provider.name, "--bytes", "\(bytes)", "--poll", "\(poll)",
+                    "--lanes",
+                    groups.map { "\($0)" }.joined(separator: ","),
+                ],
                 on: target, forceIPv4: provider == .sockets, options: options)
             let line = try server.readLine(within: options.connectTimeout)
             guard line.hasPrefix("port "), let port = UInt16(line.dropFirst(5)) else {
                 throw ToolError("rpmemctl baseline-server on \(target) printed \"\(line)\" instead of its port")
             }
-            side = try Self.connect(provider, node: host, port: port, bytes: bytes, poll: poll)
+            lanes = try AskingLane.connect(first, provider, node: host, port: port, bytes: bytes, poll: poll)
+            node = host
+            self.port = port
             self.server = server
             answerer = nil
             path = .target
         } catch {
-            let local = try LocalAnswerer(provider, bytes: bytes, poll: poll)
-            side = try Self.connect(provider, node: local.node, port: local.port, bytes: bytes, poll: poll)
+            let local = try LocalAnswerer(provider, groups: groups, bytes: bytes, poll: poll)
+            lanes = try AskingLane.connect(
+                first, provider, node: local.node, port: local.port, bytes: bytes, poll: poll)
+            node = local.node
+            port = local.port
             server = nil
             answerer = local
             path = .loopback("\(error)")
@@ -55,62 +78,114 @@ final class Baseline {
 
     deinit { end() }
 
-    /// Measures `count` round trips, but at least 100, for at most `seconds`. The histogram is in nanoseconds.
-    func measure(bytes: Int, count: Int, seconds: Int) throws -> Histogram<UInt64> {
-        guard let side else { throw ToolError("the connection of the baseline is closed") }
-        var latencies = newHistogram()
-        let limit = monotonicNanoseconds() &+ UInt64(seconds) * 1_000_000_000
-        for _ in 0..<max(100, count) {
-            let before = monotonicNanoseconds()
-            if before > limit { break }
-            try side.postReceive()
-            try side.send(bytes)
-            guard try side.awaitMessage(until: .after(milliseconds: 20_000)) != nil else {
-                throw ToolError("baseline: the answering endpoint has closed the connection")
+    /// Ends the lanes, and connects the next group. The first one is connected already.
+    func connectNext(_ count: Int) throws {
+        disconnect()
+        groupsLeft -= 1
+        lanes = try AskingLane.connect(count, provider, node: node, port: port, bytes: bytes, poll: poll)
+    }
+
+    /// Measures `count` round trips, but at least 100, on each lane by a thread of its own. After `seconds` each thread ends,
+    /// but not before its first round trip.
+    func measure(bytes: Int, count: Int, seconds: Int) throws -> BenchScenario.Outcome {
+        guard !lanes.isEmpty else { throw ToolError("the connection of the baseline is closed") }
+        return try measureOnThreads("baseline", lanes: lanes.count) { [lanes] lane, start, shared in
+            let limit = start &+ UInt64(seconds) * 1_000_000_000
+            var latencies = newHistogram()
+            for trip in 0..<max(100, count) {
+                let before = monotonicNanoseconds()
+                if before > limit, trip > 0 { break }
+                try lanes[lane].roundTrip(bytes)
+                latencies.record(monotonicNanoseconds() &- before)
             }
-            latencies.record(monotonicNanoseconds() &- before)
+            shared.add(latencies, latencies.totalCount)
         }
-        return latencies
     }
 
-    /// Closes the connection and waits until the answering endpoint is closed.
+    /// Closes the connections and waits until the answering endpoints are closed.
     func end() {
-        side?.endpoint.shutDown()
-        // The sockets provider reports a shutdown to the peer only when the endpoint is closed.
-        side = nil
+        disconnect()
         server?.end()
-        answerer?.join()
+        answerer?.end(joins: groupsLeft <= 0)
     }
 
-    private static func connect(
-        _ provider: Provider, node: String, port: UInt16, bytes: Int, poll: Int
-    ) throws -> PingPongSide {
-        let info = try FabricInfo.query(provider: provider.name, node: node, service: "\(port)", listening: false)
-        let domain = try FabricDomain(info)
-        let events = try EventQueue(in: domain)
-        let side = try PingPongSide(provider, info, domain, events, bytes: bytes, poll: poll)
-        try side.endpoint.connect(to: info)
-        switch try events.wait(until: .after(milliseconds: 10_000)) {
-        case .connected?: return side
-        case .failed(_, let error)?: throw error
-        default: throw ToolError("no connection to \(node) port \(port): does a firewall allow only port-range?")
-        }
+    private func disconnect() {
+        for lane in lanes { lane.shutDown() }
+        // The sockets provider reports a shutdown to the peer only when the endpoint is closed.
+        lanes = []
     }
 }
 
-/// An answerer on a thread of this process. The thread ends with the connection.
+/// This side's end of a lane of the baseline.
+///
+/// Sendable: one thread at a time uses it.
+private final class AskingLane: @unchecked Sendable {
+    private let events: EventQueue
+    private let lane: PingPongLane
+    private let wait: PingPongWait
+
+    /// Connects `count` lanes.
+    static func connect(
+        _ count: Int, _ provider: Provider, node: String, port: UInt16, bytes: Int, poll: Int
+    ) throws -> [AskingLane] {
+        let info = try FabricInfo.query(provider: provider.name, node: node, service: "\(port)", listening: false)
+        let domain = try FabricDomain(info)
+        return try (0..<count).map { _ in
+            try AskingLane(info, domain, provider, lanes: count, bytes: bytes, poll: poll) {
+                "no connection to \(node) port \(port): does a firewall allow only port-range?"
+            }
+        }
+    }
+
+    private init(
+        _ info: FabricInfo, _ domain: FabricDomain, _ provider: Provider, lanes: Int, bytes: Int, poll: Int,
+        failure: () -> String
+    ) throws {
+        let completions = try CompletionQueue(in: domain, size: 16)
+        events = try EventQueue(in: domain)
+        lane = try PingPongLane(info, domain, events, completions, bytes: bytes)
+        wait = PingPongWait(completions, provider, lanes: lanes, poll: poll)
+        try lane.endpoint.connect(to: info)
+        switch try events.wait(until: .after(milliseconds: 10_000)) {
+        case .connected?: break
+        case .failed(_, let error)?: throw error
+        default: throw ToolError(failure())
+        }
+    }
+
+    func roundTrip(_ bytes: Int) throws {
+        try lane.postReceive()
+        try lane.send(bytes)
+        let deadline = Deadline.after(milliseconds: 20_000)
+        do {
+            while true {
+                if try wait.next() != nil { return }
+                // Some providers report a shutdown only in the event queue and leave the receive posted.
+                if case .shutdown? = events.next() { break }
+                if deadline.hasPassed { throw ToolError("baseline: no message from the peer in time") }
+            }
+        } catch let error as FabricError {
+            guard case .shutdown? = events.next() else { throw error }
+        }
+        throw ToolError("baseline: the answering endpoint has closed the connection")
+    }
+
+    func shutDown() { lane.endpoint.shutDown() }
+}
+
+/// An answerer on a thread of this process. The thread ends with the last group of lanes.
 private final class LocalAnswerer {
     let node: String
     let port: UInt16
     private let thread: NamedThread
 
-    init(_ provider: Provider, bytes: Int, poll: Int) throws {
+    init(_ provider: Provider, groups: [Int], bytes: Int, poll: Int) throws {
         let node = try Self.address(provider)
         let listening = try Listening()
-        thread = try NamedThread(name: "baseline") {
+        thread = try NamedThread(name: "answerer") {
             do {
                 try BaselineAnswerer.serve(
-                    provider, node: node, bytes: bytes, poll: poll, allows: { _ in true }
+                    provider, node: node, groups: groups, bytes: bytes, poll: poll, allows: { _ in true }
                 ) { port in
                     listening.state.withLock { $0 = .success(port) }
                     listening.wakeUp.signal()
@@ -125,7 +200,8 @@ private final class LocalAnswerer {
         self.node = node
     }
 
-    func join() { thread.join() }
+    /// - Parameter joins: False when groups are left: the thread would wait for their lanes.
+    func end(joins: Bool) { if joins { thread.join() } else { thread.detach() } }
 
     /// The address to listen at. RDMA has no loopback device, so verbs needs the address of a real device.
     private static func address(_ provider: Provider) throws -> String {

@@ -3,7 +3,7 @@ import Glibc
 import RpmemProtocol
 import SystemSupport
 
-/// The answering endpoint of the baseline on a target, where `bench` starts it through ssh. The command prints its port. It
+/// The answering endpoints of the baseline on a target, where `bench` starts it through ssh. The command prints its port. It
 /// exits when its standard input is closed.
 struct BaselineServer: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -13,11 +13,16 @@ struct BaselineServer: ParsableCommand {
     @Option var provider: ProviderArgument
     /// Size of the longest message.
     @Option var bytes: Int
+    /// Lanes of each group, in order: the next group connects when the one before has ended.
+    @Option var lanes: ListArgument<Int> = ListArgument([1])
     /// Microseconds of polling before a wait blocks, as with the lanes of the initiator.
     @Option var poll = 50
 
     func validate() throws {
         guard (0...1_000_000).contains(poll) else { throw ValidationError("--poll: 0 to 1000000 are possible") }
+        guard lanes.values.allSatisfy({ (1...1024).contains($0) }) else {
+            throw ValidationError("--lanes: 1 to 1024 are possible")
+        }
         guard (1...16 << 20).contains(bytes) else { throw ValidationError("--bytes: 1 to 16777216 are possible") }
     }
 
@@ -26,11 +31,11 @@ struct BaselineServer: ParsableCommand {
         let loopback = NetworkAddress("127.0.0.1")!
         let peer = connection?.client ?? loopback
         let node = "\(connection?.server ?? loopback)"
-        let (provider, bytes, poll) = (provider.provider, bytes, poll)
-        let thread = try NamedThread(name: "baseline") {
+        let (provider, groups, bytes, poll) = (provider.provider, lanes.values, bytes, poll)
+        let thread = try NamedThread(name: "listener") {
             do {
                 try BaselineAnswerer.serve(
-                    provider, node: node, bytes: bytes, poll: poll,
+                    provider, node: node, groups: groups, bytes: bytes, poll: poll,
                     allows: { $0 == peer || peer.isLoopback && $0?.isLoopback == true }
                 ) { port in
                     try writeAll(Array("port \(port)\n".utf8), to: STDOUT_FILENO)

@@ -8,10 +8,10 @@ struct Bench: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Measures latency and bandwidth of a pool on the target.",
         discussion: """
-            Each figure is printed with its baseline: the round trip of as many bytes between two bare libfabric \
-            endpoints on the same provider, measured in the same run. The answering endpoint is on the target, where \
-            ssh starts rpmemctl for it. If that fails, it is on this machine. Compare the ratios: absolute figures \
-            differ from machine to machine.
+            Each figure is printed with its baseline: the round trip of as many bytes on as many lanes between bare \
+            libfabric endpoints on the same provider, measured in the same run. The answering endpoints are on the \
+            target, where ssh starts rpmemctl for them. If that fails, they are on this machine. Compare the ratios: \
+            absolute figures differ from machine to machine. A histogram of the latencies follows.
             """)
 
     @OptionGroup var target: TargetOptions
@@ -91,17 +91,23 @@ struct Bench: ParsableCommand {
         _ pool: InitiatorPool, _ memory: PoolMemory, _ progress: ProgressBar, into report: inout BenchReport
     ) throws {
         let scenarios = self.scenarios(lanesAvailable: pool.lanes)
-        let steps = Double(scenarios.count + sizes.values.count)
+        let groups = laneCounts(available: pool.lanes)
+        let steps = Double(scenarios.count + groups.count * sizes.values.count)
         var done = 0.0
         progress.show("baseline", done: 0)
         let baseline = try Baseline(
             target.target.address, host: pool.laneHost, target.initiatorOptions, provider: pool.provider,
+            groups: groups,
             bytes: sizes.values.max() ?? 1)
         report.baselinePath = baseline.path
-        for size in sizes.values {
-            progress.show("baseline, \(size) bytes", done: done / steps)
-            report.baselines[size] = try baseline.measure(bytes: size, count: count, seconds: seconds)
-            done += 1
+        for (index, lanes) in groups.enumerated() {
+            if index > 0 { try baseline.connectNext(lanes) }
+            for size in sizes.values {
+                let key = BenchReport.BaselineKey(lanes: lanes, size: size)
+                progress.show(key.name, done: done / steps)
+                report.baselines[key] = try baseline.measure(bytes: size, count: count, seconds: seconds)
+                done += 1
+            }
         }
         baseline.end()
         for scenario in scenarios {
@@ -113,12 +119,15 @@ struct Bench: ParsableCommand {
         }
     }
 
+    /// The numbers of lanes that are measured, without those that the target does not grant.
+    private func laneCounts(available: Int) -> [Int] { Set(lanes.values.map { min($0, available) }).sorted() }
+
     private func scenarios(lanesAvailable available: Int) -> [BenchScenario] {
         var scenarios: [BenchScenario] = []
         for operation in operations.values {
             for mode in operation == .read ? [BenchMode.relaxed] : modes.values {
                 for size in sizes.values {
-                    for lanes in Set(self.lanes.values.map { min($0, available) }).sorted() {
+                    for lanes in laneCounts(available: available) {
                         scenarios.append(BenchScenario(operation: operation, mode: mode, size: size, lanes: lanes))
                     }
                 }

@@ -14,10 +14,10 @@ struct BenchScenario {
     /// Flushes before each drain.
     static let flushesPerDrain = 10
 
-    var name: String {
-        let word = operation == .read ? "read" : "\(operation) \(mode)"
-        return "\(word), \(size) bytes, \(lanes) lane\(lanes == 1 ? "" : "s")"
-    }
+    /// The operation and its mode.
+    var label: String { operation == .read ? "read" : "\(operation) \(mode)" }
+
+    var name: String { "\(label), \(size) bytes, \(lanes) lane\(lanes == 1 ? "" : "s")" }
 
     /// The result of a scenario.
     struct Outcome {
@@ -26,59 +26,73 @@ struct BenchScenario {
         /// From the first operation's start to the last one's end.
         var nanoseconds: UInt64
         var operations: UInt64
+
+        var perSecond: Double { Double(operations) * 1e9 / Double(max(1, nanoseconds)) }
     }
 
-    /// Runs it with one thread per lane. Each thread uses its own range of the pool.
+    /// Runs it with one thread per lane, for `count` operations on each or until `seconds` have passed, but at least one
+    /// operation. Each thread uses its own range of the pool.
     func run(on pool: InitiatorPool, poolSize: Int, count: Int, seconds: Int) throws -> Outcome {
-        let shared = SharedOutcome()
         // Successive operations use different ranges, so that caches do not make them faster than a program's.
         let perLane = (poolSize - InitiatorPool.headerSize) / lanes
         let places = max(1, min(perLane / size, 4096))
-        let start = monotonicNanoseconds()
-        let limit = start &+ UInt64(seconds) * 1_000_000_000
-        var threads: [NamedThread] = []
-        for lane in 0..<lanes {
+        return try measureOnThreads("bench", lanes: lanes) { [self] lane, start, shared in
+            let limit = start &+ UInt64(seconds) * 1_000_000_000
             let base = InitiatorPool.headerSize + lane * perLane
-            let thread = try NamedThread(name: "bench-\(lane)") { [self] in
-                var latencies = newHistogram()
-                var operations: UInt64 = 0
-                do {
-                    let destination = UnsafeMutableRawBufferPointer.allocate(byteCount: size, alignment: 4096)
-                    defer { destination.deallocate() }
-                    for number in 0..<count {
-                        let before = monotonicNanoseconds()
-                        if before > limit { break }
-                        let offset = base + number % places * size
-                        switch operation {
-                        case .persist:
-                            try pool.persist(
-                                offset: offset, length: size, lane: lane, mode: mode == .inline ? .atomic : .relaxed)
-                        case .read:
-                            try pool.read(into: destination, offset: offset, lane: lane)
-                        case .flush:
-                            for step in 0..<Self.flushesPerDrain {
-                                try pool.flush(
-                                    offset: base + (number * Self.flushesPerDrain + step) % places * size,
-                                    length: size, lane: lane, mode: mode == .inline ? .atomic : .relaxed)
-                            }
-                            try pool.drain(lane: lane)
-                        }
-                        let each = operation == .flush ? Self.flushesPerDrain : 1
-                        latencies.record((monotonicNanoseconds() &- before) / UInt64(each))
-                        operations &+= UInt64(each)
+            var latencies = newHistogram()
+            var operations: UInt64 = 0
+            let destination = UnsafeMutableRawBufferPointer.allocate(byteCount: size, alignment: 4096)
+            defer { destination.deallocate() }
+            for number in 0..<count {
+                let before = monotonicNanoseconds()
+                if before > limit, number > 0 { break }
+                let offset = base + number % places * size
+                switch operation {
+                case .persist:
+                    try pool.persist(
+                        offset: offset, length: size, lane: lane, mode: mode == .inline ? .atomic : .relaxed)
+                case .read:
+                    try pool.read(into: destination, offset: offset, lane: lane)
+                case .flush:
+                    for step in 0..<Self.flushesPerDrain {
+                        try pool.flush(
+                            offset: base + (number * Self.flushesPerDrain + step) % places * size,
+                            length: size, lane: lane, mode: mode == .inline ? .atomic : .relaxed)
                     }
-                    shared.add(latencies, operations)
-                } catch {
-                    shared.fail(error)
+                    try pool.drain(lane: lane)
                 }
+                let each = operation == .flush ? Self.flushesPerDrain : 1
+                latencies.record((monotonicNanoseconds() &- before) / UInt64(each))
+                operations &+= UInt64(each)
             }
-            threads.append(thread)
+            shared.add(latencies, operations)
         }
-        for thread in threads { thread.join() }
-        let nanoseconds = monotonicNanoseconds() &- start
-        let (latencies, operations) = try shared.result()
-        return Outcome(latencies: latencies, nanoseconds: nanoseconds, operations: operations)
     }
+}
+
+/// Runs `body` on a thread for each lane, and adds up what the threads measured. The first error of a thread is thrown when all
+/// have ended.
+///
+/// - Parameters:
+///   - name: That of the threads, before a hyphen and the number of the lane.
+///   - body: Takes the number of the lane, the time at which the measurement began, and what takes the result.
+func measureOnThreads(
+    _ name: String, lanes: Int,
+    _ body: @escaping @Sendable (_ lane: Int, _ start: UInt64, _ shared: SharedOutcome) throws -> Void
+) throws -> BenchScenario.Outcome {
+    let shared = SharedOutcome()
+    let start = monotonicNanoseconds()
+    var threads: [NamedThread] = []
+    for lane in 0..<lanes {
+        threads.append(
+            try NamedThread(name: "\(name)-\(lane)") {
+                do { try body(lane, start, shared) } catch { shared.fail(error) }
+            })
+    }
+    for thread in threads { thread.join() }
+    let nanoseconds = monotonicNanoseconds() &- start
+    let (latencies, operations) = try shared.result()
+    return BenchScenario.Outcome(latencies: latencies, nanoseconds: nanoseconds, operations: operations)
 }
 
 /// An empty histogram of nanoseconds up to a minute.

@@ -26,6 +26,12 @@ import Testing
     private static let persists = PingReport.PersistTimes(
         count: 1, bytes: 2, first: 3, minimum: 4, median: 5, p99: 6, maximum: 7)
 
+    private static let latencies = BenchDocument.Bucket(fromNanoseconds: 1, toNanoseconds: 2, count: 3)
+    private static let figure = BenchDocument.Figure(
+        operation: "persist", mode: "relaxed", bytes: 1, lanes: 2, operations: 3, operationsPerSecond: 4,
+        bytesPerSecond: 5, latencyNanoseconds: ["p50": 6], histogram: [latencies], baselineNanoseconds: ["p50": 7],
+        baselineOperationsPerSecond: 8, ratio: 9, throughputRatio: 10)
+
     private static var pool: ReportedPool {
         var pool = ReportedPool(name: "n", path: "p", kind: .set, state: .inUse)
         pool.owner = "o"
@@ -68,14 +74,18 @@ import Testing
         target: "t", poolSet: "p", provider: "tcp", method: "APM", lanes: 1, created: true, stages: [stage],
         totalNanoseconds: 1, persists: persists)
 
+    private static let bench = BenchDocument(
+        target: "t", provider: "tcp", method: "APM", baseline: "loopback", baselineReason: "r", figures: [figure])
+
     /// Each object that a document may have, by the heading of its section in the man page.
     private static var samples: [(section: String, sample: any Encodable)] {
         [
             ("document of list", list), ("document of info", info), ("document of check", check),
-            ("document of remove", removal), ("document of ping", ping), ("pool", pool), ("holder", holder),
-            ("part", part),
+            ("document of remove", removal), ("document of ping", ping), ("document of bench", bench), ("pool", pool),
+            ("holder", holder), ("part", part),
             ("bad block", extent), ("header", header), ("shutdown state", state), ("mapping", mapping),
             ("finding", finding), ("file", file), ("stage", stage), ("persists", persists),
+            ("figure", figure), ("range of latencies", latencies),
         ]
     }
 
@@ -130,6 +140,7 @@ import Testing
         try expectSame(Self.check)
         try expectSame(Self.removal)
         try expectSame(Self.ping)
+        try expectSame(Self.bench)
         try expectSame(
             PoolListReport(
                 rpmemd: "\u{0}\u{1b}[31m\"\\\u{202e}\u{7f}é漢😀\u{fffd}", directory: "", truncated: true, pools: []))

@@ -9,53 +9,9 @@ import Testing
 
 /// Runs rpmemctl against the real daemon.
 @Suite(.serialized) struct RpmemctlTests {
-    /// A target on this machine, without ssh.
-    private final class Place {
-        let directory = TemporaryDirectory("rpmemctl")
-        let ssh: String
-
-        /// - Parameter client: The client address in the SSH_CONNECTION that the target gets.
-        init(partMebibytes: Int = 16, client: String = "127.0.0.1") throws {
-            mkdir(directory.file("sets"), 0o700)
-            mkdir(directory.file("parts"), 0o700)
-            try write(
-                "PMEMPOOLSET\n\(partMebibytes)M \(directory.file("parts/part"))\n", to: directory.file("sets/a.set"))
-            try write(
-                """
-                poolset-dir = \(directory.file("sets"))
-                log-file = \(directory.file("log"))
-                in-band-peer = any
-
-                """, to: directory.file("conf"))
-            ssh = try LocalSSH.write(in: directory.path, client: client)
-        }
-
-        func run(
-            _ arguments: String..., prefix: [String] = [], environment changes: [String: String] = [:]
-        ) throws -> (ending: ChildProcess.Ending?, output: String, errors: String) {
-            let process = try start(prefix + [Binaries.rpmemctl] + arguments, changes)
-            let output = try process.receive(1 << 20, within: 60_000)
-            return (try process.wait(), String(decoding: output, as: UTF8.self), process.errorText)
-        }
-
-        /// Starts rpmemctl.
-        func start(_ arguments: String...) throws -> ChildProcess { try start([Binaries.rpmemctl] + arguments, [:]) }
-
-        private func start(_ command: [String], _ changes: [String: String]) throws -> ChildProcess {
-            let environment = [
-                "PATH": "/usr/bin:/bin", "RPMEM_SSH": ssh, "RPMEM_ENABLE_SOCKETS": "1",
-                "RPMEM_ENABLE_VERBS": "0", "RPMEM_CMD": "\(Binaries.rpmemd) --config \(directory.file("conf"))",
-                "RPMEMCTL_CMD": Binaries.rpmemctl,
-            ]
-            return try ChildProcess(command, environment: environment.merging(changes) { _, new in new })
-        }
-
-        var hasPart: Bool { access(directory.file("parts/part"), F_OK) == 0 }
-    }
-
     @Test(arguments: ["sockets", "tcp"])
     func pingShowsEachStageAndLeavesNothing(provider: String) throws {
-        let place = try Place()
+        let place = try LocalPlace()
         let (ending, output, errors) = try place.run(
             "ping", "127.0.0.1", "a.set", "--size", "8", "--provider", provider)
         #expect(ending == .exited(0), "\(errors)")
@@ -68,7 +24,7 @@ import Testing
 
     /// Whether the pool is made for the run, or was left by an earlier one.
     @Test(arguments: [1, 2, 50], [false, true]) func theStagesOfPingAddUpToItsTime(count: Int, isOpened: Bool) throws {
-        let place = try Place()
+        let place = try LocalPlace()
         if isOpened {
             try PoolStore(directory: place.directory.file("sets")).create(
                 descriptor: PoolDescriptor(validating: "a.set"),
@@ -90,7 +46,7 @@ import Testing
     }
 
     @Test func benchPrintsFiguresBesideTheBaseline() throws {
-        let place = try Place()
+        let place = try LocalPlace()
         let (ending, output, errors) = try place.run(
             "bench", "127.0.0.1", "a.set", "--size", "8", "--provider", "tcp", "--count", "50", "--lanes", "1,2",
             "--sizes", "64,10000", "--percentiles")
@@ -101,9 +57,12 @@ import Testing
         #expect(lines.filter { $0.hasPrefix("flush relaxed") }.count == 4)
         #expect(lines.filter { $0.hasPrefix("read") }.count == 4)
         #expect(lines.contains { $0.contains("baseline") && $0.contains("ratio") })
-        // One distribution for each of the 20 figures and 2 baselines.
-        #expect(lines.filter { $0.contains("1/(1-Percentile)") }.count == 22)
-        for name in ["# persist inline, 10000 bytes, 2 lanes", "# baseline, 64 bytes", "# baseline, 10000 bytes"] {
+        // One distribution for each of the 20 figures and 4 baselines.
+        #expect(lines.filter { $0.contains("1/(1-Percentile)") }.count == 24)
+        for name in [
+            "# persist inline, 10000 bytes, 2 lanes", "# baseline, 64 bytes, 1 lane", "# baseline, 10000 bytes, 1 lane",
+            "# baseline, 64 bytes, 2 lanes", "# baseline, 10000 bytes, 2 lanes",
+        ] {
             #expect(lines.filter { $0 == name }.count == 1, "\(name)")
         }
         #expect(!place.hasPart)
@@ -111,7 +70,7 @@ import Testing
 
     /// The shortest bench, in JSON.
     private func shortBench(
-        at place: Place, _ provider: String, target: String = "127.0.0.1", prefix: [String] = [],
+        at place: LocalPlace, _ provider: String, target: String = "127.0.0.1", prefix: [String] = [],
         environment: [String: String] = [:]
     ) throws -> String {
         let (ending, output, errors) = try place.run(
@@ -123,7 +82,7 @@ import Testing
     }
 
     @Test(arguments: ["sockets", "tcp"]) func benchPrintsJSON(provider: String) throws {
-        let output = try shortBench(at: Place(), provider)
+        let output = try shortBench(at: LocalPlace(), provider)
         for key in ["\"figures\"", "\"baselineNanoseconds\"", "\"ratio\"", "\"p99.9\"", "\"mode\" : \"inline\""] {
             #expect(output.contains(key))
         }
@@ -132,10 +91,10 @@ import Testing
 
     @Test(arguments: ["sockets", "tcp"])
     func withoutTheToolOnTheTargetTheBaselineIsLoopback(provider: String) throws {
-        let output = try shortBench(at: Place(), provider, environment: ["RPMEMCTL_CMD": "/nowhere/rpmemctl"])
+        let output = try shortBench(at: LocalPlace(), provider, environment: ["RPMEMCTL_CMD": "/nowhere/rpmemctl"])
         #expect(output.contains("\"baseline\" : \"loopback\""), "\(output)")
         #expect(output.replacing("\\/", with: "/").contains("/nowhere/rpmemctl: not found"), "\(output)")
-        let (_, table, _) = try Place().run(
+        let (_, table, _) = try LocalPlace().run(
             "bench", "127.0.0.1", "a.set", "--size", "8", "--provider", provider, "--count", "20", "--lanes", "1",
             "--sizes", "64", "--operations", "read", environment: ["RPMEMCTL_CMD": "/nowhere/rpmemctl"])
         #expect(table.contains("baseline: on this machine only"), "\(table)")
@@ -160,14 +119,14 @@ import Testing
     }
 
     @Test func baselineServerAnswersItsOwnInitiatorOnly() throws {
-        let output = try shortBench(at: Place(client: "192.0.2.1"), "tcp")
+        let output = try shortBench(at: LocalPlace(client: "192.0.2.1"), "tcp")
         #expect(output.contains("\"baseline\" : \"loopback\""), "\(output)")
     }
 
     @Test(
         .enabled(if: noOtherMachine == nil, Comment(rawValue: noOtherMachine ?? "")), arguments: ["sockets", "tcp"])
     func theBaselineIsMeasuredBetweenTheMachinesOfThePool(provider: String) throws {
-        let place = try Place()
+        let place = try LocalPlace()
         let network = try NetworkNamespaces()
         let server = try LoopbackSSHD(
             in: place.directory.path, address: NetworkNamespaces.address(of: .far), prefix: network.prefix(.far))
@@ -186,7 +145,7 @@ import Testing
     }
 
     @Test func poolOfAnotherProgramIsRefusedAndKept() throws {
-        let place = try Place()
+        let place = try LocalPlace()
         let hello = try ChildProcess(
             [Binaries.hello, "127.0.0.1", "a.set", "--size", "8"],
             environment: [
@@ -202,9 +161,10 @@ import Testing
     }
 
     @Test(arguments: [SIGINT, SIGTERM, SIGHUP]) func anInterruptedBenchLeavesNothing(signal: Int32) throws {
-        let place = try Place()
-        let process = try place.start(
-            "bench", "127.0.0.1", "a.set", "--size", "8", "--seconds", "1000", "--count", "1000000000")
+        let place = try LocalPlace()
+        let process = try place.start([
+            "bench", "127.0.0.1", "a.set", "--size", "8", "--seconds", "1000", "--count", "1000000000",
+        ])
         let deadline = Deadline.after(milliseconds: 60_000)
         while !place.hasPart, !deadline.hasPassed { usleep(1000) }
         process.signal(signal)
@@ -216,7 +176,7 @@ import Testing
     }
 
     @Test func missingPoolSetIsNamed() throws {
-        let place = try Place()
+        let place = try LocalPlace()
         let (ending, _, errors) = try place.run("ping", "127.0.0.1", "none.set", "--size", "8")
         #expect(ending != .exited(0))
         #expect(errors.contains("none.set"))
@@ -233,7 +193,10 @@ import Testing
             ["bench", "127.0.0.1", "a.set", "--lanes", "2000"], ["bench", "127.0.0.1", "a.set", "--count", "0"],
             ["bench", "127.0.0.1", "a.set", "--size", "8", "--sizes", "8388608"],
             ["bench", "127.0.0.1", "a.set", "--json", "--percentiles"],
-            ["baseline-server", "--provider", "tcp", "--bytes", "0"], ["baseline-server", "--bytes", "64"],
+            ["baseline-server", "--provider", "tcp", "--bytes", "0"],
+            ["baseline-server", "--provider", "tcp", "--bytes", "64", "--lanes", "0"],
+            ["baseline-server", "--provider", "tcp", "--bytes", "64", "--lanes", "1,2000"],
+            ["baseline-server", "--bytes", "64"],
         ])
     func wrongUsageIsRefused(arguments: [String]) throws {
         let process = try ChildProcess([Binaries.rpmemctl] + arguments, environment: [:])
