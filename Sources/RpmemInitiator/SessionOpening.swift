@@ -4,9 +4,10 @@ import SystemSupport
 
 /// The stages of opening a pool, one after the other without a gap.
 public struct OpeningTimes: Hashable, Sendable {
-    /// Until ssh was started: loading libfabric, and choosing the provider.
+    /// Loading libfabric, and choosing the provider. ssh starts at the beginning of it, unless its arguments depend on the
+    /// provider.
     public let preparation: Duration
-    /// From starting ssh to the target's initial status.
+    /// Until the target's initial status was there.
     public let initialStatus: Duration
     /// From the request to the answer to CREATE or OPEN.
     public let answer: Duration
@@ -39,12 +40,16 @@ struct SessionOpening {
     func run() throws(InitiatorError) -> Session {
         let begin = ContinuousClock.now
         let descriptor = try checkArguments()
+        // libfabric takes a third of a second to load, most of it asleep. ssh and the target's command start meanwhile.
+        let early = startTargetEarly()
+        // Where this throws, ssh is killed with the last reference to it.
         let choice = try ProviderChoice(for: target, options: options)
         let laneCount = max(
             1,
             min(lanes, options.maximumLanes, choice.laneLimit, Self.descriptorLimit(min(lanes, options.maximumLanes))))
+        let control =
+            if let early { try early.get() } else { try startTarget(forcesIPv4: forcesIPv4(choice.provider)) }
         let start = ContinuousClock.now
-        let control = try startTarget(choice.provider)
         do throws(InitiatorError) {
             try control.awaitInitialStatus(within: options.connectTimeout)
             let ready = ContinuousClock.now
@@ -99,11 +104,23 @@ struct SessionOpening {
         }
     }
 
-    private func startTarget(_ provider: Provider) throws(InitiatorError) -> ControlClient {
+    /// Starts ssh before the provider is chosen.
+    ///
+    /// - Returns: nil where ssh has to wait: its arguments depend on the provider, or it would be in vain.
+    private func startTargetEarly() -> Result<ControlClient, InitiatorError>? {
+        let choices = Set(ProviderChoice.candidates(options).map(forcesIPv4))
+        guard choices.count == 1, let forcesIPv4 = choices.first else { return nil }
+        return Result { () throws(InitiatorError) in try startTarget(forcesIPv4: forcesIPv4) }
+    }
+
+    private func forcesIPv4(_ provider: Provider) -> Bool {
         // ssh refuses to be kept to IPv4 when the host is an IPv6 address.
-        let forceIPv4 = provider == .sockets && !target.host.contains(":")
+        provider == .sockets && !target.host.contains(":")
+    }
+
+    private func startTarget(forcesIPv4: Bool) throws(InitiatorError) -> ControlClient {
         let command = SSHCommand(
-            ssh: options.ssh, target: target, forceIPv4: forceIPv4, command: options.commands.next())
+            ssh: options.ssh, target: target, forceIPv4: forcesIPv4, command: options.commands.next())
         return try ControlClient(command, poolSet: poolSet, exitTimeout: options.exitTimeout)
     }
 
