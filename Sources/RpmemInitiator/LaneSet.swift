@@ -22,8 +22,9 @@ final class LaneSet: @unchecked Sendable {
 
     /// Bytes of data that one request may carry. Stock initiators ask for the same.
     static let inlineCapacity = 8192
-    /// Bytes of a lane's buffer for long reads.
-    private static let longReadSize = 1 << 20
+    /// Bytes of a lane's buffer for long reads, whose pieces have 1 MiB each. Over sockets shorter READs are slower, because
+    /// each of them wakes threads.
+    private static let longReadSize = LaneMemory.readCapacity << 20
 
     /// Registers the memory, makes the lanes and posts their receives.
     ///
@@ -58,7 +59,7 @@ final class LaneSet: @unchecked Sendable {
             // 64 MiB: long enough to cost nothing, short enough to be done within the time for one wait.
             maximumTransfer: max(1, min(maximumMessage, 64 << 20)),
             inlineCapacity: max(1, min(Self.inlineCapacity, maximumMessage - PersistRequestHeader.byteCount)),
-            injectSize: connections.info.injectSize, window: connections.window,
+            readDepth: connections.readDepth, injectSize: connections.info.injectSize, window: connections.window,
             pollNanoseconds: provider == .sockets ? 0 : options.pollTime.nanoseconds,
             timeoutNanoseconds: options.operationTimeout.nanoseconds, hasFailed: stickyError.flag)
         block = InitiatorLaneBlock(count: count, window: connections.window) { number, memory in
