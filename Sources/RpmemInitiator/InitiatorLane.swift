@@ -54,12 +54,13 @@ struct InitiatorLane: ~Copyable {
     /// than another round trip.
     private static let worthwhileGap = 4096
 
-    /// Bytes of buffer that a lane needs for requests with `inlineCapacity` bytes of data. The answer and the read-back
-    /// have cache lines of their own.
-    static func bufferSize(inlineCapacity: Int) -> Int { requestSize(inlineCapacity) + 128 }
+    /// The longest read, in bytes, that goes through the request buffer.
+    static let longestShortRead = 8192
 
-    private static func requestSize(_ inlineCapacity: Int) -> Int {
-        (PersistRequestHeader.byteCount + inlineCapacity + 63) & ~63
+    /// Bytes of buffer that a lane needs for requests with `inlineCapacity` bytes of data. The answer and the read-back
+    /// have cache lines of their own, before the request: a short request then touches one page.
+    static func bufferSize(inlineCapacity: Int) -> Int {
+        128 + ((PersistRequestHeader.byteCount + inlineCapacity + 63) & ~63)
     }
 
     /// - Parameter buffer: Registered for messages and transfers; of ``bufferSize(inlineCapacity:)``.
@@ -72,9 +73,9 @@ struct InitiatorLane: ~Copyable {
         self.endpoint = endpoint.pointer
         self.queue = queue.pointer
         self.memory = memory
-        request = buffer
-        answer = buffer + Self.requestSize(constants.inlineCapacity)
-        readBack = answer + 64
+        answer = buffer
+        readBack = buffer + 64
+        request = buffer + 128
     }
 
     // MARK: Calls
@@ -139,7 +140,7 @@ struct InitiatorLane: ~Copyable {
         let capacity: Int
         let pieces: Int
         let descriptor: UnsafeMutableRawPointer?
-        if length > constants.inlineCapacity, let longRead, let base = longRead.baseAddress {
+        if length > Self.longestShortRead, let longRead, let base = longRead.baseAddress {
             (buffer, descriptor, pieces) = (base, longReadDescriptor, constants.readDepth)
             capacity = longRead.count / pieces
         } else {

@@ -53,11 +53,13 @@ struct SessionOpening {
         do throws(InitiatorError) {
             try control.awaitInitialStatus(within: options.connectTimeout)
             let ready = ContinuousClock.now
-            let (inBand, attributes) = try requestPool(descriptor, choice.provider, laneCount, from: control)
+            let inlineCapacity = LaneSet.inlineCapacity(lanes: laneCount, provider: choice.provider)
+            let (inBand, attributes) = try requestPool(
+                descriptor, choice.provider, laneCount, inlineCapacity: inlineCapacity, from: control)
             let answered = ContinuousClock.now
             do throws(InitiatorError) {
                 let lanes = try connectLanes(
-                    min(laneCount, Int(inBand.laneCount)), choice, inBand, control)
+                    min(laneCount, Int(inBand.laneCount)), choice, inBand, inlineCapacity: inlineCapacity, control)
                 let monitor = try startMonitor(control, lanes)
                 let times = OpeningTimes(
                     preparation: begin.duration(to: start), initialStatus: start.duration(to: ready),
@@ -128,11 +130,12 @@ struct SessionOpening {
     ///
     /// - Returns: The answer's attributes of the lanes, and those of the pool.
     private func requestPool(
-        _ descriptor: PoolDescriptor, _ provider: Provider, _ laneCount: Int, from control: ControlClient
+        _ descriptor: PoolDescriptor, _ provider: Provider, _ laneCount: Int, inlineCapacity: Int,
+        from control: ControlClient
     ) throws(InitiatorError) -> (InBandAttributes, PoolAttributes) {
         let request = PoolRequest(
             poolSize: UInt64(memory.count), laneCount: UInt32(clamping: laneCount), provider: provider,
-            inlineSize: UInt64(LaneSet.inlineCapacity), descriptor: descriptor)
+            inlineSize: UInt64(inlineCapacity), descriptor: descriptor)
         if let creating {
             let answer = try control.exchange(.create(request, creating), within: options.openTimeout)
             if case .create(let inBand) = answer { return (inBand, creating) }
@@ -147,7 +150,8 @@ struct SessionOpening {
     }
 
     private func connectLanes(
-        _ count: Int, _ choice: ProviderChoice, _ inBand: InBandAttributes, _ control: ControlClient
+        _ count: Int, _ choice: ProviderChoice, _ inBand: InBandAttributes, inlineCapacity: Int,
+        _ control: ControlClient
     ) throws(InitiatorError) -> LaneSet {
         let provider = choice.provider
         // Registering the local pool pins it.
@@ -155,8 +159,8 @@ struct SessionOpening {
         let connections = try LaneConnections.connect(
             to: choice.host, port: inBand.port, provider: provider, count: count, options: options, watching: control)
         return try LaneSet(
-            connections, subject: control.subject, memory: memory, inBand: inBand, provider: provider,
-            options: options)
+            connections, subject: control.subject, memory: memory, inBand: inBand,
+            inlineCapacity: inlineCapacity, provider: provider, options: options)
     }
 
     private func startMonitor(_ control: ControlClient, _ lanes: LaneSet) throws(InitiatorError) -> PoolMonitor {
