@@ -3,6 +3,17 @@ import Glibc
 
 /// Properties of RDMA devices that libfabric does not show.
 package enum RDMADevice {
+    /// Whether this machine has any RDMA device, by sysfs.
+    package static var exists: Bool {
+        guard let directory = opendir("/sys/class/infiniband") else { return false }
+        defer { closedir(directory) }
+        while let entry = readdir(directory) {
+            // All entries but `.` and `..` are devices.
+            if entry.pointee.d_name.0 != CChar(bitPattern: UInt8(ascii: ".")) { return true }
+        }
+        return false
+    }
+
     /// Whether the CPU moves the data of this device, as with `rxe0` (soft-RoCE) and siw. sysfs shows such devices below no
     /// bus.
     package static func isSoftware(_ name: String) -> Bool {

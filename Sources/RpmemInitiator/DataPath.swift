@@ -83,7 +83,7 @@ package struct DataPath: BitwiseCopyable, @unchecked Sendable {
         let slot = try take(lane)
         defer { release(slot) }
         guard let destination else { return }
-        if length > slot.pointee.lane.constants.inlineCapacity, slot.pointee.lane.longReadBuffer == nil {
+        if length > InitiatorLane.longestShortRead, slot.pointee.lane.longReadBuffer == nil {
             prepareLongReads(lane)
         }
         do throws(LaneError) {

@@ -36,7 +36,8 @@ struct InitiatorLane: ~Copyable {
     var retiredByAnswer = 0
     /// Whether a SEND still uses the request buffer. False for a request that was injected.
     var sendIsUnderWay = false
-    var readIsUnderWay = false
+    /// A bit for each READ that is under way.
+    var readsUnderWay: UInt32 = 0
     /// WRITEs that are not known to be over.
     var writesUnderWay = 0
     /// Committing WRITEs that are not known to be durable.
@@ -60,12 +61,13 @@ struct InitiatorLane: ~Copyable {
     /// than another round trip.
     private static let worthwhileGap = 4096
 
-    /// Bytes of buffer that a lane needs for requests with `inlineCapacity` bytes of data. The answer and the read-back
-    /// have cache lines of their own.
-    static func bufferSize(inlineCapacity: Int) -> Int { requestSize(inlineCapacity) + 128 }
+    /// The longest read, in bytes, that goes through the request buffer.
+    static let longestShortRead = 8192
 
-    private static func requestSize(_ inlineCapacity: Int) -> Int {
-        (PersistRequestHeader.byteCount + inlineCapacity + 63) & ~63
+    /// Bytes of buffer that a lane needs for requests with `inlineCapacity` bytes of data. The answer and the read-back
+    /// have cache lines of their own, before the request: a short request then touches one page.
+    static func bufferSize(inlineCapacity: Int) -> Int {
+        128 + ((PersistRequestHeader.byteCount + inlineCapacity + 63) & ~63)
     }
 
     /// - Parameter buffer: Registered for messages and transfers; of ``bufferSize(inlineCapacity:)``.
@@ -79,9 +81,9 @@ struct InitiatorLane: ~Copyable {
         self.queue = queue.pointer
         self.memory = memory
         polling = CompletionPolling(nanoseconds: constants.pollNanoseconds)
-        request = buffer
-        answer = buffer + Self.requestSize(constants.inlineCapacity)
-        readBack = answer + 64
+        answer = buffer
+        readBack = buffer + 64
+        request = buffer + 128
     }
 
     // MARK: Calls
@@ -142,27 +144,46 @@ struct InitiatorLane: ~Copyable {
     }
 
     /// Copies a range of the target's pool into `destination`.
+    ///
+    /// Several READs are under way at once, each into a piece of the buffer. The lane copies one piece while the others arrive.
     mutating func read(
         into destination: UnsafeMutableRawPointer, offset: Int, length: Int
     ) throws(LaneError) {
         // A READ never goes to the caller's memory: its data may still arrive after the call has given up.
         let buffer: UnsafeMutableRawPointer
         let capacity: Int
+        let pieces: Int
         let descriptor: UnsafeMutableRawPointer?
-        if length > constants.inlineCapacity, let longRead, let base = longRead.baseAddress {
-            (buffer, capacity, descriptor) = (base, longRead.count, longReadDescriptor)
+        if length > Self.longestShortRead, let longRead, let base = longRead.baseAddress {
+            (buffer, descriptor, pieces) = (base, longReadDescriptor, constants.readDepth)
+            capacity = longRead.count / pieces
         } else {
             try wait(for: .sendBuffer)
-            (buffer, capacity, descriptor) = (request, constants.inlineCapacity, constants.readDescriptor)
+            (buffer, descriptor, pieces) = (request, constants.readDescriptor, 1)
+            capacity = constants.inlineCapacity
         }
         let maximum = min(capacity, constants.maximumTransfer)
-        var done = 0
-        while done < length {
-            let step = min(length &- done, maximum)
-            try postRead(into: buffer, descriptor: descriptor, offset: offset &+ done, length: step)
-            try wait(for: .read)
-            memcpy(destination + done, buffer, step)
-            done &+= step
+        var posted = 0
+        var nextToPost = 0
+        var copied = 0
+        var nextToCopy = 0
+        var underWay = 0
+        while copied < length {
+            while underWay < pieces, posted < length {
+                let step = min(length &- posted, maximum)
+                try postRead(
+                    nextToPost, into: buffer + nextToPost &* maximum, descriptor: descriptor,
+                    offset: offset &+ posted, length: step)
+                posted &+= step
+                nextToPost = nextToPost &+ 1 == pieces ? 0 : nextToPost &+ 1
+                underWay &+= 1
+            }
+            try wait(for: .read(nextToCopy))
+            let step = min(length &- copied, maximum)
+            memcpy(destination + copied, buffer + nextToCopy &* maximum, step)
+            copied &+= step
+            nextToCopy = nextToCopy &+ 1 == pieces ? 0 : nextToCopy &+ 1
+            underWay &-= 1
         }
     }
 
@@ -218,8 +239,8 @@ struct InitiatorLane: ~Copyable {
     /// READs 8 bytes behind the WRITEs. The READ cannot overtake them: when it completes, they are out of the target's I/O
     /// path.
     private mutating func readBackOnce() throws(LaneError) {
-        try postRead(into: readBack, descriptor: constants.readDescriptor, offset: 0, length: 8)
-        try wait(for: .read)
+        try postRead(0, into: readBack, descriptor: constants.readDescriptor, offset: 0, length: 8)
+        try wait(for: .read(0))
     }
 
     /// Adds a range to those of the next drain. Near ranges become one; far ones stay apart, so that no request covers

@@ -18,6 +18,8 @@ struct LaneConstants: BitwiseCopyable {
     let maximumTransfer: Int
     /// Bytes of data in one request at most.
     let inlineCapacity: Int
+    /// READs of a lane that may be under way at once; at most ``LaneMemory/readCapacity``.
+    let readDepth: Int
     /// Longest request in bytes that is sent with fi_inject, without a completion.
     let injectSize: Int
     /// WRITEs of a lane that may be under way at once.
@@ -50,12 +52,14 @@ struct PendingRange: BitwiseCopyable {
 
 /// Memory of one lane that has a fixed number of elements.
 struct LaneMemory {
-    /// Contexts of the receive, the SEND, the READ, and behind them of each WRITE in ``LaneConstants/window``.
+    /// Contexts of the receive, the SEND, each READ, and behind them of each WRITE in ``LaneConstants/window``.
     let contexts: UnsafeMutablePointer<OperationContext>
     let ranges: UnsafeMutablePointer<PendingRange>
     let completions: UnsafeMutablePointer<fi_cq_msg_entry>
 
-    static let contextsBeforeWrites = 3
+    static let firstRead = 2
+    static let readCapacity = 4
+    static let contextsBeforeWrites = firstRead + readCapacity
     static let rangeCapacity = 64
     static let completionCapacity = 8
 }
@@ -111,9 +115,10 @@ struct InitiatorLaneBlock: ~Copyable {
                     count: LaneMemory.rangeCapacity),
                 completions: (base + completionsOffset).initializeMemory(
                     as: fi_cq_msg_entry.self, repeating: fi_cq_msg_entry(), count: LaneMemory.completionCapacity))
-            for (index, kind) in [OperationContext.Kind.receive, .send, .read].enumerated() {
-                (memory.contexts + index).initialize(to: OperationContext(kind: kind))
-            }
+            memory.contexts.initialize(to: OperationContext(kind: .receive))
+            (memory.contexts + 1).initialize(to: OperationContext(kind: .send))
+            (memory.contexts + LaneMemory.firstRead).initialize(
+                repeating: OperationContext(kind: .read), count: LaneMemory.readCapacity)
             (memory.contexts + LaneMemory.contextsBeforeWrites).initialize(
                 repeating: OperationContext(kind: .write), count: window)
             base.bindMemory(to: LaneSlot.self, capacity: 1)

@@ -36,10 +36,13 @@ extension InitiatorLane {
     }
 
     /// Starts to READ `length` bytes, at most ``LaneConstants/maximumTransfer``, of the target's pool into `buffer`.
+    ///
+    /// - Parameter slot: Below ``LaneConstants/readDepth``; no READ with this number is under way.
     mutating func postRead(
-        into buffer: UnsafeMutableRawPointer, descriptor: UnsafeMutableRawPointer?, offset: Int, length: Int
+        _ slot: Int, into buffer: UnsafeMutableRawPointer, descriptor: UnsafeMutableRawPointer?, offset: Int,
+        length: Int
     ) throws(LaneError) {
-        let context = memory.contexts + 2
+        let context = memory.contexts + (LaneMemory.firstRead &+ slot)
         context.pointee.retires = writesUnreported
         let endpoint = endpoint
         var deadline: UInt64 = 0
@@ -51,7 +54,7 @@ extension InitiatorLane {
             try waitToPostAgain(.read, result, until: &deadline)
         }
         writesUnreported = 0
-        readIsUnderWay = true
+        readsUnderWay |= 1 &<< UInt32(truncatingIfNeeded: slot)
     }
 
     /// Sends the first `length` bytes of the request buffer.
@@ -115,7 +118,9 @@ extension InitiatorLane {
     // MARK: Waiting for completions
 
     enum Awaited {
-        case answer, read
+        case answer
+        /// The READ with this number.
+        case read(Int)
         /// The request buffer may be written to again.
         case sendBuffer
         /// Another WRITE may be posted.
@@ -133,7 +138,7 @@ extension InitiatorLane {
     private func hasHappened(_ event: Awaited) -> Bool {
         switch event {
         case .answer: !awaitsAnswer
-        case .read: !readIsUnderWay
+        case .read(let slot): readsUnderWay & (1 &<< UInt32(truncatingIfNeeded: slot)) == 0
         case .sendBuffer: !sendIsUnderWay
         case .room: writesUnderWay < constants.window
         case .commits: commitsUnderWay == 0
@@ -197,7 +202,9 @@ extension InitiatorLane {
                 sendIsUnderWay = false
                 writesUnderWay &-= context.pointee.retires
             case .read:
-                readIsUnderWay = false
+                // READs may complete in any order.
+                let slot = context - (memory.contexts + LaneMemory.firstRead)
+                readsUnderWay &= ~(1 &<< UInt32(truncatingIfNeeded: slot))
                 writesUnderWay &-= context.pointee.retires
             case .write:
                 writesUnderWay &-= context.pointee.retires

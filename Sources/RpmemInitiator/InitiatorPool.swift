@@ -22,7 +22,8 @@ public final class InitiatorPool: Sendable {
     /// How data is copied.
     public enum Mode: Hashable, Sendable {
         /// Eight bytes at an address that is a multiple of eight change at once for a reader on the target, where the
-        /// provider can do that. Data travels in requests of at most 8 KiB.
+        /// provider can do that. Data travels in requests of at most 1020 KiB with up to eight lanes, and of 8 MiB divided by
+        /// the number of lanes with more, but at least 8 KiB.
         case atomic
         /// Bytes change in any order. This is the fastest for much data.
         case relaxed

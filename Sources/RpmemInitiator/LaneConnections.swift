@@ -14,6 +14,8 @@ final class LaneConnections {
     private(set) var endpoints: [Endpoint]
     /// WRITEs of a lane that may be under way at once.
     let window: Int
+    /// READs of a lane that may be under way at once, beside the WRITEs.
+    let readDepth: Int
     /// What lanes show to the target.
     private let secret: [UInt8]
 
@@ -24,8 +26,9 @@ final class LaneConnections {
         self.secret = secret
         info = try FabricInfo.query(provider: provider.name, node: host, service: "\(port)", listening: false)
         let transmit = min(max(workQueueSize, 4), max(4, info.queueSizes.transmit))
-        // Room for a SEND and a READ besides the WRITEs.
-        window = transmit - 2
+        // Room for a SEND and the READs besides the WRITEs, of which there are two at least.
+        readDepth = min(LaneMemory.readCapacity, transmit - 3)
+        window = transmit - 1 - readDepth
         info.queueSizes = (transmit: transmit, receive: min(4, max(1, info.queueSizes.receive)))
         domain = try FabricDomain(info)
         events = try EventQueue(in: domain)

@@ -20,10 +20,24 @@ final class LaneSet: @unchecked Sendable {
     /// The region on the local pool; nil after ``closeEndpoints()``.
     private(set) var memoryRegion: MemoryRegion?
 
-    /// Bytes of data that one request may carry. Stock initiators ask for the same.
-    static let inlineCapacity = 8192
-    /// Bytes of a lane's buffer for long reads.
-    private static let longReadSize = 1 << 20
+    /// Bytes of a lane's buffer for long reads, whose pieces have 1 MiB each. Over sockets shorter READs are slower, because
+    /// each of them wakes threads.
+    private static let longReadSize = LaneMemory.readCapacity << 20
+    /// The least that one request may carry, in bytes. Stock initiators ask for it whatever the number of lanes.
+    static let minimumInlineCapacity = 8192
+    /// The most, which our target accepts. It leaves the lowest 12 bits free.
+    private static let maximumInlineCapacity = (1 << 20) - 4096
+
+    /// Bytes of data that one request is to carry at most. The target's buffers have as many for each lane, and so have ours.
+    ///
+    /// With few lanes there are few round trips for much data. All lanes together get as many bytes as 1024 lanes of a stock
+    /// initiator: with verbs both sides pin them.
+    static func inlineCapacity(lanes: Int, provider: Provider) -> Int {
+        // No request carries data over sockets, see PersistRecipes.
+        if provider == .sockets { return minimumInlineCapacity }
+        let share = 1024 * minimumInlineCapacity / lanes
+        return min(max(minimumInlineCapacity, share & ~4095), maximumInlineCapacity)
+    }
 
     /// Registers the memory, makes the lanes and posts their receives.
     ///
@@ -31,13 +45,15 @@ final class LaneSet: @unchecked Sendable {
     ///   - subject: The target and the pool set, for messages.
     ///   - memory: The local pool.
     ///   - inBand: The target's pool, as the answer to CREATE or OPEN describes it.
+    ///   - inlineCapacity: As the request has announced it to the target.
     init(
         _ connections: LaneConnections, subject: String, memory: UnsafeMutableRawBufferPointer,
-        inBand: InBandAttributes,
-        provider: Provider, options: InitiatorOptions
+        inBand: InBandAttributes, inlineCapacity: Int, provider: Provider, options: InitiatorOptions
     ) throws(InitiatorError) {
         let count = connections.endpoints.count
-        let bufferSize = InitiatorLane.bufferSize(inlineCapacity: Self.inlineCapacity)
+        let maximumMessage = connections.info.maximumMessageSize
+        let inlineCapacity = max(1, min(inlineCapacity, maximumMessage - PersistRequestHeader.byteCount))
+        let bufferSize = InitiatorLane.bufferSize(inlineCapacity: inlineCapacity)
         let region: MemoryRegion
         let buffers: RegisteredBuffer
         do throws(FabricError) {
@@ -47,9 +63,6 @@ final class LaneSet: @unchecked Sendable {
         } catch {
             throw .notRegistered(error, bytes: memory.count)
         }
-        buffers.bytes.initializeMemory(as: UInt8.self, repeating: 0)
-
-        let maximumMessage = connections.info.maximumMessageSize
         let constants = LaneConstants(
             localBase: memory.baseAddress!, localDescriptor: region.descriptor,
             messageDescriptor: buffers.descriptor(for: .localMessages),
@@ -57,8 +70,8 @@ final class LaneSet: @unchecked Sendable {
             remoteBase: inBand.remoteAddress, remoteKey: inBand.remoteKey,
             // 64 MiB: long enough to cost nothing, short enough to be done within the time for one wait.
             maximumTransfer: max(1, min(maximumMessage, 64 << 20)),
-            inlineCapacity: max(1, min(Self.inlineCapacity, maximumMessage - PersistRequestHeader.byteCount)),
-            injectSize: connections.info.injectSize, window: connections.window,
+            inlineCapacity: inlineCapacity,
+            readDepth: connections.readDepth, injectSize: connections.info.injectSize, window: connections.window,
             pollNanoseconds: provider == .sockets ? 0 : options.pollTime.nanoseconds,
             timeoutNanoseconds: options.operationTimeout.nanoseconds, hasFailed: stickyError.flag)
         block = InitiatorLaneBlock(count: count, window: connections.window) { number, memory in

@@ -36,6 +36,11 @@ struct ProviderChoice {
         }
     }
 
+    /// The enabled providers among which libfabric's answers will decide: verbs only where this machine has an RDMA device.
+    static func candidates(_ options: InitiatorOptions) -> [Provider] {
+        options.providers.filter { $0 != .verbs || RDMADevice.exists }
+    }
+
     private init(host: String, _ options: InitiatorOptions) throws(InitiatorError) {
         var errors: [String] = []
         for provider in options.providers {

@@ -5,9 +5,10 @@ import SystemSupport
 
 /// The stages of opening a pool, one after the other without a gap.
 public struct OpeningTimes: Hashable, Sendable {
-    /// Until ssh was started: loading libfabric, and choosing the provider.
+    /// Loading libfabric, and choosing the provider. ssh starts at the beginning of it, unless its arguments depend on the
+    /// provider.
     public let preparation: Duration
-    /// From starting ssh to the target's initial status.
+    /// Until the target's initial status was there.
     public let initialStatus: Duration
     /// From the request to the answer to CREATE or OPEN.
     public let answer: Duration
@@ -43,21 +44,28 @@ struct SessionOpening {
     func run() throws(InitiatorError) -> Session {
         let begin = ContinuousClock.now
         let descriptor = try checkArguments()
+        // libfabric takes a third of a second to load, most of it asleep. ssh and the target's command start meanwhile.
+        let early = startTargetEarly()
+        // Where this throws, ssh is killed with the last reference to it.
         let choice = try ProviderChoice(for: target, options: options)
         let laneCount = max(
             1,
             min(lanes, options.maximumLanes, choice.laneLimit, Self.descriptorLimit(min(lanes, options.maximumLanes))))
+        let control =
+            if let early { try early.get() } else { try startTarget(forcesIPv4: forcesIPv4(choice.provider)) }
         let start = ContinuousClock.now
-        let control = try startTarget(choice.provider)
         do throws(InitiatorError) {
             try control.awaitInitialStatus(within: options.connectTimeout)
             let ready = ContinuousClock.now
-            let (inBand, attributes) = try requestPool(descriptor, choice.provider, laneCount, from: control)
+            let inlineCapacity = LaneSet.inlineCapacity(lanes: laneCount, provider: choice.provider)
+            let (inBand, attributes) = try requestPool(
+                descriptor, choice.provider, laneCount, inlineCapacity: inlineCapacity, from: control)
             let answered = ContinuousClock.now
             do throws(InitiatorError) {
                 let (extensions, secret) = try extend(inBand, choice, on: control)
                 let lanes = try connectLanes(
-                    min(laneCount, Int(inBand.laneCount)), choice, inBand, secret, control)
+                    min(laneCount, Int(inBand.laneCount)), choice, inBand, secret, inlineCapacity: inlineCapacity,
+                    control)
                 let monitor = try startMonitor(control, lanes)
                 let times = OpeningTimes(
                     preparation: begin.duration(to: start), initialStatus: start.duration(to: ready),
@@ -107,11 +115,23 @@ struct SessionOpening {
         }
     }
 
-    private func startTarget(_ provider: Provider) throws(InitiatorError) -> ControlClient {
+    /// Starts ssh before the provider is chosen.
+    ///
+    /// - Returns: nil where ssh has to wait: its arguments depend on the provider, or it would be in vain.
+    private func startTargetEarly() -> Result<ControlClient, InitiatorError>? {
+        let choices = Set(ProviderChoice.candidates(options).map(forcesIPv4))
+        guard choices.count == 1, let forcesIPv4 = choices.first else { return nil }
+        return Result { () throws(InitiatorError) in try startTarget(forcesIPv4: forcesIPv4) }
+    }
+
+    private func forcesIPv4(_ provider: Provider) -> Bool {
         // ssh refuses to be kept to IPv4 when the host is an IPv6 address.
-        let forceIPv4 = provider == .sockets && !target.host.contains(":")
+        provider == .sockets && !target.host.contains(":")
+    }
+
+    private func startTarget(forcesIPv4: Bool) throws(InitiatorError) -> ControlClient {
         let command = SSHCommand(
-            ssh: options.ssh, target: target, forceIPv4: forceIPv4, command: options.commands.next())
+            ssh: options.ssh, target: target, forceIPv4: forcesIPv4, command: options.commands.next())
         return try ControlClient(command, poolSet: poolSet, exitTimeout: options.exitTimeout)
     }
 
@@ -119,12 +139,13 @@ struct SessionOpening {
     ///
     /// - Returns: The answer's attributes of the lanes, and those of the pool.
     private func requestPool(
-        _ descriptor: PoolDescriptor, _ provider: Provider, _ laneCount: Int, from control: ControlClient
+        _ descriptor: PoolDescriptor, _ provider: Provider, _ laneCount: Int, inlineCapacity: Int,
+        from control: ControlClient
     ) throws(InitiatorError) -> (InBandAttributes, PoolAttributes) {
         let request = PoolRequest(
             poolSize: UInt64(memory.count), laneCount: UInt32(clamping: laneCount), provider: provider,
             inlineSize: options.offersExtensions
-                ? PoolRequest.offering(inlineSize: UInt64(LaneSet.inlineCapacity)) : UInt64(LaneSet.inlineCapacity),
+                ? PoolRequest.offering(inlineSize: UInt64(inlineCapacity)) : UInt64(inlineCapacity),
             descriptor: descriptor)
         if let creating {
             let answer = try control.exchange(.create(request, creating), within: options.openTimeout)
@@ -161,7 +182,7 @@ struct SessionOpening {
     }
 
     private func connectLanes(
-        _ count: Int, _ choice: ProviderChoice, _ inBand: InBandAttributes, _ secret: LaneSecret?,
+        _ count: Int, _ choice: ProviderChoice, _ inBand: InBandAttributes, _ secret: LaneSecret?, inlineCapacity: Int,
         _ control: ControlClient
     ) throws(InitiatorError) -> LaneSet {
         let provider = choice.provider
@@ -171,8 +192,8 @@ struct SessionOpening {
             to: choice.host, port: inBand.port, provider: provider, count: count, options: options,
             secret: secret, watching: control)
         return try LaneSet(
-            connections, subject: control.subject, memory: memory, inBand: inBand, provider: provider,
-            options: options)
+            connections, subject: control.subject, memory: memory, inBand: inBand,
+            inlineCapacity: inlineCapacity, provider: provider, options: options)
     }
 
     private func startMonitor(_ control: ControlClient, _ lanes: LaneSet) throws(InitiatorError) -> PoolMonitor {

@@ -9,8 +9,8 @@ struct Ping: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Runs a session with the target and times each stage.",
         discussion: """
-            The stages follow each other without a gap, so that they add up to the total: preparation, ssh and the target's \
-            initial status, opening the pool, connecting the lanes, the persists, a read that is compared, closing.
+            The stages follow each other without a gap, so that they add up to the total: preparation, while ssh already starts, \
+            the target's initial status, opening the pool, connecting the lanes, the persists, a read that is compared, closing.
             """)
 
     @OptionGroup var target: TargetOptions

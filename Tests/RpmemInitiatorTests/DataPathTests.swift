@@ -109,16 +109,17 @@ extension PoolPages {
             defer { seen = all.count }
             return all[seen...].map { "\($0.mode) \($0.offset) \($0.size)" }
         }
-        let atomic = try requests { try pool.persist(offset: 8192, length: 10_000, lane: 0) }
+        let atomic = try requests { try pool.persist(offset: 8192, length: 2_000_000, lane: 0) }
         let relaxed = try requests { try pool.persist(offset: 8192, length: 10_000, lane: 0, mode: .relaxed) }
         let deep = try requests { try pool.deepPersist(offset: 8192, length: 10_000, lane: 0) }
         let flush = try requests { try pool.flush(offset: 8192, length: 10_000, lane: 0, mode: .relaxed) }
         let drain = try requests { try pool.drain(lane: 0) }
         let again = try requests { try pool.drain(lane: 0) }
-        let inline = ["inline 8192 8192", "inline 16384 1808"]
+        // With one lane, requests carry 1020 KiB.
+        let inline = ["inline 8192 1044480", "inline 1052672 955520"]
         switch (variant.provider, variant.method) {
         case (.sockets, .gpspm):
-            #expect(atomic == ["write 8192 10000"])
+            #expect(atomic == ["write 8192 2000000"])
             #expect(relaxed == ["write 8192 10000"])
             #expect(deep == ["deep 8192 10000"])
             #expect(drain == ["write 8192 10000"])

@@ -96,3 +96,73 @@ enum ObservedRegion {
         return original!.pointee.close(object)
     }
 }
+
+/// Changes the READs of an endpoint: their order, or the key of one of them.
+enum AlteredReads {
+    enum Change {
+        /// Of each two READs, the second is posted first. Their number must be even.
+        case swapPairs
+        /// The READ with this number, from 0, gets a key that the peer does not know.
+        case wrongKey(Int)
+    }
+
+    // Unsafe: one test at a time uses them, on one thread. Never freed, see ``RefusedWaits``.
+    nonisolated(unsafe) private static let table = UnsafeMutablePointer<fi_ops_rma>.allocate(capacity: 1)
+    nonisolated(unsafe) private static var original: UnsafeMutablePointer<fi_ops_rma>!
+    nonisolated(unsafe) private static var change = Change.swapPairs
+    nonisolated(unsafe) private static var held: Read?
+    /// READs that were asked for.
+    nonisolated(unsafe) private(set) static var count = 0
+
+    /// The arguments of fi_readmsg for one buffer.
+    private struct Read {
+        var vector: iovec
+        var descriptor: UnsafeMutableRawPointer?
+        var place: fi_rma_iov
+        let context: UnsafeMutableRawPointer?
+        let flags: UInt64
+
+        init(_ message: fi_msg_rma, _ flags: UInt64) {
+            vector = message.msg_iov.pointee
+            descriptor = message.desc.pointee
+            place = message.rma_iov.pointee
+            context = message.context
+            self.flags = flags
+        }
+
+        func post(on endpoint: UnsafeMutablePointer<fid_ep>) -> Int {
+            // Posted as before, so that the shim need not be repeated here.
+            endpoint.pointee.rma = AlteredReads.original
+            defer { endpoint.pointee.rma = AlteredReads.table }
+            return rpmem_fi_transfer(
+                endpoint, false, vector.iov_base, vector.iov_len, descriptor, place.addr, place.key, context, flags)
+        }
+    }
+
+    static func begin(on endpoint: Endpoint, _ change: Change) {
+        (self.change, held, count) = (change, nil, 0)
+        original = endpoint.pointer.pointee.rma
+        table.initialize(to: original.pointee)
+        table.pointee.readmsg = { endpoint, message, flags in
+            AlteredReads.read(endpoint!, Read(message!.pointee, flags))
+        }
+        endpoint.pointer.pointee.rma = table
+    }
+
+    private static func read(_ endpoint: UnsafeMutablePointer<fid_ep>, _ read: Read) -> Int {
+        var read = read
+        count += 1
+        switch change {
+        case .wrongKey(let number):
+            if count - 1 == number { read.place.key &+= 0x1234_5678 }
+            return read.post(on: endpoint)
+        case .swapPairs:
+            guard let first = held.take() else {
+                held = read
+                return 0
+            }
+            let result = read.post(on: endpoint)
+            return result == 0 ? first.post(on: endpoint) : result
+        }
+    }
+}

@@ -6,8 +6,8 @@ import RpmemProtocol
 /// The lanes of a ``FakeTarget``.
 final class FakeFabric {
     /// A request with its inline data, and behind it an answer.
-    private static let requestRange = 0..<24 + 8192
-    private static let answerStart = requestRange.upperBound
+    private let requestRange: Range<Int>
+    private let answerStart: Int
 
     let events: EventQueue
     let port: UInt16
@@ -19,7 +19,10 @@ final class FakeFabric {
     /// Lanes whose connection is closed. Their memory stays until the end.
     private var closed: [FabricPeer] = []
 
-    init(_ provider: Provider, _ memory: PoolPages) throws {
+    /// - Parameter inlineSize: Bytes of data in one request at most.
+    init(_ provider: Provider, _ memory: PoolPages, inlineSize: Int) throws {
+        requestRange = 0..<PersistRequestHeader.byteCount + inlineSize
+        answerStart = (requestRange.upperBound + 7) & ~7
         let info = try FabricInfo.query(provider: provider.name, node: "127.0.0.1", service: nil, listening: true)
         domain = try FabricDomain(info)
         events = try EventQueue(in: domain)
@@ -44,11 +47,11 @@ final class FakeFabric {
 
     func accept(_ request: ConnectionRequest) throws {
         let buffer = try RegisteredBuffer(
-            byteCount: Self.answerStart + PersistResponse.byteCount, for: .localMessages, in: domain)
+            byteCount: answerStart + PersistResponse.byteCount, for: .localMessages, in: domain)
         let lane = try FabricPeer(in: domain, events: events, buffer: buffer, queueSize: 64)
         try lane.open(request.info)
         lanes.append(lane)
-        try lane.post(.receive, Self.requestRange)
+        try lane.post(.receive, requestRange)
         try lane.endpoint?.accept()
     }
 
@@ -61,12 +64,12 @@ final class FakeFabric {
         guard let completion = try? lane.nextCompletion(within: 0), completion.flags & UInt64(FI_RECV) != 0 else {
             return nil
         }
-        return UnsafeRawBufferPointer(rebasing: lane.memory[..<min(completion.byteCount, Self.requestRange.count)])
+        return UnsafeRawBufferPointer(rebasing: lane.memory[..<min(completion.byteCount, requestRange.count)])
     }
 
     /// - Parameter claimed: The lane that the answer names; nil for the right one.
     func answer(_ number: Int, _ size: Int, as claimed: Int? = nil) throws {
-        try lanes[number].post(.receive, Self.requestRange)
+        try lanes[number].post(.receive, requestRange)
         try send(size, on: number, as: claimed ?? number, slot: 1)
     }
 
@@ -78,7 +81,7 @@ final class FakeFabric {
     private func send(_ size: Int, on number: Int, as claimed: Int, slot: Int) throws {
         let lane = lanes[number]
         lane.memory.storeBytes(
-            of: PersistResponse(lane: UInt32(claimed)), toByteOffset: Self.answerStart, as: PersistResponse.self)
-        try lane.post(.send, Self.answerStart..<Self.answerStart + size, slot: slot)
+            of: PersistResponse(lane: UInt32(claimed)), toByteOffset: answerStart, as: PersistResponse.self)
+        try lane.post(.send, answerStart..<answerStart + size, slot: slot)
     }
 }

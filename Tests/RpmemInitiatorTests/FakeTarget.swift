@@ -152,6 +152,7 @@ private final class FakeSession: Sendable {
         send(InitialStatus.ready.encode())
         var fabric: FakeFabric?
         var laneCount = 0
+        var inlineSize = 0
         // libfabric keeps the memory of a connection request until the request is answered.
         var ignored: [ConnectionRequest] = []
         defer { for request in ignored { fabric?.reject(request) } }
@@ -169,7 +170,8 @@ private final class FakeSession: Sendable {
                 record.withLock { $0.requests.append(request) }
                 switch request {
                 case .create(let pool, _), .open(let pool):
-                    let opened = try FakeFabric(behaviour.provider, memory)
+                    inlineSize = Int(pool.inlineSize)
+                    let opened = try FakeFabric(behaviour.provider, memory, inlineSize: inlineSize)
                     laneCount = min(Int(pool.laneCount), behaviour.lanesGranted)
                     let inBand = InBandAttributes(
                         port: behaviour.hidesPort ? 9 : opened.port, method: behaviour.method,
@@ -218,7 +220,7 @@ private final class FakeSession: Sendable {
                 for lane in 0..<opened.laneCount {
                     guard let message = opened.message(lane) else { continue }
                     idle = false
-                    switch react(to: message, on: lane) {
+                    switch react(to: message, on: lane, inlineSize: inlineSize) {
                     case .answer: try opened.answer(lane, PersistResponse.byteCount)
                     case .answerShort: try opened.answer(lane, 4)
                     case .answerTwice:
@@ -241,13 +243,13 @@ private final class FakeSession: Sendable {
         }
     }
 
-    private func react(to message: UnsafeRawBufferPointer, on lane: Int) -> Reaction {
+    private func react(to message: UnsafeRawBufferPointer, on lane: Int, inlineSize: Int) -> Reaction {
         guard message.count >= PersistRequestHeader.byteCount else { return note("a message too short") }
         let header = message.loadUnaligned(as: PersistRequestHeader.self)
         let base = UInt64(UInt(bitPattern: memory.bytes.baseAddress!))
         if let fault = checkPersistRequest(
             header, receivedBytes: message.count, regionBase: base, regionSize: UInt64(memory.bytes.count),
-            laneCount: 64, inlineCapacity: 8192)
+            laneCount: 64, inlineCapacity: UInt64(inlineSize))
         {
             return note(fault.describe(header, receivedBytes: message.count))
         }

@@ -29,14 +29,13 @@ final class LaneBlock {
 
     /// Distances in bytes. Each lane has whole cache lines, since workers on different CPUs serve neighbouring lanes.
     private struct Strides {
-        /// From a lane's request to its answer.
-        let request: Int
+        /// From a lane's answer to its request. The answer comes first: a short request then touches one page.
+        static let answer = 64
         /// From lane to lane.
         let lane: Int
 
         init(inlineCapacity: Int) {
-            request = (PersistRequestHeader.byteCount + inlineCapacity + 63) & ~63
-            lane = request + 64
+            lane = Self.answer + ((PersistRequestHeader.byteCount + inlineCapacity + 63) & ~63)
         }
     }
 
@@ -54,7 +53,7 @@ final class LaneBlock {
         for index in 0..<count { (ended + index).initialize(to: Atomic(false)) }
         for index in 0..<count {
             let start = buffer.bytes.baseAddress! + index * strides.lane
-            (lanes + index).initialize(to: TargetLane(request: start, answer: start + strides.request))
+            (lanes + index).initialize(to: TargetLane(request: start + Strides.answer, answer: start))
         }
     }
 
