@@ -128,7 +128,7 @@ MUTATIONS = [
     Mutation(
         "CREATE writes the first header first", f"{POOLS}/Store/CreatePool.swift",
         "for index in headers.indices.reversed() {", "for index in headers.indices {",
-        [KILLED_CREATING, "CreateSweepTests.whateverAKilledCreationLeavesIsNoHalfPool"]),
+        [KILLED_CREATING, "InterruptedCreationTests.afterAKillAtAnyStepCreateOrOpenWorks"]),
     Mutation(
         "CREATE writes headers before its parts are durable and have names", f"{POOLS}/Store/CreatePool.swift",
         """            try nameParts(parts.files)

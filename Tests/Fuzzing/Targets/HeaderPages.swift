@@ -6,7 +6,8 @@ import RpmemProtocol
 /// kind, an offset and eight bytes. OPEN's check accepts a pool exactly when the ring of headers is whole.
 func checkHeaders(_ input: [UInt8]) throws(Finding) {
     var reader = InputReader(input)
-    var headers = wholePool(parts: 1 + Int(reader.byte() % 4))
+    let whole = wholePools[Int(reader.byte() % 4)]
+    var headers = whole
     while !reader.isAtEnd {
         let index = Int(reader.byte()) % headers.count
         let kind = reader.byte()
@@ -38,7 +39,7 @@ func checkHeaders(_ input: [UInt8]) throws(Finding) {
     let refusal = refusal(of: headers)
     try require(
         (refusal == nil) == isWhole(headers), "the check says \(refusal ?? "nothing") about \(headers.map(\.summary))")
-    for header in headers { try checkPage(header) }
+    for (header, before) in zip(headers, whole) where header != before { try checkPage(header) }
 }
 
 private let emptySet: ResolvedSet? = {
@@ -53,6 +54,9 @@ private func refusal(of headers: [PoolHeader]) -> String? {
     return nil
 }
 
+/// Pools of one to four parts.
+private let wholePools = (1...4).map(wholePool)
+
 private func wholePool(parts: Int) -> [PoolHeader] {
     let uuids = (0..<parts).map { part in UUIDBytes(SIMD16(repeating: UInt8(0x11 * (part + 1)))) }
     let attributes = PoolAttributes(
@@ -64,7 +68,7 @@ private func wholePool(parts: Int) -> [PoolHeader] {
 }
 
 private func sealed(_ bytes: [UInt8]) -> PoolHeader {
-    var header = PoolHeader(bytes: bytes) ?? wholePool(parts: 1)[0]
+    var header = PoolHeader(bytes: bytes) ?? wholePools[0][0]
     header.seal()
     return header
 }
