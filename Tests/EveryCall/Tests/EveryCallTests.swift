@@ -29,13 +29,14 @@ import Testing
         print("every call: \(program.rawValue), \(provider.name): \(whole.counts), of which \(calls.count) are tried")
         let tally = Tally(calls)
         // Most of a run is waiting.
-        let workers = try (0..<6).map { number in
+        let workers = try (0..<(Self.triesAll ? 16 : 6)).map { number in
             try NamedThread(name: "every-call-\(number)") {
                 while let call = tally.next() {
                     do {
                         let verdict = try Verdict(call, of: program, over: provider, descriptors: descriptors)
-                        tally.add(verdict)
+                        let count = tally.add(verdict)
                         if !verdict.complaints.isEmpty { print(verdict) }
+                        if count % 100 == 0 { print("every call: \(count) of \(calls.count) done") }
                         fflush(nil)
                     } catch {
                         Issue.record("\(call): \(error)")
@@ -173,7 +174,13 @@ private final class Tally: Sendable {
 
     var verdicts: [Verdict] { all.withLock { $0 } }
 
-    func add(_ verdict: Verdict) { all.withLock { $0.append(verdict) } }
+    /// - Returns: How many there are.
+    func add(_ verdict: Verdict) -> Int {
+        all.withLock { verdicts in
+            verdicts.append(verdict)
+            return verdicts.count
+        }
+    }
 
     /// For `docs/proofs.md`: calls that failed, by library.
     func text(_ provider: Provider, _ program: Program) -> String {

@@ -1,3 +1,4 @@
+import Glibc
 import RpmemProtocol
 
 @testable import PoolSets
@@ -39,7 +40,12 @@ func checkHeaders(_ input: [UInt8]) throws(Finding) {
     let refusal = refusal(of: headers)
     try require(
         (refusal == nil) == isWhole(headers), "the check says \(refusal ?? "nothing") about \(headers.map(\.summary))")
-    for (header, before) in zip(headers, whole) where header != before { try checkPage(header) }
+    for (header, before) in zip(headers, whole) where !isSame(header, before) { try checkPage(header) }
+}
+
+/// With its counters of edges, the compiled loop of `==` took a quarter of the time.
+private func isSame(_ left: PoolHeader, _ right: PoolHeader) -> Bool {
+    memcmp(left.bytes, right.bytes, PoolHeader.size) == 0
 }
 
 private let emptySet: ResolvedSet? = {
@@ -108,10 +114,10 @@ private func checksum(_ page: [UInt8]) -> [UInt8] {
 private func checkPage(_ header: PoolHeader) throws(Finding) {
     var copy = header
     copy.setAttributes(header.attributes)
-    try require(copy == header, "writing the attributes back changes the header")
+    try require(isSame(copy, header), "writing the attributes back changes the header")
     let state = header.shutdownState
     copy.shutdownState = state
-    try require(copy == header, "writing the shutdown state back changes the header")
+    try require(isSame(copy, header), "writing the shutdown state back changes the header")
     _ = state.mayBeCorrupt(now: .init())
     for count in [state.counts, .init()] {
         let made = ShutdownState(count, isDirty: state.isDirty)
