@@ -2,7 +2,7 @@
 // libpmem2, libndctl and libdaxctl, and, through the tables of functions in its objects, to libfabric. One call fails.
 //
 //   RPMEM_FAIL_PROGRAM   the name of the program; in others no call is counted or fails
-//   RPMEM_FAIL_COUNTS    a file of ENTRIES records of 32 bytes: a name of 28 bytes, and the calls so far, of all processes
+//   RPMEM_FAIL_COUNTS    a file of ENTRIES records of 48 bytes: a name of 44 bytes, and the calls so far, of all processes
 //   RPMEM_FAIL_CALL      NAME:N, the call that fails; without it, all calls are only counted
 //   RPMEM_FAIL_REPORT    a file: when the call has failed, the stack is appended
 //   RPMEM_FAIL_FRAME     how many frames up the caller is; 1 more with AddressSanitizer, whose own functions lie between
@@ -45,12 +45,12 @@
 #define ENTRIES 256
 
 struct entry {
-    char name[28];
+    char name[44];
     _Atomic uint32_t count;
 };
 
 static struct entry *entries;
-static char failing_name[32];
+static char failing_name[44];
 static uint32_t failing_number;
 static const char *report;
 static int caller_frame = 1;
@@ -80,7 +80,7 @@ __attribute__((constructor)) static void start(void) {
     if (frame != NULL) caller_frame = atoi(frame);
     report = getenv("RPMEM_FAIL_REPORT");
     const char *call = getenv("RPMEM_FAIL_CALL");
-    if (call != NULL) sscanf(call, "%31[^:]:%u", failing_name, &failing_number);
+    if (call != NULL) sscanf(call, "%43[^:]:%u", failing_name, &failing_number);
     dl_iterate_phdr(note_text, NULL);
     int file = (int)syscall(SYS_openat, AT_FDCWD, counts, O_RDWR | O_CLOEXEC);
     if (file < 0) return;
@@ -286,7 +286,7 @@ CALL_CODE(posix_spawnp,
     (process, file, actions, attributes, arguments, environment), ENOMEM)
 CALL(int, pidfd_open, (pid_t process, unsigned flags), (process, flags), EMFILE)
 CALL(int, sigaction, (int number, const struct sigaction *action, struct sigaction *before), (number, action, before), EINVAL)
-CALL(int, waitid, (idtype_t kind, id_t id, siginfo_t *info, int options), (kind, id, info, options), EINVAL)
+CALL(int, waitid, (idtype_t kind, id_t id, siginfo_t *info, int options), (kind, id, info, options), ECHILD)
 CALL(int, pidfd_send_signal, (int fd, int number, siginfo_t *info, unsigned flags), (fd, number, info, flags), EPERM)
 CALL_CODE(posix_spawn_file_actions_init, (posix_spawn_file_actions_t *actions), (actions), ENOMEM)
 CALL_CODE(posix_spawn_file_actions_adddup2, (posix_spawn_file_actions_t *actions, int fd, int other),

@@ -15,11 +15,14 @@ import Testing
     private static let mostOfOneFunction = 400
     /// Only functions with this in their name; all when nil.
     private static let filter = getenv("RPMEM_EVERY_CALL_FILTER").map { String(cString: $0) }
+    /// Only this program; both when nil.
+    private static let onlyProgram = getenv("RPMEM_EVERY_CALL_PROGRAM").map { String(cString: $0) }
 
     @Test(arguments: [Provider.sockets, .tcp], Program.allCases)
     func theSessionFailsWithAReasonOrGoesOn(provider: Provider, program: Program) throws {
         try #require(FailingCalls.library != nil, "failing-calls.c cannot be compiled")
         if !(Self.wholeProviders ?? ["tcp"]).contains(where: { $0 == provider.name }) { return }
+        if let only = Self.onlyProgram, only != program.rawValue { return }
         let scenario = try Scenario(provider)
         let whole = try scenario.run(nil, of: program)
         #expect(whole.isSuccess && whole.complaints.isEmpty, "\(whole) \(scenario.log)")
@@ -86,6 +89,26 @@ import Testing
         }
     }
 
+    /// Without the descriptor a worker once slept through the errors of the sockets provider.
+    @Test func aQueueWithoutADescriptorEndsTheSession() throws {
+        let scenario = try Scenario(.sockets)
+        // The first is that of the event queue.
+        let result = try scenario.run(Call(name: "fi_control", number: 2), of: .daemon)
+        #expect(result.isHit && !result.said("failed create").isEmpty && result.complaints.isEmpty, "\(result)")
+        #expect(scenario.log.contains("fi_control"), "\(scenario.log)")
+        #expect(try scenario.recover().complaints.isEmpty)
+    }
+
+    /// Without memory for the list of its descriptors, ssh once started with those of the initiator.
+    @Test(arguments: ["init", "adddup2", "addclosefrom_np"])
+    func sshIsNotStartedWithDescriptorsOfThisProcess(_ action: String) throws {
+        let scenario = try Scenario(.tcp)
+        let call = Call(name: "posix_spawn_file_actions_\(action)", number: 1)
+        let result = try scenario.run(call, of: .initiator)
+        #expect(result.isHit && result.said("failed create").first?.contains("posix_spawn") == true, "\(result)")
+        #expect(result.complaints.isEmpty, "\(result)")
+    }
+
     /// A pool set file that could not be looked at was once left out of the list, which said nothing of it.
     @Test func aListThatMissesAPoolSaysSo() throws {
         let scenario = try Scenario(.tcp)
@@ -140,7 +163,7 @@ struct Verdict: CustomStringConvertible {
         // OPEN counts a failure of its look for earlier write-back errors as such an error, and does what one asks for.
         let isTakenForEarlierError =
             ["fstatfs", "sync_file_range"].contains(call.name) && scenario.log.contains("reads the medium's contents")
-        if isHit, isTolerated, !isTakenForEarlierError, Tolerated.reason(call.name, program) == nil {
+        if isHit, isTolerated, !isTakenForEarlierError, Tolerated.reason(call, program) == nil {
             complaints.append("the failure is ignored")
         }
         if result.isSuccess, let descriptors, result.said("descriptors").first != descriptors {
@@ -188,12 +211,14 @@ private final class Tally: Sendable {
         let fabric = failed.count { $0.call.name.hasPrefix("fi_") }
         let memory = failed.count { verdict in ["pmem", "ndctl", "daxctl"].contains { verdict.call.name.hasPrefix($0) }
         }
+        let tolerated = Dictionary(grouping: failed.filter(\.isTolerated), by: \.call.name).mapValues(\.count)
+            .sorted { ($1.value, $0.key) < ($0.value, $1.key) }.map { "\($0.key) \($0.value)" }.joined(separator: ", ")
         return """
             every call: \(program.rawValue), \(provider.name): \(failed.count) calls failed
                 libfabric: \(fabric)
                 libpmem and its relatives: \(memory)
                 the system: \(failed.count - fabric - memory)
-                tolerated: \(failed.count { $0.isTolerated })
+                tolerated: \(failed.count { $0.isTolerated }): \(tolerated)
                 not reached: \(verdicts.count - failed.count)
             """
     }
