@@ -142,10 +142,11 @@ fuzz: deps
 	SWIFT=$(SWIFT) Tests/Fuzzing/run --seconds $(SECONDS) $(if $(KEEP),--keep) $(TARGETS)
 
 # Each call to libfabric, libpmem and the system fails once, in a session of its own. FILTER limits it to functions with
-# this in their name.
+# this in their name, PROGRAM to the calls of rpmemd or of every-call-initiator.
 test-every-call: test-deps
 	$(SWIFT) build --build-tests
 	RPMEM_EVERY_CALL=$(or $(PROVIDERS),tcp$(comma)sockets) $(if $(FILTER),RPMEM_EVERY_CALL_FILTER=$(FILTER)) \
+	    $(if $(PROGRAM),RPMEM_EVERY_CALL_PROGRAM=$(PROGRAM)) \
 	    $(SWIFT) test --disable-xctest --skip-build --no-parallel --filter EveryCallTests
 
 # All tests, with sanitizers in the tests and in what they start. Too slow for each change.

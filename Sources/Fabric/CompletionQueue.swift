@@ -36,11 +36,11 @@ package final class CompletionQueue {
         return fi_cq_readerr(queue, &entry, 0) > 0 ? FailedOperation(entry, of: queue) : nil
     }
 
-    /// The descriptor on which poll(2) waits for completions and errors, after a read that found none; -1 where the provider has
-    /// no such descriptor.
-    package var waitDescriptor: Int32 {
+    /// The descriptor on which poll(2) waits for completions and errors, after a read that found none. The queue owns it.
+    package func waitDescriptor() throws(FabricError) -> Int32 {
         var descriptor: Int32 = -1
-        return fi_control(asFid(pointer), Int32(FI_GETWAIT), &descriptor) == 0 ? descriptor : -1
+        try check(.control, fi_control(asFid(pointer), Int32(FI_GETWAIT), &descriptor), detail: "FI_GETWAIT")
+        return descriptor
     }
 }
 

@@ -35,7 +35,9 @@ private func append(_ scalar: Unicode.Scalar, to text: inout String) {
 
 /// Characters that hide or rearrange the text of a log line, such as bidirectional controls and line separators.
 private func isInvisible(_ scalar: Unicode.Scalar) -> Bool {
-    switch scalar.properties.generalCategory {
+    // The category of a character is looked up in tables.
+    if scalar.isASCII { return scalar.value < 0x20 || scalar.value == 0x7f }
+    return switch scalar.properties.generalCategory {
     case .control, .format, .surrogate, .privateUse, .unassigned, .lineSeparator, .paragraphSeparator: true
     default: false
     }

@@ -21,15 +21,19 @@ package func spawnChild(
     let input = try input.duplicate()
     let output = try output.duplicate()
     let errors = try errors.duplicate()
+    // Without memory for one of the actions the child would get a descriptor of this process.
+    func check(_ result: Int32) throws(SystemCallError) {
+        if result != 0 { throw SystemCallError("posix_spawn", on: arguments.first, errno: .init(rawValue: result)) }
+    }
     var actions = posix_spawn_file_actions_t()
-    posix_spawn_file_actions_init(&actions)
+    try check(posix_spawn_file_actions_init(&actions))
     defer { posix_spawn_file_actions_destroy(&actions) }
-    posix_spawn_file_actions_adddup2(&actions, input.number, 0)
-    posix_spawn_file_actions_adddup2(&actions, output.number, 1)
-    posix_spawn_file_actions_adddup2(&actions, errors.number, 2)
-    if let status { posix_spawn_file_actions_adddup2(&actions, status, 3) }
-    posix_spawn_file_actions_addclosefrom_np(&actions, status == nil ? 3 : 4)
-    if let directory { posix_spawn_file_actions_addchdir_np(&actions, directory) }
+    try check(posix_spawn_file_actions_adddup2(&actions, input.number, 0))
+    try check(posix_spawn_file_actions_adddup2(&actions, output.number, 1))
+    try check(posix_spawn_file_actions_adddup2(&actions, errors.number, 2))
+    if let status { try check(posix_spawn_file_actions_adddup2(&actions, status, 3)) }
+    try check(posix_spawn_file_actions_addclosefrom_np(&actions, status == nil ? 3 : 4))
+    if let directory { try check(posix_spawn_file_actions_addchdir_np(&actions, directory)) }
 
     var attributes = posix_spawnattr_t()
     posix_spawnattr_init(&attributes)
@@ -53,6 +57,6 @@ package func spawnChild(
         } else {
             posix_spawnp(&child, arguments[0], &actions, &attributes, argv, Glibc.environ)
         }
-    if result != 0 { throw SystemCallError("posix_spawn", on: arguments.first, errno: .init(rawValue: result)) }
+    try check(result)
     return child
 }

@@ -1,8 +1,8 @@
 // Loaded before all other libraries (LD_PRELOAD): counts the calls that one program makes to the C library, to libpmem,
 // libpmem2, libndctl and libdaxctl, and, through the tables of functions in its objects, to libfabric. One call fails.
 //
-//   RPMEM_FAIL_PROGRAM   the name of the program; in others this library does nothing
-//   RPMEM_FAIL_COUNTS    a file of ENTRIES records of 32 bytes: a name of 28 bytes, and the calls so far, of all processes
+//   RPMEM_FAIL_PROGRAM   the name of the program; in others no call is counted or fails
+//   RPMEM_FAIL_COUNTS    a file of ENTRIES records of 48 bytes: a name of 44 bytes, and the calls so far, of all processes
 //   RPMEM_FAIL_CALL      NAME:N, the call that fails; without it, all calls are only counted
 //   RPMEM_FAIL_REPORT    a file: when the call has failed, the stack is appended
 //   RPMEM_FAIL_FRAME     how many frames up the caller is; 1 more with AddressSanitizer, whose own functions lie between
@@ -15,6 +15,7 @@
 #include <execinfo.h>
 #include <fcntl.h>
 #include <link.h>
+#include <net/if.h>
 #include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
@@ -29,6 +30,8 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/pidfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -42,12 +45,12 @@
 #define ENTRIES 256
 
 struct entry {
-    char name[28];
+    char name[44];
     _Atomic uint32_t count;
 };
 
 static struct entry *entries;
-static char failing_name[32];
+static char failing_name[44];
 static uint32_t failing_number;
 static const char *report;
 static int caller_frame = 1;
@@ -77,7 +80,7 @@ __attribute__((constructor)) static void start(void) {
     if (frame != NULL) caller_frame = atoi(frame);
     report = getenv("RPMEM_FAIL_REPORT");
     const char *call = getenv("RPMEM_FAIL_CALL");
-    if (call != NULL) sscanf(call, "%31[^:]:%u", failing_name, &failing_number);
+    if (call != NULL) sscanf(call, "%43[^:]:%u", failing_name, &failing_number);
     dl_iterate_phdr(note_text, NULL);
     int file = (int)syscall(SYS_openat, AT_FDCWD, counts, O_RDWR | O_CLOEXEC);
     if (file < 0) return;
@@ -187,7 +190,9 @@ int openat(int directory, const char *path, int flags, ...) {
     va_start(list, flags);
     mode_t mode = flags & (O_CREAT | __O_TMPFILE) ? va_arg(list, mode_t) : 0;
     va_end(list);
-    if (FAILS("openat")) { errno = EMFILE; return -1; }
+    // A name of its own: a file without a name is what the daemon can do without.
+    int fails = (flags & __O_TMPFILE) == __O_TMPFILE ? FAILS("openat(O_TMPFILE)") : FAILS("openat");
+    if (fails) { errno = EMFILE; return -1; }
     return REAL(openat)(directory, path, flags, mode);
 }
 long syscall(long number, ...) {
@@ -281,9 +286,33 @@ CALL_CODE(posix_spawnp,
     (process, file, actions, attributes, arguments, environment), ENOMEM)
 CALL(int, pidfd_open, (pid_t process, unsigned flags), (process, flags), EMFILE)
 CALL(int, sigaction, (int number, const struct sigaction *action, struct sigaction *before), (number, action, before), EINVAL)
+CALL(int, waitid, (idtype_t kind, id_t id, siginfo_t *info, int options), (kind, id, info, options), ECHILD)
+CALL(int, pidfd_send_signal, (int fd, int number, siginfo_t *info, unsigned flags), (fd, number, info, flags), EPERM)
+CALL_CODE(posix_spawn_file_actions_init, (posix_spawn_file_actions_t *actions), (actions), ENOMEM)
+CALL_CODE(posix_spawn_file_actions_adddup2, (posix_spawn_file_actions_t *actions, int fd, int other),
+    (actions, fd, other), ENOMEM)
+CALL_CODE(posix_spawn_file_actions_addchdir_np, (posix_spawn_file_actions_t *actions, const char *path),
+    (actions, path), ENOMEM)
+CALL_CODE(posix_spawn_file_actions_addclosefrom_np, (posix_spawn_file_actions_t *actions, int fd), (actions, fd), ENOMEM)
+CALL(int, getrlimit, (__rlimit_resource_t what, struct rlimit *limit), (what, limit), EINVAL)
+CALL(int, setrlimit, (__rlimit_resource_t what, const struct rlimit *limit), (what, limit), EPERM)
+CALL(int, faccessat, (int fd, const char *path, int rights, int flags), (fd, path, rights, flags), EIO)
+CALL(int, mkdir, (const char *path, mode_t mode), (path, mode), EIO)
+CALL(int, rmdir, (const char *path), (path), EIO)
+CALL_NULL(char, realpath, (const char *path, char *resolved), (path, resolved), EIO)
+CALL_NULL(char, if_indextoname, (unsigned index, char name[IF_NAMESIZE]), (index, name), ENXIO)
+CALL_NULL(struct dirent, readdir, (DIR *directory), (directory), EIO)
+CALL_NULL(struct passwd, getpwuid, (uid_t user), (user), EIO)
 CALL_NULL(DIR, opendir, (const char *path), (path), EMFILE)
 CALL_NULL(DIR, fdopendir, (int fd), (fd), ENOMEM)
 CALL_NULL(void, dlopen, (const char *path, int flags), (path, flags), ENOMEM)
+
+// libfabric looks for a symbol of the kernel when it is loaded, which took most of a session's time. Without the file it
+// takes the symbol for missing.
+FILE *fopen(const char *path, const char *mode) {
+    if (strcmp(path, "/proc/kallsyms") == 0) { errno = ENOENT; return NULL; }
+    return REAL(fopen)(path, mode);
+}
 
 // libpmem and its relatives; only what they return matters.
 extern int pmem_msync(const void *, size_t);
@@ -292,6 +321,7 @@ extern int pmem2_source_from_fd(void **, int);
 extern int pmem2_source_device_id(const void *, char *, size_t *);
 extern int pmem2_source_device_usc(const void *, uint64_t *);
 extern int pmem2_badblock_context_new(void **, void *);
+extern int pmem2_badblock_next(void *, void *);
 extern int ndctl_new(void **);
 extern int daxctl_new(void **);
 CALL(int, pmem_msync, (const void *at, size_t size), (at, size), EIO)
@@ -300,6 +330,7 @@ CALL_CODE(pmem2_source_from_fd, (void **source, int fd), (source, fd), -ENOMEM)
 CALL_CODE(pmem2_source_device_id, (const void *source, char *text, size_t *size), (source, text, size), -EIO)
 CALL_CODE(pmem2_source_device_usc, (const void *source, uint64_t *count), (source, count), -EIO)
 CALL_CODE(pmem2_badblock_context_new, (void **context, void *source), (context, source), -ENOMEM)
+CALL_CODE(pmem2_badblock_next, (void *context, void *block), (context, block), -EIO)
 CALL_CODE(ndctl_new, (void **context), (context), -ENOMEM)
 CALL_CODE(daxctl_new, (void **context), (context), -ENOMEM)
 

@@ -62,14 +62,14 @@ MUTATIONS = [
         "a deep persist forgets the second part", f"{MEMORY}/Persister.swift",
         """        for index in 0..<partCount {
             let part = parts[index]
-            let from""",
+            guard let (from, to)""",
         """        for index in 0..<Swift.min(partCount, 1) {
             let part = parts[index]
-            let from""", [SURVIVE]),
+            guard let (from, to)""", [SURVIVE]),
     Mutation(
         "a deep persist stops at the persistence domain", f"{MEMORY}/Persister.swift",
-        "            return pmem_msync(start, Int(Swift.min(length, 4096))) == 0 ? rpmem_read_only(path) : errno",
-        "            return start == start ? rpmem_read_only(path) : errno", [SURVIVE, FAILED_MSYNC]),
+        "            return pmem_msync(start, Int(Swift.min(length, 4096))) == 0 ? rpmem_read_only(descriptor) : errno",
+        "            return start == start ? rpmem_read_only(descriptor) : errno", [SURVIVE, FAILED_MSYNC]),
     Mutation(
         "the deep flush of a Device DAX is left out", f"{MEMORY}/Persister.swift",
         "return -ndctl_region_deep_flush(region)", "return region == region ? 0 : EIO",
@@ -128,7 +128,7 @@ MUTATIONS = [
     Mutation(
         "CREATE writes the first header first", f"{POOLS}/Store/CreatePool.swift",
         "for index in headers.indices.reversed() {", "for index in headers.indices {",
-        [KILLED_CREATING, "CreateSweepTests.whateverAKilledCreationLeavesIsNoHalfPool"]),
+        [KILLED_CREATING, "InterruptedCreationTests.afterAKillAtAnyStepCreateOrOpenWorks"]),
     Mutation(
         "CREATE writes headers before its parts are durable and have names", f"{POOLS}/Store/CreatePool.swift",
         """            try nameParts(parts.files)

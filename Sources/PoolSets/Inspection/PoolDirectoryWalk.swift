@@ -8,7 +8,8 @@ import SystemSupport
 package struct PoolDirectoryListing: Sendable {
     /// By name.
     package var names: [PoolDescriptor] = []
-    /// Whether there is more than ``PoolDirectoryWalk/Limits`` allow to look at, or a directory that may not be read.
+    /// Whether there is more than ``PoolDirectoryWalk/Limits`` allow to look at, a directory that may not be read, or an
+    /// entry that cannot be read.
     package var isTruncated = false
 }
 
@@ -85,7 +86,12 @@ package struct PoolDirectoryWalk {
             return
         }
         defer { closedir(stream) }
-        while let entry = readdir(stream) {
+        while true {
+            errno = 0
+            guard let entry = readdir(stream) else {
+                if errno != 0 { listing.isTruncated = true }
+                return
+            }
             let last = withUnsafeBytes(of: &entry.pointee.d_name) { Array($0.prefix { $0 != 0 }) }
             if last == [UInt8(ascii: ".")] || last == [UInt8(ascii: "."), UInt8(ascii: ".")] { continue }
             if isFull {
@@ -97,7 +103,10 @@ package struct PoolDirectoryWalk {
             guard let descriptor = try? PoolDescriptor(validating: path) else { continue }
             var status = stat()
             let terminated = last.map { CChar(bitPattern: $0) } + [0]
-            guard fstatat(dirfd(stream), terminated, &status, AT_SYMLINK_NOFOLLOW) == 0 else { continue }
+            guard fstatat(dirfd(stream), terminated, &status, AT_SYMLINK_NOFOLLOW) == 0 else {
+                if errno != ENOENT { listing.isTruncated = true }
+                continue
+            }
             switch status.st_mode & S_IFMT {
             case S_IFDIR: below.append(path)
             case S_IFREG: look(at: descriptor, status)
@@ -124,14 +133,25 @@ package struct PoolDirectoryWalk {
     private mutating func look(at name: PoolDescriptor, _ status: stat) {
         let size = UInt64(clamping: status.st_size)
         guard size >= UInt64(PoolSetFile.signature.count) else { return }
-        guard let file = try? directory.open(name, flags: O_RDONLY | O_NONBLOCK | O_NOCTTY | rpmem_o_nofollow) else {
+        let file: Descriptor
+        do throws(SystemCallError) {
+            file = try directory.open(name, flags: O_RDONLY | O_NONBLOCK | O_NOCTTY | rpmem_o_nofollow)
+        } catch {
+            // The file is gone, or is not for this user.
+            let isNone = [.noSuchFileOrDirectory, .permissionDenied, .tooManySymbolicLinkLevels].contains(error.errno)
+            if !isNone { listing.isTruncated = true }
             return
         }
         var opened = stat()
+        guard fstat(file.number, &opened) == 0 else {
+            listing.isTruncated = true
+            return
+        }
         // Another file may have taken the name meanwhile.
-        guard fstat(file.number, &opened) == 0, FileIdentity(opened) == FileIdentity(status) else { return }
+        guard FileIdentity(opened) == FileIdentity(status) else { return }
         var start = [UInt8](repeating: 0, count: PoolHeader.size)
         let count = pread(file.number, &start, start.count, 0)
+        if count < 0 { listing.isTruncated = true }
         guard count > 0 else { return }
         if size < PoolGeometry.minimumPart {
             guard PoolSetFile.isPoolSet(start[..<count]) else { return }

@@ -54,11 +54,11 @@ final class LaneWorkers {
         for (number, queue) in queues.enumerated() {
             var context = context
             context.persister = syncAliases[number].persister
+            let waitDescriptor = provider == .sockets ? try queue.waitDescriptor() : -1
             do throws(SystemCallError) {
                 workers.append(
                     try PersistWorker(
-                        number: number, queue: queue.pointer,
-                        waitDescriptor: provider == .sockets ? queue.waitDescriptor : -1, context: context
+                        number: number, queue: queue.pointer, waitDescriptor: waitDescriptor, context: context
                     ) { end in
                         ends.state.withLock { $0.add(end) }
                         // `stopped` is kept until the workers are joined.

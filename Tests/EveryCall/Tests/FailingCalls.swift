@@ -19,7 +19,7 @@ struct FailingCalls {
     }()
 
     /// Records of the C library, see `failing-calls.c`.
-    private static let recordSize = 32
+    private static let recordSize = 48
     private static let recordCount = 256
 
     /// Makes an empty file of counts.

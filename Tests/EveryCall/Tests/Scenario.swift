@@ -76,7 +76,7 @@ final class Scenario {
         try FailingCalls.makeCounts("\(path)/counts")
         var environment = [
             "RPMEM_FAIL_PROGRAM": program.rawValue, "RPMEM_FAIL_COUNTS": "\(path)/counts",
-            "RPMEM_FAIL_REPORT": "\(path)/report", "LD_PRELOAD": FailingCalls.library ?? "",
+            "RPMEM_FAIL_REPORT": "\(path)/report",
         ]
         if Sanitizer.isOn { environment["RPMEM_FAIL_FRAME"] = "2" }
         if let call { environment["RPMEM_FAIL_CALL"] = "\(call)" }
@@ -98,9 +98,26 @@ final class Scenario {
         return result
     }
 
+    /// `rpmemd --list`.
+    func list(_ call: Call?) throws -> (ending: ChildProcess.Ending?, text: String, counts: [String: Int]) {
+        try FailingCalls.makeCounts("\(path)/counts")
+        var environment = [
+            "PATH": "/usr/bin:/bin", "HOME": path, "LD_PRELOAD": FailingCalls.library ?? "",
+            "RPMEM_FAIL_PROGRAM": Program.daemon.rawValue, "RPMEM_FAIL_COUNTS": "\(path)/counts",
+        ]
+        if let call { environment["RPMEM_FAIL_CALL"] = "\(call)" }
+        let process = try ChildProcess(
+            [Binaries.rpmemd, "--config", "\(path)/rpmemd.conf", "--list"], environment: environment)
+        let output = try process.receive(1 << 20, within: 60_000)
+        let ending = try process.wait(within: 60_000)
+        return (ending, String(decoding: output, as: UTF8.self), try FailingCalls.counts("\(path)/counts"))
+    }
+
     private func start(_ mode: String, _ environment: [String: String]) throws -> Result {
         unlink("\(path)/ends")
-        var all = ["PATH": "/usr/bin:/bin", "HOME": path, Self.mark: path]
+        var all = [
+            "PATH": "/usr/bin:/bin", "HOME": path, Self.mark: path, "LD_PRELOAD": FailingCalls.library ?? "",
+        ]
         all.merge(environment) { _, new in new }
         let process = try ChildProcess(
             [
@@ -122,7 +139,7 @@ final class Scenario {
             }
         }
         let deadline = Deadline.after(milliseconds: 120_000)
-        while !Self.processes(marked: path).isEmpty, !deadline.hasPassed { usleep(2000) }
+        while !Self.processes(marked: path).isEmpty, !deadline.hasPassed { usleep(20_000) }
         for left in Self.processes(marked: path) {
             result.complaints.append("process \(left) hangs: \((try? Self.command(left)) ?? "")")
             kill(left, SIGKILL)

@@ -1,3 +1,4 @@
+import Glibc
 import RpmemProtocol
 
 @testable import PoolSets
@@ -6,7 +7,8 @@ import RpmemProtocol
 /// kind, an offset and eight bytes. OPEN's check accepts a pool exactly when the ring of headers is whole.
 func checkHeaders(_ input: [UInt8]) throws(Finding) {
     var reader = InputReader(input)
-    var headers = wholePool(parts: 1 + Int(reader.byte() % 4))
+    let whole = wholePools[Int(reader.byte() % 4)]
+    var headers = whole
     while !reader.isAtEnd {
         let index = Int(reader.byte()) % headers.count
         let kind = reader.byte()
@@ -38,7 +40,12 @@ func checkHeaders(_ input: [UInt8]) throws(Finding) {
     let refusal = refusal(of: headers)
     try require(
         (refusal == nil) == isWhole(headers), "the check says \(refusal ?? "nothing") about \(headers.map(\.summary))")
-    for header in headers { try checkPage(header) }
+    for (header, before) in zip(headers, whole) where !isSame(header, before) { try checkPage(header) }
+}
+
+/// With its counters of edges, the compiled loop of `==` took a quarter of the time.
+private func isSame(_ left: PoolHeader, _ right: PoolHeader) -> Bool {
+    memcmp(left.bytes, right.bytes, PoolHeader.size) == 0
 }
 
 private let emptySet: ResolvedSet? = {
@@ -53,6 +60,9 @@ private func refusal(of headers: [PoolHeader]) -> String? {
     return nil
 }
 
+/// Pools of one to four parts.
+private let wholePools = (1...4).map(wholePool)
+
 private func wholePool(parts: Int) -> [PoolHeader] {
     let uuids = (0..<parts).map { part in UUIDBytes(SIMD16(repeating: UInt8(0x11 * (part + 1)))) }
     let attributes = PoolAttributes(
@@ -64,7 +74,7 @@ private func wholePool(parts: Int) -> [PoolHeader] {
 }
 
 private func sealed(_ bytes: [UInt8]) -> PoolHeader {
-    var header = PoolHeader(bytes: bytes) ?? wholePool(parts: 1)[0]
+    var header = PoolHeader(bytes: bytes) ?? wholePools[0][0]
     header.seal()
     return header
 }
@@ -104,10 +114,10 @@ private func checksum(_ page: [UInt8]) -> [UInt8] {
 private func checkPage(_ header: PoolHeader) throws(Finding) {
     var copy = header
     copy.setAttributes(header.attributes)
-    try require(copy == header, "writing the attributes back changes the header")
+    try require(isSame(copy, header), "writing the attributes back changes the header")
     let state = header.shutdownState
     copy.shutdownState = state
-    try require(copy == header, "writing the shutdown state back changes the header")
+    try require(isSame(copy, header), "writing the shutdown state back changes the header")
     _ = state.mayBeCorrupt(now: .init())
     for count in [state.counts, .init()] {
         let made = ShutdownState(count, isDirty: state.isDirty)
