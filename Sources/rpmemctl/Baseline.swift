@@ -37,7 +37,8 @@ final class Baseline {
     ///   - groups: The numbers of lanes that are measured, in order: see ``connectNext(_:)``.
     ///   - bytes: Size of the longest message.
     init(
-        _ target: TargetAddress, host: String, _ options: InitiatorOptions, provider: Provider, groups: [Int], bytes: Int
+        _ target: TargetAddress, host: String, _ options: InitiatorOptions, provider: Provider, groups: [Int],
+        bytes: Int
     ) throws {
         let poll = Int(options.pollTime / .microseconds(1))
         self.provider = provider

@@ -103,7 +103,7 @@ import Testing
     /// The baseline goes where the lanes of the pool go: an alias means something to ssh only.
     @Test(.enabled(if: access("/usr/bin/ssh", X_OK) == 0, "apt-get install openssh-client"))
     func theBaselineOfAnAliasOfSSHConfig() throws {
-        let place = try Place()
+        let place = try LocalPlace()
         try write("Host pool-target\n    HostName 127.0.0.1\n", to: place.directory.file("ssh_config"))
         mkdir(place.directory.file("names"), 0o755)
         let ssh = place.directory.file("names/ssh")
