@@ -13,6 +13,9 @@ import Testing
         var testDescription: String { page }
     }
 
+    /// Names of flags, which look like those of variables.
+    private static let flags: Set = ["RPMEM_PERSIST_RELAXED", "RPMEM_FLUSH_RELAXED"]
+
     static let programs = [
         Program(
             page: "rpmemd.1",
@@ -27,7 +30,7 @@ import Testing
     @Test("is what the program looks up, and nothing else", arguments: programs) func variables(program: Program) throws
     {
         let used = try program.sources.reduce(into: Set<String>()) { try $0.formUnion(variables(in: $1)) }
-        let explained = try explainedVariables(program.page).subtracting(program.others)
+        let explained = try explainedVariables(program.page).subtracting(program.others).subtracting(Self.flags)
         // PATH has no paragraph of its own: it is where programs are looked up.
         #expect(explained.subtracting(["PATH"]) == used.subtracting(["PATH"]))
         #expect(used.count >= 4)
@@ -52,8 +55,7 @@ import Testing
                 #expect(match.1 == "name", "\(folder): getenv(\(match.1))")
             }
         }
-        // Names of flags.
-        return names.subtracting(["RPMEM_PERSIST_RELAXED", "RPMEM_FLUSH_RELAXED"])
+        return names.subtracting(Self.flags)
     }
 
     private func read(_ directory: String, _ body: (String) throws -> Void) throws {
