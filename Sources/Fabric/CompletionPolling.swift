@@ -59,6 +59,7 @@ package struct CompletionPolling: BitwiseCopyable {
     package mutating func succeeds() { failures = 0 }
 
     /// - Parameter now: The clock in nanoseconds.
+    @inline(__always)
     mutating func begins(at now: UInt64) -> Bool {
         if waitsToSkip > 0 {
             waitsToSkip &-= 1
@@ -72,6 +73,7 @@ package struct CompletionPolling: BitwiseCopyable {
     }
 
     /// - Parameter now: The clock in nanoseconds after a look at the queue and a yield.
+    @inline(__always)
     mutating func goesOn(at now: UInt64) -> Bool {
         let step = now &- last
         last = now
