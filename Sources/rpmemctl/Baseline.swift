@@ -79,6 +79,9 @@ final class Baseline {
 
     deinit { end() }
 
+    /// Lanes that are connected.
+    var laneCount: Int { lanes.count }
+
     /// Ends the lanes, and connects the next group. The first one is connected already.
     func connectNext(_ count: Int) throws {
         disconnect()

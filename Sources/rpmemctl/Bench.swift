@@ -103,7 +103,7 @@ struct Bench: ParsableCommand {
         for (index, lanes) in groups.enumerated() {
             if index > 0 { try baseline.connectNext(lanes) }
             for size in sizes.values {
-                let key = BenchReport.BaselineKey(lanes: lanes, size: size)
+                let key = BenchReport.BaselineKey(lanes: baseline.laneCount, size: size)
                 progress.show(key.name, done: done / steps)
                 report.baselines[key] = try baseline.measure(bytes: size, count: count, seconds: seconds)
                 done += 1
