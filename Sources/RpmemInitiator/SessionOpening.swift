@@ -44,13 +44,13 @@ struct SessionOpening {
     func run() throws(InitiatorError) -> Session {
         let begin = ContinuousClock.now
         let descriptor = try checkArguments()
+        // Raises the soft limit where the rest of the session needs it, ssh's pipes included.
+        let room = Self.descriptorLimit(min(lanes, options.maximumLanes))
         // libfabric takes a third of a second to load, most of it asleep. ssh and the target's command start meanwhile.
         let early = startTargetEarly()
         // Where this throws, ssh is killed with the last reference to it.
         let choice = try ProviderChoice(for: target, options: options)
-        let laneCount = max(
-            1,
-            min(lanes, options.maximumLanes, choice.laneLimit, Self.descriptorLimit(min(lanes, options.maximumLanes))))
+        let laneCount = max(1, min(lanes, options.maximumLanes, choice.laneLimit, room))
         let control =
             if let early { try early.get() } else { try startTarget(forcesIPv4: forcesIPv4(choice.provider)) }
         let start = ContinuousClock.now

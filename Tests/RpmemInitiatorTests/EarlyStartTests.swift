@@ -51,4 +51,19 @@ import Testing
         #expect(error("no-such-host.invalid")?.errno == ENOMEDIUM)
         #expect(error("127.0.0.1")?.errno == ENOENT)
     }
+
+    /// ssh's pipes need descriptors, too. The test runs in a process of its own: the limit is the process's.
+    @Test func theLimitOnOpenFilesIsRaisedBeforeSSHStarts() async {
+        await #expect(processExitsWith: .success) {
+            let target = try ScriptedTarget("exit 1")
+            let next = Glibc.open("/dev/null", O_RDONLY)
+            close(next)
+            let resource = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
+            var limit = rlimit()
+            getrlimit(resource, &limit)
+            limit.rlim_cur = rlim_t(next + 2)
+            setrlimit(resource, &limit)
+            #expect(target.openingError()?.errno == ECONNRESET)
+        }
+    }
 }
