@@ -54,6 +54,8 @@ struct SessionOpening {
         let control =
             if let early { try early.get() } else { try startTarget(forcesIPv4: forcesIPv4(choice.provider)) }
         let start = ContinuousClock.now
+        // While ssh starts.
+        let wanted = wantedExtensions(choice)
         do throws(InitiatorError) {
             try control.awaitInitialStatus(within: options.connectTimeout)
             let ready = ContinuousClock.now
@@ -62,7 +64,7 @@ struct SessionOpening {
                 descriptor, choice.provider, laneCount, inlineCapacity: inlineCapacity, from: control)
             let answered = ContinuousClock.now
             do throws(InitiatorError) {
-                let (extensions, secret) = try extend(inBand, choice, on: control)
+                let (extensions, secret) = try extend(inBand, wanted, on: control)
                 let lanes = try connectLanes(
                     min(laneCount, Int(inBand.laneCount)), choice, inBand, secret, inlineCapacity: inlineCapacity,
                     control)
@@ -164,21 +166,22 @@ struct SessionOpening {
     ///
     /// - Returns: What both sides have agreed on, and the secret for the lanes.
     private func extend(
-        _ inBand: InBandAttributes, _ choice: ProviderChoice, on control: ControlClient
+        _ inBand: InBandAttributes, _ wanted: Extensions, on control: ControlClient
     ) throws(InitiatorError) -> (Extensions, LaneSecret?) {
         guard inBand.acceptsExtensions, options.offersExtensions else { return ([], nil) }
-        var wanted = Extensions.laneSecret
-        if choice.provider != .verbs,
-            FabricInfo.commitsWrites(provider: choice.provider.name, node: choice.host, listening: false)
-        {
-            wanted.insert(.committingWrites)
-        }
         guard case .extend(let granted, let secret) = try control.exchange(.extend(wanted), within: options.openTimeout)
         else {
             throw .protocolError(
                 target: control.subject, reason: "the target answered another request than EXTEND", targetLines: [])
         }
         return (granted.intersection(wanted), secret)
+    }
+
+    private func wantedExtensions(_ choice: ProviderChoice) -> Extensions {
+        let commits =
+            options.offersExtensions && choice.provider != .verbs
+            && FabricInfo.commitsWrites(provider: choice.provider.name, node: choice.host, listening: false)
+        return commits ? [.laneSecret, .committingWrites] : .laneSecret
     }
 
     private func connectLanes(

@@ -16,9 +16,9 @@ final class LaneListener {
     private let peerRule: InBandPeerRule
     /// nil once it does not listen any more.
     private var endpoint: PassiveEndpoint?
-    /// The provider's listening sockets that have a filter. ``endpoint`` owns them.
     /// Why the kernel may not notice that the initiator's machine is unreachable; nil when it does.
     let silenceError: SystemCallError?
+    /// The provider's listening sockets that have a filter. ``endpoint`` owns them.
     private let filteredSockets: [Int32]
     /// The thread that closes the endpoint of the sockets provider, and an eventfd that it signals then.
     private var closing: NamedThread?
