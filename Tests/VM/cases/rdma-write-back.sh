@@ -11,11 +11,12 @@ pool_set a.set "8M /mnt/disk/parts/part"
 
 action=create
 for mode in relaxed deep; do
-    # One persist for each word, all on one page: after the first the kernel takes the page for clean.
-    printf '%-16s' first-$mode second-$mode third-$mode >"$WORK/data"
+    # One persist for each word. It is longer than what goes inline, and its first page is the last one of the persist before:
+    # the kernel takes that page for clean.
+    printf '%-4112s' first-$mode second-$mode third-$mode >"$WORK/data"
     rm -f "$WORK/input"
     mkfifo "$WORK/input"
-    initiate $action a.set --mode $mode --chunk 16 --data "$WORK/data" --at 8000 --hold <"$WORK/input" >"$WORK/said" 2>&1 &
+    initiate $action a.set --mode $mode --chunk 4112 --data "$WORK/data" --at 8000 --hold <"$WORK/input" >"$WORK/said" 2>&1 &
     exec 8>"$WORK/input"
     within 60 grep -q ^wrote "$WORK/said"
     dd if="$disk" of="$WORK/disk" bs=1M count=48 iflag=direct status=none
