@@ -136,10 +136,11 @@ test-forgetting: test-deps
 mutants: test-deps
 	SWIFT=$(SWIFT) Tests/Mutants/run $(if $(ONLY),--only '$(ONLY)')
 
-# Fuzzes what takes bytes of others, each target for SECONDS. KEEP=1 adds inputs that reach new code to the corpus.
+# Fuzzes what takes bytes of others, each target for SECONDS. KEEP=1 adds inputs that reach new code to the corpus, PLAIN=1
+# leaves AddressSanitizer out.
 SECONDS ?= 60
 fuzz: deps
-	SWIFT=$(SWIFT) Tests/Fuzzing/run --seconds $(SECONDS) $(if $(KEEP),--keep) $(TARGETS)
+	SWIFT=$(SWIFT) Tests/Fuzzing/run --seconds $(SECONDS) $(if $(KEEP),--keep) $(if $(PLAIN),--plain) $(TARGETS)
 
 # Each call to libfabric, libpmem and the system fails once, in a session of its own. FILTER limits it to functions with
 # this in their name, PROGRAM to the calls of rpmemd or of every-call-initiator.

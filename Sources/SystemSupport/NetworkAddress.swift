@@ -27,10 +27,8 @@ public struct NetworkAddress: Hashable, Sendable, CustomStringConvertible {
         guard inet_pton(AF_INET6, halves[0], &long) == 1 else { return nil }
         var scope: UInt32 = 0
         if halves.count > 1 {
-            // An interface has a name for link-local addresses only: fe80::/10, ff02::/16.
             let start = withUnsafeBytes(of: long) { ($0[0], $0[1]) }
-            let isLinkLocal = start.0 == 0xfe && start.1 & 0xc0 == 0x80 || start.0 == 0xff && start.1 & 0x0f == 2
-            let index = isLinkLocal ? if_nametoindex(halves[1]) : 0
+            let index = Self.isLinkLocal(start.0, start.1) ? if_nametoindex(halves[1]) : 0
             guard let number = index != 0 ? index : UInt32(halves[1]) else { return nil }
             scope = number
         }
@@ -83,6 +81,12 @@ public struct NetworkAddress: Hashable, Sendable, CustomStringConvertible {
         self.scope = scope
     }
 
+    /// Whether an IPv6 address that starts with these bytes is in fe80::/10 or ff02::/16. An interface has a name for
+    /// these addresses only.
+    private static func isLinkLocal(_ first: UInt8, _ second: UInt8) -> Bool {
+        first == 0xfe && second & 0xc0 == 0x80 || first == 0xff && second & 0x0f == 2
+    }
+
     /// In network order: 4 bytes of an IPv4 address, 16 of an IPv6 address.
     var octets: [UInt8] { (0..<(family == .ipv4 ? 4 : 16)).map { bytes[$0] } }
 
@@ -103,7 +107,9 @@ public struct NetworkAddress: Hashable, Sendable, CustomStringConvertible {
         let literal = String(decoding: text.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
         guard scope != 0 else { return literal }
         var name = [CChar](repeating: 0, count: Int(IF_NAMESIZE))
-        guard if_indextoname(scope, &name) != nil else { return "\(literal)%\(scope)" }
+        guard Self.isLinkLocal(bytes[0], bytes[1]), if_indextoname(scope, &name) != nil else {
+            return "\(literal)%\(scope)"
+        }
         return literal + "%" + String(decoding: name.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
     }
 }

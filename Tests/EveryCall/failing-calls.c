@@ -5,7 +5,7 @@
 //   RPMEM_FAIL_COUNTS    a file of ENTRIES records of 48 bytes: a name of 44 bytes, and the calls so far, of all processes
 //   RPMEM_FAIL_CALL      NAME:N, the call that fails; without it, all calls are only counted
 //   RPMEM_FAIL_REPORT    a file: when the call has failed, the stack is appended
-//   RPMEM_FAIL_FRAME     how many frames up the caller is; 1 more with AddressSanitizer, whose own functions lie between
+//   RPMEM_FAIL_SANITIZED set when the program has AddressSanitizer, whose functions lie between the caller and these
 //
 // Calls that release something are carried out, and only report an error: nobody can release it a second time.
 #define _GNU_SOURCE
@@ -53,7 +53,8 @@ static struct entry *entries;
 static char failing_name[44];
 static uint32_t failing_number;
 static const char *report;
-static int caller_frame = 1;
+static int is_sanitized;
+static void *own_base;
 static uintptr_t text_start, text_end;
 static _Thread_local int inside;
 
@@ -76,8 +77,7 @@ __attribute__((constructor)) static void start(void) {
     const char *program = getenv("RPMEM_FAIL_PROGRAM");
     const char *counts = getenv("RPMEM_FAIL_COUNTS");
     if (program == NULL || counts == NULL || strcmp(program, program_invocation_short_name) != 0) return;
-    const char *frame = getenv("RPMEM_FAIL_FRAME");
-    if (frame != NULL) caller_frame = atoi(frame);
+    is_sanitized = getenv("RPMEM_FAIL_SANITIZED") != NULL;
     report = getenv("RPMEM_FAIL_REPORT");
     const char *call = getenv("RPMEM_FAIL_CALL");
     if (call != NULL) sscanf(call, "%43[^:]:%u", failing_name, &failing_number);
@@ -92,6 +92,8 @@ __attribute__((constructor)) static void start(void) {
     inside = 1;
     backtrace(frames, 2);
     inside = 0;
+    Dl_info own;
+    if (dladdr((void *)start, &own) != 0) own_base = own.dli_fbase;
     if (address != MAP_FAILED) entries = address;
 }
 
@@ -119,16 +121,26 @@ static void write_report(const char *name, uint32_t number) {
     syscall(SYS_close, file);
 }
 
+// The first frame that is neither this library's nor one of AddressSanitizer's stand-ins, which are in the program.
+static void *caller_behind_sanitizer(void) {
+    void *frames[8] = {0};
+    void *caller = NULL;
+    inside = 1;
+    int count = backtrace(frames, 8);
+    for (int i = 0; i < count && caller == NULL; i++) {
+        Dl_info place = {0};
+        int is_known = dladdr(frames[i], &place);
+        if (is_known && place.dli_fbase == own_base) continue;
+        if (is_known && place.dli_sname != NULL && strstr(place.dli_sname, "_interceptor_") != NULL) continue;
+        caller = frames[i];
+    }
+    inside = 0;
+    return caller;
+}
+
 int call_fails(const char *name, struct entry **entry, void *caller, int is_intercepted) {
     if (entries == NULL || inside) return 0;
-    if (is_intercepted && caller_frame > 1) {
-        void *frames[8] = {0};
-        inside = 1;
-        int count = backtrace(frames, 8);
-        inside = 0;
-        // This function, the one below, then the caller's.
-        caller = count > caller_frame + 1 ? frames[caller_frame + 1] : NULL;
-    }
+    if (is_intercepted && is_sanitized) caller = caller_behind_sanitizer();
     if ((uintptr_t)caller < text_start || (uintptr_t)caller >= text_end) return 0;
     int before = errno;
     if (*entry == NULL) *entry = entry_of(name);

@@ -1,6 +1,7 @@
 // The calls to libfabric of failing-calls.c. libfabric's functions but six are inline, and call through tables in its
 // objects.
 #define _GNU_SOURCE
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,9 +31,18 @@ TABLE(fi_ops_msg);
 TABLE(fi_ops_rma);
 #define ORIGINAL(kind, pointer) (((struct kind##_hook *)(pointer))->original)
 
+// Memory for a table, which is kept until the program ends. Not of malloc: to a leak detector it would be lost.
+static void *table_memory(size_t size) {
+    static _Alignas(16) char memory[1 << 20];
+    static _Atomic size_t used;
+    size_t start = atomic_fetch_add(&used, (size + 15) & ~(size_t)15);
+    if (start + size > sizeof memory) abort();
+    return memory + start;
+}
+
 // Never freed, since the object may be used while it is closed.
 #define HOOK(kind, field) \
-    struct kind##_hook *hook = calloc(1, sizeof *hook); \
+    struct kind##_hook *hook = table_memory(sizeof *hook); \
     hook->table = *(field); \
     hook->original = (field); \
     (field) = &hook->table

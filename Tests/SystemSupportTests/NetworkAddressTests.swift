@@ -4,7 +4,7 @@ import Testing
 @testable import SystemSupport
 
 @Suite struct NetworkAddressTests {
-    @Test(arguments: ["127.0.0.1", "192.0.2.200", "::1", "2001:db8::5", "fe80::1%lo"])
+    @Test(arguments: ["127.0.0.1", "192.0.2.200", "::1", "2001:db8::5", "fe80::1%lo", "2001:db8::5%1"])
     func literalsComeBackAsTheyWent(text: String) throws {
         #expect("\(try #require(NetworkAddress(text)))" == text)
     }

@@ -78,7 +78,7 @@ final class Scenario {
             "RPMEM_FAIL_PROGRAM": program.rawValue, "RPMEM_FAIL_COUNTS": "\(path)/counts",
             "RPMEM_FAIL_REPORT": "\(path)/report",
         ]
-        if Sanitizer.isOn { environment["RPMEM_FAIL_FRAME"] = "2" }
+        if Sanitizer.isOn { environment["RPMEM_FAIL_SANITIZED"] = "1" }
         if let call { environment["RPMEM_FAIL_CALL"] = "\(call)" }
         var result = try start("run", environment)
         result.counts = try FailingCalls.counts("\(path)/counts")
