@@ -42,7 +42,8 @@ struct LaneConnectTests {
         .enabled(if: NetworkNamespaces.unavailableReason == nil, "network namespaces"), arguments: Provider.allCases)
     func firewall(provider: Provider) throws {
         let network = try NetworkNamespaces()
-        try configure("lane-timeout = 2")
+        // Loading libfabric, during which the target waits already, must fit in.
+        try configure("lane-timeout = 6")
         let far = NetworkNamespaces.address(of: .far)
         let run = network.prefix(.far).joined(separator: " ")
         try write(
@@ -63,14 +64,15 @@ struct LaneConnectTests {
         #expect(
             outcome.output.hasPrefix("ECONNABORTED: \(far), pool set a.set: no lane reached the target"), "\(outcome)")
         #expect(
-            outcome.output.contains("no lane was connected in 2 s: does a firewall keep the initiator"), "\(outcome)")
+            outcome.output.contains("no lane was connected in 6 s: does a firewall keep the initiator"), "\(outcome)")
         #expect(place.awaitDaemons())
     }
 
     @Test("over a jump host the target names the setting, which works", arguments: Provider.allCases, [false, true])
     func jumpHost(provider: Provider, filters: Bool) throws {
         if filters, geteuid() != 0 { return }
-        try configure("lane-timeout = 2")
+        // Loading libfabric, during which the target waits already, must fit in.
+        try configure("lane-timeout = 6")
         mkdir("\(place.path)/jump", 0o755)
         let ssh = try LocalSSH.write(in: "\(place.path)/jump", client: "192.0.2.1", environment: [place.mark])
         let daemon = "\(Binaries.rpmemd) --config \(place.path)/rpmemd.conf"

@@ -22,7 +22,7 @@ struct VanishingTargetTests {
             log-file = \(place.logFile)
             log-level = info
             peer-timeout = 2
-            lane-timeout = 1
+            lane-timeout = 6
 
             """, to: "\(place.path)/rpmemd.conf")
     }

@@ -114,7 +114,7 @@ final class Workplace {
 
     /// Waits for the end of all sessions: each ends a moment after its initiator. False when one does not end.
     func awaitDaemons() -> Bool {
-        let deadline = Deadline.after(milliseconds: 10_000)
+        let deadline = Deadline.after(milliseconds: 30_000)
         while !daemons().isEmpty {
             if deadline.hasPassed { return false }
             usleep(5000)

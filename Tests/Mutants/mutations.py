@@ -146,6 +146,18 @@ MUTATIONS = [
         "CREATE does not synchronise new parts", f"{POOLS}/Store/CreatePool.swift",
         "            try part.synchronize()\n", "", [SURVIVE]),
     Mutation(
+        "WRITEs to ordinary files complete without an msync", f"{TARGET}/Session/PoolOpening.swift",
+        "method == .gpspm && pool.persister.isPersistentMemory\n", "method == .gpspm\n",
+        ["ExtensionTests.writesCommitOnPersistentMemoryOnly"]),
+    Mutation(
+        "the initiator takes WRITEs for durable that do not commit", "Sources/RpmemInitiator/InitiatorLaneOperations.swift",
+        "let flags = commits ? rpmem_fi_commit :", "let flags = commits ? rpmem_fi_completion :",
+        ["ExtendTests.committingWritesCarryTheFlag"]),
+    Mutation(
+        "a lane without the secret is accepted", f"{TARGET}/InBand/InBandServer.swift",
+        "if let objection = objection(toSecret: request.privateData) { return refuse(request, objection) }", "",
+        ["ExtensionTests.aLaneHasToShowTheSecret"]),
+    Mutation(
         "CREATE does not synchronise the directory of new parts", f"{POOLS}/Store/CreatePool.swift",
         "            try part.synchronizeDirectory()\n", "",
         ["DurableNameTests.aDirectoryThatCannotBeOpenedIsAFailure"]),

@@ -1,9 +1,11 @@
-import RpmemInitiator
+import CFabric
 import RpmemProtocol
 import Testing
 
+@testable import RpmemInitiator
+
 /// What the initiator agrees on with a target of this project, and how it then persists.
-@Suite(.timeLimit(.minutes(2))) struct ExtendTests {
+@Suite(.serialized, .timeLimit(.minutes(2))) struct ExtendTests {
     private static let secret = [UInt8](1...16)
 
     @Test(arguments: [Provider.sockets, .tcp]) func lanesShowTheSecret(_ provider: Provider) throws {
@@ -65,6 +67,26 @@ import Testing
         try pool.persist(offset: 8192, length: 64, lane: 0, mode: .atomic)
         let inline = provider == .tcp ? [PersistMode.inline, .inline] : []
         #expect(target.seen.persists.dropFirst(2).map(\.mode) == inline)
+        try pool.close()
+    }
+
+    /// Without FI_COMMIT_COMPLETE a WRITE completes when it has left this machine.
+    @Test(arguments: [Provider.sockets, .tcp]) func committingWritesCarryTheFlag(_ provider: Provider) throws {
+        let target = try FakeTarget {
+            $0.provider = provider
+            $0.extensions = [.laneSecret, .committingWrites]
+        }
+        let memory = PoolPages()
+        let pool = try target.open(memory)
+        NotedWrites.begin(on: pool.laneSet.connections.endpoints[0])
+        try pool.persist(offset: 8192, length: (1 << 20) + 1, lane: 0, mode: .relaxed)
+        let commit = UInt64(FI_COMMIT_COMPLETE) | rpmem_fi_completion
+        #expect(NotedWrites.flags == [commit, commit])
+        // The request that follows a deep persist, and that of a drain, make these durable.
+        try pool.deepPersist(offset: 8192, length: 64, lane: 0)
+        try pool.flush(offset: 8192, length: 64, lane: 0, mode: .relaxed)
+        try pool.drain(lane: 0)
+        #expect(NotedWrites.flags.dropFirst(2).allSatisfy { $0 & UInt64(FI_COMMIT_COMPLETE) == 0 })
         try pool.close()
     }
 

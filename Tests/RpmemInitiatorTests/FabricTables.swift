@@ -166,3 +166,24 @@ enum AlteredReads {
         }
     }
 }
+
+/// Replaces the function behind fi_writemsg for an endpoint by one that also notes the flags of each call.
+enum NotedWrites {
+    // Never freed, see ``RefusedWaits``.
+    nonisolated(unsafe) private static let table = UnsafeMutablePointer<fi_ops_rma>.allocate(capacity: 1)
+    nonisolated(unsafe) private static var original: UnsafeMutablePointer<fi_ops_rma>?
+    private static let noted = Mutex<[UInt64]>([])
+
+    static var flags: [UInt64] { noted.withLock { $0 } }
+
+    static func begin(on endpoint: Endpoint) {
+        noted.withLock { $0 = [] }
+        original = endpoint.pointer.pointee.rma
+        table.initialize(to: endpoint.pointer.pointee.rma.pointee)
+        table.pointee.writemsg = { endpoint, message, flags in
+            NotedWrites.noted.withLock { $0.append(flags) }
+            return NotedWrites.original!.pointee.writemsg(endpoint, message, flags)
+        }
+        endpoint.pointer.pointee.rma = table
+    }
+}
