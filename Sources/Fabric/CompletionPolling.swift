@@ -35,7 +35,7 @@ package struct CompletionPolling: BitwiseCopyable {
     private static let busyFactor: UInt64 = 32
     /// With fewer looks, most of the time went to other threads, and polling cost nothing.
     private static let looksOfWaste: UInt32 = 16
-    /// At most 64 waits pass without polling, the square root of which the failures count up to.
+    /// Failures that count: 1 << 6 waits pass without polling at most.
     private static let mostFailures: UInt32 = 6
 
     /// - Parameter nanoseconds: The longest time of polling; 0 blocks at once.
