@@ -142,8 +142,8 @@ extension SessionEnding {
 
 extension SessionEnding {
     /// Debian's packages of the libraries that rpmemd is linked to.
-    private static let packages = [
-        "libpmem.so.1": "libpmem1", "libpmem2.so.1": "libpmem2-1", "libndctl.so.6": "libndctl6",
+    static let packages = [
+        "libpmem.so.1": "libpmem1", "libpmem2.so.1": "libpmem2", "libndctl.so.6": "libndctl6",
         "libdaxctl.so.1": "libdaxctl1", "libsystemd.so.0": "libsystemd0", "libfabric.so.1": "libfabric1",
         "libibverbs.so.1": "libibverbs1",
     ]

@@ -30,8 +30,10 @@ public struct InitiatorOptions: Sendable {
     public var operationTimeout: Duration = .seconds(30)
     /// For ssh to end by itself after the session, before it gets SIGTERM, and then before it gets SIGKILL.
     public var exitTimeout: Duration = .seconds(5)
-    /// One message for each environment variable that was ignored.
+    /// One message for each environment variable that was ignored, or has a value that cannot be used.
     public private(set) var warnings: [String] = []
+    /// Providers whose variable has a value that is no number.
+    private(set) var disabledByMistake: [(Provider, String)] = []
 
     public init() {}
 
@@ -50,14 +52,15 @@ public struct InitiatorOptions: Sendable {
     /// | `RPMEM_EXTENSIONS` | 0 or 1: whether to offer ``Extensions`` to the target; this project's extension | 1 |
     /// | `RPMEM_POLL_TIME` | microseconds that a lane polls before it blocks; this project's extension | 50 |
     ///
-    /// A value that cannot be used is ignored, as in `librpmem`; ``warnings`` names it.
+    /// A value that cannot be used is ignored, as in `librpmem`, or disables the provider; ``warnings`` names it.
     public init(environment: [String: String]) {
-        func flag(_ name: String, default fallback: Bool, _ warnings: inout [String]) -> Bool {
-            guard let text = environment[name] else { return fallback }
-            if let number = Int32(text) { return number != 0 }
+        func enable(_ provider: Provider, default fallback: Bool, _ options: inout InitiatorOptions) {
+            let name = "RPMEM_ENABLE_\(provider.name.uppercased())"
+            guard let text = environment[name] else { return fallback ? options.providers.append(provider) : () }
+            if let number = Int32(text) { return number != 0 ? options.providers.append(provider) : () }
             // An unreadable value disables the provider: the user named it, and may have meant to.
-            warnings.append("\(name)=\(text) is ignored: 0 or 1 is needed")
-            return false
+            options.warnings.append("\(name)=\(text) disables the provider: 0 or 1 is needed")
+            options.disabledByMistake.append((provider, text))
         }
         func number(
             _ name: String, in range: ClosedRange<Int>, _ rule: String, default fallback: Int,
@@ -72,10 +75,10 @@ public struct InitiatorOptions: Sendable {
             number(name, in: 1...Int.max, "a positive number", default: fallback, &warnings)
         }
         providers = []
-        if flag("RPMEM_ENABLE_VERBS", default: true, &warnings) { providers.append(.verbs) }
-        if flag("RPMEM_ENABLE_SOCKETS", default: false, &warnings) { providers.append(.sockets) }
-        if flag("RPMEM_ENABLE_TCP", default: false, &warnings) { providers.append(.tcp) }
-        offersExtensions = flag("RPMEM_EXTENSIONS", default: true, &warnings)
+        enable(.verbs, default: true, &self)
+        enable(.sockets, default: false, &self)
+        enable(.tcp, default: false, &self)
+        offersExtensions = number("RPMEM_EXTENSIONS", in: 0...1, "0 or 1", default: 1, &warnings) == 1
         maximumLanes = count("RPMEM_MAX_NLANES", default: .max, &warnings)
         workQueueSize = count("RPMEM_WORK_QUEUE_SIZE", default: workQueueSize, &warnings)
         let seconds = count("RPMEM_TIMEOUT", default: 30, &warnings)

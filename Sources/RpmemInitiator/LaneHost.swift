@@ -14,10 +14,13 @@ enum LaneHost {
         return result == 0 ? nil : String(cString: gai_strerror(result))
     }
 
-    /// The HostName that ssh has for a target, by `ssh -G`; nil when it says nothing else than the target's name. Asks only a
-    /// program of the name ssh: others need not know the option.
+    /// Whether the program that logs in is ssh by its name. Others need not know the option `-G`.
+    static func isSSH(_ options: InitiatorOptions) -> Bool { options.ssh == "ssh" || options.ssh.hasSuffix("/ssh") }
+
+    /// The HostName that ssh has for a target, by `ssh -G`; nil when it says nothing else than the target's name, or when
+    /// ``isSSH(_:)`` says no.
     static func named(bySSH target: TargetAddress, _ options: InitiatorOptions) -> String? {
-        guard options.ssh == "ssh" || options.ssh.hasSuffix("/ssh"),
+        guard isSSH(options),
             let process = try? SSHProcess([
                 options.ssh, "-G", target.user.map { "\($0)@\(target.host)" } ?? target.host,
             ])

@@ -31,7 +31,7 @@ extension InitiatorPool {
             throw .timedOut(waitingFor: "end of the removal of \(poolSet) on \(target)", after: options.openTimeout)
         }
         // A removal prints nothing on standard output, as with PMDK. A session begins with its initial status.
-        if let reason = Self.reasonAgainstRemoval(output, poolSet: poolSet, exit: ending.exit) {
+        if let reason = Self.reasonAgainstRemoval(output, poolSet: poolSet, ending) {
             throw .protocolError(target: "\(target)", reason: reason, targetLines: ending.targetLines)
         }
         switch ending.exit {
@@ -43,7 +43,7 @@ extension InitiatorPool {
     }
 
     /// Why what the command printed shows that it removed nothing; nil when it does not.
-    private static func reasonAgainstRemoval(_ output: [UInt8], poolSet: String, exit: SessionEnding.Exit?) -> String? {
+    private static func reasonAgainstRemoval(_ output: [UInt8], poolSet: String, _ ending: SessionEnding) -> String? {
         let remedy = "run `rpmemd --remove \(SSHCommand.quoted(poolSet))` on the target"
         if output.count >= InitialStatus.size {
             var status: UInt32 = 0
@@ -54,10 +54,19 @@ extension InitiatorPool {
                     + "authorized_keys leaves out the arguments: \(remedy)"
             }
         }
-        guard !output.isEmpty, exit == .status(0) else { return nil }
-        return
-            "\(poolSet) may not be removed: the command printed \"\(printable(output))\", and `rpmemd --remove` prints "
-            + "nothing: look there, or \(remedy)"
+        if output.isEmpty { return nil }
+        let printed = "the command printed \"\(printable(output))\""
+        switch ending.exit {
+        case .status(0)?:
+            return
+                "\(poolSet) may not be removed: \(printed), and `rpmemd --remove` prints nothing: look there, or \(remedy)"
+        // The daemon says why on standard error. Another program's status is no errno.
+        case .status(let status)?
+        where isErrnoOfRemoval(status) && !ending.targetLines.contains { $0.hasPrefix("rpmemd: ") }:
+            return
+                "\(poolSet) is not removed: \(printed) and ended with status \(status), so it is not `rpmemd --remove`: \(remedy)"
+        default: return nil
+        }
     }
 }
 

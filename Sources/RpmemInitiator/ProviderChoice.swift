@@ -21,8 +21,10 @@ struct ProviderChoice {
                 throw .noProvider(
                     host: host,
                     tried: [
-                        "the name does not resolve here (\(reason)), and lanes need an address: add it to /etc/hosts, or a "
-                            + "HostName to ssh_config"
+                        "the name does not resolve here (\(reason)), and lanes need an address: add it to /etc/hosts"
+                            + (LaneHost.isSSH(options)
+                                ? ", or a HostName to ssh_config"
+                                : ". Only a program named ssh is asked for the HostName of an alias, and RPMEM_SSH is \(options.ssh)")
                     ])
             }
             if let reason = LaneHost.reasonNotResolved(other) {
@@ -54,7 +56,13 @@ struct ProviderChoice {
                 errors.append("\(provider.name): \(Self.reason(error, provider))")
             }
         }
-        for provider in [Provider.verbs, .sockets] where !options.providers.contains(provider) {
+        for (provider, text) in options.disabledByMistake {
+            let name = provider.name
+            errors.append("\(name): disabled by RPMEM_ENABLE_\(name.uppercased())=\(text), =1 enables it")
+        }
+        for provider in [Provider.verbs, .sockets]
+        where !options.providers.contains(provider) && !options.disabledByMistake.contains(where: { $0.0 == provider })
+        {
             errors.append("\(provider.name): not enabled, RPMEM_ENABLE_\(provider.name.uppercased())=1 does")
         }
         throw .noProvider(host: host, tried: errors)

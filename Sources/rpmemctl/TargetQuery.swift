@@ -19,7 +19,7 @@ struct TargetQuery {
     /// - Throws: ``ToolError`` when there is no such document, with the reason that the target gave.
     func ask<Answer: Report>(_ arguments: [String], for answer: Answer.Type) throws -> Answer {
         let outcome = try run(arguments)
-        guard case .status(0)? = outcome.ending.exit else { throw failure(outcome.ending, arguments) }
+        guard case .status(0)? = outcome.ending.exit else { throw failure(outcome, arguments) }
         // A login shell may print lines of its own before the document.
         guard let line = outcome.output.split(separator: UInt8(ascii: "\n")).last, line.first == UInt8(ascii: "{")
         else {
@@ -47,7 +47,7 @@ struct TargetQuery {
     /// Runs `rpmemd` for what it does, and not for what it prints.
     func order(_ arguments: [String]) throws {
         let outcome = try run(arguments)
-        guard case .status(0)? = outcome.ending.exit else { throw failure(outcome.ending, arguments) }
+        guard case .status(0)? = outcome.ending.exit else { throw failure(outcome, arguments) }
     }
 
     private func run(_ arguments: [String]) throws -> RemoteCommand.Outcome {
@@ -61,9 +61,19 @@ struct TargetQuery {
         return try remote.finish(limit: Self.outputLimit, within: options.openTimeout)
     }
 
-    private func failure(_ ending: SessionEnding, _ arguments: [String]) -> ToolError {
+    private func failure(_ outcome: RemoteCommand.Outcome, _ arguments: [String]) -> ToolError {
+        let (output, ending) = (outcome.output, outcome.ending)
         let lines = ending.targetLines.map(escapingControls)
-        let said = lines.isEmpty ? "" : "; the target's standard error: \(lines.joined(separator: " / "))"
+        let said =
+            lines.isEmpty
+            ? output.isEmpty ? "" : "; it printed \"\(printable(output))\""
+            : "; the target's standard error: \(lines.joined(separator: " / "))"
+        if Self.endsWithInitialStatus(output) {
+            return ToolError(
+                "\(place): a session was served instead, since RPMEM_SSH, RPMEM_CMD or a forced command of authorized_keys "
+                    + "leaves out the arguments: run rpmemctl on the target, without a target\(lines.isEmpty ? "" : said)"
+            )
+        }
         let option = arguments.first { $0.hasPrefix("--") } ?? ""
         // PMDK's daemon and getopt(3) print "unrecognized option '--list'".
         let refused = arguments.first { argument in
@@ -92,6 +102,16 @@ struct TargetQuery {
             return ToolError("\(place): rpmemd \(option) was ended by signal \(number)\(said)")
         case .unknown?, nil: return ToolError("\(place): the connection ended\(said)")
         }
+    }
+}
+
+extension TargetQuery {
+    /// A session begins with its initial status. A login shell may print lines before it.
+    fileprivate static func endsWithInitialStatus(_ output: [UInt8]) -> Bool {
+        guard output.count >= InitialStatus.size else { return false }
+        var status: UInt32 = 0
+        withUnsafeMutableBytes(of: &status) { $0.copyBytes(from: output.suffix(InitialStatus.size)) }
+        return InitialStatus(decoding: status) != nil
     }
 }
 

@@ -115,6 +115,31 @@ import Testing
             session, "closed", "requests 1: 2 bytes made durable (relaxed 0: 0, inline 1: 2, deep 0: 0)")
     }
 
+    /// Storage that fails ends the process without closing the pool. The log has the result all the same.
+    @Test func aTruncatedPartIsNotClosedCleanly() throws {
+        let target = try makeTarget()
+        let session = try target.session().ready()
+        let (lanes, _) = try session.pool(.create("one.set", lanes: 1))
+        let client = try LaneClient(.sockets, lanes)
+        #expect(truncate("\(target.parts)/part", 4 << 20) == 0)
+        try session.expectEnd(1)
+        client.shutDown()
+        let last = try #require(try notices(session).last)
+        #expect(last.wholeMatch(of: /pool set one\.set: not closed cleanly after \d+\.\d{3} s/) != nil, "\(last)")
+    }
+
+    /// The person at the initiator is told why the session ends.
+    @Test func aSignalIsTheReasonOnStandardError() throws {
+        let session = try makeTarget().session().ready()
+        let (lanes, _) = try session.pool(.create("one.set", lanes: 1))
+        let client = try LaneClient(.sockets, lanes)
+        session.process.signal(SIGTERM)
+        try session.expectEnd(1)
+        client.shutDown()
+        #expect(session.process.errorText.contains("rpmemd: ended by SIGTERM\n"))
+        try expectClosed(session, "closed", "requests 0: 0 bytes made durable (relaxed 0: 0, inline 0: 0, deep 0: 0)")
+    }
+
     @Test func aDaemonThatIsKilledLeavesTheOpeningLine() throws {
         let session = try makeTarget().session().ready()
         _ = try session.pool(.create("one.set", lanes: 1))

@@ -85,7 +85,10 @@ import Testing
         let stock = try target.session().ready()
         #expect(try stock.ask(.create("one.set")) == .refused(.create, .badProtocol))
         try stock.expectEnd(1)
-        try stock.expectOneError("in-band-secret = require")
+        // What to do, and where the setting is.
+        try stock.expectOneError(
+            "in-band-secret = require", "without RPMEM_EXTENSIONS=0", "set in-band-secret = auto",
+            "\(target.configuration):")
         #expect(TemporaryDirectory.entries(of: target.parts) == [])
         let session = try target.session().ready()
         let (lanes, _) = try session.pool(.create("one.set", provider: .tcp, inlineSize: Self.offer))

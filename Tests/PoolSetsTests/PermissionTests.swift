@@ -50,6 +50,43 @@ struct PermissionTests {
         }
     }
 
+    /// A session writes to the parts, an examination does not.
+    @Test func anExaminationFindsPartsThatMayNotBeWritten() async {
+        await #expect(processExitsWith: .success) {
+            let fixture = PoolFixture()
+            chmod(fixture.directory.path, 0o755)
+            fixture.writeSet("a.set", "2M @/p0")
+            try fixture.store().create(descriptor: .named("a.set"), attributes: .captured(), requestedSize: 0).close()
+            chmod(fixture.part("p0"), 0o444)
+            #expect(try fixture.store().examine(.named("a.set"), depth: .whole).findings.isEmpty)
+            try #require(setegid(65534) == 0 && seteuid(65534) == 0)
+            let found = try fixture.store().examine(.named("a.set"), depth: .whole)
+            #expect(found.findings.map(\.code) == [.partUnusable])
+            #expect(
+                found.findings.first?.message.contains("p0: Permission denied: owned by root:root, mode 0444") == true)
+            #expect(found.findings.first?.remedy == "let this user read and write it")
+            try #require(seteuid(0) == 0)
+        }
+    }
+
+    @Test func anExaminationFindsAReadOnlyFileSystem() async {
+        await #expect(processExitsWith: .success) {
+            let fixture = PoolFixture()
+            fixture.writeSet("a.set", "2M @/p0")
+            try fixture.store().create(descriptor: .named("a.set"), attributes: .captured(), requestedSize: 0).close()
+            try #require(PrivateMounts.enter() == nil)
+            let parts = fixture.parts
+            // MS_BIND, then MS_REMOUNT | MS_BIND | MS_RDONLY.
+            try #require(PrivateMounts.mount(parts, parts, nil, 0x1000, nil) == nil)
+            try #require(PrivateMounts.mount(parts, parts, nil, 0x1021, nil) == nil)
+            let found = try fixture.store().examine(.named("a.set"), depth: .whole)
+            #expect(found.findings.map(\.code) == [.partUnusable])
+            #expect(found.findings.first?.message.contains("p0: Read-only file system") == true)
+            #expect(found.findings.first?.remedy == "mount its file system for writing")
+            PrivateMounts.unmount(parts)
+        }
+    }
+
     @Test func setsThatMayNotBeReadAreSaid() async {
         await #expect(processExitsWith: .success) {
             let fixture = PoolFixture()

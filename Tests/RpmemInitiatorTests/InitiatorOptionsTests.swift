@@ -68,6 +68,38 @@ import Testing
         #expect(options.warnings.count == 2)
     }
 
+    @Test(arguments: ["yes", "", "2"]) func extensionsStayOnWithoutANumber(_ text: String) {
+        let options = InitiatorOptions(environment: ["RPMEM_EXTENSIONS": text])
+        #expect(options.offersExtensions)
+        #expect(options.warnings == (text.isEmpty ? [] : ["RPMEM_EXTENSIONS=\(text) is ignored: 0 or 1 is needed"]))
+    }
+
+    /// Why no provider reaches a target.
+    private func reason(_ host: String, _ environment: [String: String]) throws -> String {
+        let options = InitiatorOptions(environment: environment)
+        let target = try TargetAddress(host)
+        let error = #expect(throws: InitiatorError.self) { _ = try ProviderChoice(for: target, options: options) }
+        return error.map { "\($0)" } ?? ""
+    }
+
+    @Test func aProviderIsNamedThatAValueDisables() throws {
+        let reason = try reason("127.0.0.1", ["RPMEM_ENABLE_TCP": "true", "RPMEM_ENABLE_VERBS": "off"])
+        #expect(reason.contains("tcp: disabled by RPMEM_ENABLE_TCP=true, =1 enables it"), "\(reason)")
+        #expect(reason.contains("verbs: disabled by RPMEM_ENABLE_VERBS=off, =1 enables it"), "\(reason)")
+        #expect(reason.contains("sockets: not enabled, RPMEM_ENABLE_SOCKETS=1 does"), "\(reason)")
+        #expect(!reason.contains("verbs: not enabled"), "\(reason)")
+    }
+
+    /// An alias of ssh_config(5) is none for another program than ssh.
+    @Test func onlySSHIsAskedForAnAlias() throws {
+        let name = "no-such-host.invalid"
+        let asked = try reason(name, ["RPMEM_ENABLE_TCP": "1"])
+        #expect(asked.hasSuffix("add it to /etc/hosts, or a HostName to ssh_config"), "\(asked)")
+        let other = try reason(name, ["RPMEM_ENABLE_TCP": "1", "RPMEM_SSH": "/usr/bin/tunnel"])
+        #expect(other.contains("add it to /etc/hosts. Only a program named ssh is asked"), "\(other)")
+        #expect(other.hasSuffix("RPMEM_SSH is /usr/bin/tunnel"), "\(other)")
+    }
+
     @Test func commandsAreTakenInTurn() {
         let options = InitiatorOptions(environment: ["RPMEM_CMD": "one|two --x|three"])
         let copy = options

@@ -40,6 +40,21 @@ import Testing
         #expect(error?.targetLines == ["because"])
     }
 
+    /// A forced command of authorized_keys, or the shell of an account without login: its status is no errno.
+    @Test func aCommandThatPrintsIsNoRemoval() throws {
+        let (error, _) = try remove("echo This account is not available.; exit 1")
+        #expect(error?.errno == EPROTO)
+        let text = error.map { "\($0)" } ?? ""
+        #expect(
+            text.contains(
+                "a.set is not removed: the command printed \"This account is not available.\\x0a\" and ended with status 1"
+            ),
+            "\(text)")
+        // A greeting does not hide the daemon's reason.
+        let (refused, _) = try remove("echo Welcome; echo 'rpmemd: removing a.set: no such pool set' >&2; exit 2")
+        #expect(refused?.errno == ENOENT)
+    }
+
     @Test(arguments: [Int32(126), 127, 255]) func whatShellsAndSshReportIsNone(_ status: Int32) throws {
         let (error, _) = try remove("echo no way >&2; exit \(status)")
         guard case .sessionEnded(_, _, let ending)? = error else {

@@ -2,6 +2,7 @@ import Glibc
 import SystemSupport
 import Testing
 
+import class TestSupport.ChildProcess
 import class TestSupport.Running
 
 @testable import RpmemInitiator
@@ -63,5 +64,23 @@ import class TestSupport.Running
         let identifier = try #require(pid_t(text.split(separator: "\n").first ?? ""))
         child = nil
         #expect(kill(identifier, 0) == -1)
+    }
+}
+
+/// The packages that messages name for missing libraries.
+@Suite struct MissingLibraryTests {
+    @Test(
+        .enabled(if: access("/usr/bin/dpkg-query", X_OK) == 0, "needs dpkg-query"),
+        arguments: SessionEnding.packages.keys.sorted())
+    func theirPackagesAreDebians(_ library: String) throws {
+        let query = try ChildProcess(["/usr/bin/dpkg-query", "--search", "*/\(library)"])
+        let owner = try query.finish(within: 60)
+        let package = try #require(SessionEnding.packages[library])
+        #expect(owner.split(separator: "\n").contains { $0.hasPrefix("\(package):") }, "\(owner)")
+        let message = SessionEnding(
+            exit: .status(127),
+            targetLines: ["rpmemd: error while loading shared libraries: \(library): cannot open shared object file"]
+        ).reason
+        #expect(message.contains("`apt-get install \(package)` there"), "\(message)")
     }
 }

@@ -280,6 +280,19 @@ struct OperateTests {
         #expect(outcome.ending == .exited(1) && outcome.errors.contains("install rpmemd"), "\(outcome.errors)")
     }
 
+    /// A forced command of authorized_keys may serve a session, or refuse the account.
+    @Test(arguments: ["list", "remove --yes"]) func aForcedCommand(_ command: String) throws {
+        let words = command.split(separator: " ").map(String.init)
+        let arguments = words + [target.address] + (words[0] == "list" ? [] : ["a.set"])
+        let served = try target.run(arguments, environment: ["RPMEM_CMD": "\(target.command); exit 1; true"])
+        #expect(
+            served.ending == .exited(1) && served.errors.contains("a session was served instead"), "\(served.errors)")
+        #expect(served.errors.contains("run rpmemctl on the target"), "\(served.errors)")
+        let refused = try target.run(arguments, environment: ["RPMEM_CMD": "echo No login here; exit 1; true"])
+        #expect(
+            refused.ending == .exited(1) && refused.errors.contains("it printed \"No login here"), "\(refused.errors)")
+    }
+
     @Test(arguments: ["echo noise", "echo '{\"version\":1}'", "head -c 4 /dev/zero"])
     func anAnswerThatIsNoDocument(_ command: String) throws {
         let outcome = try target.run(["list", target.address], environment: ["RPMEM_CMD": "\(command); true"])

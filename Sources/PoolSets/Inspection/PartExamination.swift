@@ -22,6 +22,8 @@ package struct PartExamination: Sendable {
         package var isDevice: Bool
         /// A creation that did not finish left the file with the sticky bit.
         package var isIncomplete: Bool
+        /// Why a session, which writes to it, could not open it: permissions, or the mount; nil when it could.
+        package var writeFailure: PoolError?
         package var use: Use
         package var mapping: PartMapping
         package var region: MemoryRegionName?
@@ -67,11 +69,18 @@ extension PoolStore {
         return part
     }
 
+    private func writeFailure(of file: PartFile) -> PoolError? {
+        let link = "/proc/self/fd/\(file.descriptor.number)"
+        if faccessat(AT_FDCWD, link, W_OK, AT_EACCESS) == 0 { return nil }
+        return .from(.last("faccessat", on: file.path), path: file.path)
+    }
+
     private func facts(of file: PartFile) throws(PoolError) -> PartExamination.Opened {
         var status = stat()
         if fstat(file.descriptor.number, &status) != 0 { throw .system(.last("fstat", on: file.path)) }
         return PartExamination.Opened(
-            size: file.size, isDevice: file.device != nil, isIncomplete: file.isIncomplete, use: try file.use(),
+            size: file.size, isDevice: file.device != nil, isIncomplete: file.isIncomplete,
+            writeFailure: writeFailure(of: file), use: try file.use(),
             mapping: file.device != nil ? .deviceDAX : PartMapping(file: file.descriptor.number),
             region: MemoryRegionName(of: status))
     }

@@ -66,6 +66,9 @@ struct PoolDiagnosis {
                     .error, .headerUnreadable, part: index, "its header cannot be read: \(failure)",
                     remedy: "mend the storage, then restore this replica with `pmempool sync`")
             }
+            if let failure = opened.writeFailure {
+                add(.error, .partUnusable, part: index, "\(failure)", remedy: Self.remedy(for: failure))
+            }
             checkSize(index, part, opened)
             if opened.isIncomplete {
                 add(
@@ -83,6 +86,7 @@ struct PoolDiagnosis {
     }
 
     private static func remedy(for failure: PoolError) -> String? {
+        if case .noAccess(_, .readOnlyFileSystem, _) = failure { return "mount its file system for writing" }
         if case .noAccess = failure { return "let this user read and write it" }
         return "correct the set, or restore the part"
     }

@@ -118,7 +118,7 @@ package struct SessionLog: Sendable {
         reasons?.write(reason: "warning: \(text)")
     }
 
-    /// Logs a refusal that is no error. The person at the initiator sees it as well.
+    /// Logs the end of a session, or a refusal, that is no error. The person at the initiator sees it as well.
     func notice(tellingInitiator text: String) {
         logger.notice("\(text)")
         reasons?.write(reason: text)

@@ -11,6 +11,8 @@ final class AbruptEnd: Sendable {
     let output: Int32
     /// Port of the lanes; 0 while there are none.
     let port = Atomic<UInt16>(0)
+    /// The pool set and when its pool was opened; nil until then.
+    let pool = Mutex<(poolSet: String, openTime: OpenTime)?>(nil)
     private let hasBegun = Atomic<Bool>(false)
 
     init(log: SessionLog, input: Int32, output: Int32) {
@@ -28,6 +30,9 @@ final class AbruptEnd: Sendable {
         hasBegun.store(true, ordering: .releasing)
         // The log file may lie on the storage that hangs, so the connections are ended first.
         log.error(reason, beforeLogging: endConnections)
+        if let (poolSet, openTime) = pool.withLock(\.self) {
+            log.notice("pool set \(poolSet): not closed cleanly after \(openTime.seconds) s")
+        }
         _exit(1)
     }
 

@@ -48,7 +48,8 @@ struct PoolOpening {
         if settings.inBandSecret.value == .require, !request.offersExtensions {
             throw RequestError(
                 .badProtocol,
-                "in-band-secret = require: the initiator's library cannot show a secret on its lanes (librpmem of PMDK cannot)"
+                "in-band-secret = require: the initiator's library shows no secret on its lanes: use this project's librpmem there, "
+                    + "without RPMEM_EXTENSIONS=0, or set in-band-secret = auto (\(settings.inBandSecret.origin))"
             )
         }
         guard request.poolSize > 0, let size = Int(exactly: request.poolSize) else {

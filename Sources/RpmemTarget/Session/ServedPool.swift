@@ -19,7 +19,7 @@ final class ServedPool {
     let initiator: NetworkAddress
     /// The descriptor, for messages.
     let poolSet: String
-    private let start = ContinuousClock.now
+    let openTime = OpenTime()
     let abruptEnd: AbruptEnd
     /// When a lane must have connected; once all lanes are closed, when CLOSE must have come.
     var laneDeadline: Deadline?
@@ -33,6 +33,7 @@ final class ServedPool {
         abruptEnd: AbruptEnd, settings: Settings, log: SessionLog, initiator: NetworkAddress, poolSet: String
     ) {
         self.poolSet = poolSet
+        abruptEnd.pool.withLock { [openTime] in $0 = (poolSet, openTime) }
         self.pool = pool
         self.lanes = lanes
         self.isCreated = isCreated
@@ -50,13 +51,6 @@ final class ServedPool {
         [laneDeadline, closeDeadline, lanes.peerDeadline].compactMap(\.self).min()
     }
 
-    /// How long the pool has been open, with milliseconds.
-    var secondsOpen: String {
-        let milliseconds = Int(start.duration(to: .now) / .milliseconds(1))
-        let rest = String(milliseconds % 1000)
-        return "\(milliseconds / 1000).\(String(repeating: "0", count: 3 - rest.count))\(rest)"
-    }
-
     /// What was made durable, for the log. Final once the lanes are down.
     var transfer: String {
         // Nothing on the target counts the data of the appliance method.
@@ -67,6 +61,18 @@ final class ServedPool {
     /// Ends the process when a part has been truncated.
     func endIfTruncated() {
         if let reason = partWatch?.findTruncation() { abruptEnd.leave(because: reason) }
+    }
+}
+
+/// How long a pool has been open.
+struct OpenTime: Sendable {
+    private let start = ContinuousClock.now
+
+    /// In seconds until now, with milliseconds.
+    var seconds: String {
+        let milliseconds = Int(start.duration(to: .now) / .milliseconds(1))
+        let rest = String(milliseconds % 1000)
+        return "\(milliseconds / 1000).\(String(repeating: "0", count: 3 - rest.count))\(rest)"
     }
 }
 

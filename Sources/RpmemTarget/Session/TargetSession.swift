@@ -96,7 +96,7 @@ package final class TargetSession {
                 if polled.isReady(parts) { served.endIfTruncated() }
             }
             if polled.isReady(signal), let number = signals.next() {
-                log.notice("ended by \(Self.name(ofSignal: number))")
+                log.notice(tellingInitiator: "ended by \(Self.name(ofSignal: number))")
                 return .failed
             }
             if polled.isReady(input), let end = try takeRequests() { return end }
@@ -247,7 +247,7 @@ package final class TargetSession {
         let isClosed = served.release(removing: removing)
         log.notice(
             "pool set \(served.poolSet): \(isClosed ? removing && served.isCreated ? "removed" : "closed" : "not closed cleanly") "
-                + "after \(served.secondsOpen) s, \(served.transfer)")
+                + "after \(served.openTime.seconds) s, \(served.transfer)")
         return isClosed
     }
 
