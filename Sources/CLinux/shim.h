@@ -30,6 +30,7 @@
 #include <linux/fs.h>
 #include <linux/magic.h>
 #include <linux/openat2.h>
+#include <linux/prctl.h>
 #include <linux/sock_diag.h>
 
 /// openat2(2): descriptor or -1 with errno.
@@ -78,6 +79,12 @@ static inline int rpmem_report_write_back(int fd) {
 static inline int rpmem_is_on_overlay(int fd) {
     struct statfs status;
     return fstatfs(fd, &status) != 0 ? -1 : status.f_type == OVERLAYFS_SUPER_MAGIC;
+}
+
+/// 1 when a file is in memory only (tmpfs or ramfs), 0 when it is not, -1 with errno when the kernel does not say.
+static inline int rpmem_is_in_memory(int fd) {
+    struct statfs status;
+    return fstatfs(fd, &status) != 0 ? -1 : status.f_type == TMPFS_MAGIC || status.f_type == RAMFS_MAGIC;
 }
 
 /// EROFS when the file's file system is read-only now, 0 when it is not, and otherwise the errno of fstatfs(2).
@@ -181,6 +188,21 @@ static inline struct rpmem_option_step rpmem_next_option(
 
 /// Takes the argument that comes next for the option just found.
 static inline void rpmem_take_next_argument(void) { optind++; }
+
+/// Whether the kernel lets a process say where its arguments are (PR_SET_MM_MAP, CONFIG_CHECKPOINT_RESTORE).
+static inline _Bool rpmem_can_move_arguments(void) {
+    unsigned size = 0;
+    // prctl(2); <sys/prctl.h> would define struct prctl_mm_map once more.
+    return syscall(SYS_prctl, PR_SET_MM, PR_SET_MM_MAP_SIZE, &size, 0, 0) == 0;
+}
+
+/// Sets the process's addresses (PR_SET_MM_MAP): 0, or -1 with errno. `map.brk` must be the current one, so there is one thread.
+static inline int rpmem_set_memory_map(const struct prctl_mm_map *map) {
+    return (int)syscall(SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, map, sizeof *map, 0);
+}
+
+/// The end of the heap, sbrk(0).
+static inline uint64_t rpmem_program_break(void) { return (uint64_t)syscall(SYS_brk, 0); }
 
 /// Limits the address space of another process, in bytes (prlimit(2), RLIMIT_AS): 0, or -1 with errno.
 static inline int rpmem_limit_address_space(pid_t process, uint64_t bytes) {

@@ -57,6 +57,7 @@ private func serve(_ overrides: CommandLineOverrides) -> Int32 {
     let peer = environment.peer.map { "\($0)" }
     do {
         // Threads inherit the blocked signals, so this comes before any thread is started.
+        ProcessTitle.prepare()
         let signals = try SignalQueue([SIGTERM, SIGINT, SIGHUP])
         raiseResourceLimits()
         reportFileErrors()
@@ -75,7 +76,7 @@ private func serve(_ overrides: CommandLineOverrides) -> Int32 {
         }
         return TargetSession(
             settings: settings, store: store, environment: environment, log: log, signals: signals,
-            input: STDIN_FILENO, output: STDOUT_FILENO
+            input: STDIN_FILENO, output: STDOUT_FILENO, status: .open(log: log)
         ).run()
     } catch let error as ConfigurationError {
         let log = SessionLog.openDefault(peer: peer)

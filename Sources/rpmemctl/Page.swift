@@ -68,8 +68,11 @@ struct Page {
         }
     }
 
+    /// All lines, each with its newline.
+    var text: String { lines.map { $0 + "\n" }.joined() }
+
     func show() {
-        if !lines.isEmpty { print(lines.joined(separator: "\n")) }
+        print(text, terminator: "")
         fflush(nil)
     }
 }

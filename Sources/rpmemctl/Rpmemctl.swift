@@ -13,6 +13,7 @@ struct Rpmemctl: ParsableCommand {
             """,
         version: "rpmemctl version \(projectVersion)",
         subcommands: [
-            List.self, Info.self, Check.self, Remove.self, Ping.self, Bench.self, BaselineServer.self,
+            List.self, Info.self, Check.self, StatusCommand.self, Metrics.self, Remove.self, Ping.self, Bench.self,
+            BaselineServer.self,
         ])
 }

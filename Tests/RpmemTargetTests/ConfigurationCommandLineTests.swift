@@ -90,6 +90,7 @@ import Testing
 
     @Test func queries() throws {
         #expect(try parse("--list") == .query(.list, .init()))
+        #expect(try parse("--status") == .query(.status, .init()))
         #expect(try parse("--info", "a.set", "-c", "/c") == .query(.info(set: "a.set"), .init(configurationFile: "/c")))
         #expect(try parse("--check=a.set") == .query(.check(set: "a.set", plan: nil), .init()))
         #expect(try parse("--repair", "0f", "--check", "a") == .query(.check(set: "a", plan: "0f"), .init()))
@@ -102,7 +103,7 @@ import Testing
 
     @Test func onlyARepairChangesSomething() {
         #expect(Query.list.isReadOnly && Query.info(set: "a").isReadOnly && Query.check(set: "a", plan: nil).isReadOnly)
-        #expect(Query.removal(set: "a", force: true, removePoolSet: true).isReadOnly)
+        #expect(Query.removal(set: "a", force: true, removePoolSet: true).isReadOnly && Query.status.isReadOnly)
         #expect(!Query.check(set: "a", plan: "").isReadOnly)
     }
 

@@ -1,3 +1,4 @@
+import CLinux
 import FoundationEssentials
 import Glibc
 import PoolSets
@@ -10,6 +11,15 @@ import Testing
 /// A target with an sshd of its own on loopback, and rpmemctl on this side.
 final class OperatedTarget {
     let directory = TemporaryDirectory("rpmemctl")
+    /// Whether there is a directory in memory for files of sessions.
+    static var hasMemory: Bool {
+        guard let directory = try? Descriptor.open("/dev/shm", O_RDONLY) else { return false }
+        return rpmem_is_in_memory(directory.number) == 1
+    }
+
+    /// XDG_RUNTIME_DIR of the daemons, in memory as systemd makes it.
+    let runtime = TemporaryDirectory("rpmemctl", in: "/dev/shm")
+    var statusDirectory: String { runtime.file("rpmemd") }
     private let server: LoopbackSSHD
     /// What rpmemctl calls the target.
     var address: String { server.target }
@@ -31,7 +41,11 @@ final class OperatedTarget {
         server = try LoopbackSSHD(in: directory.file("ssh.d"))
     }
 
-    var command: String { "\(Binaries.rpmemd) --config \(directory.file("conf"))" }
+    var command: String { command(runtime: runtime.path) }
+
+    func command(runtime: String) -> String {
+        "/usr/bin/env XDG_RUNTIME_DIR=\(runtime) \(Binaries.rpmemd) --config \(directory.file("conf"))"
+    }
 
     /// Writes a pool set file; `@` stands for the directory of the parts.
     func addSet(_ name: String, _ lines: String...) throws {
@@ -87,16 +101,21 @@ final class OperatedTarget {
     }
 
     private func start(_ command: [String], environment changes: [String: String]) throws -> Outcome {
-        let environment = [
-            "PATH": "/usr/bin:/bin", "HOME": directory.path, "RPMEM_SSH": server.clientCommand,
-            "RPMEM_CMD": self.command, "RPMEM_ENABLE_VERBS": "0", "RPMEM_ENABLE_TCP": "1",
-        ]
-        let process = try ChildProcess(
-            command, environment: environment.merging(changes) { _, new in new }, directory: directory.path)
+        let process = try launch(command, environment: changes)
         process.closeInput()
         let output = try process.receive(1 << 24, within: 120_000)
         return Outcome(
             ending: try process.wait(), output: String(decoding: output, as: UTF8.self), errors: process.errorText)
+    }
+
+    /// Starts a command that finds the target.
+    func launch(_ command: [String], environment changes: [String: String] = [:]) throws -> ChildProcess {
+        let environment = [
+            "PATH": "/usr/bin:/bin", "HOME": directory.path, "RPMEM_SSH": server.clientCommand,
+            "RPMEM_CMD": self.command, "RPMEM_ENABLE_VERBS": "0", "RPMEM_ENABLE_TCP": "1",
+        ]
+        return try ChildProcess(
+            command, environment: environment.merging(changes) { _, new in new }, directory: directory.path)
     }
 
     func run(_ arguments: String...) throws -> Outcome { try run(arguments) }
@@ -107,11 +126,15 @@ final class OperatedTarget {
     }
 
     /// Has a real session hold a pool, until the target is gone or the session is killed.
-    func hold(_ name: String = "a.set") throws -> ChildProcess {
+    ///
+    /// - Parameters:
+    ///   - rounds: Persists of 10 000 bytes before the pool is closed; endless otherwise.
+    ///   - command: Starts the daemon.
+    func hold(_ name: String = "a.set", rounds: Int? = nil, command: String? = nil) throws -> ChildProcess {
         let process = try ChildProcess(
             [
-                Binaries.drivenInitiator, "open", server.clientCommand, command, "tcp", address, name,
-                "\(8 << 20)", "1", "forever",
+                Binaries.drivenInitiator, "open", server.clientCommand, command ?? self.command, "tcp", address,
+                name, "\(8 << 20)", "1", rounds.map { "\($0)" } ?? "forever",
             ], environment: ["PATH": "/usr/bin:/bin", "HOME": directory.path])
         guard try process.receive(10) == Array("connected\n".utf8) else {
             throw TestSupportError("no session: \(process.errorText)")

@@ -70,6 +70,13 @@ import Testing
         rpmemd: "1", pool: pool, parts: [part], shutdownState: state, mapping: mapping)
     private static let check = PoolCheckReport(rpmemd: "1", pool: pool, findings: [finding], repairPlan: "0")
     private static let removal = PoolRemovalReport(rpmemd: "1", name: "n", files: [file], missing: ["m"], left: ["l"])
+    private static let session = ReportedSession(
+        session: "s", state: .running, process: 1, user: "u", peer: "p", poolSet: "a", poolSetUUID: "u", since: 2,
+        provider: "tcp", method: "APM", lanesGranted: 3, lanesConnected: 4, lanesEverConnected: 5, lanesRefused: 6,
+        droppedPackets: 7, persists: ReportedPersists())
+    private static let status = StatusReport(
+        rpmemd: "1", clock: 1, directories: ["d"], truncated: false, sessions: [session], ended: EndedSessions(),
+        problems: ["p"])
     private static let ping = PingReport(
         target: "t", poolSet: "p", provider: "tcp", method: "APM", lanes: 1, created: true, stages: [stage],
         totalNanoseconds: 1, persists: persists)
@@ -81,6 +88,8 @@ import Testing
     private static var samples: [(section: String, sample: any Encodable)] {
         [
             ("document of list", list), ("document of info", info), ("document of check", check),
+            ("document of status", status), ("session", session), ("ended sessions", EndedSessions()),
+            ("persist requests", ReportedPersists()),
             ("document of remove", removal), ("document of ping", ping), ("document of bench", bench), ("pool", pool),
             ("holder", holder), ("part", part),
             ("bad block", extent), ("header", header), ("shutdown state", state), ("mapping", mapping),
@@ -138,6 +147,7 @@ import Testing
         try expectSame(Self.list)
         try expectSame(Self.info)
         try expectSame(Self.check)
+        try expectSame(Self.status)
         try expectSame(Self.removal)
         try expectSame(Self.ping)
         try expectSame(Self.bench)
@@ -167,8 +177,9 @@ import Testing
             Descriptor.open("\(Binaries.packageDirectory)/man/rpmemctl.1", O_RDONLY), limit: 1 << 20)
         let text = String(decoding: bytes, as: UTF8.self).split(separator: "\\").joined()
         for state in ReportedPool.State.allCases { #expect(text.contains("\n.B \(state.rawValue)\n"), "\(state)") }
+        for state in ReportedSession.State.allCases { #expect(text.contains("\n.B \(state.rawValue)\n"), "\(state)") }
         for code in PoolFindingCodes.all { #expect(text.contains(code), "\(code)") }
-        for command in ["list", "info", "check", "remove"] {
+        for command in ["list", "info", "check", "status", "remove"] {
             let process = try ChildProcess([Binaries.rpmemctl, "help", command], environment: [:])
             let help = String(decoding: try process.receive(1 << 16), as: UTF8.self)
             let options = Set(help.split(whereSeparator: { " \n[]():,.".contains($0) }).filter { $0.hasPrefix("--") })

@@ -64,7 +64,7 @@ _rpmemd() {
     [ "$split" != true ] || return 0
 
     mapfile -t COMPREPLY < <(compgen -W '
-        --config --remove --force --pool-set --dry-run --list --info --check --repair --check-config --help --version
+        --config --remove --force --pool-set --dry-run --list --info --check --repair --status --check-config --help --version
         --poolset-dir --part-mode --log-file --use-syslog --log-level --persist-apm --persist-general
         --in-band-address --port-range --in-band-peer --in-band-secret --commit-writes --max-lanes --verbs-odp --lane-timeout --peer-timeout
         --nthreads --poll-time

@@ -15,6 +15,7 @@ complete -c rpmemd -l list -d 'Print the pools below the pool set directory, and
 complete -c rpmemd -l info -xa '(__rpmemd_sets)' -d 'Print all that is known of a pool, and exit'
 complete -c rpmemd -l check -xa '(__rpmemd_sets)' -d 'Print what is wrong with a pool, and exit'
 complete -c rpmemd -l repair -x -d 'With --check: make the repairs of this plan'
+complete -c rpmemd -l status -d 'Print the sessions of this user and their counts, and exit'
 complete -c rpmemd -l check-config -d 'Print the settings in effect and their origins, and exit'
 complete -c rpmemd -s h -l help -d 'Print the options, and exit'
 complete -c rpmemd -s V -l version -d 'Print the version, and exit'

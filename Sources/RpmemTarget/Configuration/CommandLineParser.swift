@@ -68,7 +68,7 @@ private struct CommandLineParser {
     private func query() throws(UsageError) -> Query? {
         func refuse(_ explanation: String) throws(UsageError) { throw UsageError(explanation, isSession: false) }
         if queries.count + (set == nil ? 0 : 1) > 1 {
-            try refuse("two commands at once; give one of --list, --info, --check and --remove")
+            try refuse("two commands at once; give one of --list, --info, --check, --status and --remove")
         }
         if isDryRun, set == nil {
             try refuse("--dry-run goes with --remove only; write rpmemd --remove SET --dry-run")
@@ -91,6 +91,7 @@ private struct CommandLineParser {
         case .command(.info): queries.append(.info(set: argument ?? ""))
         case .command(.check): queries.append(.check(set: argument ?? "", plan: nil))
         case .command(.repair): plan = argument
+        case .command(.status): queries.append(.status)
         case .command(.checkConfiguration): checks = true
         case .command(.help): if fault == nil { shown = .help }
         case .command(.version): if fault == nil { shown = .version }
@@ -99,7 +100,7 @@ private struct CommandLineParser {
         case nil:
             switch options.meaning(of: step.refused) {
             case .command(.remove): set = ""
-            case .command(.info), .command(.check), .command(.list): queries.append(.list)
+            case .command(.info), .command(.check), .command(.list), .command(.status): queries.append(.list)
             default: break
             }
             refuse(explanation(step, options: options, vector: vector))

@@ -9,6 +9,7 @@ package enum CommandOption: String, CaseIterable, Hashable, Sendable {
     case info
     case check
     case repair
+    case status
     case checkConfiguration = "check-config"
     case help
     case version
@@ -22,7 +23,7 @@ package enum CommandOption: String, CaseIterable, Hashable, Sendable {
         case .remove: "r"
         case .force: "f"
         case .poolSet: "s"
-        case .dryRun, .list, .info, .check, .repair, .checkConfiguration: nil
+        case .dryRun, .list, .info, .check, .repair, .status, .checkConfiguration: nil
         case .help: "h"
         case .version: "V"
         }
@@ -34,7 +35,7 @@ package enum CommandOption: String, CaseIterable, Hashable, Sendable {
         case .config: "FILE"
         case .remove, .info, .check: "SET"
         case .repair: "PLAN"
-        case .force, .poolSet, .dryRun, .list, .checkConfiguration, .help, .version: nil
+        case .force, .poolSet, .dryRun, .list, .status, .checkConfiguration, .help, .version: nil
         }
     }
 
@@ -50,6 +51,7 @@ package enum CommandOption: String, CaseIterable, Hashable, Sendable {
         case .info: "print all that is known of a pool as JSON, and exit"
         case .check: "print what is wrong with a pool as JSON, and exit"
         case .repair: "with --check: make the repairs of this plan, which --check printed"
+        case .status: "print the sessions of this user and their counts as JSON, and exit"
         case .checkConfiguration: "print the settings in effect and their origins, and exit"
         case .help: "print this, and exit"
         case .version: "print the version, and exit"

@@ -22,6 +22,8 @@ package enum Query: Equatable, Sendable {
     case check(set: String, plan: String?)
     /// `--remove SET --dry-run`
     case removal(set: String, force: Bool, removePoolSet: Bool)
+    /// `--status`
+    case status
 
     /// Whether the answer changes nothing on the target.
     package var isReadOnly: Bool {
@@ -35,6 +37,7 @@ package enum Query: Equatable, Sendable {
         case .info: .info
         case .check: .check
         case .removal: .remove
+        case .status: .status
         }
     }
 }

@@ -31,6 +31,8 @@ struct InBandOffer {
     /// Seconds that the initiator's machine may be unreachable, at least 1; see ``limitSilence(of:seconds:)`` and
     /// ``PeerProbe``.
     var peerTimeout: Int
+    /// Where workers count, as many as there are ``syncAliases``; nil for memory of their own.
+    var page: SessionPage?
 }
 
 /// The hosts whose lanes are accepted.

@@ -39,6 +39,8 @@ final class InBandServer {
     private let commitsWrites: Bool
     /// What EXTEND has agreed on; nil before it.
     private(set) var extensions: Extensions?
+    /// Lanes that were refused.
+    private(set) var lanesRefused: UInt64 = 0
     /// nil where the kernel notices that the initiator's machine is gone.
     private let probe: PeerProbe?
     /// Of the accepted lanes, by their number.
@@ -122,6 +124,15 @@ final class InBandServer {
     var silenceError: SystemCallError? { listener.silenceError }
     /// See ``LaneWorkers/firstEnd``.
     var workerEnd: WorkerEnd? { workers.firstEnd }
+    /// What ``SessionPage`` shows of the lanes.
+    var counts: SessionCounts.Values {
+        var values = SessionCounts.Values()
+        values.lanesConnected = UInt64(connectedLanes)
+        values.lanesEverConnected = UInt64(lanesEverConnected)
+        values.lanesRefused = lanesRefused
+        values.droppedPackets = UInt64(droppedPackets)
+        return values
+    }
     /// See ``LaneWorkers/totals``: final after ``shutDown()``.
     var totals: PersistTotals { workers.totals }
     /// See ``LaneWorkers/hasFailedToPersist``.
@@ -224,6 +235,7 @@ final class InBandServer {
 
     private func refuse(_ request: ConnectionRequest, _ reason: String) -> LaneEvent {
         listener.reject(request)
+        lanesRefused &+= 1
         return .laneRefused(from: request.info.peerAddress, reason: reason)
     }
 

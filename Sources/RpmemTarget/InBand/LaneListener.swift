@@ -20,6 +20,7 @@ final class LaneListener {
     let silenceError: SystemCallError?
     /// The provider's listening sockets that have a filter. ``endpoint`` owns them.
     private let filteredSockets: [Int32]
+    private var droppedWhileListening = 0
     /// The thread that closes the endpoint of the sockets provider, and an eventfd that it signals then.
     private var closing: NamedThread?
     private var isClosed: WakeUp?
@@ -39,9 +40,9 @@ final class LaneListener {
 
     var isListening: Bool { endpoint != nil }
 
-    /// Packets to the port that the kernel dropped, most of them because they came from other hosts; 0 after ``stop()``.
+    /// Packets to the port that the kernel dropped, most of them because they came from other hosts. It stays after ``stop()``.
     var droppedPackets: Int {
-        isListening ? filteredSockets.reduce(0) { $0 + SourceFilter.droppedPackets(of: $1) } : 0
+        isListening ? filteredSockets.reduce(0) { $0 + SourceFilter.droppedPackets(of: $1) } : droppedWhileListening
     }
 
     /// Why a lane from this address must be rejected; nil when it may be accepted.
@@ -106,6 +107,7 @@ final class LaneListener {
     /// thread of its own waits for that, until ``waitUntilClosed()`` at the latest.
     func stop() {
         guard isListening else { return }
+        droppedWhileListening = droppedPackets
         guard provider == .sockets, let closed = try? WakeUp() else {
             endpoint = nil
             return

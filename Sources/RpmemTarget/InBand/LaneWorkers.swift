@@ -14,6 +14,8 @@ final class LaneWorkers {
     /// One for each worker.
     private let syncAliases: [SyncAlias]
     private let provider: Provider
+    /// The workers count there; nil for memory of their own.
+    private let page: SessionPage?
     /// Empty until ``start(_:)``.
     private var workers: [PersistWorker] = []
     private let ends = Ends()
@@ -32,6 +34,7 @@ final class LaneWorkers {
         self.queues = queues
         syncAliases = offer.syncAliases
         provider = offer.provider
+        page = offer.page
     }
 
     /// The queue of the worker that serves a lane.
@@ -58,7 +61,8 @@ final class LaneWorkers {
             do throws(SystemCallError) {
                 workers.append(
                     try PersistWorker(
-                        number: number, queue: queue.pointer, waitDescriptor: waitDescriptor, context: context
+                        number: number, queue: queue.pointer, waitDescriptor: waitDescriptor, context: context,
+                        counts: page?.counts(ofWorker: number)
                     ) { end in
                         ends.state.withLock { $0.add(end) }
                         // `stopped` is kept until the workers are joined.

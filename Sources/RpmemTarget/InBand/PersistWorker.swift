@@ -16,16 +16,22 @@ final class PersistWorker {
         nonisolated(unsafe) let stop = UnsafeMutablePointer<Atomic<Bool>>.allocate(capacity: 1)
         nonisolated(unsafe) let rounds = UnsafeMutablePointer<Atomic<UInt64>>.allocate(capacity: 1)
         /// In a cache line of its own: another worker's is written as often.
-        nonisolated(unsafe) let counts = UnsafeMutableRawPointer.allocate(
-            byteCount: (MemoryLayout<PersistCounts>.stride + 63) & ~63, alignment: 64
-        ).bindMemory(to: PersistCounts.self, capacity: 1)
+        nonisolated(unsafe) let counts: UnsafeMutablePointer<PersistCounts>
+        private let ownsCounts: Bool
         /// Set by the worker once it waits for nothing any more.
         let hasStopped = Atomic(false)
 
-        init() {
+        /// - Parameter counts: Initialized memory in a cache line of its own; nil allocates it.
+        init(_ counts: UnsafeMutablePointer<PersistCounts>?) {
+            self.counts =
+                counts
+                ?? UnsafeMutableRawPointer.allocate(
+                    byteCount: (MemoryLayout<PersistCounts>.stride + 63) & ~63, alignment: 64
+                ).bindMemory(to: PersistCounts.self, capacity: 1)
+            ownsCounts = counts == nil
             stop.initialize(to: Atomic(false))
             rounds.initialize(to: Atomic(0))
-            counts.initialize(to: PersistCounts())
+            if ownsCounts { self.counts.initialize(to: PersistCounts()) }
         }
 
         deinit {
@@ -33,6 +39,7 @@ final class PersistWorker {
             stop.deallocate()
             rounds.deinitialize(count: 1)
             rounds.deallocate()
+            guard ownsCounts else { return }
             counts.deinitialize(count: 1)
             counts.deallocate()
         }
@@ -50,12 +57,13 @@ final class PersistWorker {
     ///   - queue: The completion queue of the worker's lanes; valid until ``finish()`` has returned.
     ///   - waitDescriptor: See ``PersistLoop/init(_:queue:waitDescriptor:stop:rounds:counts:)``.
     ///   - context: Valid as long.
+    ///   - counts: Where to count; valid as long as this value. nil for memory of its own.
     ///   - onEnd: Called on the worker's thread when it stops by itself.
     init(
         number: Int, queue: UnsafeMutablePointer<fid_cq>, waitDescriptor: Int32 = -1, context: PersistContext,
-        onEnd: @escaping @Sendable (WorkerEnd) -> Void
+        counts: UnsafeMutablePointer<PersistCounts>? = nil, onEnd: @escaping @Sendable (WorkerEnd) -> Void
     ) throws(SystemCallError) {
-        let shared = Shared()
+        let shared = Shared(counts)
         // The thread is joined before what they point to goes.
         nonisolated(unsafe) let (queue, context) = (queue, context)
         thread = try NamedThread(name: "persist-\(number)") {

@@ -22,6 +22,16 @@ enum WorkerEnd: Sendable {
     case fabricFailed(FabricError)
 }
 
+extension WorkerEnd {
+    /// Whether the peer broke the protocol.
+    var isViolation: Bool {
+        switch self {
+        case .violation, .overlappingRequest, .oversizedRequest: true
+        case .stopped, .persistFailed, .peerUnreachable, .fabricFailed: false
+        }
+    }
+}
+
 extension WorkerEnd: CustomStringConvertible {
     /// For the log: what happened, and what to do.
     var description: String {

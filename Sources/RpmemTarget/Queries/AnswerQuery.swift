@@ -17,8 +17,7 @@ func answer(_ query: Query, _ overrides: CommandLineOverrides) -> Int32 {
         return error.errno.rawValue
     }
     do throws(PoolError) {
-        let store = try PoolStore(directory: settings.poolsetDirectory.value, partMode: settings.partMode.value)
-        let text = try QueryAnswer(store: store, settings: settings).text(for: query)
+        let text = try text(for: query, settings)
         do throws(SystemCallError) {
             try writeAll(Array((text + "\n").utf8), to: STDOUT_FILENO)
             return 0
@@ -32,13 +31,21 @@ func answer(_ query: Query, _ overrides: CommandLineOverrides) -> Int32 {
     }
 }
 
-/// The answers to queries, as documents.
-struct QueryAnswer {
+private func text(for query: Query, _ settings: Settings) throws(PoolError) -> String {
+    // About sessions, so the pool set directory may be missing.
+    if case .status = query { return jsonText(StatusReport.now()) }
+    let store = try PoolStore(directory: settings.poolsetDirectory.value, partMode: settings.partMode.value)
+    return try PoolAnswer(store: store, settings: settings).text(for: query)
+}
+
+/// The answers to queries about pools, as documents.
+private struct PoolAnswer {
     let store: PoolStore
     let settings: Settings
 
     func text(for query: Query) throws(PoolError) -> String {
         switch query {
+        case .status: jsonText(StatusReport.now())
         case .list: jsonText(try list())
         case .info(let set): jsonText(try info(named(set)))
         case .check(let set, nil): jsonText(try check(named(set)))

@@ -5,11 +5,13 @@ extension ServedPool {
     ///
     /// - Returns: The end of the session; nil while it goes on.
     func superviseLanes() -> SessionEnd? {
+        defer { status?.note(lanes.counts) }
         while let event = lanes.nextEvent() {
             if let end = handle(event) { return end }
         }
         // Reading the events also clears the eventfd that a stopped worker signals, so this check comes after them.
         if let end = lanes.workerEnd {
+            if end.isViolation { status?.noteViolation() }
             log.error("\(end)")
             return .failed
         }

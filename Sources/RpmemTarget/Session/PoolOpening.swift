@@ -20,6 +20,8 @@ struct PoolOpening {
     let output: Int32
     /// A signalfd; a signal ends a creation that is under way.
     let signals: Int32
+    /// nil without a runtime directory.
+    let status: SessionStatus?
 
     /// Bytes of inline data per request; stock initiators ask for 8 KiB.
     private static let maximumInlineSize: UInt64 = 1 << 20
@@ -68,7 +70,12 @@ struct PoolOpening {
             let served = ServedPool(
                 pool: pool, lanes: lanes, isCreated: attributes != nil, watchdog: watchdog,
                 partWatch: watchParts(of: pool), abruptEnd: end, settings: settings, log: log,
-                initiator: environment.initiator, poolSet: "\(request.descriptor)")
+                initiator: environment.initiator, status: status, poolSet: "\(request.descriptor)")
+            status?.publish(record(of: served))
+            // For ps(1).
+            ProcessTitle.set(
+                escapingControls(
+                    "rpmemd: \(environment.peer.map { "\($0)" } ?? "this machine"), pool set \(request.descriptor)"))
             logRemarks(on: served)
             log.notice(
                 "\(kind.name) done: pool set \(request.descriptor), pool id \(pool.attributes.poolsetUUID), "
@@ -149,7 +156,17 @@ struct PoolOpening {
                 && settings.commitWrites.value == .auto
                 && request.provider != .verbs,
             pollMicroseconds: UInt32(settings.pollTime.value),
-            requiresOnDemandPaging: settings.verbsODP.value == .yes, peerTimeout: settings.peerTimeout.value)
+            requiresOnDemandPaging: settings.verbsODP.value == .yes, peerTimeout: settings.peerTimeout.value,
+            page: status?.makePage(workers: syncAliases.count))
+    }
+
+    private func record(of served: ServedPool) -> SessionRecord {
+        SessionRecord(
+            process: getpid(), session: log.session.number, since: UInt64(clamping: time(nil)),
+            poolSetUUID: served.pool.attributes.poolsetUUID, lanesGranted: UInt32(served.lanes.laneCount),
+            user: SessionEnvironment.user, peer: environment.peer.map { "\($0)" } ?? "",
+            provider: request.provider.name,
+            method: served.lanes.attributes.method == .apm ? "APM" : "GPSPM", poolSet: "\(request.descriptor)")
     }
 
     /// Chooses the persistency method, and logs it in the lines that scripts look for.

@@ -7,6 +7,7 @@ extension ServedPool {
     /// - Returns: False when something failed, which the log shows.
     func release(removing: Bool) -> Bool {
         lanes.shutDown()
+        status?.note(lanes.counts)
         // The watchdog may have given up waiting for the workers.
         abruptEnd.waitIfBegun()
         // The workers are joined, so this is final.

@@ -17,6 +17,8 @@ final class ServedPool {
     let log: SessionLog
     /// The initiator's address, for messages.
     let initiator: NetworkAddress
+    /// nil without a runtime directory.
+    let status: SessionStatus?
     /// The descriptor, for messages.
     let poolSet: String
     let openTime = OpenTime()
@@ -30,8 +32,10 @@ final class ServedPool {
 
     init(
         pool: Pool, lanes: InBandServer, isCreated: Bool, watchdog: Watchdog, partWatch: PartWatch?,
-        abruptEnd: AbruptEnd, settings: Settings, log: SessionLog, initiator: NetworkAddress, poolSet: String
+        abruptEnd: AbruptEnd, settings: Settings, log: SessionLog, initiator: NetworkAddress, status: SessionStatus?,
+        poolSet: String
     ) {
+        self.status = status
         self.poolSet = poolSet
         abruptEnd.pool.withLock { [openTime] in $0 = (poolSet, openTime) }
         self.pool = pool

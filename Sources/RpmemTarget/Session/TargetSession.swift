@@ -13,8 +13,11 @@ package final class TargetSession {
     private let environment: SessionEnvironment
     private let log: SessionLog
     private let signals: SignalQueue
+    /// nil without a runtime directory.
+    private let status: SessionStatus?
     private var connection: RequestConnection
     private var state = State.waiting
+    private var hadPool = false
     /// When the first request, or the rest of one that has begun, must have arrived; nil between requests.
     private var requestDeadline: Deadline?
 
@@ -33,10 +36,13 @@ package final class TargetSession {
     ///   - signals: SIGTERM, SIGINT and SIGHUP. Each ends the session, and the pool is closed.
     ///   - input: The descriptor that requests come from. The caller closes it.
     ///   - output: The descriptor that answers go to. The caller closes it.
+    ///   - status: Where the session shows itself; nil for nowhere.
     package init(
         settings: Settings, store: PoolStore, environment: SessionEnvironment, log: SessionLog,
-        signals: consuming SignalQueue, input: Int32, output: Int32
+        signals: consuming SignalQueue, input: Int32, output: Int32,
+        status: SessionStatus? = nil
     ) {
+        self.status = status
         self.settings = settings
         self.store = store
         self.environment = environment
@@ -60,9 +66,15 @@ package final class TargetSession {
         }
         if case .failed = end { _ = release(removing: false) }
         state = .ended
+        status?.end(result(of: end))
         log.info("session ended")
         if case .closed = end { return 0 }
         return 1
+    }
+
+    private func result(of end: SessionEnd) -> SessionTotals.Result {
+        if case .closed = end { return .closed }
+        return hadPool ? .failed : .refused
     }
 
     // MARK: Events
@@ -137,6 +149,7 @@ package final class TargetSession {
                 if let end = carryOut(request) { return end }
             } catch {
                 log.error("\(error)")
+                status?.noteViolation()
                 try connection.send(error.response)
                 return .failed
             }
@@ -160,10 +173,12 @@ package final class TargetSession {
             case (.serving(let served), .extend(let wanted)):
                 return try extend(wanted, served.lanes)
             case (.waiting, .setAttributes), (.waiting, .close), (.waiting, .extend):
+                status?.noteViolation()
                 log.error("\(request.kind.name) request before CREATE or OPEN: there is no pool yet")
                 try connection.send(.refused(request.kind, .badProtocol))
                 return .failed
             case (.serving, .create), (.serving, .open):
+                status?.noteViolation()
                 log.error("\(request.kind.name) request while a pool is open: a session has one pool")
                 try connection.send(.refused(request.kind, .badProtocol))
                 return .failed
@@ -182,7 +197,7 @@ package final class TargetSession {
         let opening = PoolOpening(
             request: request, attributes: attributes, settings: settings, store: store, environment: environment,
             log: log,
-            input: connection.input, output: connection.output, signals: signals.descriptor.number)
+            input: connection.input, output: connection.output, signals: signals.descriptor.number, status: status)
         let served: ServedPool
         do throws(RequestError) { served = try opening.open() } catch {
             let text = "\(opening.kind.name) request: \(error.reason)"
@@ -192,6 +207,7 @@ package final class TargetSession {
             return .failed
         }
         state = .serving(served)
+        hadPool = true
         let lanes = served.lanes.attributes
         try connection.send(attributes == nil ? .open(lanes, served.pool.attributes) : .create(lanes))
         return nil
@@ -227,6 +243,7 @@ package final class TargetSession {
     private func close(_ served: ServedPool, _ flags: CloseFlags) throws(SystemCallError) -> SessionEnd? {
         log.info("CLOSE request\(flags.contains(.remove) ? ", removing the pool" : "")")
         if let end = served.lanes.workerEnd {
+            if end.isViolation { status?.noteViolation() }
             // A worker stopped while CLOSE was on its way. What it was asked for may not be durable.
             log.error("\(end)")
             try connection.send(.refused(.close, .fatal))

@@ -1,0 +1,96 @@
+import Glibc
+import RpmemProtocol
+import SystemSupport
+import TargetReports
+
+// What the document of `--status` says. Reading changes nothing: the records of killed daemons stay for the next session.
+
+extension StatusReport {
+    /// The sessions of this user; as root, those of the service as well.
+    ///
+    /// - Parameter runtimeDirectory: As `XDG_RUNTIME_DIR` has it.
+    static func now(runtimeDirectory: String? = StatusDirectory.runtimeDirectory) -> StatusReport {
+        var report = StatusReport(
+            rpmemd: projectVersion, clock: 0, directories: [], truncated: false, sessions: [], ended: EndedSessions(),
+            problems: [])
+        for (parent, _) in StatusDirectory.candidates(runtimeDirectory: runtimeDirectory) {
+            do throws(SystemCallError) {
+                report.add(try StatusDirectory(in: parent, makes: false, anyOwner: geteuid() == 0))
+            } catch {
+                // No session has made it yet, or the package is not installed.
+                if error.errno == .noSuchFileOrDirectory { continue }
+                // Another user's, which an ordinary user finds at the second place.
+                if parent == "/run", error.errno == .notPermitted || error.errno == .permissionDenied { continue }
+                report.problems.append(escapingControls("\(error)"))
+            }
+        }
+        report.clock = monotonicNanoseconds()
+        return report
+    }
+
+    private mutating func add(_ directory: StatusDirectory) {
+        directories.append(directory.path)
+        var found = self
+        SessionTotals.read(in: directory) { totals, problem in
+            if let totals { found.ended.add(totals) }
+            if let problem {
+                found.problems.append("\(directory.path)/\(SessionTotals.name): \(escapingControls(problem))")
+            }
+            let (names, isTruncated) = directory.names()
+            if isTruncated { found.truncated = true }
+            for name in names { found.add(name, of: directory) }
+        }
+        self = found
+    }
+
+    private mutating func add(_ name: String, of directory: StatusDirectory) {
+        do throws(SystemCallError) {
+            guard let file = try directory.read(name) else { return }
+            switch file.record {
+            case .success(let record): sessions.append(ReportedSession(record, isAlive: file.isAlive))
+            case .failure(let fault): problems.append("\(directory.path)/\(name): \(fault)")
+            }
+        } catch {
+            problems.append("\(directory.path)/\(escapingControls("\(error)"))")
+        }
+    }
+}
+
+extension ReportedSession {
+    fileprivate init(_ record: SessionRecord, isAlive: Bool) {
+        self.init(
+            session: "\(SessionID(number: record.session))", state: isAlive ? .running : .unclean,
+            process: record.process, user: record.user, peer: record.peer.isEmpty ? nil : record.peer,
+            poolSet: record.poolSet, poolSetUUID: "\(record.poolSetUUID)", since: record.since,
+            provider: record.provider, method: record.method, lanesGranted: record.lanesGranted,
+            lanesConnected: record.lanes.lanesConnected, lanesEverConnected: record.lanes.lanesEverConnected,
+            lanesRefused: record.lanes.lanesRefused, droppedPackets: record.lanes.droppedPackets,
+            persists: ReportedPersists(record.persists))
+    }
+}
+
+extension ReportedPersists {
+    fileprivate init(_ totals: PersistTotals) {
+        self.init()
+        relaxedRequests = totals.relaxed.requests
+        relaxedBytes = totals.relaxed.bytes
+        inlineRequests = totals.inline.requests
+        inlineBytes = totals.inline.bytes
+        deepRequests = totals.deep.requests
+        deepBytes = totals.deep.bytes
+    }
+}
+
+extension EndedSessions {
+    fileprivate mutating func add(_ totals: SessionTotals) {
+        closed &+= totals.sessions[SessionTotals.Result.closed.rawValue]
+        failed &+= totals.sessions[SessionTotals.Result.failed.rawValue]
+        refused &+= totals.sessions[SessionTotals.Result.refused.rawValue]
+        unclean &+= totals.sessions[SessionTotals.Result.unclean.rawValue]
+        lanesEverConnected &+= totals.lanesEverConnected
+        lanesRefused &+= totals.lanesRefused
+        droppedPackets &+= totals.droppedPackets
+        violations &+= totals.violations
+        persists = persists + ReportedPersists(totals.persists)
+    }
+}

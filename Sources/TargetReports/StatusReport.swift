@@ -1,0 +1,136 @@
+/// The answer to `rpmemctl status`, and what `rpmemctl metrics` is made from.
+package struct StatusReport: Report {
+    package static let command = "status"
+    package var version = reportVersion
+    package var command: String = Self.command
+    /// The daemon's version.
+    package var rpmemd: String
+    /// The target's monotonic clock, in nanoseconds: two documents show rates.
+    package var clock: UInt64
+    /// The directories that sessions were looked for in.
+    package var directories: [String]
+    /// Whether there are more files than the daemon looks at.
+    package var truncated: Bool
+    /// By their ids.
+    package var sessions: [ReportedSession]
+    /// Of the sessions that have ended.
+    package var ended: EndedSessions
+    /// What could not be read, and why.
+    package var problems: [String]
+
+    package init(
+        rpmemd: String, clock: UInt64, directories: [String], truncated: Bool, sessions: [ReportedSession],
+        ended: EndedSessions, problems: [String]
+    ) {
+        self.rpmemd = rpmemd
+        self.clock = clock
+        self.directories = directories
+        self.truncated = truncated
+        self.sessions = sessions
+        self.ended = ended
+        self.problems = problems
+    }
+}
+
+/// A session that is there, or whose daemon was killed.
+package struct ReportedSession: Codable, Sendable, Equatable {
+    /// Its id, as in the log.
+    package var session: String
+    package var state: State
+    /// The daemon's process.
+    package var process: Int32
+    package var user: String
+    /// The initiator's address; nil for a session by hand.
+    package var peer: String?
+    package var poolSet: String
+    package var poolSetUUID: String
+    /// Seconds since the epoch: when the pool was opened.
+    package var since: UInt64
+    package var provider: String
+    /// `APM` or `GPSPM`.
+    package var method: String
+    package var lanesGranted: UInt32
+    /// Now.
+    package var lanesConnected: UInt64
+    package var lanesEverConnected: UInt64
+    package var lanesRefused: UInt64
+    package var droppedPackets: UInt64
+    package var persists: ReportedPersists
+
+    package enum State: String, Codable, Sendable, CaseIterable {
+        /// The daemon lives.
+        case running
+        /// The daemon was killed, or left a pool whose storage failed.
+        case unclean
+    }
+
+    package init(
+        session: String, state: State, process: Int32, user: String, peer: String?, poolSet: String,
+        poolSetUUID: String, since: UInt64, provider: String, method: String, lanesGranted: UInt32,
+        lanesConnected: UInt64, lanesEverConnected: UInt64, lanesRefused: UInt64, droppedPackets: UInt64,
+        persists: ReportedPersists
+    ) {
+        self.session = session
+        self.state = state
+        self.process = process
+        self.user = user
+        self.peer = peer
+        self.poolSet = poolSet
+        self.poolSetUUID = poolSetUUID
+        self.since = since
+        self.provider = provider
+        self.method = method
+        self.lanesGranted = lanesGranted
+        self.lanesConnected = lanesConnected
+        self.lanesEverConnected = lanesEverConnected
+        self.lanesRefused = lanesRefused
+        self.droppedPackets = droppedPackets
+        self.persists = persists
+    }
+}
+
+/// Persist requests that were answered, and the bytes of their ranges.
+package struct ReportedPersists: Codable, Sendable, Equatable {
+    package var relaxedRequests: UInt64 = 0
+    package var relaxedBytes: UInt64 = 0
+    package var inlineRequests: UInt64 = 0
+    package var inlineBytes: UInt64 = 0
+    package var deepRequests: UInt64 = 0
+    package var deepBytes: UInt64 = 0
+
+    package init() {}
+
+    package var requests: UInt64 { relaxedRequests &+ inlineRequests &+ deepRequests }
+    package var bytes: UInt64 { relaxedBytes &+ inlineBytes &+ deepBytes }
+
+    package static func + (left: Self, right: Self) -> Self {
+        var sum = left
+        sum.relaxedRequests &+= right.relaxedRequests
+        sum.relaxedBytes &+= right.relaxedBytes
+        sum.inlineRequests &+= right.inlineRequests
+        sum.inlineBytes &+= right.inlineBytes
+        sum.deepRequests &+= right.deepRequests
+        sum.deepBytes &+= right.deepBytes
+        return sum
+    }
+}
+
+/// Sums over sessions that have ended and are not among the ``StatusReport/sessions``.
+package struct EndedSessions: Codable, Sendable, Equatable {
+    /// CLOSE was answered.
+    package var closed: UInt64 = 0
+    /// The session had a pool, and ended in another way.
+    package var failed: UInt64 = 0
+    /// The session never had a pool.
+    package var refused: UInt64 = 0
+    /// The daemon was killed.
+    package var unclean: UInt64 = 0
+    package var lanesEverConnected: UInt64 = 0
+    package var lanesRefused: UInt64 = 0
+    package var droppedPackets: UInt64 = 0
+    /// Requests that broke the protocol. Each ended its session.
+    package var violations: UInt64 = 0
+    package var persists = ReportedPersists()
+
+    package init() {}
+}

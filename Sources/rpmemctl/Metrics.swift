@@ -1,0 +1,95 @@
+import ArgumentParser
+import TargetReports
+
+/// Prints what a target counts, for Prometheus.
+struct Metrics: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Prints the counts of a target in the OpenMetrics format.",
+        discussion: """
+            For the textfile collector of Prometheus' node_exporter, or behind a socket of systemd. The counts are those of \
+            the user that ssh logs in, as with status.
+            """)
+
+    @Argument(help: "The target: [user@]host[:port]. Default: this machine.")
+    var target: TargetArgument?
+
+    func run() throws {
+        let query = TargetQuery(target: target?.address)
+        let status = try StatusCommand.ask(query)
+        let pools = try query.ask(["--list"], for: PoolListReport.self)
+        print(MetricsText(status, pools).text, terminator: "")
+    }
+}
+
+/// Documents as text of OpenMetrics 1.0.
+struct MetricsText {
+    private(set) var text = ""
+
+    init(_ status: StatusReport, _ pools: PoolListReport) {
+        let ended = status.ended
+        let sessions = status.sessions
+        func sum(_ number: (ReportedSession) -> UInt64) -> UInt64 { sessions.reduce(0) { $0 &+ number($1) } }
+        func now(_ number: (ReportedSession) -> UInt64) -> UInt64 {
+            sessions.reduce(0) { $1.state == .running ? $0 &+ number($1) : $0 }
+        }
+        let unclean = UInt64(sessions.count { $0.state == .unclean })
+
+        family("rpmemd_build", "info", "The version of rpmemd.")
+        sample("rpmemd_build_info", [("version", status.rpmemd)], 1)
+        family("rpmemd_sessions_active", "gauge", "Sessions that have a pool open.")
+        sample("rpmemd_sessions_active", [], now { _ in 1 })
+        family("rpmemd_sessions", "counter", "Sessions that have ended, by how they ended.")
+        let results = [
+            ("closed", ended.closed), ("failed", ended.failed), ("refused", ended.refused),
+            ("unclean", ended.unclean &+ unclean),
+        ]
+        for (result, count) in results { sample("rpmemd_sessions_total", [("result", result)], count) }
+        family("rpmemd_lanes_granted", "gauge", "Lanes that the sessions were granted.")
+        sample("rpmemd_lanes_granted", [], now { UInt64($0.lanesGranted) })
+        family("rpmemd_lanes_connected", "gauge", "Lanes that are connected.")
+        sample("rpmemd_lanes_connected", [], now(\.lanesConnected))
+        family("rpmemd_lanes_opened", "counter", "Lanes that were connected.")
+        sample("rpmemd_lanes_opened_total", [], ended.lanesEverConnected &+ sum(\.lanesEverConnected))
+        family("rpmemd_lanes_refused", "counter", "Lanes that were refused.")
+        sample("rpmemd_lanes_refused_total", [], ended.lanesRefused &+ sum(\.lanesRefused))
+        let persists = sessions.reduce(ended.persists) { $0 + $1.persists }
+        family("rpmemd_persist_requests", "counter", "Persist requests that were answered, by mode.")
+        let requests = [
+            ("relaxed", persists.relaxedRequests), ("inline", persists.inlineRequests), ("deep", persists.deepRequests),
+        ]
+        for (mode, count) in requests { sample("rpmemd_persist_requests_total", [("mode", mode)], count) }
+        family("rpmemd_persist_bytes", "counter", "Bytes of ranges that were made durable, by mode.", unit: "bytes")
+        let bytes = [
+            ("relaxed", persists.relaxedBytes), ("inline", persists.inlineBytes), ("deep", persists.deepBytes),
+        ]
+        for (mode, count) in bytes { sample("rpmemd_persist_bytes_total", [("mode", mode)], count) }
+        family("rpmemd_protocol_violations", "counter", "Sessions that a request ended that breaks the protocol.")
+        sample("rpmemd_protocol_violations_total", [], ended.violations)
+        family(
+            "rpmemd_dropped_packets", "counter", "Packets to the lanes' ports from other machines, which were dropped.")
+        sample("rpmemd_dropped_packets_total", [], ended.droppedPackets &+ sum(\.droppedPackets))
+        family("rpmemd_pools", "gauge", "Pools below the pool set directory, by state.")
+        for state in ReportedPool.State.allCases {
+            sample(
+                "rpmemd_pools", [("state", state.rawValue)], UInt64(pools.pools.count { $0.state == state }))
+        }
+        family("rpmemd_status_problems", "gauge", "Files of sessions that cannot be read.")
+        sample("rpmemd_status_problems", [], UInt64(status.problems.count))
+        text += "# EOF\n"
+    }
+
+    private mutating func family(_ name: String, _ type: String, _ help: String, unit: String? = nil) {
+        text += "# TYPE \(name) \(type)\n"
+        if let unit { text += "# UNIT \(name) \(unit)\n" }
+        text += "# HELP \(name) \(help)\n"
+    }
+
+    private mutating func sample(_ name: String, _ labels: [(String, String)], _ value: UInt64) {
+        let list = labels.map { "\($0.0)=\"\(Self.escaped($0.1))\"" }.joined(separator: ",")
+        text += "\(name)\(list.isEmpty ? "" : "{\(list)}") \(value)\n"
+    }
+
+    private static func escaped(_ value: String) -> String {
+        value.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"").replacing("\n", with: "\\n")
+    }
+}

@@ -1,0 +1,114 @@
+import CLinux
+import Glibc
+import RpmemProtocol
+import Synchronization
+import SystemSupport
+import TestSupport
+import Testing
+
+@testable import RpmemTarget
+
+/// A session's page and the totals, in a directory in memory.
+@Suite(.enabled(if: access("/dev/shm", W_OK) == 0, "no /dev/shm")) struct SessionStatusTests {
+    private let runtime = TemporaryDirectory("status", in: "/dev/shm")
+    private let lines = LoggingTestLines()
+    private var log: SessionLog { SessionLog(handler: lines.handler) }
+    private var path: String { runtime.file("rpmemd") }
+
+    private func record(_ log: SessionLog, poolSet: String = "a.set") -> SessionRecord {
+        SessionRecord(
+            process: 1, session: log.session.number, since: 2, poolSetUUID: UUIDBytes(SIMD16(repeating: 7)),
+            lanesGranted: 3, user: "u", peer: "192.0.2.1", provider: "tcp", method: "GPSPM", poolSet: poolSet)
+    }
+
+    /// The workers write these places without a lock.
+    @Test func eachWorkerHasACacheLine() {
+        #expect(MemoryLayout<PersistCounts>.size == 48 && SessionRecord.Layout.stride == 64)
+        #expect(SessionRecord.Layout.counts(ofWorker: 1) % 64 == 0)
+        #expect(MemoryLayout<SessionCounts>.size == 40)
+        #expect(SessionRecord.Layout.sessionCounts + 40 <= SessionRecord.Layout.user.lowerBound)
+    }
+
+    @Test func whatIsWrittenIsRead() throws {
+        let log = log
+        let status = try #require(SessionStatus.open(runtime.path, log))
+        let page = try #require(status.makePage(workers: 3))
+        #expect(TemporaryDirectory.entries(of: path) == ["\(log.session).new", "totals"])
+        status.publish(record(log))
+        page.counts(ofWorker: 0).pointee.add(.write, 10)
+        page.counts(ofWorker: 2).pointee.add(.write, 5)
+        page.counts(ofWorker: 2).pointee.add(.deep, 1)
+        var counts = SessionCounts.Values()
+        counts.lanesConnected = 1
+        counts.lanesEverConnected = 2
+        counts.lanesRefused = 3
+        counts.droppedPackets = 4
+        status.note(counts)
+        status.noteViolation()
+        let found = try #require(
+            try StatusDirectory.forSession(runtimeDirectory: runtime.path).read("\(log.session).session"))
+        let read = try found.record.get()
+        var expected = record(log)
+        expected.lanes = counts
+        expected.lanes.violations = 1
+        expected.persists.relaxed = .init(requests: 2, bytes: 15)
+        expected.persists.deep = .init(requests: 1, bytes: 1)
+        #expect(found.isAlive && read == expected)
+        status.end(.failed)
+        #expect(TemporaryDirectory.entries(of: path) == ["totals"])
+        let totals = SessionTotals.read(in: try .forSession(runtimeDirectory: runtime.path)) { totals, _ in totals }
+        #expect(totals?.sessions == [0, 1, 0, 0] && totals?.violations == 1 && totals?.persists == expected.persists)
+        #expect(lines.all == [])
+    }
+
+    @Test func longTextsAreCutAtACharacter() throws {
+        let log = log
+        let status = try #require(SessionStatus.open(runtime.path, log))
+        _ = try #require(status.makePage(workers: 1))
+        status.publish(record(log, poolSet: String(repeating: "é", count: 2000)))
+        #expect(status.page?.record?.poolSet == String(repeating: "é", count: 1535))
+    }
+
+    @Test func bytesOfAnybodyAreNoTrap() throws {
+        var generator = SystemRandomNumberGenerator()
+        let log = log
+        let status = try #require(SessionStatus.open(runtime.path, log))
+        _ = try #require(status.makePage(workers: 1))
+        status.publish(record(log))
+        let whole = try readFile(Descriptor.open("\(path)/\(log.session).session", O_RDONLY), limit: 1 << 20)
+        for _ in 0..<2000 {
+            var bytes = whole
+            for _ in 0..<4 {
+                bytes[Int.random(in: 0..<1100, using: &generator)] = .random(in: 0...255, using: &generator)
+            }
+            _ = try? SessionRecord(reading: Array(bytes.prefix(.random(in: 0...bytes.count, using: &generator))))
+            _ = try? SessionRecord(reading: bytes)
+            _ = SessionTotals(reading: Array(bytes.prefix(128)))
+        }
+    }
+
+    @Test func totalsThatAreBusyDoNotStopASession() throws {
+        let status = try #require(SessionStatus.open(runtime.path, log))
+        let held = try Descriptor.open("\(path)/totals", O_RDWR | O_CREAT, mode: 0o600)
+        try #require(rpmem_flock(held.number, LOCK_EX) == 0)
+        #expect(status.makePage(workers: 1) == nil)
+        status.end(.closed)
+        #expect(lines.all.count == 2 && lines.all.allSatisfy { $0.contains("totals: flock: ") }, "\(lines.all)")
+    }
+
+    @Test func aSessionBeyondTheLimitHasNoFile() throws {
+        let status = try #require(SessionStatus.open(runtime.path, log))
+        #expect(status.makePage(workers: SessionRecord.Layout.workerLimit + 1) == nil)
+        #expect(TemporaryDirectory.entries(of: path) == ["totals"])
+        #expect(lines.all.count == 1)
+    }
+
+    /// A page whose session did not get as far as a pool is no record of an unclean end.
+    @Test func anUnfinishedPageIsRemovedSilently() throws {
+        _ = try #require(SessionStatus.open(runtime.path, log))
+        close(open("\(path)/00000001.new", O_WRONLY | O_CREAT, 0o600))
+        let status = try #require(SessionStatus.open(runtime.path, log))
+        _ = try #require(status.makePage(workers: 1))
+        #expect(access("\(path)/00000001.new", F_OK) != 0 && lines.all == [])
+    }
+}
