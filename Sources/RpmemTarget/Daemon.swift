@@ -13,7 +13,9 @@ package func runDaemon(arguments: [String]) -> Int32 {
     signal(SIGPIPE, SIG_IGN)
     occupyStandardStreams()
     do throws(UsageError) {
-        switch try Invocation.parse(arguments) {
+        let invocation = try Invocation.parse(arguments)
+        if let status = settleEnvironment(of: invocation) { return status }
+        switch invocation {
         case .help:
             print(Invocation.helpText, terminator: "")
             return 0
@@ -51,6 +53,21 @@ package func leave(with status: Int32) -> Never {
 
 private let usageExitStatus: Int32 = 255
 
+/// Has the program run with the environment that the configuration allows, before it opens a library, a pool or a log.
+///
+/// - Returns: The exit status when that fails. nil also when the configuration has errors, which the invocation reports.
+private func settleEnvironment(of invocation: Invocation) -> Int32? {
+    guard let overrides = invocation.workOverrides, let settings = try? Settings.load(overrides) else { return nil }
+    do throws(SystemCallError) {
+        try ProcessEnvironment.settle(settings)
+        return nil
+    } catch {
+        SessionLog.open(settings).error("the environment that came through ssh cannot be cleared: \(error)")
+        if case .serve = invocation { sendInitialStatus(.failed(errno: error.errno.rawValue)) }
+        return error.errno.rawValue
+    }
+}
+
 /// One session on standard input and output.
 private func serve(_ overrides: CommandLineOverrides) -> Int32 {
     let environment = SessionEnvironment.current(input: STDIN_FILENO)
@@ -64,6 +81,7 @@ private func serve(_ overrides: CommandLineOverrides) -> Int32 {
         beginLoadingFabric(settings)
         let log = SessionLog.open(settings, peer: peer)
         log.info("session started, rpmemd \(projectVersion)")
+        if let remark = ProcessEnvironment.remark(settings) { log.warning(remark) }
         let store: PoolStore
         do throws(PoolError) {
             // Opened before the initial status, which can then report a missing directory.

@@ -33,6 +33,10 @@ _rpmemd() {
             mapfile -t COMPREPLY < <(compgen -W 'yes no' -- "$cur")
             return
             ;;
+        --environment)
+            mapfile -t COMPREPLY < <(compgen -W 'none' -- "$cur")
+            return
+            ;;
         --in-band-address)
             mapfile -t COMPREPLY < <(compgen -W 'session' -- "$cur")
             return
@@ -65,7 +69,7 @@ _rpmemd() {
 
     mapfile -t COMPREPLY < <(compgen -W '
         --config --remove --force --pool-set --dry-run --list --info --check --repair --check-config --help --version
-        --poolset-dir --part-mode --log-file --use-syslog --log-level --persist-apm --persist-general
+        --poolset-dir --part-mode --environment --log-file --use-syslog --log-level --persist-apm --persist-general
         --in-band-address --port-range --in-band-peer --in-band-secret --commit-writes --max-lanes --verbs-odp --lane-timeout --peer-timeout
         --nthreads --poll-time
         -c -r -f -s -h -V -t' -- "$cur")

@@ -10,6 +10,14 @@ package enum Invocation: Equatable, Sendable {
     case checkConfiguration(CommandLineOverrides)
     case help
     case version
+
+    /// The options about the configuration, of an invocation that works with pools; nil for the others.
+    var workOverrides: CommandLineOverrides? {
+        switch self {
+        case .serve(let overrides), .remove(_, _, _, let overrides), .query(_, let overrides): overrides
+        case .checkConfiguration, .help, .version: nil
+        }
+    }
 }
 
 /// A question about the target's pools, which the daemon answers with one JSON document on standard output.

@@ -5,6 +5,7 @@ import SystemSupport
 package enum SettingKey: String, CaseIterable, Hashable, Sendable {
     case poolsetDirectory = "poolset-dir"
     case partMode = "part-mode"
+    case environment
 
     case logFile = "log-file"
     // log-file turns syslog off, so use-syslog must be printed behind it for the output to have the same effect.
@@ -54,6 +55,7 @@ package struct SettingDefinition: Sendable {
 
     package enum Group: String, CaseIterable, Sendable {
         case pools = "Pools"
+        case access = "What a client may do"
         case log = "Log"
         case persistency = "Persistency"
         case inBand = "In-band connections"
@@ -94,6 +96,9 @@ package struct SettingDefinition: Sendable {
             "where pool set files are looked up; $HOME is replaced"),
         SettingDefinition(
             .partMode, \.partMode, .permissions, .pools, "permissions of part files that CREATE makes, octal"),
+        SettingDefinition(
+            .environment, \.environment, .environment, .access,
+            "variables for the libraries; NAME alone lets the client's through"),
         SettingDefinition(
             .logFile, \.logFile, .file, .log, since: "PMDK 1.4",
             implies: { settings, origin in

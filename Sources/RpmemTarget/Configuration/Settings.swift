@@ -8,6 +8,8 @@ package struct Settings: Sendable, Equatable {
     package internal(set) var poolsetDirectory: Setting<String>
     /// Permission bits of part files that CREATE makes; the umask does not apply. The owner may always read and write.
     package internal(set) var partMode = Setting<mode_t>(0o600)
+    /// Environment variables that the daemon gets besides those of sshd.
+    package internal(set) var environment = Setting(EnvironmentRule())
 
     /// Used when syslog is off. `/dev/stderr` means standard error.
     package internal(set) var logFile = Setting<String>("/var/log/rpmemd.log")
