@@ -33,7 +33,8 @@ enum ProcessEnvironment {
         guard settings.environment.value.variables.contains(where: { $0.name == "PMEM_IS_PMEM_FORCE" }),
             let value = getenv("PMEM_IS_PMEM_FORCE").map({ String(cString: $0) }), value != "0"
         else { return nil }
-        return "environment: PMEM_IS_PMEM_FORCE=\(value) (\(settings.environment.origin)): libpmem may take ordinary files for "
+        return
+            "environment: PMEM_IS_PMEM_FORCE=\(value) (\(settings.environment.origin)): libpmem may take ordinary files for "
             + "persistent memory, and then a loss of power takes acknowledged data; leave the variable out, unless for tests"
     }
 

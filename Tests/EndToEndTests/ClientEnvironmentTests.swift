@@ -85,7 +85,8 @@ struct ClientEnvironmentTests {
         let scene = try Scene(value.contains("=") ? ["FI_X=1"] : ["PMEM_IS_PMEM_FORCE=1"], "environment = \(value)")
         let log = try scene.run()
         #expect(log.contains("    persist flush: pmem_persist"))
-        let warning = "environment: PMEM_IS_PMEM_FORCE=1 (\(scene.reach.target.configuration):4): libpmem may take ordinary"
+        let warning =
+            "environment: PMEM_IS_PMEM_FORCE=1 (\(scene.reach.target.configuration):4): libpmem may take ordinary"
         #expect(try scene.reach.target.log().contains { $0.level == "warn" && $0.message.hasPrefix(warning) })
     }
 

@@ -23,7 +23,7 @@ final class Reach {
     ///   - keys: The keys that a real sshd knows, with their options; see ``LoopbackSSHD``.
     init(
         _ way: Way = .script, _ settings: String..., in parent: String = "/tmp", sshdSettings: [String] = [],
-        keys: [String: String] = ["user_key": ""]
+        keys: (Target) -> [String: String] = { _ in ["user_key": ""] }
     ) throws {
         target = try Target(in: parent)
         if !settings.isEmpty { try target.configure(settings) }
@@ -34,7 +34,7 @@ final class Reach {
             ssh = try LocalSSH.write(in: target.path, inherits: true)
         case .sshd:
             let directory = TemporaryDirectory()
-            let sshd = try LoopbackSSHD(in: directory.path, settings: sshdSettings, keys: keys)
+            let sshd = try LoopbackSSHD(in: directory.path, settings: sshdSettings, keys: keys(target))
             self.sshd = (sshd, directory)
             address = try TargetAddress(sshd.target)
             ssh = sshd.clientCommand

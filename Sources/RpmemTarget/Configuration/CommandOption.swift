@@ -10,6 +10,7 @@ package enum CommandOption: String, CaseIterable, Hashable, Sendable {
     case check
     case repair
     case checkConfiguration = "check-config"
+    case restrict
     case help
     case version
 
@@ -22,7 +23,7 @@ package enum CommandOption: String, CaseIterable, Hashable, Sendable {
         case .remove: "r"
         case .force: "f"
         case .poolSet: "s"
-        case .dryRun, .list, .info, .check, .repair, .checkConfiguration: nil
+        case .dryRun, .list, .info, .check, .repair, .checkConfiguration, .restrict: nil
         case .help: "h"
         case .version: "V"
         }
@@ -34,7 +35,7 @@ package enum CommandOption: String, CaseIterable, Hashable, Sendable {
         case .config: "FILE"
         case .remove, .info, .check: "SET"
         case .repair: "PLAN"
-        case .force, .poolSet, .dryRun, .list, .checkConfiguration, .help, .version: nil
+        case .force, .poolSet, .dryRun, .list, .checkConfiguration, .restrict, .help, .version: nil
         }
     }
 
@@ -51,6 +52,7 @@ package enum CommandOption: String, CaseIterable, Hashable, Sendable {
         case .check: "print what is wrong with a pool as JSON, and exit"
         case .repair: "with --check: make the repairs of this plan, which --check printed"
         case .checkConfiguration: "print the settings in effect and their origins, and exit"
+        case .restrict: "do what the client of a restricted key asks for (SSH_ORIGINAL_COMMAND), if it may"
         case .help: "print this, and exit"
         case .version: "print the version, and exit"
         }

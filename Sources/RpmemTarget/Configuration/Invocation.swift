@@ -8,6 +8,8 @@ package enum Invocation: Equatable, Sendable {
     case query(Query, CommandLineOverrides)
     /// Print the settings in effect, or their errors.
     case checkConfiguration(CommandLineOverrides)
+    /// Do what the client's own command line asks for; see ``RestrictedCommand``.
+    case restricted(CommandLineOverrides)
     case help
     case version
 
@@ -15,7 +17,7 @@ package enum Invocation: Equatable, Sendable {
     var workOverrides: CommandLineOverrides? {
         switch self {
         case .serve(let overrides), .remove(_, _, _, let overrides), .query(_, let overrides): overrides
-        case .checkConfiguration, .help, .version: nil
+        case .checkConfiguration, .restricted, .help, .version: nil
         }
     }
 }

@@ -31,6 +31,9 @@ struct InBandOffer {
     /// Seconds that the initiator's machine may be unreachable, at least 1; see ``limitSilence(of:seconds:)`` and
     /// ``PeerProbe``.
     var peerTimeout: Int
+    /// Whether the initiator may only READ: the provider refuses its WRITEs, and a persist request of any range ends the
+    /// session.
+    var isReadOnly = false
 }
 
 /// The hosts whose lanes are accepted.

@@ -39,6 +39,15 @@ struct PoolOpening {
             "\(kind.name) request: user \(SessionEnvironment.user), pool set \(request.descriptor), "
                 + "\(request.poolSize) bytes, \(request.laneCount) lanes, provider \(request.provider.name), inline data up to \(request.inlineSize) bytes"
         )
+        if let objection = settings.objection(to: attributes == nil ? .open : .create, request.descriptor) {
+            throw RequestError(.noAccess, objection)
+        }
+        guard settings.providers.value.contains(request.provider) else {
+            throw RequestError(
+                .providerNotSupported,
+                "providers (\(settings.providers.origin)) does not have \(request.provider.name): let the initiator use another"
+            )
+        }
         guard request.inlineSize <= Self.maximumInlineSize else {
             throw RequestError(
                 .badProtocol,
@@ -67,7 +76,7 @@ struct PoolOpening {
             let served = ServedPool(
                 pool: pool, lanes: lanes, isCreated: attributes != nil, watchdog: watchdog,
                 partWatch: watchParts(of: pool), abruptEnd: end, settings: settings, log: log,
-                initiator: environment.initiator, poolSet: "\(request.descriptor)")
+                initiator: environment.initiator, descriptor: request.descriptor)
             logRemarks(on: served)
             log.notice(
                 "\(kind.name) done: pool set \(request.descriptor), pool id \(pool.attributes.poolsetUUID), "
@@ -128,6 +137,8 @@ struct PoolOpening {
         }
     }
 
+    private var isReadOnly: Bool { settings.permissions.value == .readOnly }
+
     private var laneAddress: NetworkAddress { settings.inBandAddress.value ?? environment.laneAddress }
 
     private func offer(_ pool: Pool, size: Int, syncAliases: [SyncAlias]) -> InBandOffer {
@@ -145,10 +156,11 @@ struct PoolOpening {
             syncAliases: syncAliases, peerRule: peerRule,
             laneSecret: request.offersExtensions ? LaneSecret(.random(in: .min ... .max)) : nil,
             mayCommitWrites: method == .gpspm && pool.persister.isPersistentMemory
-                && settings.commitWrites.value == .auto
+                && settings.commitWrites.value == .auto && !isReadOnly
                 && request.provider != .verbs,
             pollMicroseconds: UInt32(settings.pollTime.value),
-            requiresOnDemandPaging: settings.verbsODP.value == .yes, peerTimeout: settings.peerTimeout.value)
+            requiresOnDemandPaging: settings.verbsODP.value == .yes, peerTimeout: settings.peerTimeout.value,
+            isReadOnly: isReadOnly)
     }
 
     /// Chooses the persistency method, and logs it in the lines that scripts look for.

@@ -17,8 +17,9 @@ final class ServedPool {
     let log: SessionLog
     /// The initiator's address, for messages.
     let initiator: NetworkAddress
+    let descriptor: PoolDescriptor
     /// The descriptor, for messages.
-    let poolSet: String
+    var poolSet: String { "\(descriptor)" }
     private let start = ContinuousClock.now
     let abruptEnd: AbruptEnd
     /// When a lane must have connected; once all lanes are closed, when CLOSE must have come.
@@ -30,9 +31,9 @@ final class ServedPool {
 
     init(
         pool: Pool, lanes: InBandServer, isCreated: Bool, watchdog: Watchdog, partWatch: PartWatch?,
-        abruptEnd: AbruptEnd, settings: Settings, log: SessionLog, initiator: NetworkAddress, poolSet: String
+        abruptEnd: AbruptEnd, settings: Settings, log: SessionLog, initiator: NetworkAddress, descriptor: PoolDescriptor
     ) {
-        self.poolSet = poolSet
+        self.descriptor = descriptor
         self.pool = pool
         self.lanes = lanes
         self.isCreated = isCreated
