@@ -246,6 +246,11 @@ struct PoolOpening {
                 "persist-apm: \(device) is an RDMA device in software: the CPU of this machine writes the data, through caches "
                     + "that lose it with the power (no eADR), acknowledged data included")
         }
+        if isReadOnly {
+            log.notice(
+                "permissions = read-only (\(settings.permissions.origin)): no range of the pool may be written, and a persist "
+                    + "request ends the session")
+        }
         log.info("listening on port \(lanes.port), \(lanes.laneCount) lanes granted")
         if let error = served.lanes.silenceError {
             log.warning(
