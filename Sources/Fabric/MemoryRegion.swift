@@ -10,12 +10,15 @@ package final class MemoryRegion {
         case localTransfers
         /// The peer's WRITEs and READs.
         case remote
+        /// The peer's READs.
+        case remoteReads
 
         var flags: UInt64 {
             switch self {
             case .localMessages: UInt64(FI_SEND) | UInt64(FI_RECV)
             case .localTransfers: UInt64(FI_READ) | UInt64(FI_WRITE)
             case .remote: UInt64(FI_REMOTE_READ) | UInt64(FI_REMOTE_WRITE)
+            case .remoteReads: UInt64(FI_REMOTE_READ)
             }
         }
     }

@@ -25,6 +25,8 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
     /// The file system has no room for new parts: for one at `path`, or for several, of which one is in the directory
     /// `path`.
     case noSpace(path: String, parts: Int = 1, needed: UInt64, free: UInt64?)
+    /// CREATE would make more bytes of part files than the operator allows.
+    case overQuota(set: String, needed: UInt64, quota: UInt64)
     /// The session ended while the pool was being made.
     case cancelled(set: String)
     /// Some files of a pool could not be removed.
@@ -72,7 +74,7 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
         switch self {
         case .badName: .badName
         case .notFound: .noSuchPool
-        case .noAccess: .noAccess
+        case .noAccess, .overQuota: .noAccess
         case .busy: .busy
         case .exists: .exists
         case .tooSmall: .badSize
@@ -96,6 +98,7 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
         case .badConfiguration: .invalidArgument
         case .badBlocks: .ioError
         case .noSpace: .noSpace
+        case .overQuota: .permissionDenied
         case .cancelled: .canceled
         case .incompleteRemoval(_, let left): left.first?.errno ?? .ioError
         case .halfChanged(_, _, let errno, _): errno
@@ -124,6 +127,9 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
         case .noSpace(let path, let parts, let needed, let free):
             "\(path): no space for \(needed) bytes\(parts > 1 ? " of \(parts) new parts" : "")"
                 + "\(free.map { ", \($0) are free" } ?? ""): free some, or make the part\(parts > 1 ? "s" : "") smaller"
+        case .overQuota(let set, let needed, let quota):
+            "pool set \(set): CREATE would make parts of \(needed) bytes, and quota allows \(quota): make the parts smaller, "
+                + "or the quota larger"
         case .cancelled(let set): "pool set \(set): the creation is given up, because the session ended"
         case .incompleteRemoval(let set, let left):
             "pool set \(set): not removed: \(Self.list(left)); all other files are removed"

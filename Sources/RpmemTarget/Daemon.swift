@@ -13,7 +13,9 @@ package func runDaemon(arguments: [String]) -> Int32 {
     signal(SIGPIPE, SIG_IGN)
     occupyStandardStreams()
     do throws(UsageError) {
-        switch try Invocation.parse(arguments) {
+        guard let invocation = resolveRestriction(try Invocation.parse(arguments)) else { return EPERM }
+        if let status = settleEnvironment(of: invocation) { return status }
+        switch invocation {
         case .help:
             print(Invocation.helpText, terminator: "")
             return 0
@@ -24,6 +26,7 @@ package func runDaemon(arguments: [String]) -> Int32 {
         case .remove(let set, let force, let removePoolSet, let overrides):
             return remove(set, force: force, removePoolSet: removePoolSet, overrides)
         case .query(let query, let overrides): return answer(query, overrides)
+        case .restricted: return EPERM
         case .serve(let overrides):
             // A session speaks with a program.
             if isatty(STDIN_FILENO) == 1, isatty(STDOUT_FILENO) == 1 {
@@ -51,6 +54,37 @@ package func leave(with status: Int32) -> Never {
 
 private let usageExitStatus: Int32 = 255
 
+/// Has the program run with the environment that the configuration allows, before it opens a library, a pool or a log.
+///
+/// - Returns: The exit status when that fails. nil also when the configuration has errors, which the invocation reports.
+private func settleEnvironment(of invocation: Invocation) -> Int32? {
+    guard let overrides = invocation.workOverrides, let settings = try? Settings.load(overrides) else { return nil }
+    do throws(SystemCallError) {
+        try ProcessEnvironment.settle(settings)
+        return nil
+    } catch {
+        SessionLog.open(settings).error("the environment that came through ssh cannot be cleared: \(error)")
+        if case .serve = invocation { sendInitialStatus(.failed(errno: error.errno.rawValue)) }
+        return error.errno.rawValue
+    }
+}
+
+/// The command of a restricted key's client in place of `--restrict`.
+///
+/// - Returns: nil when the client may not give it, of which the client and the log have been told.
+private func resolveRestriction(_ invocation: Invocation) -> Invocation? {
+    guard case .restricted(let overrides) = invocation else { return invocation }
+    do throws(RestrictedCommand.Refusal) {
+        return try RestrictedCommand.parse(getenv("SSH_ORIGINAL_COMMAND").map { String(cString: $0) }, overrides)
+    } catch {
+        let peer = SessionEnvironment.current(input: STDIN_FILENO).peer.map { "\($0)" }
+        let log = (try? Settings.load(overrides)).map { SessionLog.open($0, peer: peer) } ?? .openDefault(peer: peer)
+        log.error("\(error)")
+        if error.isSession { sendInitialStatus(.failed(errno: EPERM)) }
+        return nil
+    }
+}
+
 /// One session on standard input and output.
 private func serve(_ overrides: CommandLineOverrides) -> Int32 {
     let environment = SessionEnvironment.current(input: STDIN_FILENO)
@@ -65,10 +99,13 @@ private func serve(_ overrides: CommandLineOverrides) -> Int32 {
         beginLoadingFabric(settings)
         let log = SessionLog.open(settings, peer: peer)
         log.info("session started, rpmemd \(projectVersion)")
+        if let remark = ProcessEnvironment.remark(settings) { log.warning(remark) }
         let store: PoolStore
         do throws(PoolError) {
             // Opened before the initial status, which can then report a missing directory.
-            store = try PoolStore(directory: settings.poolsetDirectory.value, partMode: settings.partMode.value)
+            store = try PoolStore(
+                directory: settings.poolsetDirectory.value, partMode: settings.partMode.value,
+                quota: settings.quota.value)
         } catch {
             log.error("\(error)")
             sendInitialStatus(.failed(errno: error.errno.rawValue))
@@ -128,6 +165,10 @@ private func remove(
             + "\(removePoolSet ? ", --pool-set" : "")")
     do throws(PoolDescriptor.FormatError) {
         let descriptor = try PoolDescriptor(validating: set)
+        if let objection = settings.objection(to: .remove, descriptor) {
+            log.error("removing \(descriptor): \(objection)")
+            return EACCES
+        }
         do throws(PoolError) {
             let store = try PoolStore(
                 directory: settings.poolsetDirectory.value, partMode: settings.partMode.value)

@@ -48,6 +48,7 @@ class Place:
         self.directory = tempfile.mkdtemp(prefix=prefix)
         shared_memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else self.directory
         self.parts = tempfile.mkdtemp(prefix=prefix, dir=shared_memory)
+        self.forced = os.environ.get("PMEM_IS_PMEM_FORCE") == "1"
         os.mkdir(self.file("pids"))
         os.mkdir(self.file("sets"))
         self.ours = Side("ours", f"{build}/librpmem.so", f"{build}/rpmemd")
@@ -69,7 +70,7 @@ class Place:
 
     def _write_ssh(self):
         """A script in ssh's place. It notes its process, which becomes the daemon, and runs the command here."""
-        forced = "PMEM_IS_PMEM_FORCE=1" if os.environ.get("PMEM_IS_PMEM_FORCE") == "1" else ""
+        forced = "PMEM_IS_PMEM_FORCE=1" if self.forced else ""
         with open(self.file("ssh"), "w") as script:
             script.write(
                 "#!/bin/sh\n"
@@ -86,6 +87,8 @@ class Place:
         path = self.file("conf-" + side.name + "".join(f"-{value}" for _, value in settings))
         with open(path, "w") as file:
             file.write(f"poolset-dir = {self.file('sets')}\nlog-file = {self.file('log')}\n")
+            if self.forced and side is self.ours:
+                file.write("environment = PMEM_IS_PMEM_FORCE=1\n")
             file.writelines(f"{key} = {value}\n" for key, value in settings)
         loading = ["env", f"LD_LIBRARY_PATH={side.library_path}"] if side.library_path else []
         return shlex.join(loading + [side.daemon, "--config", path])

@@ -110,7 +110,8 @@ final class Workplace {
     /// The environment variable that marks a daemon as this workplace's.
     var mark: String { Self.mark(path) }
 
-    private static func mark(_ path: String) -> String { "RPMEM_TEST_WORKPLACE=\(path)" }
+    /// Under ssh a daemon keeps variables with LC_.
+    private static func mark(_ path: String) -> String { "LC_RPMEM_TEST_WORKPLACE=\(path)" }
 
     /// Waits for the end of all sessions: each ends a moment after its initiator. False when one does not end.
     func awaitDaemons() -> Bool {

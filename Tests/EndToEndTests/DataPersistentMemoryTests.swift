@@ -11,7 +11,8 @@ import Testing
     func flushAndDrain(_ provider: Provider, _ method: PersistMethod) throws {
         let reach = try Reach()
         let options = reach.options(
-            provider, environment: ["PMEM_IS_PMEM_FORCE=1"], arguments: method == .apm ? ["--persist-apm"] : [])
+            provider,
+            arguments: ["--environment", "PMEM_IS_PMEM_FORCE=1"] + (method == .apm ? ["--persist-apm"] : []))
         let original = try Original(PoolKind.threeParts.prepare(on: reach.target))
         var random = SeededGenerator(seed: 31)
 

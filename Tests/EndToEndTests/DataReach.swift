@@ -17,7 +17,14 @@ final class Reach {
     let ssh: String
     private let sshd: (LoopbackSSHD, TemporaryDirectory)?
 
-    init(_ way: Way = .script, _ settings: String..., in parent: String = "/tmp") throws {
+    /// - Parameters:
+    ///   - settings: Of the target's configuration.
+    ///   - sshdSettings: Lines for a real sshd's configuration.
+    ///   - keys: The keys that a real sshd knows, with their options; see ``LoopbackSSHD``.
+    init(
+        _ way: Way = .script, _ settings: String..., in parent: String = "/tmp", sshdSettings: [String] = [],
+        keys: (Target) -> [String: String] = { _ in ["user_key": ""] }
+    ) throws {
         target = try Target(in: parent)
         if !settings.isEmpty { try target.configure(settings) }
         switch way {
@@ -27,11 +34,17 @@ final class Reach {
             ssh = try LocalSSH.write(in: target.path, inherits: true)
         case .sshd:
             let directory = TemporaryDirectory()
-            let sshd = try LoopbackSSHD(in: directory.path)
+            let sshd = try LoopbackSSHD(in: directory.path, settings: sshdSettings, keys: keys(target))
             self.sshd = (sshd, directory)
             address = try TargetAddress(sshd.target)
             ssh = sshd.clientCommand
         }
+    }
+
+    /// Another client of a real sshd; see ``LoopbackSSHD/client(key:options:)``.
+    func client(key: String = "user_key", options: [String] = []) throws -> String {
+        guard let sshd else { throw TestSupportError("no sshd") }
+        return try sshd.0.client(key: key, options: options)
     }
 
     deinit {
@@ -46,10 +59,11 @@ final class Reach {
     /// The command that ssh runs on the target.
     ///
     /// - Parameters:
-    ///   - environment: `NAME=VALUE`, for the daemon.
+    ///   - environment: `NAME=VALUE`, for a daemon that sshd has not started: otherwise it clears them.
     ///   - arguments: For the daemon, besides its configuration.
     func command(environment: [String] = [], arguments: [String] = []) -> String {
-        let command = ["env"] + environment + [Binaries.rpmemd, "--config", target.configuration] + arguments
+        let variables = environment.isEmpty ? [] : ["-u", "SSH_CONNECTION"] + environment
+        let command = ["env"] + variables + [Binaries.rpmemd, "--config", target.configuration] + arguments
         return command.joined(separator: " ")
     }
 

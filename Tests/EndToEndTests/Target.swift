@@ -120,8 +120,8 @@ final class Target {
 
     // MARK: Sessions
 
-    /// The environment that marks a daemon as this target's.
-    private static let mark = "RPMEM_TEST_TARGET"
+    /// The environment that marks a daemon as this target's. Under ssh a daemon keeps variables with LC_.
+    private static let mark = "LC_RPMEM_TEST_TARGET"
 
     /// Starts a daemon with this target's configuration.
     ///

@@ -14,7 +14,9 @@ import Testing
 
     /// The words that a setting's value may be, such as `yes`; without those for any number or name.
     private func words(_ key: SettingKey) -> [String] {
-        key.valueSyntax.split(separator: "|").map(String.init).filter { $0.allSatisfy(\.isLowercase) }
+        key.valueSyntax.split(separator: "|").map(String.init).filter { word in
+            word.allSatisfy { $0.isLowercase || $0 == "-" }
+        }
     }
 
     @Test("of bash have each option, each letter and each word of a value, and no others")

@@ -57,6 +57,10 @@ import Testing
             .maxLanes: ["unlimited", "1", "16"], .laneTimeout: ["1", "3600"],
             .verbsODP: OnDemandPaging.allCases.map(\.rawValue), .peerTimeout: ["1", "3600"], .threads: ["0", "8"],
             .pollTime: ["0", "50"],
+            .restrictTo: ["any", "a.set", "a b/*.set"],
+            .permissions: Permissions.allCases.map(\.rawValue), .quota: ["unlimited", "1", "40G"],
+            .providers: ["any", "tcp", "verbs,sockets"],
+            .environment: ["none", "FI_A", "PMEM_IS_PMEM_FORCE=1 FI_A B="],
         ]
         #expect(samples.count == SettingKey.allCases.count)
         var generator = ConfigurationTestGenerator(seed: 7)

@@ -9,6 +9,7 @@ public final class LoopbackSSHD {
     /// `user@address:port`
     public let target: String
     private let daemon: ChildProcess
+    private let directory: String
 
     /// The reason why this host cannot run one; nil when it can.
     public static var unavailableReason: String? {
@@ -23,13 +24,23 @@ public final class LoopbackSSHD {
     /// - Parameters:
     ///   - address: The address that sshd listens on.
     ///   - prefix: A command prefix to run sshd with, such as one that enters a namespace: a path and arguments.
-    public init(in directory: String, address: String = "127.0.0.1", prefix: [String] = []) throws {
-        for key in ["host_key", "user_key"] {
+    ///   - settings: Further lines of sshd_config.
+    ///   - keys: The options in authorized_keys of each key that may log in, by the key's name.
+    public init(
+        in directory: String, address: String = "127.0.0.1", prefix: [String] = [], settings: [String] = [],
+        keys: [String: String] = ["user_key": ""]
+    ) throws {
+        for key in ["host_key"] + keys.keys {
             let keygen = try ChildProcess(
                 ["/usr/bin/ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "\(directory)/\(key)"],
                 environment: ["PATH": "/usr/bin:/bin"])
             guard try keygen.wait() == .exited(0) else { throw TestSupportError("ssh-keygen: \(keygen.errorText)") }
         }
+        let authorized = try keys.map { name, options in
+            let file = try Descriptor.open("\(directory)/\(name).pub", O_RDONLY)
+            return "\(options) \(String(decoding: try readFile(file, limit: 4096), as: UTF8.self))"
+        }
+        try write(authorized.joined(), to: "\(directory)/authorized_keys")
         // Debian's sshd needs this directory, which systemd makes otherwise.
         if geteuid() == 0 { mkdir("/run/sshd", 0o755) }
         var started: (ChildProcess, UInt16)?
@@ -40,7 +51,7 @@ public final class LoopbackSSHD {
                 ListenAddress \(address)
                 Port \(port)
                 HostKey \(directory)/host_key
-                AuthorizedKeysFile \(directory)/user_key.pub
+                AuthorizedKeysFile \(directory)/authorized_keys
                 PidFile none
                 UsePAM no
                 StrictModes no
@@ -49,7 +60,7 @@ public final class LoopbackSSHD {
                 MaxStartups 200
                 MaxSessions 200
 
-                """, to: "\(directory)/sshd_config")
+                """ + settings.map { $0 + "\n" }.joined(), to: "\(directory)/sshd_config")
             let daemon = try ChildProcess(
                 prefix + ["/usr/sbin/sshd", "-D", "-e", "-f", "\(directory)/sshd_config"])
             let deadline = Deadline.after(milliseconds: 60_000)
@@ -66,14 +77,31 @@ public final class LoopbackSSHD {
         self.port = port
         let user = getpwuid(geteuid()).map { String(cString: $0.pointee.pw_name) } ?? "root"
         target = "\(user)@\(address):\(port)"
-        clientCommand = "\(directory)/ssh"
+        self.directory = directory
+        clientCommand = try Self.writeClient("ssh", in: directory, key: keys.keys.sorted()[0])
+    }
+
+    /// Writes another value for `RPMEM_SSH`, and returns it.
+    ///
+    /// - Parameters:
+    ///   - key: The name of a key.
+    ///   - options: Of ssh(1).
+    public func client(key: String = "user_key", options: [String] = []) throws -> String {
+        try Self.writeClient("ssh-\(key)-\(options.count)", in: directory, key: key, options: options)
+    }
+
+    private static func writeClient(
+        _ name: String, in directory: String, key: String, options: [String] = []
+    ) throws -> String {
+        let path = "\(directory)/\(name)"
         try write(
             """
             #!/bin/sh
-            exec /usr/bin/ssh -F none -i \(directory)/user_key -oIdentitiesOnly=yes -oStrictHostKeyChecking=no \
-            -oUserKnownHostsFile=\(directory)/known_hosts -oLogLevel=ERROR "$@"
+            exec /usr/bin/ssh -F none -i \(directory)/\(key) -oIdentitiesOnly=yes -oStrictHostKeyChecking=no \
+            -oUserKnownHostsFile=\(directory)/known_hosts -oLogLevel=ERROR \(options.joined(separator: " ")) "$@"
 
-            """, to: clientCommand, mode: 0o755)
+            """, to: path, mode: 0o755)
+        return path
     }
 }
 

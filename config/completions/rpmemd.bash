@@ -33,6 +33,22 @@ _rpmemd() {
             mapfile -t COMPREPLY < <(compgen -W 'yes no' -- "$cur")
             return
             ;;
+        --permissions)
+            mapfile -t COMPREPLY < <(compgen -W 'all no-remove no-create read-only' -- "$cur")
+            return
+            ;;
+        --quota)
+            mapfile -t COMPREPLY < <(compgen -W 'unlimited' -- "$cur")
+            return
+            ;;
+        --restrict-to | --providers)
+            mapfile -t COMPREPLY < <(compgen -W 'any' -- "$cur")
+            return
+            ;;
+        --environment)
+            mapfile -t COMPREPLY < <(compgen -W 'none' -- "$cur")
+            return
+            ;;
         --in-band-address)
             mapfile -t COMPREPLY < <(compgen -W 'session' -- "$cur")
             return
@@ -64,8 +80,8 @@ _rpmemd() {
     [ "$split" != true ] || return 0
 
     mapfile -t COMPREPLY < <(compgen -W '
-        --config --remove --force --pool-set --dry-run --list --info --check --repair --status --check-config --help --version
-        --poolset-dir --part-mode --log-file --use-syslog --log-level --persist-apm --persist-general
+        --config --remove --force --pool-set --dry-run --list --info --check --repair --status --check-config --restrict --help --version
+        --poolset-dir --part-mode --environment --restrict-to --permissions --quota --providers --log-file --use-syslog --log-level --persist-apm --persist-general
         --in-band-address --port-range --in-band-peer --in-band-secret --commit-writes --max-lanes --verbs-odp --lane-timeout --peer-timeout
         --nthreads --poll-time
         -c -r -f -s -h -V -t' -- "$cur")

@@ -1,8 +1,8 @@
 /// The sizes in pool set files: a decimal number with a suffix (`docs/media.md`, section 1.2 (Sizes in pool set
 /// files)).
-enum PoolSetSize {
+package enum PoolSetSize {
     /// - Returns: Bytes.
-    static func parse(_ text: some Collection<UInt8>) -> Result<UInt64, SizeError> {
+    package static func parse(_ text: some Collection<UInt8>) -> Result<UInt64, SizeError> {
         // As with PMDK, whose strtoull(3) takes a plus sign.
         let text = text.first == UInt8(ascii: "+") ? text.dropFirst() : text.dropFirst(0)
         let digits = text.prefix { $0 >= UInt8(ascii: "0") && $0 <= UInt8(ascii: "9") }
@@ -25,7 +25,7 @@ enum PoolSetSize {
     }
 
     /// Why a text is no size.
-    enum SizeError: Error, Equatable {
+    package enum SizeError: Error, Equatable {
         case notANumber
         case unknownSuffix(String)
         case tooLarge

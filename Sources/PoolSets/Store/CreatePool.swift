@@ -50,7 +50,9 @@ extension PoolStore {
         let plan = try planParts(existing, of: set, requestedSize: requestedSize)
         let geometry = try set.geometry(
             sizes: plan.map(\.size), requestedSize: requestedSize, onDevices: existing.contains { $0?.device != nil })
-        try FreeSpace.check(for: plan.compactMap(\.newFile))
+        let newFiles = plan.compactMap(\.newFile)
+        try checkQuota(of: set, newFiles.map(\.size))
+        try FreeSpace.check(for: newFiles)
 
         let parts = PoolParts()
         do throws(PoolError) {
@@ -74,6 +76,12 @@ extension PoolStore {
     }
 
     // MARK: Checks
+
+    private func checkQuota(of set: ResolvedSet, _ sizes: [UInt64]) throws(PoolError) {
+        guard let quota else { return }
+        let sum = sizes.reduce(UInt64(0)) { $0.addingReportingOverflow($1).overflow ? .max : $0 + $1 }
+        if sum > quota { throw .overQuota(set: set.path, needed: sum, quota: quota) }
+    }
 
     private func checkOptions(of set: ResolvedSet, _ attributes: PoolAttributes) throws(PoolError) {
         let hasHeaders = !set.options.contains(.noHeaders)

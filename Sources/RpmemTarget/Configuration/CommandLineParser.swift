@@ -28,6 +28,7 @@ private struct CommandLineParser {
     /// The queries on the command line, in order. One is allowed.
     private var queries: [Query] = []
     private var checks = false
+    private var restricts = false
     private var shown: Invocation?
     private var fault: String?
 
@@ -54,6 +55,12 @@ private struct CommandLineParser {
         let isSession = set == nil && !checks && queries.isEmpty
         if let fault { throw UsageError(fault, isSession: isSession) }
         if let shown { return shown }
+        if restricts {
+            guard isSession, !force, !removePoolSet, !isDryRun, plan == nil else {
+                throw UsageError("--restrict takes the command from the client: leave the others out", isSession: false)
+            }
+            return .restricted(overrides)
+        }
         if checks { return .checkConfiguration(overrides) }
         if let query = try query() { return .query(query, overrides) }
         if let set { return .remove(set: set, force: force, removePoolSet: removePoolSet, overrides) }
@@ -93,6 +100,7 @@ private struct CommandLineParser {
         case .command(.repair): plan = argument
         case .command(.status): queries.append(.status)
         case .command(.checkConfiguration): checks = true
+        case .command(.restrict): restricts = true
         case .command(.help): if fault == nil { shown = .help }
         case .command(.version): if fault == nil { shown = .version }
         case .setting(let key):

@@ -11,6 +11,7 @@ package enum CommandOption: String, CaseIterable, Hashable, Sendable {
     case repair
     case status
     case checkConfiguration = "check-config"
+    case restrict
     case help
     case version
 
@@ -23,7 +24,7 @@ package enum CommandOption: String, CaseIterable, Hashable, Sendable {
         case .remove: "r"
         case .force: "f"
         case .poolSet: "s"
-        case .dryRun, .list, .info, .check, .repair, .status, .checkConfiguration: nil
+        case .dryRun, .list, .info, .check, .repair, .status, .checkConfiguration, .restrict: nil
         case .help: "h"
         case .version: "V"
         }
@@ -35,7 +36,7 @@ package enum CommandOption: String, CaseIterable, Hashable, Sendable {
         case .config: "FILE"
         case .remove, .info, .check: "SET"
         case .repair: "PLAN"
-        case .force, .poolSet, .dryRun, .list, .status, .checkConfiguration, .help, .version: nil
+        case .force, .poolSet, .dryRun, .list, .status, .checkConfiguration, .restrict, .help, .version: nil
         }
     }
 
@@ -53,6 +54,7 @@ package enum CommandOption: String, CaseIterable, Hashable, Sendable {
         case .repair: "with --check: make the repairs of this plan, which --check printed"
         case .status: "print the sessions of this user and their counts as JSON, and exit"
         case .checkConfiguration: "print the settings in effect and their origins, and exit"
+        case .restrict: "do what the client of a restricted key asks for (SSH_ORIGINAL_COMMAND), if it may"
         case .help: "print this, and exit"
         case .version: "print the version, and exit"
         }

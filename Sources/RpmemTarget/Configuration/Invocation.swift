@@ -8,8 +8,18 @@ package enum Invocation: Equatable, Sendable {
     case query(Query, CommandLineOverrides)
     /// Print the settings in effect, or their errors.
     case checkConfiguration(CommandLineOverrides)
+    /// Do what the client's own command line asks for; see ``RestrictedCommand``.
+    case restricted(CommandLineOverrides)
     case help
     case version
+
+    /// The options about the configuration, of an invocation that works with pools; nil for the others.
+    var workOverrides: CommandLineOverrides? {
+        switch self {
+        case .serve(let overrides), .remove(_, _, _, let overrides), .query(_, let overrides): overrides
+        case .checkConfiguration, .restricted, .help, .version: nil
+        }
+    }
 }
 
 /// A question about the target's pools, which the daemon answers with one JSON document on standard output.

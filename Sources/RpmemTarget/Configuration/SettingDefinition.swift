@@ -5,6 +5,11 @@ import SystemSupport
 package enum SettingKey: String, CaseIterable, Hashable, Sendable {
     case poolsetDirectory = "poolset-dir"
     case partMode = "part-mode"
+    case environment
+    case restrictTo = "restrict-to"
+    case permissions
+    case quota
+    case providers
 
     case logFile = "log-file"
     // log-file turns syslog off, so use-syslog must be printed behind it for the output to have the same effect.
@@ -54,6 +59,7 @@ package struct SettingDefinition: Sendable {
 
     package enum Group: String, CaseIterable, Sendable {
         case pools = "Pools"
+        case access = "What a client may do"
         case log = "Log"
         case persistency = "Persistency"
         case inBand = "In-band connections"
@@ -66,11 +72,14 @@ package struct SettingDefinition: Sendable {
         case yesOrNo
     }
 
-    /// - Parameter implies: Changes other settings when a value is given.
+    /// - Parameters:
+    ///   - implies: Changes other settings when a value is given.
+    ///   - adding: Makes one value of two that come from one file, or from the command line. Without it the last one counts.
     fileprivate init<Value>(
         _ key: SettingKey, _ path: any WritableKeyPath<Settings, Setting<Value>> & Sendable, _ type: SettingType<Value>,
         _ group: Group, since: String = "0.1.0", argument: Argument = .required, letter: Character? = nil,
-        implies: (@Sendable (inout Settings, SettingOrigin) -> Void)? = nil, _ summary: String
+        implies: (@Sendable (inout Settings, SettingOrigin) -> Void)? = nil,
+        adding: (@Sendable (Value, Value) -> Value)? = nil, _ summary: String
     ) {
         self.key = key
         self.group = group
@@ -80,7 +89,11 @@ package struct SettingDefinition: Sendable {
         self.since = since
         valueSyntax = type.syntax
         assign = { settings, text, origin, home throws(SettingValueError) in
-            settings[keyPath: path] = Setting(try type.parse(text, home), from: origin)
+            let value = try type.parse(text, home)
+            let former = settings[keyPath: path]
+            let isRepeated = former.origin.isInTheSamePlace(as: origin)
+            settings[keyPath: path] = Setting(
+                isRepeated ? adding?(former.value, value) ?? value : value, from: origin)
             implies?(&settings, origin)
         }
         text = { type.print($0[keyPath: path].value) }
@@ -94,6 +107,21 @@ package struct SettingDefinition: Sendable {
             "where pool set files are looked up; $HOME is replaced"),
         SettingDefinition(
             .partMode, \.partMode, .permissions, .pools, "permissions of part files that CREATE makes, octal"),
+        SettingDefinition(
+            .environment, \.environment, .environment, .access,
+            "variables for the libraries; NAME alone lets the client's through"),
+        SettingDefinition(
+            .restrictTo, \.restrictTo, .poolPatterns, .access,
+            adding: {
+                $0.patterns.isEmpty || $1.patterns.isEmpty ? $1 : PoolPatterns(patterns: $0.patterns + $1.patterns)
+            },
+            "pool sets that a client may use, directories or patterns; may be repeated"),
+        SettingDefinition(
+            .permissions, \.permissions, .word(), .access, "what a client may do with pools"),
+        SettingDefinition(
+            .quota, \.quota, .size, .access, "most bytes of part files that a session may make"),
+        SettingDefinition(
+            .providers, \.providers, .providers, .access, "providers that a client may ask for"),
         SettingDefinition(
             .logFile, \.logFile, .file, .log, since: "PMDK 1.4",
             implies: { settings, origin in

@@ -1,4 +1,5 @@
 import Glibc
+import PoolSets
 import RpmemProtocol
 import SystemSupport
 
@@ -92,6 +93,22 @@ extension SettingType where Value == UInt32? {
             },
             print: { $0.map(String.init) ?? "unlimited" })
     }
+}
+
+extension SettingType where Value == UInt64? {
+    /// Bytes, as sizes in pool set files; nil is `unlimited`.
+    static let size = SettingType(
+        syntax: "SIZE|unlimited",
+        parse: { text, _ throws(SettingValueError) in
+            if text == "unlimited" { return nil }
+            guard case .success(let bytes) = PoolSetSize.parse(Array(text.utf8)) else {
+                throw SettingValueError(
+                    fault: "\(quoted(text)) is not a size",
+                    remedy: "write a number and a suffix, like 40G, or unlimited")
+            }
+            return bytes
+        },
+        print: { $0.map { "\($0)" } ?? "unlimited" })
 }
 
 private func parseDirectory(_ text: String, home: String?) throws(SettingValueError) -> String {

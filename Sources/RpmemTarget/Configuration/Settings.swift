@@ -8,6 +8,14 @@ package struct Settings: Sendable, Equatable {
     package internal(set) var poolsetDirectory: Setting<String>
     /// Permission bits of part files that CREATE makes; the umask does not apply. The owner may always read and write.
     package internal(set) var partMode = Setting<mode_t>(0o600)
+    /// Environment variables that the daemon gets besides those of sshd.
+    package internal(set) var environment = Setting(EnvironmentRule())
+    /// The pool sets that a client may use.
+    package internal(set) var restrictTo = Setting(PoolPatterns())
+    package internal(set) var permissions = Setting<Permissions>(.all)
+    /// Bytes of the part files that one session may make; nil for no limit.
+    package internal(set) var quota = Setting<UInt64?>(nil)
+    package internal(set) var providers = Setting(Set(Provider.allCases))
 
     /// Used when syslog is off. `/dev/stderr` means standard error.
     package internal(set) var logFile = Setting<String>("/var/log/rpmemd.log")
@@ -101,6 +109,15 @@ package enum SettingOrigin: Hashable, Sendable, CustomStringConvertible {
     case commandLine(option: String)
     /// Another setting implies it.
     indirect case implied(by: SettingKey, SettingOrigin)
+
+    /// Whether both are of one configuration file, or of the command line.
+    func isInTheSamePlace(as other: SettingOrigin) -> Bool {
+        switch (self, other) {
+        case (.file(let one, _), .file(let another, _)): one == another
+        case (.commandLine, .commandLine): true
+        default: false
+        }
+    }
 
     package var description: String {
         switch self {

@@ -33,6 +33,9 @@ struct InBandOffer {
     var peerTimeout: Int
     /// Where workers count, as many as there are ``syncAliases``; nil for memory of their own.
     var page: SessionPage?
+    /// Whether the initiator may only READ: the provider refuses its WRITEs, and a persist request of any range ends the
+    /// session.
+    var isReadOnly = false
 }
 
 /// The hosts whose lanes are accepted.

@@ -69,7 +69,8 @@ final class InBandServer {
         probe = offer.provider == .verbs ? PeerProbe(timeout: offer.peerTimeout) : nil
         let base = UInt64(UInt(bitPattern: offer.region.baseAddress))
         context = PersistContext(
-            regionBase: base, regionSize: UInt64(offer.region.count), persister: offer.syncAliases[0].persister,
+            regionBase: base, regionSize: offer.isReadOnly ? 0 : UInt64(offer.region.count),
+            persister: offer.syncAliases[0].persister,
             lanes: block.lanes, laneCount: laneCount, requestCapacity: block.requestCapacity,
             messageDescriptor: block.descriptor,
             // A thread of the sockets provider moves the data, and polling would take the CPU from it.

@@ -47,18 +47,23 @@ private struct PoolAnswer {
         switch query {
         case .status: jsonText(StatusReport.now())
         case .list: jsonText(try list())
-        case .info(let set): jsonText(try info(named(set)))
-        case .check(let set, nil): jsonText(try check(named(set)))
-        case .check(let set, let plan?): jsonText(try repair(named(set), plan: plan))
+        case .info(let set): jsonText(try info(named(set, for: .inspect)))
+        case .check(let set, nil): jsonText(try check(named(set, for: .inspect)))
+        case .check(let set, let plan?): jsonText(try repair(named(set, for: .repair), plan: plan))
         case .removal(let set, let force, let removePoolSet):
-            jsonText(try removal(named(set), force: force, removePoolSet: removePoolSet))
+            jsonText(try removal(named(set, for: .inspect), force: force, removePoolSet: removePoolSet))
         }
     }
 
-    private func named(_ set: String) throws(PoolError) -> PoolDescriptor {
-        do throws(PoolDescriptor.FormatError) { return try PoolDescriptor(validating: set) } catch {
+    private func named(_ set: String, for action: PoolAction) throws(PoolError) -> PoolDescriptor {
+        let name: PoolDescriptor
+        do throws(PoolDescriptor.FormatError) { name = try PoolDescriptor(validating: set) } catch {
             throw .badName(descriptor: clipped(set), reason: "\(error)")
         }
+        if let objection = settings.objection(to: action, name) {
+            throw .noAccess(path: "\(name)", errno: .permissionDenied, ownership: objection)
+        }
+        return name
     }
 
     /// The most parts that are looked at for one list.
@@ -70,7 +75,7 @@ private struct PoolAnswer {
             rpmemd: projectVersion, directory: settings.poolsetDirectory.value, truncated: listing.isTruncated,
             pools: [])
         var partCount = 0
-        for name in listing.names {
+        for name in listing.names where settings.restrictTo.value.allows(name) {
             if partCount >= Self.partLimit {
                 report.truncated = true
                 break

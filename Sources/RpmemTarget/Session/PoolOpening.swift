@@ -41,6 +41,15 @@ struct PoolOpening {
             "\(kind.name) request: user \(SessionEnvironment.user), pool set \(request.descriptor), "
                 + "\(request.poolSize) bytes, \(request.laneCount) lanes, provider \(request.provider.name), inline data up to \(request.inlineSize) bytes"
         )
+        if let objection = settings.objection(to: attributes == nil ? .open : .create, request.descriptor) {
+            throw RequestError(.noAccess, objection)
+        }
+        guard settings.providers.value.contains(request.provider) else {
+            throw RequestError(
+                .providerNotSupported,
+                "providers (\(settings.providers.origin)) does not have \(request.provider.name): let the initiator use another"
+            )
+        }
         guard request.inlineSize <= Self.maximumInlineSize else {
             throw RequestError(
                 .badProtocol,
@@ -70,7 +79,7 @@ struct PoolOpening {
             let served = ServedPool(
                 pool: pool, lanes: lanes, isCreated: attributes != nil, watchdog: watchdog,
                 partWatch: watchParts(of: pool), abruptEnd: end, settings: settings, log: log,
-                initiator: environment.initiator, status: status, poolSet: "\(request.descriptor)")
+                initiator: environment.initiator, status: status, descriptor: request.descriptor)
             status?.publish(record(of: served))
             // For ps(1).
             ProcessTitle.set(
@@ -136,6 +145,8 @@ struct PoolOpening {
         }
     }
 
+    private var isReadOnly: Bool { settings.permissions.value == .readOnly }
+
     private var laneAddress: NetworkAddress { settings.inBandAddress.value ?? environment.laneAddress }
 
     private func offer(_ pool: Pool, size: Int, syncAliases: [SyncAlias]) -> InBandOffer {
@@ -153,11 +164,11 @@ struct PoolOpening {
             syncAliases: syncAliases, peerRule: peerRule,
             laneSecret: request.offersExtensions ? LaneSecret(.random(in: .min ... .max)) : nil,
             mayCommitWrites: method == .gpspm && pool.persister.isPersistentMemory
-                && settings.commitWrites.value == .auto
+                && settings.commitWrites.value == .auto && !isReadOnly
                 && request.provider != .verbs,
             pollMicroseconds: UInt32(settings.pollTime.value),
             requiresOnDemandPaging: settings.verbsODP.value == .yes, peerTimeout: settings.peerTimeout.value,
-            page: status?.makePage(workers: syncAliases.count))
+            page: status?.makePage(workers: syncAliases.count), isReadOnly: isReadOnly)
     }
 
     private func record(of served: ServedPool) -> SessionRecord {
@@ -251,6 +262,11 @@ struct PoolOpening {
             log.warning(
                 "persist-apm: \(device) is an RDMA device in software: the CPU of this machine writes the data, through caches "
                     + "that lose it with the power (no eADR), acknowledged data included")
+        }
+        if isReadOnly {
+            log.notice(
+                "permissions = read-only (\(settings.permissions.origin)): no range of the pool may be written, and a persist "
+                    + "request ends the session")
         }
         log.info("listening on port \(lanes.port), \(lanes.laneCount) lanes granted")
         if let error = served.lanes.silenceError {

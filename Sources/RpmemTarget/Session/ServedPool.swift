@@ -19,8 +19,9 @@ final class ServedPool {
     let initiator: NetworkAddress
     /// nil without a runtime directory.
     let status: SessionStatus?
+    let descriptor: PoolDescriptor
     /// The descriptor, for messages.
-    let poolSet: String
+    var poolSet: String { "\(descriptor)" }
     let openTime = OpenTime()
     let abruptEnd: AbruptEnd
     /// When a lane must have connected; once all lanes are closed, when CLOSE must have come.
@@ -33,11 +34,11 @@ final class ServedPool {
     init(
         pool: Pool, lanes: InBandServer, isCreated: Bool, watchdog: Watchdog, partWatch: PartWatch?,
         abruptEnd: AbruptEnd, settings: Settings, log: SessionLog, initiator: NetworkAddress, status: SessionStatus?,
-        poolSet: String
+        descriptor: PoolDescriptor
     ) {
         self.status = status
-        self.poolSet = poolSet
-        abruptEnd.pool.withLock { [openTime] in $0 = (poolSet, openTime) }
+        self.descriptor = descriptor
+        abruptEnd.pool.withLock { [openTime] in $0 = ("\(descriptor)", openTime) }
         self.pool = pool
         self.lanes = lanes
         self.isCreated = isCreated

@@ -167,6 +167,11 @@ package final class TargetSession {
             case (.waiting, .open(let request)):
                 return try open(request, creatingWith: nil)
             case (.serving(let served), .setAttributes(let attributes)):
+                if let objection = settings.objection(to: .setAttributes, served.descriptor) {
+                    log.error("SET_ATTR request: \(objection)")
+                    try connection.send(.refused(.setAttributes, .noAccess))
+                    return nil
+                }
                 return try setAttributes(attributes, of: served.pool)
             case (.serving(let served), .close(let flags)):
                 return try close(served, flags)

@@ -1,0 +1,218 @@
+import FabricTestSupport
+import Glibc
+import RpmemInitiator
+import RpmemProtocol
+import TestSupport
+import Testing
+
+/// Keys with `command="rpmemd --restrict ..."` in authorized_keys of a real sshd.
+@Suite(
+    .blocking, .timeLimit(.minutes(30)),
+    .enabled(if: LoopbackSSHD.unavailableReason == nil, Comment(rawValue: LoopbackSSHD.unavailableReason ?? "")))
+struct RestrictedKeyTests {
+    private static let size = 8 << 20
+
+    /// A target with the sets alice.set and bob/b.set, and a key for each, with the same further options.
+    private struct Scene {
+        let reach: Reach
+        let memory: Pages
+
+        init(_ options: String = "") throws {
+            reach = try Reach(.sshd) { target in
+                func key(_ set: String) -> String {
+                    "command=\"\(Binaries.rpmemd) --restrict --config \(target.configuration) "
+                        + "--restrict-to \(set) \(options)\",restrict"
+                }
+                return ["alice": key("alice.set"), "bob": key("bob")]
+            }
+            mkdir("\(reach.target.sets)/bob", 0o755)
+            for (set, part) in [("alice.set", "a"), ("bob/b.set", "b")] {
+                try reach.target.addSet(set, "16M %/\(part).part")
+            }
+            memory = try Pages(size)
+        }
+
+        func options(_ key: String, _ command: String = "rpmemd", _ provider: Provider = .tcp) throws
+            -> InitiatorOptions
+        {
+            var options = InitiatorOptions()
+            options.providers = [provider]
+            options.ssh = try reach.client(key: key)
+            options.commands = CommandRotation(command)
+            return options
+        }
+
+        func create(_ key: String, _ set: String, _ command: String = "rpmemd", _ provider: Provider = .tcp) throws
+            -> InitiatorPool
+        {
+            try InitiatorPool.create(
+                target: reach.address, poolSet: set, memory: memory.bytes, lanes: 2, attributes: .sample,
+                options: options(key, command, provider))
+        }
+
+        func open(_ key: String, _ set: String, _ provider: Provider = .tcp) throws -> InitiatorPool {
+            try InitiatorPool.open(
+                target: reach.address, poolSet: set, memory: memory.bytes, lanes: 2,
+                options: options(key, "rpmemd", provider))
+        }
+
+        func remove(_ key: String, _ set: String) throws {
+            try InitiatorPool.remove(target: reach.address, poolSet: set, options: options(key))
+        }
+
+        /// Makes alice's pool without a key's limits.
+        func makePool() throws {
+            try reach.target.makePool("alice.set", size: UInt64(size))
+        }
+
+        /// Runs a command with a key.
+        func ssh(_ key: String, _ command: String...) throws -> (
+            output: [UInt8], errors: String, ending: ChildProcess.Ending?
+        ) {
+            let address = reach.address
+            let process = try ChildProcess(
+                [
+                    reach.client(key: key), "-T", "-oBatchMode=yes", "-p", "\(address.port ?? 22)",
+                    "\(address.user ?? "")@\(address.host)",
+                ]
+                    + command, environment: ["PATH": "/usr/bin:/bin"])
+            process.closeInput()
+            let output = try process.receive(1 << 20)
+            return (output, process.errorText, try process.wait())
+        }
+    }
+
+    private func expectRefusal(
+        _ errno: Int32, _ text: String, sourceLocation: SourceLocation = #_sourceLocation, _ body: () throws -> Void
+    ) {
+        do {
+            try body()
+            Issue.record("it succeeds", sourceLocation: sourceLocation)
+        } catch let error as InitiatorError {
+            #expect(error.errno == errno && "\(error)".contains(text), "\(error)", sourceLocation: sourceLocation)
+        } catch {
+            Issue.record("\(error)", sourceLocation: sourceLocation)
+        }
+    }
+
+    @Test func eachKeyHasItsOwnPoolsAndNoOthers() throws {
+        let scene = try Scene()
+        for (key, set, other) in [("alice", "alice.set", "bob/b.set"), ("bob", "bob/b.set", "alice.set")] {
+            for name in [other, "./\(other)", "bob/../\(other)"] {
+                expectRefusal(EACCES, "restrict-to") { _ = try scene.create(key, name) }
+                expectRefusal(EACCES, "restrict-to") { _ = try scene.open(key, name) }
+                expectRefusal(EACCES, "restrict-to") { try scene.remove(key, name) }
+            }
+            let pool = try scene.create(key, set)
+            try pool.persist(offset: 4096, length: 4096, lane: 0)
+            try pool.close()
+            let list = try scene.ssh(key, "rpmemd --list")
+            let text = String(decoding: list.output, as: UTF8.self)
+            #expect(
+                list.ending == .exited(0) && text.contains("\"\(set)\"") && !text.contains("\"\(other)\""), "\(text)")
+            for question in ["--info", "--check"] {
+                #expect(try scene.ssh(key, "/any/where/rpmemd \(question) \(set)").ending == .exited(0))
+                let refused = try scene.ssh(key, "rpmemd \(question) \(other)")
+                #expect(
+                    refused.ending == .exited(EACCES) && refused.output.isEmpty
+                        && refused.errors.contains("restrict-to"))
+            }
+        }
+        try scene.open("alice", "alice.set").close()
+        for (key, set) in [("alice", "alice.set"), ("bob", "bob/b.set")] { try scene.remove(key, set) }
+        #expect(TemporaryDirectory.entries(of: scene.reach.target.parts) == [])
+        scene.reach.expectNothingRuns()
+    }
+
+    /// EPERM is the initial status, or the exit status; the reason is one line.
+    @Test(
+        arguments: [
+            ["rpmemd --config /dev/null"], ["rpmemd --log-file /tmp/x"], ["rpmemd --poolset-dir /"], ["rpmemd; id"],
+            ["id"],
+            ["sh", "-c", "id"], ["rpmemd --restrict-to any"], ["rpmemd --check alice.set --repair x"],
+            ["rpmemd --environment A=1"],
+            [],
+        ])
+    func anythingElseIsRefused(command: [String]) throws {
+        let scene = try Scene()
+        let address = scene.reach.address
+        let process = try ChildProcess(
+            [
+                scene.reach.client(key: "alice"), "-T", "-p", "\(address.port ?? 22)",
+                "\(address.user ?? "")@\(address.host)",
+            ] + command,
+            environment: ["PATH": "/usr/bin:/bin"])
+        process.closeInput()
+        let output = try process.receive(1 << 16)
+        #expect(try process.wait() == .exited(EPERM))
+        #expect(output.isEmpty || output == InitialStatus.failed(errno: EPERM).encode(), "\(output)")
+        let lines = process.errorText.split(separator: "\n").filter { $0.contains("restricted key: ") }
+        #expect(lines.count == 1, "\(process.errorText)")
+        let log = try scene.reach.target.log()
+        #expect(log.count == 1 && log[0].level == "err" && log[0].message.hasPrefix("restricted key: "), "\(log)")
+    }
+
+    @Test func anInitiatorIsToldWhy() throws {
+        let scene = try Scene()
+        expectRefusal(EPERM, "--config is not for this key's clients") {
+            _ = try scene.create("alice", "alice.set", "rpmemd --config /dev/null")
+        }
+    }
+
+    @Test func withoutRemoval() throws {
+        let scene = try Scene("--permissions no-remove")
+        try scene.create("alice", "alice.set").close()
+        expectRefusal(EACCES, "permissions = no-remove") { try scene.remove("alice", "alice.set") }
+        #expect(access("\(scene.reach.target.parts)/a.part", F_OK) == 0)
+        let bob = try scene.create("bob", "bob/b.set")
+        // The session's own creation is undone.
+        try bob.close(removing: true)
+        #expect(TemporaryDirectory.entries(of: scene.reach.target.parts) == ["a.part"])
+    }
+
+    @Test func withoutCreation() throws {
+        let scene = try Scene("--permissions no-create")
+        expectRefusal(EACCES, "permissions = no-create") { _ = try scene.create("alice", "alice.set") }
+        try scene.makePool()
+        expectRefusal(EACCES, "permissions = no-create") { try scene.remove("alice", "alice.set") }
+        let pool = try scene.open("alice", "alice.set")
+        try pool.persist(offset: 4096, length: 64, lane: 0)
+        try pool.close()
+    }
+
+    @Test(arguments: loopbackProviders) func readOnly(provider: Provider) throws {
+        let scene = try Scene("--permissions read-only")
+        try scene.makePool()
+        let before = try scene.reach.target.bytes(of: "a.part", at: 4096, count: 8192)
+        let reader = try scene.open("alice", "alice.set", provider)
+        var header = [UInt8](repeating: 0, count: 8)
+        try header.withUnsafeMutableBytes { try reader.read(into: $0, offset: 0, lane: 0) }
+        #expect(header != [UInt8](repeating: 0, count: 8))
+        expectRefusal(EACCES, "permissions = read-only") { try reader.setAttributes(.sample) }
+        try header.withUnsafeMutableBytes { try reader.read(into: $0, offset: 0, lane: 1) }
+        try reader.close()
+        for call in ReplicationCall.allCases {
+            let writer = try scene.open("alice", "alice.set", provider)
+            scene.memory.bytes.storeBytes(of: 0x5555, toByteOffset: 4096, as: UInt64.self)
+            #expect(throws: InitiatorError.self, "\(call)") { try writer.replicate(4096..<8192, by: call, lane: 0) }
+            try? writer.close()
+            #expect(try scene.reach.target.bytes(of: "a.part", at: 4096, count: 8192) == before, "\(call)")
+        }
+        expectRefusal(EACCES, "permissions = read-only") { try scene.remove("alice", "alice.set") }
+        expectRefusal(EACCES, "permissions = read-only") { _ = try scene.create("alice", "alice.set") }
+        scene.reach.expectNothingRuns()
+    }
+
+    @Test func quotaProvidersAndLanes() throws {
+        let small = try Scene("--quota 8M")
+        expectRefusal(EACCES, "quota allows 8388608") { _ = try small.create("alice", "alice.set") }
+        #expect(TemporaryDirectory.entries(of: small.reach.target.parts) == [])
+        let large = try Scene("--quota 16M --providers sockets --max-lanes 1")
+        expectRefusal(EMEDIUMTYPE, "providers (command line, --providers) does not have tcp") {
+            _ = try large.create("alice", "alice.set")
+        }
+        let pool = try large.create("alice", "alice.set", "rpmemd", .sockets)
+        #expect(pool.lanes == 1)
+        try pool.close()
+    }
+}
