@@ -111,7 +111,18 @@ final class Reach {
                 let file = try? Descriptor.open("/proc/\(name)/cmdline", O_RDONLY),
                 let command = try? readFile(file, limit: 1 << 20)
             else { return nil }
-            return String(decoding: command, as: UTF8.self).contains(target.path) ? process : nil
+            // A daemon with a pool open shows the pool set as its command line, and has the pool set directory open.
+            return String(decoding: command, as: UTF8.self).contains(target.path) || hasOpen(name) ? process : nil
+        }
+    }
+
+    private func hasOpen(_ process: String) -> Bool {
+        let directory = "/proc/\(process)/fd"
+        return TemporaryDirectory.entries(of: directory).contains { number in
+            var path = [CChar](repeating: 0, count: 4096)
+            let count = readlink("\(directory)/\(number)", &path, path.count)
+            guard count > 0 else { return false }
+            return String(decoding: path[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self).hasPrefix(target.path)
         }
     }
 
