@@ -74,7 +74,8 @@ import Testing
     }
 
     /// Types that are no request's have a bare header for an answer.
-    @Test(arguments: [0, 2, 4, 6, 8, 10, 11, 0x7fff_ffff, 0xffff_ffff] as [UInt32]) func anUnknownType(_ type: UInt32) throws
+    @Test(arguments: [0, 2, 4, 6, 8, 10, 11, 0x7fff_ffff, 0xffff_ffff] as [UInt32]) func anUnknownType(_ type: UInt32)
+        throws
     {
         let session = try Target().session().ready()
         try session.send((0..<4).map { UInt8(truncatingIfNeeded: type >> (24 - 8 * $0)) } + [0, 0, 0, 0, 0, 0, 0, 16])

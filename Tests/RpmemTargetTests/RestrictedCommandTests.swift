@@ -66,7 +66,8 @@ import Testing
             ("rpmemd --in-band-peer any", "--in-band-peer"), ("rpmemd --part-mode 0777", "--part-mode"),
             ("rpmemd --remove a -c /x", "--config"), ("rpmemd -fc/x -r a", "--config"),
             ("rpmemd --list --log-level err --poolset-dir /", "--poolset-dir"),
-            ("rpmemd --check a --repair p", "--repair"), ("rpmemd --check-config", "--check-config"),
+            ("rpmemd --check a --repair p", "--repair"), ("rpmemd --status", "--status"),
+            ("rpmemd --check-config", "--check-config"),
             ("rpmemd --help", "--help"), ("rpmemd -V", "--version"), ("rpmemd --restrict", "--restrict"),
         ])
     func optionsOfTheOperator(text: String, option: String) {

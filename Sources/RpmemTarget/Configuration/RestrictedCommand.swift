@@ -48,6 +48,8 @@ enum RestrictedCommand {
                 try merge(clients, into: operators, isSession: false))
         case .query(let query, let clients):
             guard query.isReadOnly else { throw refused("--\(CommandOption.repair.name)") }
+            // It names the sessions of all keys of this user.
+            if query == .status { throw refused("--\(CommandOption.status.name)") }
             return .query(query, try merge(clients, into: operators, isSession: false))
         case .checkConfiguration: throw refused("--\(CommandOption.checkConfiguration.name)")
         case .help: throw refused("--\(CommandOption.help.name)")
