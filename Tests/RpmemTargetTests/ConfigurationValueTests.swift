@@ -58,6 +58,13 @@ import Testing
         #expect(try settings(.poolsetDirectory, "$HOME_x$HOME").poolsetDirectory.value == "/home/u_x$HOME")
     }
 
+    /// The path that comes of it would be refused when `--check-config` has printed it.
+    @Test(arguments: [SettingKey.logFile, .poolsetDirectory])
+    func aPlaceholderBeforeTheHomeDirectoryIsRefused(key: SettingKey) {
+        #expect(refusal(key, "${HOME}$HOME/sets")?.contains("${HOME} is not replaced here") == true)
+        #expect(refusal(key, "~$HOME")?.contains("~ is not replaced here") == true)
+    }
+
     @Test func homeThatIsNotKnownIsRefused() {
         #expect(
             refusal(.poolsetDirectory, "$HOME/a", home: nil)

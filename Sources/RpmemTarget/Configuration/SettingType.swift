@@ -27,7 +27,7 @@ extension SettingType where Value == String {
     static let file = SettingType(
         syntax: "FILE",
         parse: { text, home throws(SettingValueError) in
-            try replacingHome(in: try parsePath(text, "file"), with: home)
+            try parsePath(text, "file", home: home)
         },
         print: { $0 })
 }
@@ -112,7 +112,7 @@ extension SettingType where Value == UInt64? {
 }
 
 private func parseDirectory(_ text: String, home: String?) throws(SettingValueError) -> String {
-    let path = try replacingHome(in: try parsePath(text, "directory"), with: home)
+    let path = try parsePath(text, "directory", home: home)
     guard path.hasPrefix("/") else {
         throw SettingValueError(
             fault: "\(quoted(path)) is not an absolute path",
@@ -134,7 +134,8 @@ private func checkPlaceholders(_ text: String) throws(SettingValueError) {
     }
 }
 
-private func parsePath(_ text: String, _ what: String) throws(SettingValueError) -> String {
+/// - Returns: The path with the home directory in it. `--check-config` prints it, so that it must be a value as well.
+private func parsePath(_ text: String, _ what: String, home: String?) throws(SettingValueError) -> String {
     let text = withoutQuotes(text)
     guard !text.isEmpty else {
         throw SettingValueError(fault: "the value is empty", remedy: "write the path of a \(what)")
@@ -144,7 +145,9 @@ private func parsePath(_ text: String, _ what: String) throws(SettingValueError)
         throw SettingValueError(
             fault: "the path has \(text.utf8.count) bytes", remedy: "write one of less than \(PATH_MAX) bytes")
     }
-    return text
+    let path = try replacingHome(in: text, with: home)
+    try checkPlaceholders(path)
+    return path
 }
 
 /// The text inside quotes as a shell takes them; unchanged when it has none around it.
