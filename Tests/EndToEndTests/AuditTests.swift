@@ -89,6 +89,25 @@ import Testing
                 + "with APM the target does not see the initiator's writes")
     }
 
+    /// Nor do WRITEs that the provider makes durable.
+    @Test func withCommittingWritesTheEndSaysSo() throws {
+        let target = try makeTarget()
+        try target.configure(["log-level = notice"])
+        let session = try target.session(environment: ["PMEM_IS_PMEM_FORCE": "1"]).ready()
+        let (lanes, _) = try session.pool(
+            .create("one.set", lanes: 1, inlineSize: PoolRequest.offering(inlineSize: 8192)))
+        guard case .extend([.committingWrites], let secret) = try session.ask(.extend(.committingWrites)) else {
+            throw TestSupportError("committing WRITEs were not granted")
+        }
+        let client = try LaneClient(.sockets, lanes, secret: secret.array)
+        client.shutDown()
+        try session.close()
+        try expectClosed(
+            session, "closed",
+            "requests 0: 0 bytes made durable (relaxed 0: 0, inline 0: 0, deep 0: 0); "
+                + "with commit-writes the target does not see the initiator's writes")
+    }
+
     @Test func aSessionWithoutCloseCountsToo() throws {
         let session = try makeTarget().session().ready()
         let (lanes, _) = try session.pool(.create("one.set", lanes: 1))

@@ -58,9 +58,17 @@ final class ServedPool {
 
     /// What was made durable, for the log. Final once the lanes are down.
     var transfer: String {
-        // Nothing on the target counts the data of the appliance method.
-        let method = lanes.attributes.method == .apm ? "; with APM the target does not see the initiator's writes" : ""
-        return "\(lanes.totals)\(method)"
+        // Nothing on the target counts data that is durable without a request.
+        let reason: String? =
+            if lanes.attributes.method == .apm {
+                "APM"
+            } else if lanes.extensions?.contains(.committingWrites) == true {
+                "commit-writes"
+            } else {
+                nil
+            }
+        let remark = reason.map { "; with \($0) the target does not see the initiator's writes" } ?? ""
+        return "\(lanes.totals)\(remark)"
     }
 
     /// Ends the process when a part has been truncated.
