@@ -14,7 +14,7 @@ extension Settings {
         for key in SettingKey.allCases {
             let entry = "\(key.name.padded(to: nameWidth)) = "
             let value = self.text(of: key)
-            if isWritable(value) {
+            if isWritable(value, of: key) {
                 text += "\(entry)\(value.padded(to: valueWidth)) # \(origin(of: key))\n"
             } else {
                 text += "# \(entry)\(escapingControls(value)) # \(origin(of: key)); no file can hold this value\n"
@@ -24,9 +24,12 @@ extension Settings {
     }
 }
 
-/// Whether a line of a file can hold `text`: it has no comment, no end of line, no blanks at the ends, and no `$HOME`.
-private func isWritable(_ text: String) -> Bool {
+/// Whether a line of a file can hold `text`: it has no comment, no end of line and no blanks at the ends, and the setting takes
+/// it as it is. A path with `$HOME` it does not.
+private func isWritable(_ text: String, of key: SettingKey) -> Bool {
     let entries = parseConfigurationFile(Array("key = \(text)".utf8))
-    guard entries.count == 1, case .success(let entry) = entries[0] else { return false }
-    return entry.value == text && !text.contains(homePlaceholder)
+    guard entries.count == 1, case .success(let entry) = entries[0], entry.value == text else { return false }
+    var settings = Settings(home: nil)
+    guard (try? settings.assign(key, text, from: .default, home: "/")) != nil else { return false }
+    return settings.text(of: key) == text
 }
