@@ -202,8 +202,10 @@ int openat(int directory, const char *path, int flags, ...) {
     va_start(list, flags);
     mode_t mode = flags & (O_CREAT | __O_TMPFILE) ? va_arg(list, mode_t) : 0;
     va_end(list);
-    // A name of its own: a file without a name is what the daemon can do without.
-    int fails = (flags & __O_TMPFILE) == __O_TMPFILE ? FAILS("openat(O_TMPFILE)") : FAILS("openat");
+    // Names of their own for what the daemon can do without: a file without a name, and the directory of `rpmemctl status`.
+    int fails = (flags & __O_TMPFILE) == __O_TMPFILE ? FAILS("openat(O_TMPFILE)")
+                : strcmp(path, "rpmemd") == 0        ? FAILS("openat(status)")
+                                                     : FAILS("openat");
     if (fails) { errno = EMFILE; return -1; }
     return REAL(openat)(directory, path, flags, mode);
 }
@@ -238,11 +240,12 @@ CALL(int, syncfs, (int fd), (fd), EIO)
 CALL(int, sync_file_range, (int fd, off64_t offset, off64_t count, unsigned flags), (fd, offset, count, flags), EIO)
 CALL_CODE(posix_fadvise, (int fd, off_t offset, off_t size, int advice), (fd, offset, size, advice), EIO)
 void *mmap(void *at, size_t size, int rights, int flags, int fd, off_t offset) {
-    // Names of their own for mappings that the pool can do without: MAP_SYNC, the first try to reserve an address,
-    // and all aliases of SyncAlias but one.
+    // Names of their own for mappings that the session can do without: MAP_SYNC, the first try to reserve an address,
+    // all aliases of SyncAlias but one, and the memory of ProcessTitle.
     int fails = flags & MAP_SYNC        ? FAILS("mmap(MAP_SYNC)")
                 : flags & MAP_NORESERVE ? FAILS("mmap(MAP_NORESERVE)")
                 : flags & MAP_FIXED && rights == PROT_READ ? FAILS("mmap(alias)")
+                : fd == -1 && size == 512 ? FAILS("mmap(title)")
                                         : FAILS("mmap");
     if (fails) {
         errno = ENOMEM;

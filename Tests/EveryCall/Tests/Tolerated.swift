@@ -24,6 +24,8 @@ enum Tolerated {
         case "fi_getinfo", "pthread_create": "the library is loaded, and its providers are set up, when they are needed"
         case "getpwuid": "the log names the user by number"
         case "openat(O_TMPFILE)": "the part has its name, and a mode that says that it is not complete, from the start"
+        case "openat(status)": "the session has no record for `rpmemctl status`, and the log says so"
+        case "mmap(title)": "ps shows the command line as it was"
         case "mmap(MAP_SYNC)": "the pool is mapped without, and made durable by msync"
         case "mmap(alias)": "fewer workers serve the session"
         case "mmap(MAP_NORESERVE)": "the address space is asked for a second time, with a smaller alignment"
