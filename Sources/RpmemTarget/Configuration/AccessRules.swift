@@ -47,7 +47,7 @@ extension SettingType where Value == PoolPatterns {
         syntax: "SET...|any",
         parse: { text, _ throws(SettingValueError) in
             if text == "any" { return PoolPatterns() }
-            let words = text.split(whereSeparator: \.isWhitespace).map(String.init)
+            let words = words(of: text)
             for word in words {
                 let components = word.split(separator: "/", omittingEmptySubsequences: false)
                 if components.contains(where: { $0.isEmpty || $0 == "." || $0 == ".." }) {

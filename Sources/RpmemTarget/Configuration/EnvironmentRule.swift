@@ -61,12 +61,12 @@ extension SettingType where Value == EnvironmentRule {
 private func parseEnvironment(_ text: String) throws(SettingValueError) -> EnvironmentRule {
     var rule = EnvironmentRule()
     if text == "none" { return rule }
-    for word in text.split(whereSeparator: \.isWhitespace) {
+    for word in words(of: text) {
         let sides = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
         let name = String(sides[0])
         guard isVariableName(name) else {
             throw SettingValueError(
-                fault: "\(quoted(String(word))) does not begin with the name of an environment variable",
+                fault: "\(quoted(word)) does not begin with the name of an environment variable",
                 remedy: "write NAME or NAME=VALUE, with blanks between several, or none")
         }
         guard !rule.variables.contains(where: { $0.name == name }) else {

@@ -232,6 +232,11 @@ private func parseNumber<Number: FixedWidthInteger>(
         remedy: "write a number from \(range.lowerBound) to \(range.upperBound)\(alternative)")
 }
 
+/// The words of a value that has several. A blank with a combining mark behind it is a blank as well, and the mark begins a word.
+func words(of text: String) -> [String] {
+    text.unicodeScalars.split(whereSeparator: \.properties.isWhitespace).map { String(String.UnicodeScalarView($0)) }
+}
+
 /// Digits only: no sign, no blanks.
 private func decimal<Number: FixedWidthInteger>(_ text: some StringProtocol, _: Number.Type) -> Number? {
     guard text.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }) else { return nil }
