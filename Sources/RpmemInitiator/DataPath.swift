@@ -37,8 +37,8 @@ package struct DataPath: BitwiseCopyable, @unchecked Sendable {
         let slot = try take(lane)
         defer { release(slot) }
         do throws(LaneError) {
-            let recipe = mode == .atomic ? recipes.atomic : recipes.relaxed
-            try slot.pointee.lane.persist(offset: offset, length: length, by: recipe)
+            try slot.pointee.lane.persist(
+                offset: offset, length: length, by: recipes.forPersist(mode, length: length))
         } catch { throw poolError(error, lane) }
     }
 

@@ -51,8 +51,6 @@ struct InitiatorLane: ~Copyable {
     private var rangeCount = 0
     private var needsReadBack = false
 
-    /// Longest range in bytes that ``PersistRecipes/Recipe/inlineOrAsk`` sends inline: a page.
-    static let shortLength = 4096
     /// Bytes that one request covers at most, so that the target answers well within its time.
     private static let maximumSpan = 256 << 20
     /// Bytes of one committing WRITE at most: the target flushes one piece while the next ones arrive.
@@ -97,15 +95,14 @@ struct InitiatorLane: ~Copyable {
         while rest > 0 {
             let step: Int
             switch recipe {
-            case .inlineOrAsk where length <= Self.shortLength, .inlineOrCommit where length <= Self.shortLength,
-                .inline:
+            case .inline:
                 step = min(rest, constants.inlineCapacity)
                 try ask(.inline, offset: offset, length: step)
-            case .writeAndAsk, .inlineOrAsk:
+            case .writeAndAsk:
                 step = min(rest, Self.maximumSpan)
                 try write(offset: offset, length: step)
                 try ask(deep ? .deep : .write, offset: offset, length: step)
-            case .writeAndCommit, .inlineOrCommit:
+            case .writeAndCommit:
                 step = min(rest, Self.maximumSpan)
                 try write(offset: offset, length: step, commits: true)
                 try wait(for: .commits)
@@ -124,7 +121,7 @@ struct InitiatorLane: ~Copyable {
         if length == 0 { return }
         switch recipe {
         case .inline: try persist(offset: offset, length: length, by: recipe)
-        case .writeAndAsk, .writeAndCommit, .inlineOrAsk, .inlineOrCommit:
+        case .writeAndAsk, .writeAndCommit:
             // One request for the ranges of many flushes costs less than a commit of each.
             try write(offset: offset, length: length)
             try add(PendingRange(offset: offset, length: length))

@@ -56,11 +56,17 @@ public struct InitiatorOptions: Sendable {
     public init(environment: [String: String]) {
         func enable(_ provider: Provider, default fallback: Bool, _ options: inout InitiatorOptions) {
             let name = "RPMEM_ENABLE_\(provider.name.uppercased())"
-            guard let text = environment[name] else { return fallback ? options.providers.append(provider) : () }
-            if let number = Int32(text) { return number != 0 ? options.providers.append(provider) : () }
-            // An unreadable value disables the provider: the user named it, and may have meant to.
-            options.warnings.append("\(name)=\(text) disables the provider: 0 or 1 is needed")
-            options.disabledByMistake.append((provider, text))
+            var isEnabled = fallback
+            if let text = environment[name] {
+                let number = Int32(text)
+                isEnabled = number ?? 0 != 0
+                if number == nil {
+                    // An unreadable value disables the provider: the user named it, and may have meant to.
+                    options.warnings.append("\(name)=\(text) disables the provider: 0 or 1 is needed")
+                    options.disabledByMistake.append((provider, text))
+                }
+            }
+            if isEnabled { options.providers.append(provider) }
         }
         func number(
             _ name: String, in range: ClosedRange<Int>, _ rule: String, default fallback: Int,

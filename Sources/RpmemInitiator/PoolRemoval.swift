@@ -45,14 +45,10 @@ extension InitiatorPool {
     /// Why what the command printed shows that it removed nothing; nil when it does not.
     private static func reasonAgainstRemoval(_ output: [UInt8], poolSet: String, _ ending: SessionEnding) -> String? {
         let remedy = "run `rpmemd --remove \(SSHCommand.quoted(poolSet))` on the target"
-        if output.count >= InitialStatus.size {
-            var status: UInt32 = 0
-            withUnsafeMutableBytes(of: &status) { $0.copyBytes(from: output.suffix(InitialStatus.size)) }
-            if InitialStatus(decoding: status) != nil {
-                return
-                    "\(poolSet) is not removed: a session was served instead, since RPMEM_SSH or a forced command of "
-                    + "authorized_keys leaves out the arguments: \(remedy)"
-            }
+        if InitialStatus.ends(output) {
+            return
+                "\(poolSet) is not removed: a session was served instead, since RPMEM_SSH or a forced command of "
+                + "authorized_keys leaves out the arguments: \(remedy)"
         }
         if output.isEmpty { return nil }
         let printed = "the command printed \"\(printable(output))\""

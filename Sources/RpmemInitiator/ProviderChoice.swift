@@ -86,18 +86,18 @@ struct PersistRecipes: Hashable, BitwiseCopyable, Sendable {
         case writeAndAsk
         /// A WRITE that the target's provider makes durable before it acknowledges it; see ``Extensions/committingWrites``.
         case writeAndCommit
-        /// As ``inline`` up to ``InitiatorLane/shortLength`` bytes, and otherwise as ``writeAndAsk``: one message costs less than
-        /// a WRITE and a request, and the target's copy of a page less than that.
-        case inlineOrAsk
-        /// The same with ``writeAndCommit``.
-        case inlineOrCommit
         /// A WRITE, then a READ that pushes it out of the target's I/O path.
         case writeAndReadBack
     }
 
     let atomic: Recipe
     let relaxed: Recipe
+    /// For relaxed ranges of at most ``shortLength`` bytes.
+    let relaxedShort: Recipe
     let deep: Recipe
+
+    /// A page. Inline, such a range costs one message instead of a WRITE and a request, and the target's copy costs less.
+    private static let shortLength = 4096
 
     /// - Parameter commits: Whether ``Extensions/committingWrites`` is agreed on.
     init(_ provider: Provider, _ method: PersistMethod, commits: Bool = false) {
@@ -105,7 +105,9 @@ struct PersistRecipes: Hashable, BitwiseCopyable, Sendable {
         case (.sockets, .gpspm) where commits:
             self.init(atomic: .writeAndCommit, relaxed: .writeAndCommit, deep: .writeAndAsk)
         case (.verbs, .gpspm), (.tcp, .gpspm):
-            self.init(atomic: .inline, relaxed: commits ? .inlineOrCommit : .inlineOrAsk, deep: .writeAndAsk)
+            self.init(
+                atomic: .inline, relaxed: commits ? .writeAndCommit : .writeAndAsk, relaxedShort: .inline,
+                deep: .writeAndAsk)
         case (.verbs, .apm), (.tcp, .apm): self.init(atomic: .inline, relaxed: .writeAndReadBack, deep: .writeAndAsk)
         case (.sockets, .gpspm): self.init(atomic: .writeAndAsk, relaxed: .writeAndAsk, deep: .writeAndAsk)
         case (.sockets, .apm):
@@ -113,9 +115,19 @@ struct PersistRecipes: Hashable, BitwiseCopyable, Sendable {
         }
     }
 
-    private init(atomic: Recipe, relaxed: Recipe, deep: Recipe) {
+    /// How to persist a range of `length` bytes.
+    func forPersist(_ mode: InitiatorPool.Mode, length: Int) -> Recipe {
+        switch mode {
+        case .atomic: atomic
+        case .relaxed: length <= Self.shortLength ? relaxedShort : relaxed
+        }
+    }
+
+    /// - Parameter relaxedShort: As `relaxed` when nil.
+    private init(atomic: Recipe, relaxed: Recipe, relaxedShort: Recipe? = nil, deep: Recipe) {
         self.atomic = atomic
         self.relaxed = relaxed
+        self.relaxedShort = relaxedShort ?? relaxed
         self.deep = deep
     }
 }

@@ -45,14 +45,9 @@ package struct LaneSecret: Hashable, Sendable {
 
     /// Compares in a time that does not depend on where they differ.
     package func matches(_ other: LaneSecret) -> Bool {
-        (bytes ^ other.bytes).wrappedOr() == 0
+        let difference = bytes ^ other.bytes
+        return difference.indices.reduce(0) { $0 | difference[$1] } == 0
     }
 
     package var array: [UInt8] { bytes.indices.map { bytes[$0] } }
-}
-
-extension SIMD16<UInt8> {
-    fileprivate func wrappedOr() -> UInt8 {
-        indices.reduce(0) { $0 | self[$1] }
-    }
 }

@@ -24,6 +24,14 @@ package enum InitialStatus: Hashable, Sendable {
         return writer.bytes
     }
 
+    /// Whether the output of a command ends as that of a session does that has begun. A login shell may print lines before it.
+    package static func ends(_ output: [UInt8]) -> Bool {
+        guard output.count >= size else { return false }
+        var status: UInt32 = 0
+        withUnsafeMutableBytes(of: &status) { $0.copyBytes(from: output.suffix(size)) }
+        return InitialStatus(decoding: status) != nil
+    }
+
     /// nil when the value cannot be an errno.
     ///
     /// - Parameter value: The four bytes in host byte order.

@@ -21,4 +21,12 @@ public enum PersistMethod: UInt32, Hashable, Sendable, CaseIterable {
     case gpspm = 1
     /// Appliance Persistency Method (the article's ARRM): an RDMA READ after the WRITEs makes them durable.
     case apm = 2
+
+    /// Its abbreviation, for people and documents.
+    package var name: String {
+        switch self {
+        case .gpspm: "GPSPM"
+        case .apm: "APM"
+        }
+    }
 }

@@ -69,3 +69,6 @@ package func asynchronousSignals() -> sigset_t {
     for signal in [SIGBUS, SIGSEGV, SIGILL, SIGFPE, SIGTRAP, SIGSYS] { sigdelset(&set, signal) }
     return set
 }
+
+/// CPUs that are online, at least 1.
+package func onlineProcessors() -> Int { max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))) }

@@ -64,7 +64,7 @@ private final class AnsweringGroup {
         self.bytes = bytes
         size = lanes
         events = try EventQueue(in: domain)
-        for _ in 0..<min(lanes, max(1, PingPongWait.onlineProcessors / 2)) {
+        for _ in 0..<min(lanes, max(1, onlineProcessors() / 2)) {
             workers.append(try AnsweringWorker(provider, domain, lanes: lanes, poll: poll))
         }
     }

@@ -73,7 +73,7 @@ struct Bench: ParsableCommand {
         interruption.watch(pool, isCreated: isCreated)
         var report = BenchReport(
             target: "\(target.target.address)", provider: pool.provider.name,
-            method: pool.persistMethod == .apm ? "APM" : "GPSPM")
+            method: pool.persistMethod.name)
         do {
             try measure(pool, memory, progress, into: &report)
         } catch {

@@ -51,7 +51,7 @@ struct Ping: ParsableCommand {
         stages.add("CLOSE answered, ssh ended")
         let report = PingReport(
             target: "\(target.target.address)", poolSet: target.poolSet, provider: pool.provider.name,
-            method: pool.persistMethod == .apm ? "APM" : "GPSPM", lanes: pool.lanes, created: isCreated,
+            method: pool.persistMethod.name, lanes: pool.lanes, created: isCreated,
             stages: stages.all, totalNanoseconds: stages.total, persists: Self.times(persists))
         if json {
             print(jsonText(report))

@@ -76,10 +76,8 @@ struct PingPongWait {
     /// A thread that polls takes a CPU from the thread that would answer it, unless each has one. Both sides may be on one
     /// machine. The sockets provider moves data on a thread of its own.
     private static func mayPoll(_ provider: Provider, lanes: Int) -> Bool {
-        provider != .sockets && lanes <= max(1, onlineProcessors / 2)
+        provider != .sockets && lanes <= max(1, onlineProcessors() / 2)
     }
-
-    static var onlineProcessors: Int { max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))) }
 
     /// A message that has arrived.
     struct Message {

@@ -68,7 +68,7 @@ struct TargetQuery {
             lines.isEmpty
             ? output.isEmpty ? "" : "; it printed \"\(printable(output))\""
             : "; the target's standard error: \(lines.joined(separator: " / "))"
-        if Self.endsWithInitialStatus(output) {
+        if InitialStatus.ends(output) {
             return ToolError(
                 "\(place): a session was served instead, since RPMEM_SSH, RPMEM_CMD or a forced command of authorized_keys "
                     + "leaves out the arguments: run rpmemctl on the target, without a target\(lines.isEmpty ? "" : said)"
@@ -102,16 +102,6 @@ struct TargetQuery {
             return ToolError("\(place): rpmemd \(option) was ended by signal \(number)\(said)")
         case .unknown?, nil: return ToolError("\(place): the connection ended\(said)")
         }
-    }
-}
-
-extension TargetQuery {
-    /// A session begins with its initial status. A login shell may print lines before it.
-    fileprivate static func endsWithInitialStatus(_ output: [UInt8]) -> Bool {
-        guard output.count >= InitialStatus.size else { return false }
-        var status: UInt32 = 0
-        withUnsafeMutableBytes(of: &status) { $0.copyBytes(from: output.suffix(InitialStatus.size)) }
-        return InitialStatus(decoding: status) != nil
     }
 }
 

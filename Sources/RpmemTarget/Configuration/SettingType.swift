@@ -140,7 +140,6 @@ private func parsePath(_ text: String, _ what: String, home: String?) throws(Set
     guard !text.isEmpty else {
         throw SettingValueError(fault: "the value is empty", remedy: "write the path of a \(what)")
     }
-    try checkPlaceholders(text)
     guard text.utf8.count < PATH_MAX else {
         throw SettingValueError(
             fault: "the path has \(text.utf8.count) bytes", remedy: "write one of less than \(PATH_MAX) bytes")

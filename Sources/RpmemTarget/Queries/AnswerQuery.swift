@@ -32,28 +32,26 @@ func answer(_ query: Query, _ overrides: CommandLineOverrides) -> Int32 {
 }
 
 private func text(for query: Query, _ settings: Settings) throws(PoolError) -> String {
-    // About sessions, so the pool set directory may be missing.
-    if case .status = query { return jsonText(StatusReport.now()) }
-    let store = try PoolStore(directory: settings.poolsetDirectory.value, partMode: settings.partMode.value)
-    return try PoolAnswer(store: store, settings: settings).text(for: query)
+    /// Opens the pool set directory, which may be missing where the question is about sessions.
+    func pools() throws(PoolError) -> PoolAnswers {
+        let store = try PoolStore(directory: settings.poolsetDirectory.value, partMode: settings.partMode.value)
+        return PoolAnswers(store: store, settings: settings)
+    }
+    return switch query {
+    case .status: jsonText(StatusReport.now())
+    case .list: jsonText(try pools().list())
+    case .info(let set): jsonText(try pools().info(set))
+    case .check(let set, nil): jsonText(try pools().check(set))
+    case .check(let set, let plan?): jsonText(try pools().repair(set, plan: plan))
+    case .removal(let set, let force, let removePoolSet):
+        jsonText(try pools().removal(set, force: force, removePoolSet: removePoolSet))
+    }
 }
 
 /// The answers to queries about pools, as documents.
-private struct PoolAnswer {
+private struct PoolAnswers {
     let store: PoolStore
     let settings: Settings
-
-    func text(for query: Query) throws(PoolError) -> String {
-        switch query {
-        case .status: jsonText(StatusReport.now())
-        case .list: jsonText(try list())
-        case .info(let set): jsonText(try info(named(set, for: .inspect)))
-        case .check(let set, nil): jsonText(try check(named(set, for: .inspect)))
-        case .check(let set, let plan?): jsonText(try repair(named(set, for: .repair), plan: plan))
-        case .removal(let set, let force, let removePoolSet):
-            jsonText(try removal(named(set, for: .inspect), force: force, removePoolSet: removePoolSet))
-        }
-    }
 
     private func named(_ set: String, for action: PoolAction) throws(PoolError) -> PoolDescriptor {
         let name: PoolDescriptor
@@ -69,7 +67,7 @@ private struct PoolAnswer {
     /// The most parts that are looked at for one list.
     private static let partLimit = 20_000
 
-    private func list() throws(PoolError) -> PoolListReport {
+    func list() throws(PoolError) -> PoolListReport {
         let listing = try store.list()
         var report = PoolListReport(
             rpmemd: projectVersion, directory: settings.poolsetDirectory.value, truncated: listing.isTruncated,
@@ -93,7 +91,8 @@ private struct PoolAnswer {
         return report
     }
 
-    private func info(_ name: PoolDescriptor) throws(PoolError) -> PoolInfoReport {
+    func info(_ set: String) throws(PoolError) -> PoolInfoReport {
+        let name = try named(set, for: .inspect)
         let examination = try store.examine(name, depth: .whole)
         return PoolInfoReport(
             rpmemd: projectVersion, pool: ReportedPool(name, examination),
@@ -101,6 +100,8 @@ private struct PoolAnswer {
             shutdownState: examination.shutdownState.map { ReportedShutdownState($0) },
             mapping: examination.forecast.map { ReportedMapping($0, persistAPM: settings.persistAPM.value) })
     }
+
+    func check(_ set: String) throws(PoolError) -> PoolCheckReport { try check(named(set, for: .inspect)) }
 
     private func check(_ name: PoolDescriptor) throws(PoolError) -> PoolCheckReport {
         do throws(PoolError) {
@@ -118,7 +119,8 @@ private struct PoolAnswer {
         }
     }
 
-    private func repair(_ name: PoolDescriptor, plan: String) throws(PoolError) -> PoolCheckReport {
+    func repair(_ set: String, plan: String) throws(PoolError) -> PoolCheckReport {
+        let name = try named(set, for: .repair)
         let log = SessionLog.open(settings, peer: SessionEnvironment.current(input: STDIN_FILENO).peer.map { "\($0)" })
         let steps = try store.repair(name, plan: plan)
         for step in steps { log.notice("pool \(name) repaired: \(step)") }
@@ -128,9 +130,8 @@ private struct PoolAnswer {
         return report
     }
 
-    private func removal(
-        _ name: PoolDescriptor, force: Bool, removePoolSet: Bool
-    ) throws(PoolError) -> PoolRemovalReport {
+    func removal(_ set: String, force: Bool, removePoolSet: Bool) throws(PoolError) -> PoolRemovalReport {
+        let name = try named(set, for: .inspect)
         let preview = try store.previewRemoval(descriptor: name, force: force, removePoolSet: removePoolSet)
         var files = preview.files.map {
             RemovedFile(path: $0.path, effect: $0.isDevice ? .clearHeader : .unlink, size: $0.size)

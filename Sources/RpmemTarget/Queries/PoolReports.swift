@@ -139,7 +139,7 @@ extension ReportedMapping {
             let choice = PersistMethodChoice(
                 persistAPM, isPersistentMemory: forecast.isPersistentMemory,
                 cachesPersist: forecast.persist == .drainOnly, softwareProvider: softwareProvider)
-            return choice.method == .apm ? "APM" : "GPSPM"
+            return choice.method.name
         }
         self.init(
             kind: kind, persist: persist, eADR: MappingForecast.cachesPersist, persistAPM: persistAPM.rawValue,

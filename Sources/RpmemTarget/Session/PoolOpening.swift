@@ -89,7 +89,7 @@ struct PoolOpening {
             log.notice(
                 "\(kind.name) done: pool set \(request.descriptor), pool id \(pool.attributes.poolsetUUID), "
                     + "\(lanes.laneCount) lanes, provider \(request.provider.name), "
-                    + "method \(lanes.attributes.method == .apm ? "APM" : "GPSPM"), port \(lanes.attributes.port)")
+                    + "method \(lanes.attributes.method.name), port \(lanes.attributes.port)")
             return served
         } catch {
             pool.dispose(attributes == nil ? .keep : .undoCreation, log)
@@ -122,7 +122,7 @@ struct PoolOpening {
         let aliases: [SyncAlias]
         do throws(PoolError) {
             aliases = try pool.makeSyncAliases(
-                settings.threads.value > 0 ? settings.threads.value : Self.processorCount())
+                settings.threads.value > 0 ? settings.threads.value : onlineProcessors())
         } catch {
             throw RequestError(error)
         }
@@ -163,7 +163,7 @@ struct PoolOpening {
             region: UnsafeMutableRawBufferPointer(start: pool.base, count: size), method: method,
             syncAliases: syncAliases, peerRule: peerRule,
             laneSecret: request.offersExtensions ? LaneSecret(.random(in: .min ... .max)) : nil,
-            mayCommitWrites: method == .gpspm && pool.persister.isPersistentMemory
+            mayCommitWrites: request.offersExtensions && method == .gpspm && pool.persister.isPersistentMemory
                 && settings.commitWrites.value == .auto && !isReadOnly
                 && request.provider != .verbs,
             pollMicroseconds: UInt32(settings.pollTime.value),
@@ -177,7 +177,7 @@ struct PoolOpening {
             poolSetUUID: served.pool.attributes.poolsetUUID, lanesGranted: UInt32(served.lanes.laneCount),
             user: SessionEnvironment.user, peer: environment.peer.map { "\($0)" } ?? "",
             provider: request.provider.name,
-            method: served.lanes.attributes.method == .apm ? "APM" : "GPSPM", poolSet: "\(request.descriptor)")
+            method: served.lanes.attributes.method.name, poolSet: "\(request.descriptor)")
     }
 
     /// Chooses the persistency method, and logs it in the lines that scripts look for.
@@ -195,11 +195,6 @@ struct PoolOpening {
             method: choice.method,
             flush: choice.method == .apm ? .none : pool.persister.kind == .msync ? .pmemMsync : .pmemPersist)
         return choice.method
-    }
-
-    /// CPUs that are online.
-    private static func processorCount() -> Int {
-        max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))))
     }
 
     // MARK: Watching

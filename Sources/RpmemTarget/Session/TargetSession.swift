@@ -148,10 +148,7 @@ package final class TargetSession {
                 requestDeadline = nil
                 if let end = carryOut(request) { return end }
             } catch {
-                log.error("\(error)")
-                status?.noteViolation()
-                try connection.send(error.response)
-                return .failed
+                return try endForViolation("\(error)", answer: error.response)
             }
         }
     }
@@ -178,15 +175,9 @@ package final class TargetSession {
             case (.serving(let served), .extend(let wanted)):
                 return try extend(wanted, served.lanes)
             case (.waiting, .setAttributes), (.waiting, .close), (.waiting, .extend):
-                status?.noteViolation()
-                log.error("\(request.kind.name) request before CREATE or OPEN: there is no pool yet")
-                try connection.send(.refused(request.kind, .badProtocol))
-                return .failed
+                return try refuse(request.kind, "before CREATE or OPEN: there is no pool yet")
             case (.serving, .create), (.serving, .open):
-                status?.noteViolation()
-                log.error("\(request.kind.name) request while a pool is open: a session has one pool")
-                try connection.send(.refused(request.kind, .badProtocol))
-                return .failed
+                return try refuse(request.kind, "while a pool is open: a session has one pool")
             case (.ended, _):
                 return .failed
             }
@@ -194,6 +185,19 @@ package final class TargetSession {
             log.error("\(request.kind.name) request: the answer could not be sent: \(error)")
             return .failed
         }
+    }
+
+    /// Refuses a request that does not fit the state.
+    private func refuse(_ kind: RequestKind, _ reason: String) throws(SystemCallError) -> SessionEnd {
+        try endForViolation("\(kind.name) request \(reason)", answer: .refused(kind, .badProtocol))
+    }
+
+    /// Ends the session because of a request that breaks the protocol.
+    private func endForViolation(_ reason: String, answer: Response) throws(SystemCallError) -> SessionEnd {
+        log.error(reason)
+        status?.noteViolation()
+        try connection.send(answer)
+        return .failed
     }
 
     private func open(
@@ -233,10 +237,8 @@ package final class TargetSession {
 
     private func extend(_ wanted: Extensions, _ lanes: InBandServer) throws(SystemCallError) -> SessionEnd? {
         guard let (granted, secret) = lanes.extend(wanted) else {
-            log.error(
-                "EXTEND request that the session has no use for: no extensions were offered, or they are agreed on")
-            try connection.send(.refused(.extend, .badProtocol))
-            return .failed
+            return try refuse(
+                .extend, "that the session has no use for: no extensions were offered, or they are agreed on")
         }
         log.info(
             "EXTEND request: lanes show a secret\(granted.contains(.committingWrites) ? ", and the provider makes WRITEs durable" : "")"

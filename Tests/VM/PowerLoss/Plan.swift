@@ -61,6 +61,6 @@ struct SessionPlan {
     var isAtomic: Bool { provider != .sockets }
 
     var description: String {
-        "\(medium) over \(provider.name), \(method == .apm ? "APM" : "GPSPM"), \(lanes) \(lanes == 1 ? "lane" : "lanes")"
+        "\(medium) over \(provider.name), \(method.name), \(lanes) \(lanes == 1 ? "lane" : "lanes")"
     }
 }
