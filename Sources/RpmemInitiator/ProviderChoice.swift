@@ -92,8 +92,8 @@ struct PersistRecipes: Hashable, BitwiseCopyable, Sendable {
 
     let atomic: Recipe
     let relaxed: Recipe
-    /// For relaxed ranges of at most ``shortLength`` bytes.
-    let relaxedShort: Recipe
+    /// For ranges of at most ``shortLength`` bytes, atomic or relaxed; nil when length does not matter.
+    let short: Recipe?
     let deep: Recipe
 
     /// A page. Inline, such a range costs one message instead of a WRITE and a request, and the target's copy costs less.
@@ -106,10 +106,10 @@ struct PersistRecipes: Hashable, BitwiseCopyable, Sendable {
             self.init(atomic: .writeAndCommit, relaxed: .writeAndCommit, deep: .writeAndAsk)
         case (.verbs, .gpspm), (.tcp, .gpspm):
             self.init(
-                atomic: .inline, relaxed: commits ? .writeAndCommit : .writeAndAsk, relaxedShort: .inline,
-                deep: .writeAndAsk)
+                atomic: .inline, relaxed: commits ? .writeAndCommit : .writeAndAsk, short: .inline, deep: .writeAndAsk)
         case (.verbs, .apm), (.tcp, .apm): self.init(atomic: .inline, relaxed: .writeAndReadBack, deep: .writeAndAsk)
-        case (.sockets, .gpspm): self.init(atomic: .writeAndAsk, relaxed: .writeAndAsk, deep: .writeAndAsk)
+        case (.sockets, .gpspm):
+            self.init(atomic: .writeAndAsk, relaxed: .writeAndAsk, short: .inline, deep: .writeAndAsk)
         case (.sockets, .apm):
             self.init(atomic: .writeAndReadBack, relaxed: .writeAndReadBack, deep: .writeAndReadBack)
         }
@@ -117,17 +117,17 @@ struct PersistRecipes: Hashable, BitwiseCopyable, Sendable {
 
     /// How to persist a range of `length` bytes.
     func forPersist(_ mode: InitiatorPool.Mode, length: Int) -> Recipe {
-        switch mode {
+        if let short, length <= Self.shortLength { return short }
+        return switch mode {
         case .atomic: atomic
-        case .relaxed: length <= Self.shortLength ? relaxedShort : relaxed
+        case .relaxed: relaxed
         }
     }
 
-    /// - Parameter relaxedShort: As `relaxed` when nil.
-    private init(atomic: Recipe, relaxed: Recipe, relaxedShort: Recipe? = nil, deep: Recipe) {
+    private init(atomic: Recipe, relaxed: Recipe, short: Recipe? = nil, deep: Recipe) {
         self.atomic = atomic
         self.relaxed = relaxed
-        self.relaxedShort = relaxedShort ?? relaxed
+        self.short = short
         self.deep = deep
     }
 }

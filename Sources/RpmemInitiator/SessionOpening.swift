@@ -43,6 +43,7 @@ struct SessionOpening {
 
     func run() throws(InitiatorError) -> Session {
         let begin = ContinuousClock.now
+        ProviderEnvironment.prepareInitiator()
         let descriptor = try checkArguments()
         // Raises the soft limit where the rest of the session needs it, ssh's pipes included.
         let room = Self.descriptorLimit(min(lanes, options.maximumLanes))

@@ -23,8 +23,8 @@ import Testing
         Program(page: "rpmemctl.1", sources: ["rpmemctl", "RpmemInitiator"]),
         Program(
             page: "librpmem.7", sources: ["librpmem", "RpmemInitiator"],
-            // libfabric's, for programs whose munmap(2) must not be intercepted.
-            others: ["FI_MR_CACHE_MAX_COUNT"]),
+            // libfabric's: for programs whose munmap(2) must not be intercepted, and what the library sets.
+            others: ["FI_MR_CACHE_MAX_COUNT", "FI_SOCKETS_PE_WAITTIME"]),
     ]
 
     @Test("is what the program looks up, and nothing else", arguments: programs) func variables(program: Program) throws

@@ -94,20 +94,25 @@ import Testing
         let target = try FakeTarget { $0.extensions = .laneSecret }
         let memory = PoolPages()
         let pool = try target.open(memory)
-        try pool.persist(offset: 8192, length: 64, lane: 0, mode: .relaxed)
+        try pool.persist(offset: 8192, length: 10_000, lane: 0, mode: .relaxed)
         #expect(target.seen.persists.map(\.mode) == [.write])
         try pool.close()
     }
 
-    /// Relaxed ranges of at most a page need one message instead of two, with any target.
-    @Test(arguments: [1, 64, 4096, 4097, 8193]) func shortRangesGoInline(_ length: Int) throws {
-        let target = try FakeTarget { $0.provider = .tcp }
+    /// Ranges of at most a page need one message instead of two, with any target.
+    @Test(arguments: [Provider.sockets, .tcp], [1, 64, 4096, 4097, 8193])
+    func shortRangesGoInline(_ provider: Provider, _ length: Int) throws {
+        let target = try FakeTarget { $0.provider = provider }
         let memory = PoolPages()
         let pool = try target.open(memory)
-        memory.fill(8192, length, seed: length)
-        try pool.persist(offset: 8192, length: length, lane: 0, mode: .relaxed)
-        #expect(target.durable.equals(memory, 8192, length))
-        #expect(target.seen.persists.map(\.mode) == [length <= 4096 ? .inline : .write])
+        let short = length <= 4096
+        for (mode, isInline) in [(InitiatorPool.Mode.relaxed, short), (.atomic, short || provider == .tcp)] {
+            memory.fill(8192, length, seed: length + (isInline ? 1 : 2))
+            let before = target.seen.persists.count
+            try pool.persist(offset: 8192, length: length, lane: 0, mode: mode)
+            #expect(target.durable.equals(memory, 8192, length))
+            #expect(target.seen.persists[before...].map(\.mode) == [isInline ? .inline : .write])
+        }
         try pool.close()
     }
 }
