@@ -198,7 +198,8 @@ let package = Package(
             name: "RpmemTargetTests",
             dependencies: [
                 "CFabric", "CLinux", "Fabric", "FabricTestSupport", "PersistentMemory", "PoolSets", "RpmemProtocol",
-                "RpmemTarget", "SystemSupport", "TestSupport", .product(name: "Logging", package: "swift-log"),
+                "RpmemTarget", "SystemSupport", "TargetReports", "TestSupport",
+                .product(name: "Logging", package: "swift-log"),
                 .product(name: "SystemPackage", package: "swift-system"),
             ], swiftSettings: strict),
         .testTarget(

@@ -56,6 +56,8 @@ package struct ReportedSession: Codable, Sendable, Equatable {
     package var lanesRefused: UInt64
     package var droppedPackets: UInt64
     package var persists: ReportedPersists
+    /// nil when an older daemon answers.
+    package var persistTimes: ReportedTimes?
 
     package enum State: String, Codable, Sendable, CaseIterable {
         /// The daemon lives.
@@ -68,7 +70,7 @@ package struct ReportedSession: Codable, Sendable, Equatable {
         session: String, state: State, process: Int32, user: String, peer: String?, poolSet: String,
         poolSetUUID: String, since: UInt64, provider: String, method: String, lanesGranted: UInt32,
         lanesConnected: UInt64, lanesEverConnected: UInt64, lanesRefused: UInt64, droppedPackets: UInt64,
-        persists: ReportedPersists
+        persists: ReportedPersists, persistTimes: ReportedTimes?
     ) {
         self.session = session
         self.state = state
@@ -86,6 +88,7 @@ package struct ReportedSession: Codable, Sendable, Equatable {
         self.lanesRefused = lanesRefused
         self.droppedPackets = droppedPackets
         self.persists = persists
+        self.persistTimes = persistTimes
     }
 }
 
@@ -131,6 +134,51 @@ package struct EndedSessions: Codable, Sendable, Equatable {
     /// Requests that broke the protocol. Each ended its session.
     package var violations: UInt64 = 0
     package var persists = ReportedPersists()
+    /// nil when an older daemon answers.
+    package var persistTimes: ReportedTimes?
 
     package init() {}
+}
+
+/// How long the daemon took for persist requests, from their arrival to their answer: a sample, one batch of 16.
+package struct ReportedTimes: Codable, Sendable, Equatable {
+    /// Requests by their time: at most 1000 ns, then at most twice as long each; the last has all that took longer.
+    package var requests: [UInt64]
+    /// Of all these requests.
+    package var nanoseconds: UInt64
+
+    package init(requests: [UInt64], nanoseconds: UInt64) {
+        self.requests = requests
+        self.nanoseconds = nanoseconds
+    }
+
+    /// The nanoseconds that the requests at an index took at most; nil for the last.
+    package func limit(_ index: Int) -> UInt64? { index + 1 < requests.count ? 1000 << UInt64(index) : nil }
+
+    /// The index of the request that this share of the requests was as fast as; nil when there are none.
+    package func index(ofShare share: Double) -> Int? {
+        let all = requests.reduce(0, &+)
+        var sum: UInt64 = 0
+        for (index, count) in requests.enumerated() where all > 0 {
+            sum &+= count
+            if Double(sum) >= Double(all) * share { return index }
+        }
+        return nil
+    }
+
+    /// What was added since an earlier look; nil when it is not an earlier look at the same session.
+    package func since(_ earlier: Self) -> Self? {
+        guard earlier.requests.count == requests.count, earlier.nanoseconds <= nanoseconds,
+            zip(requests, earlier.requests).allSatisfy({ $0 >= $1 })
+        else { return nil }
+        return Self(
+            requests: zip(requests, earlier.requests).map { $0 - $1 }, nanoseconds: nanoseconds - earlier.nanoseconds)
+    }
+
+    package static func + (left: Self, right: Self) -> Self {
+        guard left.requests.count == right.requests.count else { return left }
+        return Self(
+            requests: zip(left.requests, right.requests).map { $0 &+ $1 },
+            nanoseconds: left.nanoseconds &+ right.nanoseconds)
+    }
 }

@@ -63,6 +63,7 @@ struct MetricsText {
             ("relaxed", persists.relaxedBytes), ("inline", persists.inlineBytes), ("deep", persists.deepBytes),
         ]
         for (mode, count) in bytes { sample("rpmemd_persist_bytes_total", [("mode", mode)], count) }
+        if let times = sessions.reduce(ended.persistTimes, { Self.sum($0, $1.persistTimes) }) { histogram(times) }
         family("rpmemd_protocol_violations", "counter", "Sessions that a request ended that breaks the protocol.")
         sample("rpmemd_protocol_violations_total", [], ended.violations)
         family(
@@ -76,6 +77,25 @@ struct MetricsText {
         family("rpmemd_status_problems", "gauge", "Files of sessions that cannot be read.")
         sample("rpmemd_status_problems", [], UInt64(status.problems.count))
         text += "# EOF\n"
+    }
+
+    private static func sum(_ left: ReportedTimes?, _ right: ReportedTimes?) -> ReportedTimes? {
+        guard let left, let right else { return left ?? right }
+        return left + right
+    }
+
+    private mutating func histogram(_ times: ReportedTimes) {
+        family(
+            "rpmemd_persist_duration_seconds", "histogram",
+            "What the daemon took for persist requests, of a sample: one batch of 16.", unit: "seconds")
+        var count: UInt64 = 0
+        for (index, requests) in times.requests.enumerated() {
+            count &+= requests
+            let limit = times.limit(index).map { "\(Double($0) / 1e9)" } ?? "+Inf"
+            sample("rpmemd_persist_duration_seconds_bucket", [("le", limit)], count)
+        }
+        text += "rpmemd_persist_duration_seconds_sum \(Double(times.nanoseconds) / 1e9)\n"
+        sample("rpmemd_persist_duration_seconds_count", [], count)
     }
 
     private mutating func family(_ name: String, _ type: String, _ help: String, unit: String? = nil) {

@@ -58,9 +58,12 @@ struct StatusCommand: ParsableCommand {
         if report.sessions.isEmpty {
             page.line(.init("No sessions."))
         } else {
-            var heading = ["SESSION", "STATE", "USER", "PEER", "SET", "SINCE", "LANES", "OVER", "REQUESTS", "DURABLE"]
+            var heading = [
+                "SESSION", "STATE", "USER", "PEER", "SET", "SINCE", "LANES", "OVER", "REQUESTS", "DURABLE", "P50",
+                "P99",
+            ]
             if rates != nil { heading += ["REQUESTS/S", "DURABLE/S", "IDLE"] }
-            page.table(heading, rightAligned: [8, 9, 10, 11, 12], report.sessions.map { row($0, rates) })
+            page.table(heading, rightAligned: [8, 9, 10, 11, 12, 13, 14], report.sessions.map { row($0, rates) })
         }
         for session in report.sessions where session.lanesRefused > 0 || session.droppedPackets > 0 {
             page.line(
@@ -91,6 +94,10 @@ struct StatusCommand: ParsableCommand {
             .init("\(session.lanesConnected)/\(session.lanesGranted)"), .init("\(session.provider), \(session.method)"),
             .init("\(session.persists.requests)"), .init(sizeText(session.persists.bytes)),
         ]
+        let times = rates?[session.session]?.times ?? session.persistTimes
+        cells += [0.5, 0.99].map { share in
+            .init(times?.index(ofShare: share).map(LatencyRanges.label) ?? "-")
+        }
         if let rates {
             let rate = rates[session.session]
             cells += [
@@ -110,11 +117,14 @@ struct StatusSampler {
         var bytesPerSecond: UInt64
         /// Since a count has last changed, or since the first look.
         var idleSeconds: UInt64
+        /// Of the persist requests between the two documents; nil when none was timed.
+        var times: ReportedTimes?
     }
 
     private struct Sample {
         var clock: UInt64
         var persists: ReportedPersists
+        var times: ReportedTimes?
         var lastChange: UInt64
     }
 
@@ -125,14 +135,17 @@ struct StatusSampler {
         var rates: [String: Rate] = [:]
         var next: [String: Sample] = [:]
         for session in report.sessions {
-            var sample = Sample(clock: report.clock, persists: session.persists, lastChange: report.clock)
+            var sample = Sample(
+                clock: report.clock, persists: session.persists, times: session.persistTimes, lastChange: report.clock)
             if let old = samples[session.session], old.clock < report.clock {
                 let nanoseconds = report.clock - old.clock
                 if old.persists == session.persists { sample.lastChange = old.lastChange }
+                let times = old.times.flatMap { session.persistTimes?.since($0) }
                 rates[session.session] = Rate(
                     requestsPerSecond: Self.perSecond(old.persists.requests, session.persists.requests, nanoseconds),
                     bytesPerSecond: Self.perSecond(old.persists.bytes, session.persists.bytes, nanoseconds),
-                    idleSeconds: (report.clock - min(sample.lastChange, report.clock)) / 1_000_000_000)
+                    idleSeconds: (report.clock - min(sample.lastChange, report.clock)) / 1_000_000_000,
+                    times: times.flatMap { $0.nanoseconds > 0 ? $0 : nil })
             }
             next[session.session] = sample
         }

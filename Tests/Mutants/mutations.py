@@ -29,8 +29,10 @@ class Mutation:
 MUTATIONS = [
     Mutation(
         "an answer goes out before its range is durable", f"{TARGET}/InBand/PersistLoop.swift",
-        "guard carryOut(first: count), makeDurable(), answerBatch() else { return }",
-        "guard carryOut(first: count), answerBatch(), makeDurable() else { return }",
+        "guard carryOut(first: count), makeDurable() else { return }\n            let requests = batchCount\n"
+        "            guard answerBatch() else { return }",
+        "guard carryOut(first: count) else { return }\n            let requests = batchCount\n"
+        "            guard answerBatch(), makeDurable() else { return }",
         ["PersistLoopEndTests.failedSyncIsNeverAnswered", KILLED]),
     Mutation(
         "the last range of a batch is not merged into its msync", f"{TARGET}/InBand/PersistLoop.swift",

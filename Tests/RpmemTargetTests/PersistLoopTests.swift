@@ -99,6 +99,19 @@ import Testing
         #expect(try pool.dirtyKibibytes() == 8)
     }
 
+    /// The first, the 17th and the 33rd batch.
+    @Test func oneBatchOf16IsTimed() throws {
+        let pool = try TemporaryPool()
+        func batch(_ lanes: Int) -> ScriptedFabric.Step {
+            .requests((0..<lanes).map { ($0, persistRequest(.write, lane: 0, address: pool.base + 4096, size: 8)) })
+        }
+        let fabric = ScriptedFabric(lanes: 4, (0..<40).map { batch($0 == 16 ? 4 : 1) })
+        _ = pool.serve(fabric)
+        #expect(fabric.totals.relaxed.requests == 43)
+        #expect(fabric.times.requests.reduce(0, +) == 6)
+        #expect(fabric.times.nanoseconds > 0)
+    }
+
     /// Each request once, when its answer is sent: not while the answer waits for room.
     @Test func answersAreCountedByMode() throws {
         let pool = try TemporaryPool()

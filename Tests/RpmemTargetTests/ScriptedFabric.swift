@@ -48,6 +48,12 @@ final class ScriptedFabric {
     private let rounds = UnsafeMutablePointer<Atomic<UInt64>>.allocate(capacity: 1)
     /// What was answered, as the loop has counted it.
     var totals: PersistTotals { counts.pointee.totals }
+    /// How long some of it took.
+    var times: PersistTimeTotals {
+        PersistTimeTotals {
+            UnsafeRawPointer(counts).load(fromByteOffset: SessionRecord.Layout.times + $0 * 8, as: UInt64.self)
+        }
+    }
     private let counts = UnsafeMutablePointer<PersistCounts>.allocate(capacity: 1)
     /// The clock for answers that wait for room.
     @TaskLocal static var roomTimes = RoomTimes()

@@ -3,6 +3,7 @@ import Glibc
 import RpmemProtocol
 import Synchronization
 import SystemSupport
+import TargetReports
 import TestSupport
 import Testing
 
@@ -23,7 +24,8 @@ import Testing
 
     /// The workers write these places without a lock.
     @Test func eachWorkerHasACacheLine() {
-        #expect(MemoryLayout<PersistCounts>.size == 48 && SessionRecord.Layout.stride == 64)
+        #expect(MemoryLayout<PersistCounts>.size == 240 && SessionRecord.Layout.stride == 256)
+        #expect(MemoryLayout<PersistTimes>.size == 240 - SessionRecord.Layout.times)
         #expect(SessionRecord.Layout.counts(ofWorker: 1) % 64 == 0)
         #expect(MemoryLayout<SessionCounts>.size == 40)
         #expect(SessionRecord.Layout.sessionCounts + 40 <= SessionRecord.Layout.user.lowerBound)
@@ -38,6 +40,8 @@ import Testing
         page.counts(ofWorker: 0).pointee.add(.write, 10)
         page.counts(ofWorker: 2).pointee.add(.write, 5)
         page.counts(ofWorker: 2).pointee.add(.deep, 1)
+        page.counts(ofWorker: 0).pointee.times.add(2, nanoseconds: 3000)
+        page.counts(ofWorker: 2).pointee.times.add(1, nanoseconds: 1 << 40)
         var counts = SessionCounts.Values()
         counts.lanesConnected = 1
         counts.lanesEverConnected = 2
@@ -53,12 +57,26 @@ import Testing
         expected.lanes.violations = 1
         expected.persists.relaxed = .init(requests: 2, bytes: 15)
         expected.persists.deep = .init(requests: 1, bytes: 1)
+        expected.times.requests[2] = 2
+        expected.times.requests[22] = 1
+        expected.times.nanoseconds = 6000 + (1 << 40)
         #expect(found.isAlive && read == expected)
         status.end(.failed)
         #expect(TemporaryDirectory.entries(of: path) == ["totals"])
         let totals = SessionTotals.read(in: try .forSession(runtimeDirectory: runtime.path)) { totals, _ in totals }
         #expect(totals?.sessions == [0, 1, 0, 0] && totals?.violations == 1 && totals?.persists == expected.persists)
+        #expect(totals?.times == expected.times)
         #expect(lines.all == [])
+    }
+
+    @Test(arguments: [
+        (0, 0), (1000, 0), (1001, 1), (2000, 1), (2001, 2), (2_097_152_000, 21), (2_097_152_001, 22), (.max, 22),
+    ])
+    func eachTimeHasItsPlace(_ nanoseconds: UInt64, _ bucket: Int) {
+        #expect(PersistTimeTotals.bucket(of: nanoseconds) == bucket)
+        let times = ReportedTimes(requests: PersistTimeTotals().requests, nanoseconds: 0)
+        if let limit = times.limit(bucket) { #expect(nanoseconds <= limit) } else { #expect(bucket == 22) }
+        if bucket > 0 { #expect(times.limit(bucket - 1).map { nanoseconds > $0 } == true) }
     }
 
     @Test func longTextsAreCutAtACharacter() throws {

@@ -70,12 +70,18 @@ import Testing
         rpmemd: "1", pool: pool, parts: [part], shutdownState: state, mapping: mapping)
     private static let check = PoolCheckReport(rpmemd: "1", pool: pool, findings: [finding], repairPlan: "0")
     private static let removal = PoolRemovalReport(rpmemd: "1", name: "n", files: [file], missing: ["m"], left: ["l"])
+    private static let times = ReportedTimes(requests: [1, 2], nanoseconds: 3)
+    private static var endedSessions: EndedSessions {
+        var ended = EndedSessions()
+        ended.persistTimes = times
+        return ended
+    }
     private static let session = ReportedSession(
         session: "s", state: .running, process: 1, user: "u", peer: "p", poolSet: "a", poolSetUUID: "u", since: 2,
         provider: "tcp", method: "APM", lanesGranted: 3, lanesConnected: 4, lanesEverConnected: 5, lanesRefused: 6,
-        droppedPackets: 7, persists: ReportedPersists())
+        droppedPackets: 7, persists: ReportedPersists(), persistTimes: times)
     private static let status = StatusReport(
-        rpmemd: "1", clock: 1, directories: ["d"], truncated: false, sessions: [session], ended: EndedSessions(),
+        rpmemd: "1", clock: 1, directories: ["d"], truncated: false, sessions: [session], ended: endedSessions,
         problems: ["p"])
     private static let ping = PingReport(
         target: "t", poolSet: "p", provider: "tcp", method: "APM", lanes: 1, created: true, stages: [stage],
@@ -88,8 +94,8 @@ import Testing
     private static var samples: [(section: String, sample: any Encodable)] {
         [
             ("document of list", list), ("document of info", info), ("document of check", check),
-            ("document of status", status), ("session", session), ("ended sessions", EndedSessions()),
-            ("persist requests", ReportedPersists()),
+            ("document of status", status), ("session", session), ("ended sessions", endedSessions),
+            ("persist requests", ReportedPersists()), ("times of persist requests", times),
             ("document of remove", removal), ("document of ping", ping), ("document of bench", bench), ("pool", pool),
             ("holder", holder), ("part", part),
             ("bad block", extent), ("header", header), ("shutdown state", state), ("mapping", mapping),

@@ -321,6 +321,11 @@ struct StatusCommandTests {
         #expect(after["rpmemd_sessions_total{result=\"closed\"}"] == 1 && after["rpmemd_lanes_opened_total"] == 1)
         let bytes = ["relaxed", "inline", "deep"].compactMap { after["rpmemd_persist_bytes_total{mode=\"\($0)\"}"] }
         #expect(bytes.count == 3 && bytes.reduce(0, +) == 200_000)
+        // The first of every 16 batches is timed; each limit counts those below it as well.
+        let limits = (0..<22).map { "\(Double(1000 << $0) / 1e9)" } + ["+Inf"]
+        let times = limits.compactMap { after["rpmemd_persist_duration_seconds_bucket{le=\"\($0)\"}"] }
+        #expect(times.count == 23 && times == times.sorted(), "\(after)")
+        #expect(times.last == after["rpmemd_persist_duration_seconds_count"] && times.last.map { $0 > 0 } == true)
         #expect(Set(before.keys) == Set(after.keys))
         session.signal(SIGKILL)
         _ = try session.wait()
@@ -339,12 +344,19 @@ func openMetrics(_ text: String) throws -> [String: UInt64] {
     for (number, line) in lines.enumerated() {
         if line == "# EOF" {
             #expect(number == lines.count - 2)
-        } else if let match = line.wholeMatch(of: /# TYPE ([a-z_]+) (counter|gauge|info)/) {
+        } else if let match = line.wholeMatch(of: /# TYPE ([a-z_]+) (counter|gauge|info|histogram)/) {
             family = (match.1, match.2)
             #expect(families.insert(family.name).inserted, "\(line)")
             #expect(!family.name.hasSuffix("_total") && !family.name.hasSuffix("_info"), "\(line)")
         } else if let match = line.wholeMatch(of: /# (?:HELP|UNIT) ([a-z_]+) .+/) {
             #expect(match.1 == family.name, "\(line)")
+        } else if family.type == "histogram",
+            let match = line.wholeMatch(of: /([a-z_]+)_(bucket\{le="[^"]+"\}|sum|count) ([0-9.e-]+)/)
+        {
+            #expect(match.1 == family.name, "\(line)")
+            if match.2 == "sum" { continue }
+            let count = try #require(UInt64(match.3), "\(line)")
+            #expect(samples.updateValue(count, forKey: "\(match.1)_\(match.2)") == nil, "\(line)")
         } else if let match = line.wholeMatch(of: /(([a-z_]+)(\{[a-z]+="[^"\\]*"(?:,[a-z]+="[^"\\]*")*\})?) (\d+)/) {
             let suffix = ["counter": "_total", "info": "_info"][String(family.type)] ?? ""
             #expect(match.2 == family.name + suffix, "\(line)")

@@ -1,9 +1,9 @@
 import RpmemProtocol
 import Synchronization
 
-/// The persist requests that a worker has answered, by mode, and the bytes of their ranges.
+/// The persist requests that a worker has answered, by mode, the bytes of their ranges, and how long some of them took.
 ///
-/// Six numbers of 8 bytes at fixed places, so that they can lie in memory that other processes map. Only the worker writes
+/// Thirty numbers of 8 bytes at fixed places, so that they can lie in memory that other processes map. Only the worker writes
 /// them; each thread may read them at any time, each number for itself. A relaxed store of the only writer is an ordinary
 /// store in machine code.
 struct PersistCounts: ~Copyable {
@@ -27,6 +27,7 @@ struct PersistCounts: ~Copyable {
     let relaxed = Count()
     let inline = Count()
     let deep = Count()
+    let times = PersistTimes()
 
     /// Called by the worker after it has sent an answer.
     @inline(__always)

@@ -13,6 +13,7 @@ extension StatusReport {
         var report = StatusReport(
             rpmemd: projectVersion, clock: 0, directories: [], truncated: false, sessions: [], ended: EndedSessions(),
             problems: [])
+        report.ended.persistTimes = ReportedTimes(PersistTimeTotals())
         for (parent, _) in StatusDirectory.candidates(runtimeDirectory: runtimeDirectory) {
             do throws(SystemCallError) {
                 report.add(try StatusDirectory(in: parent, makes: false, anyOwner: geteuid() == 0))
@@ -65,7 +66,7 @@ extension ReportedSession {
             provider: record.provider, method: record.method, lanesGranted: record.lanesGranted,
             lanesConnected: record.lanes.lanesConnected, lanesEverConnected: record.lanes.lanesEverConnected,
             lanesRefused: record.lanes.lanesRefused, droppedPackets: record.lanes.droppedPackets,
-            persists: ReportedPersists(record.persists))
+            persists: ReportedPersists(record.persists), persistTimes: ReportedTimes(record.times))
     }
 }
 
@@ -81,6 +82,12 @@ extension ReportedPersists {
     }
 }
 
+extension ReportedTimes {
+    fileprivate init(_ totals: PersistTimeTotals) {
+        self.init(requests: totals.requests, nanoseconds: totals.nanoseconds)
+    }
+}
+
 extension EndedSessions {
     fileprivate mutating func add(_ totals: SessionTotals) {
         closed &+= totals.sessions[SessionTotals.Result.closed.rawValue]
@@ -92,5 +99,7 @@ extension EndedSessions {
         droppedPackets &+= totals.droppedPackets
         violations &+= totals.violations
         persists = persists + ReportedPersists(totals.persists)
+        let times = ReportedTimes(totals.times)
+        persistTimes = persistTimes.map { $0 + times } ?? times
     }
 }

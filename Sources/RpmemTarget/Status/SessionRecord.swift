@@ -6,7 +6,7 @@ import SystemSupport
 /// What the file of a session says: who has it, and its counts. ``SessionPage`` writes it, `rpmemd --status` reads it.
 ///
 /// The layout is this build's own, in the machine's byte order: writer and reader are on one machine. A page of 4096 bytes has
-/// all but the workers' ``PersistCounts``, which follow it, in a cache line each.
+/// all but the workers' ``PersistCounts``, which follow it, each in cache lines of its own.
 struct SessionRecord: Equatable, Sendable {
     /// The process of the daemon.
     var process: Int32
@@ -27,6 +27,8 @@ struct SessionRecord: Equatable, Sendable {
     var lanes = SessionCounts.Values()
     /// The sum over the workers.
     var persists = PersistTotals()
+    /// The sum over the workers.
+    var times = PersistTimeTotals()
 
     /// Why a file is no record.
     enum Fault: Error, CustomStringConvertible {
@@ -51,14 +53,16 @@ struct SessionRecord: Equatable, Sendable {
     /// Places in the file.
     enum Layout {
         static let magic = UInt64(littleEndian: 0x5345_444d_454d_5052)
-        static let version: UInt32 = 1
+        static let version: UInt32 = 2
         static let headerSize = 4096
-        /// Of each worker's counts: a cache line.
-        static let stride = 64
+        /// Of each worker's counts: four cache lines.
+        static let stride = 256
         /// The most workers that are counted.
         static let workerLimit = 1024
         static let sizeLimit = size(workers: workerLimit)
         static let sessionCounts = 64
+        /// Of ``PersistTimes`` in a worker's counts.
+        static let times = 48
         /// Places of texts: two bytes with the length, then the text in UTF-8.
         static let user = 128..<192
         static let peer = 192..<256
@@ -134,6 +138,11 @@ struct SessionRecord: Equatable, Sendable {
                     requests: Self.load(bytes, offset, UInt64.self), bytes: Self.load(bytes, offset + 8, UInt64.self))
             }
             persists = persists + PersistTotals(relaxed: count(0), inline: count(1), deep: count(2))
+            times =
+                times
+                + PersistTimeTotals {
+                    Self.load(bytes, Layout.counts(ofWorker: worker) + Layout.times + $0 * 8, UInt64.self)
+                }
         }
     }
 

@@ -27,11 +27,13 @@ struct SessionTotals: Equatable, Sendable {
     var droppedPackets: UInt64 = 0
     var violations: UInt64 = 0
     var persists = PersistTotals()
+    var times = PersistTimeTotals()
 
     static let name = "totals"
     private static let magic = UInt64(littleEndian: 0x5453_444d_454d_5052)
-    private static let version: UInt64 = 1
-    private static let numberCount = 16
+    private static let version: UInt64 = 2
+    private static let firstTime = 16
+    private static let numberCount = firstTime + PersistTimes.numberCount
     /// How long to wait for another process, in milliseconds. Each has the lock for less than a few.
     private static let patience: UInt64 = 1000
 
@@ -42,6 +44,7 @@ struct SessionTotals: Equatable, Sendable {
         droppedPackets &+= record.lanes.droppedPackets
         violations &+= record.lanes.violations
         persists = persists + record.persists
+        times = times + record.times
     }
 
     // MARK: File
@@ -60,6 +63,7 @@ struct SessionTotals: Equatable, Sendable {
         violations = numbers[9]
         func count(_ index: Int) -> PersistTotals.Count { .init(requests: numbers[index], bytes: numbers[index + 1]) }
         persists = PersistTotals(relaxed: count(10), inline: count(12), deep: count(14))
+        times = PersistTimeTotals { numbers[Self.firstTime + $0] }
     }
 
     init() {}
@@ -68,7 +72,7 @@ struct SessionTotals: Equatable, Sendable {
         let modes = [persists.relaxed, persists.inline, persists.deep].flatMap { [$0.requests, $0.bytes] }
         let numbers =
             [Self.magic, Self.version] + sessions + [lanesEverConnected, lanesRefused, droppedPackets, violations]
-            + modes
+            + modes + times.numbers
         return numbers.flatMap { number in withUnsafeBytes(of: number) { Array($0) } }
     }
 
