@@ -21,6 +21,7 @@ func table(losses: Int) -> [Boot] {
                 Case("fsdax-bad-blocks"),
                 // Last: these cases end the machine or damage a page of it.
                 Case("devdax-bad-blocks"),
+                Case("devdax-inspect"),
                 Case("devdax-pulled-plug"),
             ]),
         // Soft-RoCE with both ends on the same machine, and eADR.

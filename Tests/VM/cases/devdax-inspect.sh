@@ -1,0 +1,41 @@
+# What rpmemctl says of a pool on a Device DAX, as an ordinary user: list, info and check, while nobody has it open, while a
+# session has it open, and after the kernel has recorded an error of the memory.
+device=$(device_dax 0)
+size=$(cat "/sys/bus/dax/devices/${device##*/}/size")
+region=$(region_of 0)
+pool_set a.set "AUTO $device"
+initiate create a.set --compat 1 --provider sockets
+
+# ask COMMAND [ARGUMENT...]: the document without blanks, in $output; the exit status is in $status.
+ask() {
+    status=0
+    output=$(as_user rpmemctl "$@" --json 2>"$WORK/stderr" | tr -d ' \n'; exit "${PIPESTATUS[0]}") || status=$?
+    [ ! -s "$WORK/stderr" ] || cat "$WORK/stderr"
+}
+ask list
+equal "the status of list" "$status" 0
+contains "list" "$output" '"name":"a.set"' '"state":"clean"'
+ask info a.set
+equal "the status of info" "$status" 0
+contains "info" "$output" "\"path\":\"$device\"" '"kind":"device"' "\"size\":$size" '"badBlocks":[]' "\"region\":\"$region\"" \
+    '"CHECK_BAD_BLOCKS"'
+ask check a.set
+equal "the status of check" "$status" 0
+
+hold one open a.set --provider sockets
+ask list
+contains "list during a session" "$output" '"state":"inuse"' '"command":"rpmemd"'
+release one
+ask list
+contains "list after the session" "$output" '"state":"clean"'
+
+start=$(cat "/sys/bus/dax/devices/${device##*/}/resource")
+printf -v poisoned '0x%x' $((start + (16 << 20)))
+# Uncorrected, valid address, action optional, of the memory controller.
+monitor "mce -b 0 9 0xbd000000000000c0 0x5 $poisoned 0x8c"
+within 30 test -s "/sys/bus/nd/devices/$region/badblocks"
+ask info a.set
+contains "info with an error" "$output" '"badBlocks":[{"offset":16777216,"length":'
+ask check a.set
+equal "the status of check with an error" "$status" 2
+contains "check with an error" "$output" "$device" "16777216"
