@@ -63,6 +63,9 @@ let package = Package(
         .target(name: "RpmemProtocol", swiftSettings: strict),
         .target(name: "TargetReports", swiftSettings: strict),
         .target(
+            name: "DoctorChecks", dependencies: ["Fabric", "RpmemProtocol", "SystemSupport", "TargetReports"],
+            swiftSettings: strict),
+        .target(
             name: "Fabric", dependencies: ["CFabric", "CIbverbs", "CLinux", "SystemSupport"], swiftSettings: strict),
         .target(
             name: "PersistentMemory",
@@ -78,8 +81,8 @@ let package = Package(
         .target(
             name: "RpmemTarget",
             dependencies: [
-                "CFabric", "CLinux", "CSystemd", "Fabric", "PersistentMemory", "PoolSets", "RpmemProtocol",
-                "SystemSupport", "TargetReports", .product(name: "Logging", package: "swift-log"),
+                "CFabric", "CLinux", "CSystemd", "DoctorChecks", "Fabric", "PersistentMemory", "PoolSets",
+                "RpmemProtocol", "SystemSupport", "TargetReports", .product(name: "Logging", package: "swift-log"),
                 .product(name: "SystemPackage", package: "swift-system"),
             ], swiftSettings: strict),
         .executableTarget(
@@ -113,7 +116,7 @@ let package = Package(
         .executableTarget(
             name: "rpmemctl",
             dependencies: [
-                "CFabric", "Fabric", "RpmemInitiator", "RpmemProtocol", "SystemSupport", "TargetReports",
+                "CFabric", "DoctorChecks", "Fabric", "RpmemInitiator", "RpmemProtocol", "SystemSupport", "TargetReports",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ], swiftSettings: strict),
