@@ -182,6 +182,10 @@ let package = Package(
         .testTarget(
             name: "RpmemProtocolTests", dependencies: ["RpmemProtocol", "TestSupport"], swiftSettings: strict),
         .testTarget(
+            name: "DoctorChecksTests",
+            dependencies: ["DoctorChecks", "RpmemProtocol", "SystemSupport", "TargetReports", "TestSupport"],
+            swiftSettings: strict),
+        .testTarget(
             name: "FabricTests",
             dependencies: ["CFabric", "Fabric", "FabricTestSupport", "SystemSupport", "TestSupport"],
             swiftSettings: strict),
@@ -200,8 +204,9 @@ let package = Package(
         .testTarget(
             name: "RpmemTargetTests",
             dependencies: [
-                "CFabric", "CLinux", "Fabric", "FabricTestSupport", "PersistentMemory", "PoolSets", "RpmemProtocol",
-                "RpmemTarget", "SystemSupport", "TestSupport", .product(name: "Logging", package: "swift-log"),
+                "CFabric", "CLinux", "DoctorChecks", "Fabric", "FabricTestSupport", "PersistentMemory", "PoolSets",
+                "RpmemProtocol", "RpmemTarget", "SystemSupport", "TargetReports", "TestSupport",
+                .product(name: "Logging", package: "swift-log"),
                 .product(name: "SystemPackage", package: "swift-system"),
             ], swiftSettings: strict),
         .testTarget(

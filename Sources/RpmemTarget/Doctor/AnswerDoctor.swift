@@ -25,8 +25,9 @@ func answerDoctor(_ set: String?, _ overrides: CommandLineOverrides) -> Int32 {
         try write(DoctorOffer(rpmemd: projectVersion, listeners: listeners.map(\.report)))
         var consultation = DoctorConsultation(listeners: listeners)
         try consultation.run()
+        let refusal = consultation.refusal ?? listeners.lazy.compactMap(\.droppedText).first
         let checks = TargetChecks(settings: settings, set: set).run()
-        try write(DoctorFindings(checks: checks, refusal: consultation.refusal))
+        try write(DoctorFindings(checks: checks, refusal: refusal))
         return 0
     } catch {
         StandardError().write(reason: "--\(CommandOption.doctor.name): \(error)")

@@ -73,6 +73,12 @@ final class TrialListener {
     /// Whether ``eventDescriptor`` may be polled now.
     var isWorthWaiting: Bool { open?.events.isWorthWaiting() ?? true }
 
+    /// What the kernel kept from the port; nil when it was nothing, or does not filter.
+    var droppedText: String? {
+        guard let open, open.listener.droppedPackets > 0 else { return nil }
+        return "the target's kernel dropped packets from machines other than the one that ssh came from (in-band-peer = ssh)"
+    }
+
     /// Accepts the lanes that have asked. Never waits.
     ///
     /// - Returns: Why one was refused; nil when none was.
