@@ -69,6 +69,17 @@ struct DoctorTests {
         #expect(access(patient.target.log, F_OK) != 0, "doctor leaves no line in the log")
     }
 
+    /// Providers that the session would not use are tried as well.
+    @Test func everyEnabledProviderIsTried() throws {
+        let patient = try DoctorPatient()
+        patient.environment["RPMEM_ENABLE_SOCKETS"] = "1"
+        let (report, outcome) = try patient.examine()
+        let lanes = report.checks.filter { $0.check == "in-band" }
+        #expect(lanes.map(\.verdict) == [.ok, .ok] && outcome.ending == .exited(0), "\(lanes)")
+        #expect(report.provider == "sockets")
+        for provider in ["sockets", "tcp"] { #expect(lanes.contains { $0.found.hasPrefix("\(provider): ") }) }
+    }
+
     @Test func peopleGetATable() throws {
         let patient = try DoctorPatient()
         patient.environment = ["RPMEM_ENABLE_TCP": "0"]

@@ -1,6 +1,7 @@
 import DoctorChecks
 import Glibc
 import RpmemInitiator
+import RpmemProtocol
 import SystemSupport
 import TargetReports
 
@@ -61,7 +62,7 @@ struct Consultation {
     /// A login shell may print lines of its own before the document, and the start of its line.
     private mutating func readOffer(_ remote: RemoteCommand) throws(InitiatorError) -> DoctorOffer? {
         for _ in 0..<Self.mostLines {
-            let line = try remote.readLine(within: options.connectTimeout)
+            let line = try nextLine(remote)
             guard let start = line.firstRange(of: "{\"version\"")?.lowerBound else {
                 diagnosis.noise += Array("\(line)\n".utf8)
                 continue
@@ -70,6 +71,20 @@ struct Consultation {
             return try? TargetQuery.decode(String(line[start...]), as: DoctorOffer.self, of: "\(target)")
         }
         return nil
+    }
+
+    private func nextLine(_ remote: RemoteCommand) throws(InitiatorError) -> String {
+        let start = ContinuousClock.now
+        while true {
+            do throws(InitiatorError) { return try remote.readLine(within: .seconds(1)) } catch {
+                guard case .timedOut = error else { throw error }
+                // A session waits for a request, until its input ends.
+                if InitialStatus.ends(remote.unread) { remote.closeInput() }
+                if start.duration(to: .now) >= options.connectTimeout {
+                    throw .timedOut(waitingFor: "answer from \(target)", after: options.connectTimeout)
+                }
+            }
+        }
     }
 
     /// How far the target's clock is ahead, by the shortest of a few round trips.
