@@ -116,7 +116,8 @@ let package = Package(
         .executableTarget(
             name: "rpmemctl",
             dependencies: [
-                "CFabric", "DoctorChecks", "Fabric", "RpmemInitiator", "RpmemProtocol", "SystemSupport", "TargetReports",
+                "CFabric", "DoctorChecks", "Fabric", "RpmemInitiator", "RpmemProtocol", "SystemSupport",
+                "TargetReports",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ], swiftSettings: strict),

@@ -75,6 +75,7 @@ package struct LimitChecks: Sendable {
         if lanes >= wanted { return ReportedCheck(.openFiles, machine, .ok, text) }
         return ReportedCheck(
             .openFiles, machine, lanes < 1 ? .fail : .warn, "\(text); libpmemobj asks for up to \(wanted)",
-            remedy: "`echo '\(user) - nofile 16384' | sudo tee /etc/security/limits.d/rpmem-files.conf`, then log in again")
+            remedy:
+                "`echo '\(user) - nofile 16384' | sudo tee /etc/security/limits.d/rpmem-files.conf`, then log in again")
     }
 }

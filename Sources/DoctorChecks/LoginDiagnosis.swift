@@ -65,7 +65,8 @@ package struct LoginDiagnosis: Sendable {
             .shell, .target, .fail,
             "the login shell prints \"\(printable(printed, limit: 80))\" on standard output, where initiators expect the "
                 + "session",
-            remedy: "print nothing where no person reads: write `case $- in *i*) ;; *) return ;; esac` as the first line of "
+            remedy:
+                "print nothing where no person reads: write `case $- in *i*) ;; *) return ;; esac` as the first line of "
                 + "~/.bashrc there")
     }
 
@@ -139,7 +140,8 @@ package struct LoginDiagnosis: Sendable {
         }
         guard status == 255 else { return nil }
         let unreachable = says(
-            "Connection timed out", "No route to host", "Network is unreachable", "Connection reset", "Connection closed",
+            "Connection timed out", "No route to host", "Network is unreachable", "Connection reset",
+            "Connection closed",
             "kex_exchange_identification", "banner exchange", "Operation timed out")
         return unreachable
             ? Step(

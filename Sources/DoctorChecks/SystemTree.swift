@@ -27,7 +27,9 @@ package struct SystemTree: Sendable {
         defer { closedir(directory) }
         var names: [String] = []
         while let entry = readdir(directory) {
-            let name = withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+            let name = withUnsafeBytes(of: entry.pointee.d_name) {
+                String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+            }
             if !name.hasPrefix(".") { names.append(name) }
         }
         return names.sorted()
@@ -40,10 +42,14 @@ package struct SystemTree: Sendable {
         guard let found = realpath(root + path, nil) else { return nil }
         defer { free(found) }
         let text = String(cString: found)
-        guard let base = root.isEmpty ? "" : realpath(root, nil).map({ base in
-            defer { free(base) }
-            return String(cString: base)
-        }), text.hasPrefix(base) else { return nil }
+        guard
+            let base = root.isEmpty
+                ? ""
+                : realpath(root, nil).map({ base in
+                    defer { free(base) }
+                    return String(cString: base)
+                }), text.hasPrefix(base)
+        else { return nil }
         return String(text.dropFirst(base.count))
     }
 

@@ -47,7 +47,8 @@ import Testing
         }
         var late = diagnosis(status: nil)
         late.obstacle = "no answer within 60 seconds"
-        expect(late, .ssh, .fail, "no answer within 60 seconds", remedy: "`ssh -v -o BatchMode=yes -p 7 user@host true`")
+        expect(
+            late, .ssh, .fail, "no answer within 60 seconds", remedy: "`ssh -v -o BatchMode=yes -p 7 user@host true`")
     }
 
     @Test func hostKeyAndLogin() {
@@ -55,7 +56,9 @@ import Testing
             diagnosis("No ED25519 host key is known for [host]:7", "Host key verification failed."), .hostKey, .fail,
             "does not know", remedy: "`ssh -p 7 user@host true`")
         expect(
-            diagnosis("Host key for [host]:7 has changed and you have requested strict checking.", "Host key verification failed."),
+            diagnosis(
+                "Host key for [host]:7 has changed and you have requested strict checking.",
+                "Host key verification failed."),
             .hostKey, .fail, "not the one", remedy: "`ssh-keygen -R '[host]:7'`")
         expect(
             diagnosis("user@host: Permission denied (publickey,password)."), .login, .fail, "accepts no key",

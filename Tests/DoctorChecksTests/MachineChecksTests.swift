@@ -17,7 +17,9 @@ import Testing
     }
 
     @Test func lockedMemory() {
-        func verdict(_ limits: LimitChecks, pool: UInt64?, rdma: Bool = true, odp: Bool = false) -> ReportedCheck.Verdict {
+        func verdict(_ limits: LimitChecks, pool: UInt64?, rdma: Bool = true, odp: Bool = false)
+            -> ReportedCheck.Verdict
+        {
             limits.memory(pool: pool, hasRDMA: rdma, pagesOnDemand: odp).verdict
         }
         #expect(verdict(limits(), pool: 8 << 20) == .fail)
@@ -118,7 +120,9 @@ import Testing
         DoctorListener(provider: "tcp", problem: "left out", setting: "providers"),
     ]
 
-    private func providers(_ enabled: [String], _ chosen: String?, _ offered: [DoctorListener]? = offer) -> [ReportedCheck] {
+    private func providers(_ enabled: [String], _ chosen: String?, _ offered: [DoctorListener]? = offer)
+        -> [ReportedCheck]
+    {
         FabricChecks.providers(.init(enabled: enabled, chosen: chosen, problem: "none here"), offered: offered)
     }
 

@@ -102,7 +102,9 @@ import Testing
     /// An RDMA device below a root port, whose register perfctrlsts_0 has this byte; nil where root alone may read it.
     private func addDevice(_ register: UInt8?, vendor: String = "0x8086") throws {
         try add("\(Self.port)/vendor", vendor)
-        try add("\(Self.port)/config", [UInt8](repeating: 0, count: register == nil ? 64 : 0x180) + (register.map { [$0, 0, 0, 0] } ?? []))
+        try add(
+            "\(Self.port)/config",
+            [UInt8](repeating: 0, count: register == nil ? 64 : 0x180) + (register.map { [$0, 0, 0, 0] } ?? []))
         try add("\(Self.port)/0000:5e:00.0/infiniband/mlx5_0/node_guid", "1")
         try link("sys/class/infiniband/mlx5_0", to: "\(Self.port)/0000:5e:00.0/infiniband/mlx5_0")
         symlink(root.file("\(Self.port)/0000:5e:00.0"), root.file("\(Self.port)/0000:5e:00.0/infiniband/mlx5_0/device"))
@@ -130,7 +132,9 @@ import Testing
     @Test func ddioCannotBeRead() throws {
         try addDevice(nil)
         var checks = try run("yes")
-        #expect(checks["ddio"]?.verdict == .skip && checks["ddio"]?.found.contains("`sudo setpci -s 0000:5d:00.0 180.B`") == true)
+        #expect(
+            checks["ddio"]?.verdict == .skip
+                && checks["ddio"]?.found.contains("`sudo setpci -s 0000:5d:00.0 180.B`") == true)
         #expect(checks["persist-apm"]?.verdict == .warn)
         try add("\(Self.port)/vendor", "0x1022")
         checks = try run("yes")

@@ -81,7 +81,8 @@ final class DoctorPatient {
             \(command)
             """
         let shell = try ChildProcess(
-            ["/bin/bash", "-c", script], environment: ["PATH": "/usr/sbin:/usr/bin:/bin", "HOME": target.directory.path])
+            ["/bin/bash", "-c", script],
+            environment: ["PATH": "/usr/sbin:/usr/bin:/bin", "HOME": target.directory.path])
         shell.closeInput()
         #expect(try shell.wait() == .exited(0), "\(command): \(shell.errorText)")
     }

@@ -153,7 +153,9 @@ struct DoctorTests {
         }
     }
 
-    @Test(.enabled(if: access("/bin/bash", X_OK) == 0 && String(cString: getpwuid(geteuid()).pointee.pw_shell) == "/bin/bash"))
+    @Test(
+        .enabled(
+            if: access("/bin/bash", X_OK) == 0 && String(cString: getpwuid(geteuid()).pointee.pw_shell) == "/bin/bash"))
     func aShellThatPrints() throws {
         let patient = try DoctorPatient(sshd: ["SetEnv HOME=@/home"])
         let home = patient.target.directory.file("home")
@@ -242,7 +244,8 @@ struct DoctorTests {
     @Test func aProviderThatTheTargetLeavesOut() throws {
         let patient = try DoctorPatient()
         try patient.configure("providers = sockets")
-        try expect(patient, .providers, .target, .fail, "a session asks for tcp", "providers (", "conf:4) leaves it out")
+        try expect(
+            patient, .providers, .target, .fail, "a session asks for tcp", "providers (", "conf:4) leaves it out")
         #expect(try patient.examine().report.provider == "sockets")
     }
 

@@ -40,7 +40,8 @@ final class OperatedTarget {
 
             """, to: directory.file("conf"))
         server = try LoopbackSSHD(
-            in: directory.file("ssh.d"), settings: settings.map { [directory] in $0.replacing("@", with: directory.path) })
+            in: directory.file("ssh.d"),
+            settings: settings.map { [directory] in $0.replacing("@", with: directory.path) })
     }
 
     var command: String { command(runtime: runtime.path) }

@@ -196,7 +196,9 @@ import Testing
         let text = String(decoding: bytes, as: UTF8.self).split(separator: "\\").joined()
         for state in ReportedPool.State.allCases { #expect(text.contains("\n.B \(state.rawValue)\n"), "\(state)") }
         for state in ReportedSession.State.allCases { #expect(text.contains("\n.B \(state.rawValue)\n"), "\(state)") }
-        for verdict in ReportedCheck.Verdict.allCases { #expect(text.contains("fB\(verdict.rawValue)fR"), "\(verdict)") }
+        for verdict in ReportedCheck.Verdict.allCases {
+            #expect(text.contains("fB\(verdict.rawValue)fR"), "\(verdict)")
+        }
         for name in ReportedCheck.Name.allCases { #expect(text.contains("\n.B \(name.rawValue)\n"), "\(name)") }
         for code in PoolFindingCodes.all { #expect(text.contains(code), "\(code)") }
         for command in ["list", "info", "check", "status", "doctor", "remove"] {

@@ -114,7 +114,8 @@ private struct CommandLineParser {
         case nil:
             switch options.meaning(of: step.refused) {
             case .command(.remove): set = ""
-            case .command(.info), .command(.check), .command(.list), .command(.status), .command(.doctor): queries.append(.list)
+            case .command(.info), .command(.check), .command(.list), .command(.status), .command(.doctor):
+                queries.append(.list)
             default: break
             }
             refuse(explanation(step, options: options, vector: vector))

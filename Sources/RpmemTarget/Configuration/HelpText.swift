@@ -20,7 +20,9 @@ extension Invocation {
 
             """
         text += CommandOption.allCases.map { option in
-            helpLine(letter: option.letter, name: option.name, value: option.argument.map { option.takesArgumentOptionally ? "[=\($0)]" : " " + $0 }, option.summary)
+            helpLine(
+                letter: option.letter, name: option.name,
+                value: option.argument.map { option.takesArgumentOptionally ? "[=\($0)]" : " " + $0 }, option.summary)
         }.joined()
         for group in SettingDefinition.Group.allCases {
             text += "\n\(group.rawValue)\n"

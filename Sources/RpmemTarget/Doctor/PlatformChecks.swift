@@ -80,22 +80,27 @@ struct PlatformChecks {
         guard let refused else { return check(.deviceDAX, .ok, text) }
         return check(
             .deviceDAX, .warn, "\(text): \(user.name) may not use /dev/\(refused)",
-            "`sudo adduser \(user.name) rpmem`, then log in again; the group has the devices by the udev rule \(Self.rule)")
+            "`sudo adduser \(user.name) rpmem`, then log in again; the group has the devices by the udev rule \(Self.rule)"
+        )
     }
 
     private var udev: ReportedCheck {
         if daxDevices.isEmpty { return check(.udev, .skip, "no Device DAX, which the rule is for") }
-        let directories = ["/etc/udev/rules.d", "/lib/udev/rules.d", "/usr/lib/udev/rules.d", "/usr/local/lib/udev/rules.d"]
+        let directories = [
+            "/etc/udev/rules.d", "/lib/udev/rules.d", "/usr/lib/udev/rules.d", "/usr/local/lib/udev/rules.d",
+        ]
         guard let directory = directories.first(where: { tree.exists("\($0)/\(Self.rule)") }) else {
             return check(
                 .udev, .warn, "no udev rule gives /dev/dax* to group rpmem",
-                "install \(Self.rule) of the package rpmemd, then `sudo udevadm control --reload && sudo udevadm trigger`")
+                "install \(Self.rule) of the package rpmemd, then `sudo udevadm control --reload && sudo udevadm trigger`"
+            )
         }
         let group = tree.text("/etc/group")?.split(separator: "\n").first { $0.hasPrefix("rpmem:") }
         guard let group, let number = group.split(separator: ":", omittingEmptySubsequences: false).dropFirst(2).first,
             let identifier = gid_t(number)
         else {
-            return check(.udev, .warn, "\(directory)/\(Self.rule), but no group rpmem", "`sudo addgroup --system rpmem`")
+            return check(
+                .udev, .warn, "\(directory)/\(Self.rule), but no group rpmem", "`sudo addgroup --system rpmem`")
         }
         if user.id != 0, !user.groups.contains(identifier) {
             return check(
@@ -158,7 +163,8 @@ struct PlatformChecks {
         guard let device = devices.devices.first(where: { !devices.isSoftware($0) }) else {
             return .none("no RDMA device that writes past the CPU")
         }
-        guard let path = tree.resolved("\(RDMAChecks.directory)/\(device)/device"), let port = Self.rootPort(path) else {
+        guard let path = tree.resolved("\(RDMAChecks.directory)/\(device)/device"), let port = Self.rootPort(path)
+        else {
             return .unknown("\(device) is below no PCI root port")
         }
         let name = port.split(separator: "/").last.map(String.init) ?? port
@@ -167,7 +173,8 @@ struct PlatformChecks {
         }
         let register = 0x180
         guard let bytes = tree.bytes("\(port)/config", limit: 1 << 16), bytes.count > register else {
-            return .unknown("root alone may read the configuration of root port \(name): `sudo setpci -s \(name) 180.B`")
+            return .unknown(
+                "root alone may read the configuration of root port \(name): `sudo setpci -s \(name) 180.B`")
         }
         let text = "register 180 of root port \(name) is \(String(bytes[register], radix: 16))"
         return bytes[register] & 0x80 != 0 ? .on(text) : .off(text)
@@ -199,9 +206,11 @@ struct PlatformChecks {
         let remedy = "write `persist-apm = auto` in place of the setting (\(setting.origin))"
         switch ddio {
         case .none:
-            return check(.persistAPM, .ok, "\(text): GPSPM is used where the CPU stores the data, and no device does it here")
+            return check(
+                .persistAPM, .ok, "\(text): GPSPM is used where the CPU stores the data, and no device does it here")
         case .off(let why):
-            return check(.persistAPM, .ok, "\(text): safe, since devices write past the CPU caches (DDIO is off: \(why))")
+            return check(
+                .persistAPM, .ok, "\(text): safe, since devices write past the CPU caches (DDIO is off: \(why))")
         case .on(let why):
             return check(
                 .persistAPM, .fail,

@@ -49,7 +49,8 @@ struct PoolChecks {
                 ? "`sudo chown \(SessionEnvironment.user) \(shellQuoted(path))`"
                 : "`sudo install -d -o \(SessionEnvironment.user) -m 0700 \(shellQuoted(path))`"
             add(
-                .poolSetDirectory, .fail, "\(error)", "\(remedy), or set poolset-dir (\(settings.poolsetDirectory.origin))")
+                .poolSetDirectory, .fail, "\(error)",
+                "\(remedy), or set poolset-dir (\(settings.poolsetDirectory.origin))")
             return skipTheRest("there is no pool set directory")
         }
         checkDirectory(path)
@@ -231,7 +232,8 @@ struct PoolChecks {
         if let slow {
             add(
                 .mapSync, .warn, "\(text): \(slow)",
-                "mount the file system with DAX: `sudo umount` it, then `sudo mount -o dax` (mount(8), ext4(5), xfs(5))")
+                "mount the file system with DAX: `sudo umount` it, then `sudo mount -o dax` (mount(8), ext4(5), xfs(5))"
+            )
         } else {
             add(.mapSync, .ok, text)
         }

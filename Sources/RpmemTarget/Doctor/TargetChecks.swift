@@ -25,7 +25,8 @@ struct TargetChecks {
         let limits = LimitChecks.ofThisProcess(.target)
         checks.append(
             limits.memory(
-                pool: pools.largestPool, hasRDMA: !devices.devices.isEmpty, pagesOnDemand: settings.verbsODP.value != .no))
+                pool: pools.largestPool, hasRDMA: !devices.devices.isEmpty,
+                pagesOnDemand: settings.verbsODP.value != .no))
         checks.append(limits.files(laneLimit: settings.maxLanes.value.map { UInt64($0) }))
         checks.append(devices.check(.target, isNeeded: false))
         checks += PlatformChecks(tree, user: .current).run(

@@ -76,7 +76,8 @@ final class TrialListener {
     /// What the kernel kept from the port; nil when it was nothing, or does not filter.
     var droppedText: String? {
         guard let open, open.listener.droppedPackets > 0 else { return nil }
-        return "the target's kernel dropped packets from machines other than the one that ssh came from (in-band-peer = ssh)"
+        return
+            "the target's kernel dropped packets from machines other than the one that ssh came from (in-band-peer = ssh)"
     }
 
     /// Accepts the lanes that have asked. Never waits.
@@ -91,11 +92,13 @@ final class TrialListener {
             if lanes.count >= Self.laneLimit { objection = "more than \(Self.laneLimit) lanes were tried" }
             if let objection {
                 open.listener.reject(request)
-                refusal = "the target refused the lane from \(peer.map { "\($0)" } ?? "an unknown address"): \(objection)"
+                refusal =
+                    "the target refused the lane from \(peer.map { "\($0)" } ?? "an unknown address"): \(objection)"
                 continue
             }
             do throws(FabricError) {
-                let lane = try Endpoint(request.info, in: open.domain, events: open.events, completions: open.completions)
+                let lane = try Endpoint(
+                    request.info, in: open.domain, events: open.events, completions: open.completions)
                 try lane.accept()
                 lanes.append(lane)
             } catch {

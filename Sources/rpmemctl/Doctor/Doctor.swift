@@ -46,7 +46,8 @@ struct Doctor: ParsableCommand {
         page.line(
             failures > 0
                 ? .init("\(failures) failed, \(warnings) with a warning", .red)
-                : warnings > 0 ? .init("no check failed, \(warnings) with a warning", .yellow) : .init("no check failed", .green))
+                : warnings > 0
+                    ? .init("no check failed, \(warnings) with a warning", .yellow) : .init("no check failed", .green))
         page.show()
     }
 }

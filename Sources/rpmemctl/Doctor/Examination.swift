@@ -20,11 +20,13 @@ struct Examination {
         var report = DoctorReport(rpmemctl: projectVersion, target: "\(target)", poolSet: poolSet)
         let (name, resolves) = nameCheck
         report.checks = [name, FabricChecks.libraries(.initiator)]
-        let choice = resolves ? Result { () throws(InitiatorError) in try ProviderChoice(for: target, options: options) } : nil
+        let choice =
+            resolves ? Result { () throws(InitiatorError) in try ProviderChoice(for: target, options: options) } : nil
         let own = ownProviders(choice)
         report.provider = own.chosen
 
-        var consultation = Consultation(target, poolSet: poolSet, options, forceIPv4: own.chosen == Provider.sockets.name)
+        var consultation = Consultation(
+            target, poolSet: poolSet, options, forceIPv4: own.chosen == Provider.sockets.name)
         let offer = consultation.begin()
         report.rpmemd = offer?.rpmemd
         let trials = offer.map { tryLanes($0.listeners, own, host: (try? choice?.get())?.host) } ?? []
@@ -39,10 +41,13 @@ struct Examination {
             FabricChecks.inBand($0, isChosen: $0.provider == own.chosen, refusal: findings?.refusal)
         }
         if trials.isEmpty {
-            report.checks.append(ReportedCheck(.inBand, .initiator, .skip, "there is no port of the target to connect to"))
+            report.checks.append(
+                ReportedCheck(.inBand, .initiator, .skip, "there is no port of the target to connect to"))
         }
         report.checks += limitChecks(isVerbs: own.chosen == Provider.verbs.name)
-        if let clocks { report.checks.append(FabricChecks.clocks(offset: clocks.offset, uncertainty: clocks.uncertainty)) }
+        if let clocks {
+            report.checks.append(FabricChecks.clocks(offset: clocks.offset, uncertainty: clocks.uncertainty))
+        }
         // All checks of one subject are together, whoever made them.
         let order = ReportedCheck.Name.allCases.map(\.rawValue)
         func rank(_ check: ReportedCheck) -> Int { order.firstIndex(of: check.check) ?? order.count }
