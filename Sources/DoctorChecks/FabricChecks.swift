@@ -42,7 +42,7 @@ package enum FabricChecks {
     /// - Parameter offered: nil when the target did not answer.
     package static func providers(_ own: OwnProviders, offered: [DoctorListener]?) -> [ReportedCheck] {
         guard let chosen = own.chosen else {
-            let other = offered?.first { $0.port != nil && !own.enabled.contains($0.provider) }?.provider ?? "tcp"
+            let other = offered?.first { $0.problem == nil && !own.enabled.contains($0.provider) }?.provider ?? "tcp"
             return [
                 ReportedCheck(
                     .providers, .initiator, .fail, own.problem ?? "no provider is enabled",
@@ -52,7 +52,7 @@ package enum FabricChecks {
         let here = ReportedCheck(
             .providers, .initiator, .ok, "\(chosen) is the first that is enabled and possible here")
         guard let offered else { return [here] }
-        let there = offered.filter { $0.port != nil }.map(\.provider)
+        let there = offered.filter { $0.problem == nil }.map(\.provider)
         if there.contains(chosen) {
             return [here, ReportedCheck(.providers, .target, .ok, "possible there: \(there.joined(separator: ", "))")]
         }
@@ -60,9 +60,9 @@ package enum FabricChecks {
         var remedies: [String] = []
         if let setting = listener?.setting { remedies.append("correct the setting \(setting) there") }
         if let common = own.enabled.first(where: { there.contains($0) }) {
-            remedies.append("leave it out here, so that \(common) is used: `export \(variable(chosen))=0`")
+            remedies.append("leave it out on the initiator, so that \(common) is used: `export \(variable(chosen))=0`")
         } else if let other = there.first(where: { $0 != "verbs" }) {
-            remedies.append("use \(other): `export \(variable(chosen))=0 \(variable(other))=1`")
+            remedies.append("use \(other) on the initiator: `export \(variable(chosen))=0 \(variable(other))=1`")
         }
         return [
             here,

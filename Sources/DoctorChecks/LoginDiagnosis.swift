@@ -39,10 +39,12 @@ package struct LoginDiagnosis: Sendable {
         let end = Self.steps.firstIndex(of: last.name) ?? 0
         return Self.steps.enumerated().map { index, step in
             if step == .shell, !printed.isEmpty, end > 2 { return noiseCheck }
-            if index == end { return ReportedCheck(step, .target, last.verdict, last.text, remedy: last.remedy) }
+            // ssh and its keys are mended on the initiator, as a rule.
+            let machine: ReportedCheck.Machine = index <= 2 ? .initiator : .target
+            if index == end { return ReportedCheck(step, machine, last.verdict, last.text, remedy: last.remedy) }
             return index < end
-                ? ReportedCheck(step, .target, .ok, success(step))
-                : ReportedCheck(step, .target, .skip, "not reached")
+                ? ReportedCheck(step, machine, .ok, success(step))
+                : ReportedCheck(step, machine, .skip, "not reached")
         }
     }
 
@@ -170,7 +172,7 @@ package struct LoginDiagnosis: Sendable {
         if says("--doctor") {
             return Step(
                 .rpmemd, .warn, "\(command) knows no --doctor: it is PMDK's, or an older one\(said)",
-                "install this project's rpmemd there, or name it in RPMEM_CMD")
+                "install this project's rpmemd there, or name it in RPMEM_CMD here")
         }
         if status == 127 {
             return Step(

@@ -96,14 +96,15 @@ package struct ReportedCheck: Codable, Sendable, Equatable {
 
 // MARK: Between rpmemd and rpmemctl
 
-/// The first line that `rpmemd --doctor` prints: where it listens for a lane.
+/// The first line that `rpmemd --doctor` prints: where it listens for a lane. It answers a line `listen PROVIDER...` on its
+/// standard input, or the end of that.
 package struct DoctorOffer: Report {
     package static let command = "doctor-offer"
     package var version = reportVersion
     package var command: String = Self.command
     /// The daemon's version.
     package var rpmemd: String
-    /// One for each provider.
+    /// One for each provider, first those that were asked for.
     package var listeners: [DoctorListener]
 
     package init(rpmemd: String, listeners: [DoctorListener]) {
@@ -116,9 +117,10 @@ package struct DoctorOffer: Report {
 package struct DoctorListener: Codable, Sendable, Equatable {
     /// libfabric's name.
     package var provider: String
-    /// The port that a lane of this provider can be connected to; nil when there is none.
+    /// The port that a lane of this provider can be connected to; nil when there is none. That is no problem where the other
+    /// listeners have all ports that the settings allow.
     package var port: UInt16?
-    /// Why there is none.
+    /// Why a session could not have one; nil when it could.
     package var problem: String?
     /// The key of the setting that is in the way; nil when none is.
     package var setting: String?

@@ -113,7 +113,7 @@ struct DoctorTests {
         let right = patient.address
         let closed = try LoopbackPort()
         patient.address = "root@127.0.0.1:\(closed.port)"
-        try expect(patient, .ssh, .target, .fail, "nothing listens", "Connection refused") { remedy in
+        try expect(patient, .ssh, .initiator, .fail, "nothing listens", "Connection refused") { remedy in
             #expect(remedy?.contains("or give its port") == true)
             patient.address = right
         }
@@ -122,7 +122,7 @@ struct DoctorTests {
     @Test func aHostKeyThatIsNotKnown() throws {
         let patient = try DoctorPatient()
         patient.environment["RPMEM_SSH"] = try patient.strictClient()
-        try expect(patient, .hostKey, .target, .fail, "does not know the host key")
+        try expect(patient, .hostKey, .initiator, .fail, "does not know the host key")
     }
 
     @Test func aHostKeyThatHasChanged() throws {
@@ -132,7 +132,7 @@ struct DoctorTests {
         let other = try Descriptor.open(patient.target.directory.file("ssh.d/user_key.pub"), O_RDONLY)
         let key = String(decoding: try readFile(other, limit: 4096), as: UTF8.self)
         try write("[127.0.0.1]:\(port) \(key)", to: patient.knownHosts)
-        try expect(patient, .hostKey, .target, .fail, "is not the one that ssh knows") { remedy in
+        try expect(patient, .hostKey, .initiator, .fail, "is not the one that ssh knows") { remedy in
             let commands = DoctorPatient.commands(in: remedy)
             try #require(commands.count == 2 && commands[0].hasPrefix("ssh-keygen -R "))
             try patient.follow("\(commands[0]) -f \(patient.knownHosts)")
@@ -145,7 +145,7 @@ struct DoctorTests {
         let authorized = patient.target.directory.file("ssh.d/authorized_keys")
         let key = patient.target.directory.file("ssh.d/user_key.pub")
         try write("", to: authorized)
-        try expect(patient, .login, .target, .fail, "accepts no key", "Permission denied") { remedy in
+        try expect(patient, .login, .initiator, .fail, "accepts no key", "Permission denied") { remedy in
             let command = try #require(DoctorPatient.commands(in: remedy).first)
             #expect(command.hasPrefix("ssh-copy-id -p ") && command.hasSuffix("@127.0.0.1"))
             // What ssh-copy-id does, for a password that sshd here does not take.
@@ -208,6 +208,11 @@ struct DoctorTests {
             #expect(report.checks.contains { $0.check == "open-files" && $0.machine == .initiator })
             #expect(report.rpmemd == nil && outcome.ending == .exited(0))
         }
+        // It dies between its offer and its findings.
+        patient.environment["RPMEM_CMD"] = "\(daemon) --doctor </dev/null | sed 1q #"
+        let (half, outcomeOfHalf) = try patient.examine()
+        #expect(half.checks.contains { $0.check == "rpmemd" && $0.found.contains("before it told") }, "\(outcomeOfHalf)")
+        #expect(outcomeOfHalf.ending == .exited(2))
         patient.environment["RPMEM_CMD"] = "exit 3 #"
         let (report, outcome) = try patient.examine()
         #expect(report.checks.first { $0.check == "rpmemd" }?.verdict == .fail && outcome.ending == .exited(2))
@@ -255,8 +260,13 @@ struct DoctorTests {
         try patient.configure("port-range = \(taken.port)-\(taken.port)")
         try expect(patient, .providers, .target, .fail, "in use at 127.0.0.1") { remedy in
             #expect(remedy?.contains("correct the setting port-range there") == true)
-            try patient.configure()
+            let free = try LoopbackPort().port
+            try patient.configure("port-range = \(free)-\(free)")
         }
+        // One port is enough for a session, and the provider that it would use gets it.
+        patient.environment["RPMEM_ENABLE_SOCKETS"] = "1"
+        let lanes = try patient.examine().report.checks.filter { $0.check == "in-band" }
+        #expect(lanes.map(\.verdict) == [.ok] && lanes[0].found.hasPrefix("sockets: "), "\(lanes)")
     }
 
     @Test func anAddressThatLanesDoNotReach() throws {

@@ -14,19 +14,17 @@ func answerDoctor(_ set: String?, _ overrides: CommandLineOverrides) -> Int32 {
     ProviderEnvironment.prepareTarget()
     let environment = SessionEnvironment.current(input: STDIN_FILENO)
     do throws(SystemCallError) {
-        guard let settings = try? Settings.load(overrides) else {
-            try write(DoctorOffer(rpmemd: projectVersion, listeners: []))
-            var consultation = DoctorConsultation(listeners: [])
-            try consultation.run()
-            try write(DoctorFindings(checks: TargetChecks.withoutSettings(overrides), refusal: nil))
-            return 0
-        }
-        let listeners = Provider.allCases.map { TrialListener($0, settings, environment) }
+        var consultation = DoctorConsultation()
+        let wanted = try consultation.readWanted()
+        let settings = try? Settings.load(overrides)
+        let listeners = settings.map { TrialListener.all($0, environment, first: wanted) } ?? []
         try write(DoctorOffer(rpmemd: projectVersion, listeners: listeners.map(\.report)))
-        var consultation = DoctorConsultation(listeners: listeners)
-        try consultation.run()
+        try consultation.run(listeners)
         let refusal = consultation.refusal ?? listeners.lazy.compactMap(\.droppedText).first
-        let checks = TargetChecks(settings: settings, set: set).run()
+        var checks =
+            settings.map { TargetChecks(settings: $0, set: set).run() } ?? TargetChecks.withoutSettings(overrides)
+        // The other end takes no line of more than 64 KiB.
+        for index in checks.indices { checks[index].found = clipped(checks[index].found, limit: 1000) }
         try write(DoctorFindings(checks: checks, refusal: refusal))
         return 0
     } catch {
@@ -39,24 +37,39 @@ private func write(_ document: some Report) throws(SystemCallError) {
     try writeAll(Array((jsonText(document) + "\n").utf8), to: STDOUT_FILENO)
 }
 
-/// The time between the offer and the end of standard input: lanes are accepted, and the clock is told.
+/// What the other end writes to standard input, and what happens until that ends: lanes are accepted, and the clock is told.
 private struct DoctorConsultation {
-    private let listeners: [TrialListener]
     private var input: [UInt8] = []
+    private var hasEnded = false
+    private let deadline = Deadline.after(milliseconds: Self.milliseconds)
     /// Why a lane was refused; nil when none was.
     private(set) var refusal: String?
 
     /// A peer that goes away without a word keeps nothing open for longer.
     private static let milliseconds: UInt64 = 180_000
-    /// Bytes of a line. A longer one is none of rpmemctl's.
-    private static let longestLine = 64
+    /// Bytes that were not acted on. More are none of rpmemctl's.
+    private static let longestInput = 1024
 
-    init(listeners: [TrialListener]) { self.listeners = listeners }
+    /// The providers in the first line, `listen PROVIDER...`; none when standard input ends before.
+    mutating func readWanted() throws(SystemCallError) -> [Provider] {
+        while true {
+            if let line = nextLine() {
+                return line.split(separator: " ").dropFirst().compactMap { name in
+                    Provider.allCases.first { $0.name == name }
+                }
+            }
+            guard !hasEnded, try PollSet.wait(for: STDIN_FILENO, until: deadline) else { return [] }
+            try readInput()
+        }
+    }
 
-    mutating func run() throws(SystemCallError) {
-        let deadline = Deadline.after(milliseconds: Self.milliseconds)
+    /// Returns when standard input has ended.
+    mutating func run(_ listeners: [TrialListener]) throws(SystemCallError) {
         var pause = RefusedWait()
-        while !deadline.hasPassed {
+        while !hasEnded, !deadline.hasPassed {
+            while let line = nextLine() {
+                if line == "clock" { try write(DoctorClock(realtime: Self.now())) }
+            }
             for listener in listeners { refusal = listener.serve() ?? refusal }
             var set = PollSet()
             let standardInput = set.add(STDIN_FILENO)
@@ -64,22 +77,21 @@ private struct DoctorConsultation {
             for listener in ready { set.add(listener.eventDescriptor) }
             let end = pause.next(isWorthWaiting: ready.count == listeners.count)
             try set.wait(until: end.map { min($0, deadline) } ?? deadline)
-            if set.isReady(standardInput), try !readInput() { return }
+            if set.isReady(standardInput) { try readInput() }
         }
     }
 
-    /// - Returns: Whether there may be more.
-    private mutating func readInput() throws(SystemCallError) -> Bool {
+    private mutating func nextLine() -> String? {
+        guard let end = input.firstIndex(of: UInt8(ascii: "\n")) else { return nil }
+        defer { input.removeFirst(end + 1) }
+        return String(decoding: input[..<end], as: UTF8.self)
+    }
+
+    private mutating func readInput() throws(SystemCallError) {
         var chunk = [UInt8](repeating: 0, count: 256)
         let count = try retryingInterrupts("read", on: "standard input") { read(STDIN_FILENO, &chunk, chunk.count) }
-        if count == 0 { return false }
         input += chunk[..<count]
-        while let end = input.firstIndex(of: UInt8(ascii: "\n")) {
-            let isClock = input[..<end].elementsEqual("clock".utf8)
-            input.removeFirst(end + 1)
-            if isClock { try write(DoctorClock(realtime: Self.now())) }
-        }
-        return input.count <= Self.longestLine
+        hasEnded = count == 0 || input.count > Self.longestInput
     }
 
     private static func now() -> Int64 {

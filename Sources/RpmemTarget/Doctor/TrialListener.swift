@@ -5,7 +5,8 @@ import TargetReports
 
 /// A port of one provider, as a session would listen at, for lanes that carry nothing.
 ///
-/// It belongs to the main thread. The port is closed with the process.
+/// It belongs to the main thread. The port is closed with the process: fi_close of a listener of the sockets provider waits for
+/// its peers.
 final class TrialListener {
     /// What listens: the port, and what the accepted lanes need.
     private struct Open {
@@ -22,7 +23,26 @@ final class TrialListener {
     /// Lanes that one peer may try.
     private static let laneLimit = 16
 
-    init(_ provider: Provider, _ settings: Settings, _ environment: SessionEnvironment) {
+    /// Listeners of all providers, those in `first` before the others. A session needs one port; where `port-range` has fewer
+    /// ports than there are providers, the first ones get them.
+    static func all(
+        _ settings: Settings, _ environment: SessionEnvironment, first: [Provider]
+    ) -> [TrialListener] {
+        var listeners: [TrialListener] = []
+        for provider in first + Provider.allCases.filter({ !first.contains($0) })
+        where !listeners.contains(where: { $0.report.provider == provider.name }) {
+            let listener = TrialListener(
+                provider, settings, environment, taken: Set(listeners.compactMap(\.report.port)))
+            _ = Unmanaged.passRetained(listener)
+            listeners.append(listener)
+        }
+        return listeners
+    }
+
+    /// - Parameter taken: The ports of other listeners.
+    private init(
+        _ provider: Provider, _ settings: Settings, _ environment: SessionEnvironment, taken: Set<UInt16>
+    ) {
         guard settings.providers.value.contains(provider) else {
             open = nil
             report = DoctorListener(
@@ -36,8 +56,11 @@ final class TrialListener {
             at: address, isConfigured: settings.inBandAddress.value != nil, ports: settings.portRange.value)
         {
             open = nil
-            report = DoctorListener(
-                provider: provider.name, problem: obstacle.text, setting: obstacle.setting.name)
+            let isTakenHere = settings.portRange.value.map { range in taken.contains { range.contains($0) } } ?? false
+            report =
+                isTakenHere
+                ? DoctorListener(provider: provider.name)
+                : DoctorListener(provider: provider.name, problem: obstacle.text, setting: obstacle.setting.name)
             return
         }
         do throws(FabricError) {

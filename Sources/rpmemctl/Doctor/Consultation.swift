@@ -13,15 +13,18 @@ struct Consultation {
     private let options: InitiatorOptions
     private let arguments: [String]
     private let forceIPv4: Bool
+    /// The providers to listen for, the first one for certain.
+    private let providers: [String]
     private var remote: RemoteCommand?
 
     /// Lines that a login shell may print.
     private static let mostLines = 200
 
-    init(_ target: TargetAddress, poolSet: String?, _ options: InitiatorOptions, forceIPv4: Bool) {
+    init(_ target: TargetAddress, poolSet: String?, _ options: InitiatorOptions, providers: [String]) {
         self.target = target
+        self.providers = providers
         self.options = options
-        self.forceIPv4 = forceIPv4
+        forceIPv4 = providers.first == Provider.sockets.name
         arguments = [poolSet.map { "--doctor=\($0)" } ?? "--doctor"]
         let host = target.user.map { "\($0)@\(target.host)" } ?? target.host
         diagnosis = LoginDiagnosis(
@@ -38,6 +41,9 @@ struct Consultation {
             let remote = try RemoteCommand(
                 diagnosis.command, arguments, on: target, forceIPv4: forceIPv4, options: options)
             self.remote = remote
+            // A command that has ended already is found when its output is read.
+            try? remote.send(
+                line: (["listen"] + providers).joined(separator: " "), within: options.operationTimeout)
             let offer = try readOffer(remote)
             diagnosis.version = offer?.rpmemd
             if offer == nil { diagnosis.obstacle = "the target's command prints something else than its answer" }

@@ -26,7 +26,8 @@ struct Examination {
         report.provider = own.chosen
 
         var consultation = Consultation(
-            target, poolSet: poolSet, options, forceIPv4: own.chosen == Provider.sockets.name)
+            target, poolSet: poolSet, options,
+            providers: (own.chosen.map { [$0] } ?? []) + own.enabled.filter { $0 != own.chosen })
         let offer = consultation.begin()
         report.rpmemd = offer?.rpmemd
         let trials = offer.map { tryLanes($0.listeners, own, host: (try? choice?.get())?.host) } ?? []
@@ -36,6 +37,12 @@ struct Examination {
 
         report.checks += consultation.diagnosis.checks
         report.checks += findings?.checks ?? []
+        if offer != nil, findings == nil {
+            report.checks.append(
+                ReportedCheck(
+                    .rpmemd, .target, .fail, "rpmemd ended before it told what it found",
+                    remedy: "`rpmemd --doctor </dev/null`, and the kernel's log, show why"))
+        }
         report.checks += providerChecks(own, resolves: resolves, offer)
         report.checks += trials.map {
             FabricChecks.inBand($0, isChosen: $0.provider == own.chosen, refusal: findings?.refusal)
