@@ -96,21 +96,27 @@ package struct ReportedCheck: Codable, Sendable, Equatable {
 
 // MARK: Between rpmemd and rpmemctl
 
-/// The first line that `rpmemd --doctor` prints: where it listens for a lane. It answers a line `listen PROVIDER...` on its
-/// standard input, or the end of that.
-package struct DoctorOffer: Report {
-    package static let command = "doctor-offer"
+/// The first line that `rpmemd --doctor` prints.
+package struct DoctorGreeting: Report {
+    package static let command = "doctor-greeting"
     package var version = reportVersion
     package var command: String = Self.command
     /// The daemon's version.
     package var rpmemd: String
+
+    package init(rpmemd: String) { self.rpmemd = rpmemd }
+}
+
+/// Where `rpmemd --doctor` listens for a lane: the answer to a line `listen PROVIDER...` on its standard input, or to the end
+/// of that.
+package struct DoctorOffer: Report {
+    package static let command = "doctor-offer"
+    package var version = reportVersion
+    package var command: String = Self.command
     /// One for each provider, first those that were asked for.
     package var listeners: [DoctorListener]
 
-    package init(rpmemd: String, listeners: [DoctorListener]) {
-        self.rpmemd = rpmemd
-        self.listeners = listeners
-    }
+    package init(listeners: [DoctorListener]) { self.listeners = listeners }
 }
 
 /// What the target has of one provider.

@@ -211,7 +211,8 @@ struct DoctorTests {
         // It dies between its offer and its findings.
         patient.environment["RPMEM_CMD"] = "\(daemon) --doctor </dev/null | sed 1q #"
         let (half, outcomeOfHalf) = try patient.examine()
-        #expect(half.checks.contains { $0.check == "rpmemd" && $0.found.contains("before it told") }, "\(outcomeOfHalf)")
+        #expect(
+            half.checks.contains { $0.check == "rpmemd" && $0.found.contains("before it told") }, "\(outcomeOfHalf)")
         #expect(outcomeOfHalf.ending == .exited(2))
         patient.environment["RPMEM_CMD"] = "exit 3 #"
         let (report, outcome) = try patient.examine()

@@ -164,9 +164,10 @@ import Testing
         try expectSame(Self.ping)
         try expectSame(Self.bench)
         try expectSame(Self.doctor)
+        try expectSame(DoctorGreeting(rpmemd: "1"))
         try expectSame(
             DoctorOffer(
-                rpmemd: "1", listeners: [DoctorListener(provider: "tcp", port: 1, problem: "p", setting: "s")]))
+                listeners: [DoctorListener(provider: "tcp", port: 1, problem: "p", setting: "s")]))
         try expectSame(DoctorClock(realtime: .min))
         try expectSame(DoctorFindings(checks: [Self.result], refusal: "r"))
         try expectSame(

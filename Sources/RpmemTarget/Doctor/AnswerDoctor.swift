@@ -6,7 +6,7 @@ import SystemSupport
 import TargetReports
 
 /// `rpmemd --doctor [SET]`: listens for lanes without a pool while the other end tries them, then prints the checks of this
-/// machine. Standard output gets one document a line: a ``DoctorOffer``, a ``DoctorClock`` for each line `clock` of standard
+/// machine. Standard output gets one document a line: a ``DoctorGreeting``, a ``DoctorOffer``, a ``DoctorClock`` for each line `clock` of standard
 /// input, and ``DoctorFindings`` when standard input ends. Nothing is locked or changed, and the log gets no line.
 ///
 /// - Returns: The exit status: 0 when all was printed, whatever it says; otherwise an errno.
@@ -15,10 +15,11 @@ func answerDoctor(_ set: String?, _ overrides: CommandLineOverrides) -> Int32 {
     let environment = SessionEnvironment.current(input: STDIN_FILENO)
     do throws(SystemCallError) {
         var consultation = DoctorConsultation()
+        try write(DoctorGreeting(rpmemd: projectVersion))
         let wanted = try consultation.readWanted()
         let settings = try? Settings.load(overrides)
         let listeners = settings.map { TrialListener.all($0, environment, first: wanted) } ?? []
-        try write(DoctorOffer(rpmemd: projectVersion, listeners: listeners.map(\.report)))
+        try write(DoctorOffer(listeners: listeners.map(\.report)))
         try consultation.run(listeners)
         let refusal = consultation.refusal ?? listeners.lazy.compactMap(\.droppedText).first
         var checks =

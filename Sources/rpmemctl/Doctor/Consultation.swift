@@ -5,7 +5,7 @@ import RpmemProtocol
 import SystemSupport
 import TargetReports
 
-/// A run of `rpmemd --doctor` on the target, through ssh as sessions go: its offer, its clock, its findings.
+/// A run of `rpmemd --doctor` on the target, through ssh as sessions go: its greeting, its offer, its clock, its findings.
 struct Consultation {
     /// What the run says of ssh, the login and the daemon; complete after ``finish()``.
     private(set) var diagnosis: LoginDiagnosis
@@ -41,13 +41,17 @@ struct Consultation {
             let remote = try RemoteCommand(
                 diagnosis.command, arguments, on: target, forceIPv4: forceIPv4, options: options)
             self.remote = remote
-            // A command that has ended already is found when its output is read.
-            try? remote.send(
+            guard let greeting = try readGreeting(remote) else {
+                diagnosis.obstacle = "the target's command prints something else than its answer"
+                remote.end()
+                self.remote = nil
+                return nil
+            }
+            diagnosis.version = greeting.rpmemd
+            try remote.send(
                 line: (["listen"] + providers).joined(separator: " "), within: options.operationTimeout)
-            let offer = try readOffer(remote)
-            diagnosis.version = offer?.rpmemd
-            if offer == nil { diagnosis.obstacle = "the target's command prints something else than its answer" }
-            return offer
+            let line = try remote.readLine(within: options.connectTimeout)
+            return try? TargetQuery.decode(line, as: DoctorOffer.self, of: "\(target)")
         } catch {
             diagnosis.noise += remote?.unread ?? []
             switch error {
@@ -66,7 +70,7 @@ struct Consultation {
     }
 
     /// A login shell may print lines of its own before the document, and the start of its line.
-    private mutating func readOffer(_ remote: RemoteCommand) throws(InitiatorError) -> DoctorOffer? {
+    private mutating func readGreeting(_ remote: RemoteCommand) throws(InitiatorError) -> DoctorGreeting? {
         for _ in 0..<Self.mostLines {
             let line = try nextLine(remote)
             guard let start = line.firstRange(of: "{\"version\"")?.lowerBound else {
@@ -74,7 +78,7 @@ struct Consultation {
                 continue
             }
             diagnosis.noise += Array(line[..<start].utf8)
-            return try? TargetQuery.decode(String(line[start...]), as: DoctorOffer.self, of: "\(target)")
+            return try? TargetQuery.decode(String(line[start...]), as: DoctorGreeting.self, of: "\(target)")
         }
         return nil
     }

@@ -29,7 +29,7 @@ struct Examination {
             target, poolSet: poolSet, options,
             providers: (own.chosen.map { [$0] } ?? []) + own.enabled.filter { $0 != own.chosen })
         let offer = consultation.begin()
-        report.rpmemd = offer?.rpmemd
+        report.rpmemd = consultation.diagnosis.version
         let trials = offer.map { tryLanes($0.listeners, own, host: (try? choice?.get())?.host) } ?? []
         let clocks = consultation.compareClocks()
         report.clockOffset = clocks?.offset
@@ -37,7 +37,7 @@ struct Examination {
 
         report.checks += consultation.diagnosis.checks
         report.checks += findings?.checks ?? []
-        if offer != nil, findings == nil {
+        if report.rpmemd != nil, findings == nil {
             report.checks.append(
                 ReportedCheck(
                     .rpmemd, .target, .fail, "rpmemd ended before it told what it found",
