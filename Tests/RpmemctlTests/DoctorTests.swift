@@ -266,8 +266,10 @@ struct DoctorTests {
         }
         // One port is enough for a session, and the provider that it would use gets it.
         patient.environment["RPMEM_ENABLE_SOCKETS"] = "1"
-        let lanes = try patient.examine().report.checks.filter { $0.check == "in-band" }
+        let checks = try patient.examine().report.checks
+        let lanes = checks.filter { $0.check == "in-band" }
         #expect(lanes.map(\.verdict) == [.ok] && lanes[0].found.hasPrefix("sockets: "), "\(lanes)")
+        #expect(checks.contains { $0.found == "possible there: sockets, tcp" }, "\(checks)")
     }
 
     @Test func anAddressThatLanesDoNotReach() throws {

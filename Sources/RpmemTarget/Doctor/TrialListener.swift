@@ -59,7 +59,7 @@ final class TrialListener {
             let isTakenHere = settings.portRange.value.map { range in taken.contains { range.contains($0) } } ?? false
             report =
                 isTakenHere
-                ? DoctorListener(provider: provider.name)
+                ? Self.untried(provider, at: address)
                 : DoctorListener(provider: provider.name, problem: obstacle.text, setting: obstacle.setting.name)
             return
         }
@@ -70,6 +70,16 @@ final class TrialListener {
         } catch {
             open = nil
             report = DoctorListener(provider: provider.name, problem: "\(error)")
+        }
+    }
+
+    /// A provider for which no port is left.
+    private static func untried(_ provider: Provider, at address: NetworkAddress) -> DoctorListener {
+        do throws(FabricError) {
+            _ = try FabricInfo.query(provider: provider.name, node: "\(address)", service: nil, listening: true)
+            return DoctorListener(provider: provider.name)
+        } catch {
+            return DoctorListener(provider: provider.name, problem: "\(error)")
         }
     }
 
