@@ -1,5 +1,6 @@
 import DoctorChecks
 import Glibc
+import SystemPackage
 import SystemSupport
 import TargetReports
 import TestSupport
@@ -48,6 +49,24 @@ import Testing
         let checks = try run()
         for name in ["device-dax", "udev", "persistence-domain", "ddio"] { #expect(checks[name]?.verdict == .skip) }
         #expect(checks["persist-apm"]?.verdict == .ok)
+    }
+
+    // MARK: The log
+
+    /// No remedy gives a directory away that others use.
+    @Test func logs() throws {
+        try add("var/log/there", "")
+        func remedy(_ path: String, _ errno: Errno) -> String {
+            TargetChecks.logRemedy(path, errno, user: "ann", SystemTree(root: root.path))
+        }
+        #expect(
+            remedy("/var/log/rpmemd.log", .permissionDenied)
+                == "`sudo install -o ann -m 0640 /dev/null /var/log/rpmemd.log`, or set another log-file")
+        #expect(remedy("/var/log/there", .permissionDenied).hasPrefix("`sudo chown ann /var/log/there`"))
+        #expect(
+            remedy("/var/log/my own/log", .noSuchFileOrDirectory)
+                .hasPrefix("`sudo install -d -o ann -m 0750 '/var/log/my own'`"))
+        #expect(remedy("/var/log", .isDirectory) == "set another log-file")
     }
 
     // MARK: Device DAX

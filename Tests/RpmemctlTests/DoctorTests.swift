@@ -331,6 +331,11 @@ struct DoctorTests {
             patient.poolSet = "b.set"
         }
         try patient.target.addSet("b.set", "8M @/new/b")
+        // Of the sets of all users, one that does not work is no failure of this one's.
+        patient.poolSet = nil
+        let all = try patient.examine().report.checks.first { $0.check == "parts" }
+        #expect(all?.verdict == .warn, "\(all.map { "\($0)" } ?? "")")
+        patient.poolSet = "b.set"
         try expect(patient, .parts, .target, .fail, "parts/new: no such directory")
         try patient.target.addSet("b.set", "900000000G @/b")
         try expect(patient, .space, .target, .fail, "no space for") { remedy in

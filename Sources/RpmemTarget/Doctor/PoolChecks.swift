@@ -57,7 +57,7 @@ struct PoolChecks {
         if let set { examine(set, store) } else { examineAll(store) }
         guard !examined.isEmpty else { return skipTheRest("no pool set can be read") }
         largestPool = examined.compactMap(\.pool.usableSize).max()
-        checkParts()
+        checkParts(isAsked: set != nil)
         checkSpace(isAsked: set != nil)
         if set != nil { checkPool() }
         checkMapping()
@@ -139,7 +139,7 @@ struct PoolChecks {
     private var parts: [PartExamination] { examined.flatMap(\.pool.parts) }
     private var missing: [PartExamination] { parts.filter { $0.opened == nil && $0.failure == nil } }
 
-    private mutating func checkParts() {
+    private mutating func checkParts(isAsked: Bool) {
         var problems: [(text: String, remedy: String)] = []
         let user = SessionEnvironment.user
         for part in parts {
@@ -158,7 +158,7 @@ struct PoolChecks {
                 problems.append(
                     (
                         "\(directory): \(Errno.current): \(Ownership.text(of: directory))",
-                        "`sudo chown \(user) \(shellQuoted(directory))`"
+                        "`sudo chown \(user) \(shellQuoted(directory))` if nobody else uses it, or another directory for the part"
                     ))
             }
         }
@@ -167,7 +167,7 @@ struct PoolChecks {
             return
         }
         add(
-            .parts, .fail,
+            .parts, isAsked ? .fail : .warn,
             problems.prefix(3).map(\.text).joined(separator: "; ")
                 + (problems.count > 3 ? "; and \(problems.count - 3) more" : ""), first.remedy)
     }

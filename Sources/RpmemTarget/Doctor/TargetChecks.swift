@@ -4,6 +4,7 @@ import Glibc
 import PersistentMemory
 import PoolSets
 import RpmemProtocol
+import SystemPackage
 import SystemSupport
 import TargetReports
 
@@ -77,15 +78,26 @@ struct TargetChecks {
             guard let reason = LogFile.reasonAgainst(path) else {
                 return ReportedCheck(.log, .target, .ok, "\(path) can be written")
             }
-            let directory = parent(of: path)
-            let remedy =
-                tree.exists(path)
-                ? "`sudo chown \(SessionEnvironment.user) \(shellQuoted(path))`"
-                : "`sudo install -d -o \(SessionEnvironment.user) -m 0750 \(shellQuoted(directory))`"
             return ReportedCheck(
                 .log, .target, .warn,
                 "\(path) (\(settings.logFile.origin)) \(reason.reason); sessions log to standard error instead",
-                remedy: "\(remedy), or set another log-file")
+                remedy: Self.logRemedy(path, reason.errno, user: SessionEnvironment.user, tree))
+        }
+    }
+}
+
+extension TargetChecks {
+    /// What lets the user write the log. It changes no directory that is there: others have files in `/var/log`.
+    static func logRemedy(_ path: String, _ errno: Errno, user: String, _ tree: SystemTree) -> String {
+        let other = "set another log-file"
+        switch errno {
+        case .noSuchFileOrDirectory:
+            return "`sudo install -d -o \(user) -m 0750 \(shellQuoted(parent(of: path)))`, or \(other)"
+        case .permissionDenied where tree.exists(path):
+            return "`sudo chown \(user) \(shellQuoted(path))`, or \(other)"
+        case .permissionDenied:
+            return "`sudo install -o \(user) -m 0640 /dev/null \(shellQuoted(path))`, or \(other)"
+        default: return other
         }
     }
 }
