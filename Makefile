@@ -22,7 +22,7 @@ TEST_PACKAGES := python3 man-db e2fsprogs xfsprogs mount util-linux groff iprout
 DEB_PACKAGES := debhelper dpkg-dev
 VM_PROGRAMS := vm-initiator driven-initiator power-loss-initiator rpmem-hello rpmem-fibonacci
 comma := ,
-UNIT_SUITES := ^(SystemSupport|RpmemProtocol|Fabric|PersistentMemory|PoolSets|RpmemTarget|RpmemInitiator|Fuzzing)Tests\.|\.ReplayTests$$
+UNIT_SUITES := ^(SystemSupport|RpmemProtocol|Fabric|DoctorChecks|PersistentMemory|PoolSets|RpmemTarget|RpmemInitiator|Fuzzing)Tests\.|\.ReplayTests$$
 VM_PACKAGES := qemu-system-x86 mmdebstrap busybox-static cpio kmod e2fsprogs util-linux xz-utils
 
 # What `make install` installs, and where.

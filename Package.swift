@@ -63,6 +63,9 @@ let package = Package(
         .target(name: "RpmemProtocol", swiftSettings: strict),
         .target(name: "TargetReports", swiftSettings: strict),
         .target(
+            name: "DoctorChecks", dependencies: ["Fabric", "RpmemProtocol", "SystemSupport", "TargetReports"],
+            swiftSettings: strict),
+        .target(
             name: "Fabric", dependencies: ["CFabric", "CIbverbs", "CLinux", "SystemSupport"], swiftSettings: strict),
         .target(
             name: "PersistentMemory",
@@ -78,8 +81,8 @@ let package = Package(
         .target(
             name: "RpmemTarget",
             dependencies: [
-                "CFabric", "CLinux", "CSystemd", "Fabric", "PersistentMemory", "PoolSets", "RpmemProtocol",
-                "SystemSupport", "TargetReports", .product(name: "Logging", package: "swift-log"),
+                "CFabric", "CLinux", "CSystemd", "DoctorChecks", "Fabric", "PersistentMemory", "PoolSets",
+                "RpmemProtocol", "SystemSupport", "TargetReports", .product(name: "Logging", package: "swift-log"),
                 .product(name: "SystemPackage", package: "swift-system"),
             ], swiftSettings: strict),
         .executableTarget(
@@ -113,7 +116,8 @@ let package = Package(
         .executableTarget(
             name: "rpmemctl",
             dependencies: [
-                "CFabric", "Fabric", "RpmemInitiator", "RpmemProtocol", "SystemSupport", "TargetReports",
+                "CFabric", "DoctorChecks", "Fabric", "RpmemInitiator", "RpmemProtocol", "SystemSupport",
+                "TargetReports",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ], swiftSettings: strict),
@@ -179,6 +183,10 @@ let package = Package(
         .testTarget(
             name: "RpmemProtocolTests", dependencies: ["RpmemProtocol", "TestSupport"], swiftSettings: strict),
         .testTarget(
+            name: "DoctorChecksTests",
+            dependencies: ["DoctorChecks", "RpmemProtocol", "SystemSupport", "TargetReports", "TestSupport"],
+            swiftSettings: strict),
+        .testTarget(
             name: "FabricTests",
             dependencies: ["CFabric", "Fabric", "FabricTestSupport", "SystemSupport", "TestSupport"],
             swiftSettings: strict),
@@ -197,8 +205,13 @@ let package = Package(
         .testTarget(
             name: "RpmemTargetTests",
             dependencies: [
+<<<<<<< HEAD
                 "CFabric", "CLinux", "Fabric", "FabricTestSupport", "PersistentMemory", "PoolSets", "RpmemProtocol",
                 "RpmemTarget", "SystemSupport", "TargetReports", "TestSupport",
+=======
+                "CFabric", "CLinux", "DoctorChecks", "Fabric", "FabricTestSupport", "PersistentMemory", "PoolSets",
+                "RpmemProtocol", "RpmemTarget", "SystemSupport", "TargetReports", "TestSupport",
+>>>>>>> e5d3f189b864b9a8d29f216c46b35999694a3bf0
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "SystemPackage", package: "swift-system"),
             ], swiftSettings: strict),

@@ -1,9 +1,9 @@
 import Glibc
 
 /// The owner and mode of a file that this process may not use, for messages.
-enum Ownership {
+package enum Ownership {
     /// Such as `owned by root:pmem, mode 0660, this process is uid 1000`.
-    static func text(of path: String) -> String {
+    package static func text(of path: String) -> String {
         let process = "this process is uid \(geteuid())"
         var status = stat()
         guard stat(path, &status) == 0 else {
@@ -38,7 +38,8 @@ enum Ownership {
         return nil
     }
 
-    static func user(_ id: uid_t) -> String {
+    /// The name of a user; the number where there is none.
+    package static func user(_ id: uid_t) -> String {
         var entry = passwd()
         var found: UnsafeMutablePointer<passwd>?
         var buffer = [CChar](repeating: 0, count: 4096)
@@ -50,7 +51,8 @@ enum Ownership {
         }
     }
 
-    static func group(_ id: gid_t) -> String {
+    /// The name of a group; the number where there is none.
+    package static func group(_ id: gid_t) -> String {
         var entry = Glibc.group()
         var found: UnsafeMutablePointer<Glibc.group>?
         var buffer = [CChar](repeating: 0, count: 4096)

@@ -130,7 +130,7 @@ extension SessionEnding {
         case .status(0): "ssh ended"
         case .status(255): "ssh or the target's command failed with status 255"
         case .status(127):
-            missingLibrary
+            missingLibraryText
                 ?? "the target's shell found no such command (is rpmemd in its PATH, or RPMEM_CMD wrong?)"
         case .status(126): "the target's command is not executable"
         case .status(let status): "the target's command ended with status \(status)"
@@ -149,13 +149,20 @@ extension SessionEnding {
     ]
 
     /// What the target's dynamic linker missed, with the remedy; nil when it did not complain.
-    private var missingLibrary: String? {
+    private var missingLibraryText: String? {
+        guard let (name, package) = missingLibrary else { return nil }
+        let remedy = package.map { "`apt-get install \($0)`" } ?? "install its package"
+        return "rpmemd does not start, since the target has no library \(name): \(remedy) there"
+    }
+
+    /// The library that the target's dynamic linker missed, and its Debian package where that is known; nil when it did not
+    /// complain.
+    package var missingLibrary: (name: String, package: String?)? {
         let mark = "error while loading shared libraries: "
         for line in targetLines {
             guard let start = line.firstRange(of: mark)?.upperBound else { continue }
             let name = String(line[start...].prefix { $0 != ":" })
-            let remedy = Self.packages[name].map { "`apt-get install \($0)`" } ?? "install its package"
-            return "rpmemd does not start, since the target has no library \(name): \(remedy) there"
+            return (name, Self.packages[name])
         }
         return nil
     }

@@ -3,9 +3,9 @@ import SystemSupport
 
 /// The host that lanes are connected to. libfabric resolves its name, and ssh resolves its own: an alias of ssh_config(5) is no
 /// name for libfabric.
-enum LaneHost {
+package enum LaneHost {
     /// Why the name of a host does not resolve here; nil when it does.
-    static func reasonNotResolved(_ host: String) -> String? {
+    package static func reasonNotResolved(_ host: String) -> String? {
         var hints = addrinfo()
         hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
         var found: UnsafeMutablePointer<addrinfo>?
@@ -19,7 +19,7 @@ enum LaneHost {
 
     /// The HostName that ssh has for a target, by `ssh -G`; nil when it says nothing else than the target's name, or when
     /// ``isSSH(_:)`` says no.
-    static func named(bySSH target: TargetAddress, _ options: InitiatorOptions) -> String? {
+    package static func named(bySSH target: TargetAddress, _ options: InitiatorOptions) -> String? {
         guard isSSH(options),
             let process = try? SSHProcess([
                 options.ssh, "-G", target.user.map { "\($0)@\(target.host)" } ?? target.host,

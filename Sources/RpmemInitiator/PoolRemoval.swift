@@ -44,7 +44,7 @@ extension InitiatorPool {
 
     /// Why what the command printed shows that it removed nothing; nil when it does not.
     private static func reasonAgainstRemoval(_ output: [UInt8], poolSet: String, _ ending: SessionEnding) -> String? {
-        let remedy = "run `rpmemd --remove \(SSHCommand.quoted(poolSet))` on the target"
+        let remedy = "run `rpmemd --remove \(shellQuoted(poolSet))` on the target"
         if InitialStatus.ends(output) {
             return
                 "\(poolSet) is not removed: a session was served instead, since RPMEM_SSH or a forced command of "

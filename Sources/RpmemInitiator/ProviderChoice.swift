@@ -3,16 +3,16 @@ import Fabric
 import RpmemProtocol
 
 /// The provider of a session. It is chosen before the target's port is known.
-struct ProviderChoice {
-    let provider: Provider
+package struct ProviderChoice {
+    package let provider: Provider
     /// The host to connect lanes to.
-    let host: String
+    package let host: String
     /// Lanes that the local provider can have.
-    let laneLimit: Int
+    package let laneLimit: Int
 
     /// Takes the first enabled provider that libfabric has for the target's host. Where the name means nothing to this machine,
     /// takes the HostName that ssh_config(5) has for it.
-    init(for target: TargetAddress, options: InitiatorOptions) throws(InitiatorError) {
+    package init(for target: TargetAddress, options: InitiatorOptions) throws(InitiatorError) {
         do throws(InitiatorError) { self = try Self(host: target.host, options) } catch {
             guard case .noProvider(let host, _) = error, let reason = LaneHost.reasonNotResolved(host) else {
                 throw error

@@ -35,7 +35,7 @@ package final class RemoteCommand {
     ) throws(InitiatorError) {
         place = "this machine"
         exitTimeout = options.exitTimeout
-        let line = ([command] + arguments.map(SSHCommand.quoted)).joined(separator: " ")
+        let line = ([command] + arguments.map(shellQuoted)).joined(separator: " ")
         do throws(SystemCallError) { child = try SSHProcess(["/bin/sh", "-c", line]) } catch { throw .system(error) }
     }
 
@@ -90,6 +90,21 @@ package final class RemoteCommand {
             }
         }
     }
+
+    /// Output that ``readLine(within:)`` has not returned.
+    package var unread: [UInt8] { output }
+
+    /// Writes a line to the command's standard input.
+    ///
+    /// - Throws: ``InitiatorError/system(_:)`` when the command is gone, or does not read in time.
+    package func send(line: String, within timeout: Duration) throws(InitiatorError) {
+        do throws(SystemCallError) { try child.write(Array("\(line)\n".utf8), until: .after(timeout)) } catch {
+            throw .system(error)
+        }
+    }
+
+    /// Closes the command's standard input. Its output can still be read.
+    package func closeInput() { child.closeInput() }
 
     private enum Arrival {
         /// ``output`` has grown.

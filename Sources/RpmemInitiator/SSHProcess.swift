@@ -202,23 +202,9 @@ struct SSHCommand: Hashable {
         if forceIPv4 { arguments.append("-4") }
         arguments.append("-oBatchMode=yes")
         arguments.append(target.user.map { "\($0)@\(target.host)" } ?? target.host)
-        arguments.append(([command] + commandArguments.map(Self.quoted)).joined(separator: " "))
+        arguments.append(([command] + commandArguments.map(shellQuoted)).joined(separator: " "))
         self.arguments = arguments
         self.target = target
-    }
-
-    /// Quotes `argument` where needed, so that the target's shell takes it as one argument and runs nothing in it.
-    static func quoted(_ argument: String) -> String {
-        let isPlain = argument.utf8.allSatisfy { byte in
-            switch byte {
-            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-                UInt8(ascii: "0")...UInt8(ascii: "9"):
-                true
-            default: "_@%+=:,./-".utf8.contains(byte)
-            }
-        }
-        if isPlain && !argument.isEmpty { return argument }
-        return "'" + argument.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
     }
 }
 

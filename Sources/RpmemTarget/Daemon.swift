@@ -26,6 +26,7 @@ package func runDaemon(arguments: [String]) -> Int32 {
         case .remove(let set, let force, let removePoolSet, let overrides):
             return remove(set, force: force, removePoolSet: removePoolSet, overrides)
         case .query(let query, let overrides): return answer(query, overrides)
+        case .doctor(let set, let overrides): return answerDoctor(set, overrides)
         case .restricted: return EPERM
         case .serve(let overrides):
             // A session speaks with a program.

@@ -5,7 +5,7 @@ import SystemSupport
 
 /// The exit statuses of rpmemctl. 1 is any error that standard error describes, 64 wrong usage.
 enum ExitStatus {
-    /// `check` found an error: OPEN refuses the pool.
+    /// `check` found an error: OPEN refuses the pool. Or a check of `doctor` failed.
     static let errorsFound = ExitCode(2)
     /// Nothing was changed, since nobody agreed.
     static let notConfirmed = ExitCode(3)

@@ -26,7 +26,14 @@ struct TargetQuery {
             throw ToolError(
                 "\(place): rpmemd printed no document: does the login shell there print something behind it?")
         }
-        let data = Data(line)
+        return try Self.decode(String(decoding: line, as: UTF8.self), as: Answer.self, of: place)
+    }
+
+    /// Reads a document of a daemon.
+    ///
+    /// - Parameter place: The daemon's machine, for messages.
+    static func decode<Answer: Report>(_ line: String, as: Answer.Type, of place: String) throws -> Answer {
+        let data = Data(line.utf8)
         let decoder = JSONDecoder()
         do {
             let head = try decoder.decode(ReportHead.self, from: data)

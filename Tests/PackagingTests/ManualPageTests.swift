@@ -14,7 +14,8 @@ import Testing
         let binary = program == "rpmemctl" ? Binaries.rpmemctl : Binaries.hello
         var offered: Set<String> = []
         for subcommand in program == "rpmemctl"
-            ? [[], ["list"], ["info"], ["check"], ["status"], ["metrics"], ["remove"], ["ping"], ["bench"]] : [[]]
+            ? [[], ["list"], ["info"], ["check"], ["status"], ["doctor"], ["metrics"], ["remove"], ["ping"], ["bench"]]
+            : [[]]
         {
             let outcome = try Command([binary] + subcommand + ["--help"])
             #expect(outcome.isSuccess, "\(outcome)")

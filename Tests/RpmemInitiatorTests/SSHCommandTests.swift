@@ -1,4 +1,5 @@
 import RpmemProtocol
+import SystemSupport
 import Testing
 
 @testable import RpmemInitiator
@@ -24,7 +25,7 @@ import Testing
         ("a/b-1_c.set", "a/b-1_c.set"), ("", "''"), ("a b", "'a b'"), ("$(x)", "'$(x)'"), ("it's", "'it'\\''s'"),
         ("ä", "'ä'"), (";", "';'"),
     ]) func argumentsReachTheTargetAsTheyAre(_ argument: String, quoted: String) {
-        #expect(SSHCommand.quoted(argument) == quoted)
+        #expect(shellQuoted(argument) == quoted)
     }
 
     @Test func openingKeepsToIPv4WithSockets() throws {

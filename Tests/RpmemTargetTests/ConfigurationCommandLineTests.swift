@@ -101,6 +101,15 @@ import Testing
             try parse("--dry", "-sr", "a") == .query(.removal(set: "a", force: false, removePoolSet: true), .init()))
     }
 
+    @Test func doctor() throws {
+        #expect(try parse("--doctor") == .doctor(set: nil, .init()))
+        #expect(try parse("--doctor=a.set", "-c", "/c") == .doctor(set: "a.set", .init(configurationFile: "/c")))
+        #expect(try parse("--doctor=") == .doctor(set: nil, .init()))
+        // It is younger than `--dry-run`, which keeps its abbreviations.
+        #expect(
+            try parse("--d", "-r", "a") == .query(.removal(set: "a", force: false, removePoolSet: false), .init()))
+    }
+
     @Test func onlyARepairChangesSomething() {
         #expect(Query.list.isReadOnly && Query.info(set: "a").isReadOnly && Query.check(set: "a", plan: nil).isReadOnly)
         #expect(Query.removal(set: "a", force: true, removePoolSet: true).isReadOnly && Query.status.isReadOnly)
@@ -112,7 +121,8 @@ import Testing
         ["--list", "--info", "a"], ["--check", "a", "--remove", "a"], ["--list", "--list"], ["--repair", "0"],
         ["--repair", "0", "--info", "a"], ["--repair", "0", "--remove", "a"], ["--dry-run"], ["--info"], ["--check"],
         ["--list=a"], ["--check", "a", "--repair"], ["--list", "a"], ["--info", "a", "--dry-rum"],
-        ["--info", "a", "--dry-run"],
+        ["--info", "a", "--dry-run"], ["--doctor", "a"], ["--doctor", "--list"], ["--doctor", "--remove", "a"],
+        ["--doctor", "--dry-run"], ["--doctor", "--repair", "0"], ["--restrict", "--doctor"],
     ])
     func queriesThatMakeNoSenseAreRefused(arguments: [String]) {
         var error: UsageError?

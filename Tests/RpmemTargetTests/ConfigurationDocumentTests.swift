@@ -65,7 +65,9 @@ import Testing
             let tag = tags.first { longOptions(in: $0) == [option.name] }
             #expect(
                 tag.map(normalized)
-                    == normalized(letter + "--" + option.name + (option.argument.map { " " + $0 } ?? "")))
+                    == normalized(
+                        letter + "--" + option.name
+                            + (option.argument.map { option.takesArgumentOptionally ? "[=\($0)]" : " " + $0 } ?? "")))
         }
         for key in SettingKey.allCases {
             let letter = key.letter.map { "-\($0) , " } ?? ""

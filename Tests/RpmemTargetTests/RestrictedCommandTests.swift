@@ -67,7 +67,8 @@ import Testing
             ("rpmemd --remove a -c /x", "--config"), ("rpmemd -fc/x -r a", "--config"),
             ("rpmemd --list --log-level err --poolset-dir /", "--poolset-dir"),
             ("rpmemd --check a --repair p", "--repair"), ("rpmemd --status", "--status"),
-            ("rpmemd --check-config", "--check-config"),
+            ("rpmemd --check-config", "--check-config"), ("rpmemd --doctor", "--doctor"),
+            ("rpmemd --doctor=a.set", "--doctor"),
             ("rpmemd --help", "--help"), ("rpmemd -V", "--version"), ("rpmemd --restrict", "--restrict"),
         ])
     func optionsOfTheOperator(text: String, option: String) {

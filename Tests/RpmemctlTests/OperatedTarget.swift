@@ -28,7 +28,8 @@ final class OperatedTarget {
     var log: String { directory.file("log") }
     private var sessions: [ChildProcess] = []
 
-    init() throws {
+    /// - Parameter settings: Further lines of sshd_config; `@` stands for ``directory``.
+    init(settings: [String] = []) throws {
         chmod(directory.path, 0o755)
         for name in ["sets", "parts", "ssh.d"] { mkdir(directory.file(name), 0o755) }
         try write(
@@ -38,7 +39,9 @@ final class OperatedTarget {
             log-level = notice
 
             """, to: directory.file("conf"))
-        server = try LoopbackSSHD(in: directory.file("ssh.d"))
+        server = try LoopbackSSHD(
+            in: directory.file("ssh.d"),
+            settings: settings.map { [directory] in $0.replacing("@", with: directory.path) })
     }
 
     var command: String { command(runtime: runtime.path) }

@@ -87,6 +87,17 @@ import Testing
         target: "t", poolSet: "p", provider: "tcp", method: "APM", lanes: 1, created: true, stages: [stage],
         totalNanoseconds: 1, persists: persists)
 
+    private static var doctor: DoctorReport {
+        var doctor = DoctorReport(rpmemctl: "1", target: "t", poolSet: "p")
+        doctor.rpmemd = "1"
+        doctor.provider = "tcp"
+        doctor.clockOffset = -1
+        doctor.checks = [result]
+        return doctor
+    }
+
+    private static let result = ReportedCheck(.name, .target, .warn, "f", remedy: "r")
+
     private static let bench = BenchDocument(
         target: "t", provider: "tcp", method: "APM", baseline: "loopback", baselineReason: "r", figures: [figure])
 
@@ -96,7 +107,8 @@ import Testing
             ("document of list", list), ("document of info", info), ("document of check", check),
             ("document of status", status), ("session", session), ("ended sessions", endedSessions),
             ("persist requests", ReportedPersists()), ("times of persist requests", times),
-            ("document of remove", removal), ("document of ping", ping), ("document of bench", bench), ("pool", pool),
+            ("document of remove", removal), ("document of ping", ping), ("document of bench", bench),
+            ("document of doctor", doctor), ("result", result), ("pool", pool),
             ("holder", holder), ("part", part),
             ("bad block", extent), ("header", header), ("shutdown state", state), ("mapping", mapping),
             ("finding", finding), ("file", file), ("stage", stage), ("persists", persists),
@@ -157,6 +169,13 @@ import Testing
         try expectSame(Self.removal)
         try expectSame(Self.ping)
         try expectSame(Self.bench)
+        try expectSame(Self.doctor)
+        try expectSame(DoctorGreeting(rpmemd: "1"))
+        try expectSame(
+            DoctorOffer(
+                listeners: [DoctorListener(provider: "tcp", port: 1, problem: "p", setting: "s")]))
+        try expectSame(DoctorClock(realtime: .min))
+        try expectSame(DoctorFindings(checks: [Self.result], refusal: "r"))
         try expectSame(
             PoolListReport(
                 rpmemd: "\u{0}\u{1b}[31m\"\\\u{202e}\u{7f}é漢😀\u{fffd}", directory: "", truncated: true, pools: []))
@@ -184,8 +203,12 @@ import Testing
         let text = String(decoding: bytes, as: UTF8.self).split(separator: "\\").joined()
         for state in ReportedPool.State.allCases { #expect(text.contains("\n.B \(state.rawValue)\n"), "\(state)") }
         for state in ReportedSession.State.allCases { #expect(text.contains("\n.B \(state.rawValue)\n"), "\(state)") }
+        for verdict in ReportedCheck.Verdict.allCases {
+            #expect(text.contains("fB\(verdict.rawValue)fR"), "\(verdict)")
+        }
+        for name in ReportedCheck.Name.allCases { #expect(text.contains("\n.B \(name.rawValue)\n"), "\(name)") }
         for code in PoolFindingCodes.all { #expect(text.contains(code), "\(code)") }
-        for command in ["list", "info", "check", "status", "remove"] {
+        for command in ["list", "info", "check", "status", "doctor", "remove"] {
             let process = try ChildProcess([Binaries.rpmemctl, "help", command], environment: [:])
             let help = String(decoding: try process.receive(1 << 16), as: UTF8.self)
             let options = Set(help.split(whereSeparator: { " \n[]():,.".contains($0) }).filter { $0.hasPrefix("--") })

@@ -16,6 +16,7 @@ complete -c rpmemd -l info -xa '(__rpmemd_sets)' -d 'Print all that is known of 
 complete -c rpmemd -l check -xa '(__rpmemd_sets)' -d 'Print what is wrong with a pool, and exit'
 complete -c rpmemd -l repair -x -d 'With --check: make the repairs of this plan'
 complete -c rpmemd -l status -d 'Print the sessions of this user and their counts, and exit'
+complete -c rpmemd -l doctor -a '(__rpmemd_sets)' -d 'Listen for lanes, print what keeps sessions from working, and exit'
 complete -c rpmemd -l check-config -d 'Print the settings in effect and their origins, and exit'
 complete -c rpmemd -l restrict -d 'Do what the client of a restricted key asks for, if it may'
 complete -c rpmemd -s h -l help -d 'Print the options, and exit'

@@ -2,7 +2,7 @@ import Glibc
 import SystemPackage
 
 /// The room that file systems have for new parts.
-enum FreeSpace {
+package enum FreeSpace {
     /// Refuses new parts that their file systems have no room for. To fill a file system only to learn that takes long,
     /// and other programs run out of space meanwhile.
     ///
@@ -10,7 +10,7 @@ enum FreeSpace {
     /// of the part fails later.
     ///
     /// - Parameter parts: The parts that are to be made.
-    static func check(for parts: [(path: FilePath, size: UInt64)]) throws(PoolError) {
+    package static func check(for parts: [(path: FilePath, size: UInt64)]) throws(PoolError) {
         var demands: [UInt64: Demand] = [:]
         var order: [UInt64] = []
         for part in parts {

@@ -27,6 +27,8 @@ private struct CommandLineParser {
     private var plan: String?
     /// The queries on the command line, in order. One is allowed.
     private var queries: [Query] = []
+    /// The argument of `--doctor`, which may be empty; nil without the option.
+    private var doctor: String?
     private var checks = false
     private var restricts = false
     private var shown: Invocation?
@@ -52,7 +54,7 @@ private struct CommandLineParser {
     }
 
     func result() throws(UsageError) -> Invocation {
-        let isSession = set == nil && !checks && queries.isEmpty
+        let isSession = set == nil && !checks && queries.isEmpty && doctor == nil
         if let fault { throw UsageError(fault, isSession: isSession) }
         if let shown { return shown }
         if restricts {
@@ -62,6 +64,9 @@ private struct CommandLineParser {
             return .restricted(overrides)
         }
         if checks { return .checkConfiguration(overrides) }
+        if let doctor, queries.isEmpty, set == nil, !isDryRun, plan == nil {
+            return .doctor(set: doctor.isEmpty ? nil : doctor, overrides)
+        }
         if let query = try query() { return .query(query, overrides) }
         if let set { return .remove(set: set, force: force, removePoolSet: removePoolSet, overrides) }
         if force || removePoolSet {
@@ -74,8 +79,8 @@ private struct CommandLineParser {
     /// The query of the options; nil when there is none.
     private func query() throws(UsageError) -> Query? {
         func refuse(_ explanation: String) throws(UsageError) { throw UsageError(explanation, isSession: false) }
-        if queries.count + (set == nil ? 0 : 1) > 1 {
-            try refuse("two commands at once; give one of --list, --info, --check, --status and --remove")
+        if queries.count + (set == nil ? 0 : 1) + (doctor == nil ? 0 : 1) > 1 {
+            try refuse("two commands at once; give one of --list, --info, --check, --status, --doctor and --remove")
         }
         if isDryRun, set == nil {
             try refuse("--dry-run goes with --remove only; write rpmemd --remove SET --dry-run")
@@ -99,6 +104,7 @@ private struct CommandLineParser {
         case .command(.check): queries.append(.check(set: argument ?? "", plan: nil))
         case .command(.repair): plan = argument
         case .command(.status): queries.append(.status)
+        case .command(.doctor): doctor = argument ?? ""
         case .command(.checkConfiguration): checks = true
         case .command(.restrict): restricts = true
         case .command(.help): if fault == nil { shown = .help }
@@ -108,7 +114,8 @@ private struct CommandLineParser {
         case nil:
             switch options.meaning(of: step.refused) {
             case .command(.remove): set = ""
-            case .command(.info), .command(.check), .command(.list), .command(.status): queries.append(.list)
+            case .command(.info), .command(.check), .command(.list), .command(.status), .command(.doctor):
+                queries.append(.list)
             default: break
             }
             refuse(explanation(step, options: options, vector: vector))
@@ -197,7 +204,9 @@ private enum OptionMeaning: Equatable {
     /// no_argument, required_argument or optional_argument of getopt.h.
     var argumentRule: Int32 {
         switch self {
-        case .command(let option): option.argument == nil ? no_argument : required_argument
+        case .command(let option):
+            option.argument == nil
+                ? no_argument : option.takesArgumentOptionally ? optional_argument : required_argument
         case .setting(let key): key.argument == .yesOrNo ? optional_argument : required_argument
         }
     }
@@ -220,10 +229,10 @@ private final class LongOptions {
     init() {
         let all = OptionMeaning.all
         // Abbreviations that PMDK 1.12.1, or earlier versions of this project, take, and that newer options would make ambiguous:
-        // `--check-config`, `--check`, `--repair`, `--verbs-odp`.
+        // `--check-config`, `--check`, `--repair`, `--verbs-odp`, `--doctor`.
         let abbreviations: [(String, CommandOption)] = [
             ("c", .config), ("v", .version), ("ve", .version), ("r", .remove), ("re", .remove),
-            ("ch", .checkConfiguration), ("che", .checkConfiguration), ("chec", .checkConfiguration),
+            ("d", .dryRun), ("ch", .checkConfiguration), ("che", .checkConfiguration), ("chec", .checkConfiguration),
         ]
         entries = .allocate(capacity: all.count + abbreviations.count + 1)
         for (index, meaning) in all.enumerated() {

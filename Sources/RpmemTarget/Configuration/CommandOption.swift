@@ -10,6 +10,7 @@ package enum CommandOption: String, CaseIterable, Hashable, Sendable {
     case check
     case repair
     case status
+    case doctor
     case checkConfiguration = "check-config"
     case restrict
     case help
@@ -24,7 +25,7 @@ package enum CommandOption: String, CaseIterable, Hashable, Sendable {
         case .remove: "r"
         case .force: "f"
         case .poolSet: "s"
-        case .dryRun, .list, .info, .check, .repair, .status, .checkConfiguration, .restrict: nil
+        case .dryRun, .list, .info, .check, .repair, .status, .doctor, .checkConfiguration, .restrict: nil
         case .help: "h"
         case .version: "V"
         }
@@ -34,11 +35,14 @@ package enum CommandOption: String, CaseIterable, Hashable, Sendable {
     package var argument: String? {
         switch self {
         case .config: "FILE"
-        case .remove, .info, .check: "SET"
+        case .remove, .info, .check, .doctor: "SET"
         case .repair: "PLAN"
         case .force, .poolSet, .dryRun, .list, .status, .checkConfiguration, .restrict, .help, .version: nil
         }
     }
+
+    /// Whether the argument may be left out. It is then written behind an equals sign.
+    package var takesArgumentOptionally: Bool { self == .doctor }
 
     /// Its effect, in one line.
     package var summary: String {
@@ -53,6 +57,7 @@ package enum CommandOption: String, CaseIterable, Hashable, Sendable {
         case .check: "print what is wrong with a pool as JSON, and exit"
         case .repair: "with --check: make the repairs of this plan, which --check printed"
         case .status: "print the sessions of this user and their counts as JSON, and exit"
+        case .doctor: "listen for lanes, and print what keeps sessions from working as JSON, and exit"
         case .checkConfiguration: "print the settings in effect and their origins, and exit"
         case .restrict: "do what the client of a restricted key asks for (SSH_ORIGINAL_COMMAND), if it may"
         case .help: "print this, and exit"

@@ -8,18 +8,21 @@ extension Invocation {
             usage: rpmemd [OPTION]...
                    rpmemd --remove SET [--force] [--pool-set] [--dry-run] [OPTION]...
                    rpmemd --list | --info SET | --check SET [--repair PLAN] | --status [OPTION]...
+                   rpmemd --doctor[=SET] [OPTION]...
                    rpmemd --check-config [OPTION]...
                    rpmemd --restrict [OPTION]...
 
             Serves one session of remote persistent memory on standard input and output.
             Initiators start it through ssh; by hand, --remove and --check-config are of use. rpmemctl(1) asks
-            --list, --info, --check and --status, and shows the answers to people.
+            --list, --info, --check, --status and --doctor, and shows the answers to people.
 
             Commands
 
             """
         text += CommandOption.allCases.map { option in
-            helpLine(letter: option.letter, name: option.name, value: option.argument.map { " " + $0 }, option.summary)
+            helpLine(
+                letter: option.letter, name: option.name,
+                value: option.argument.map { option.takesArgumentOptionally ? "[=\($0)]" : " " + $0 }, option.summary)
         }.joined()
         for group in SettingDefinition.Group.allCases {
             text += "\n\(group.rawValue)\n"

@@ -6,6 +6,10 @@ package enum Invocation: Equatable, Sendable {
     case remove(set: String, force: Bool, removePoolSet: Bool, CommandLineOverrides)
     /// Print a document about pools. No initial status is sent.
     case query(Query, CommandLineOverrides)
+    /// Listen for lanes without a pool, and print what keeps sessions from working. No initial status is sent.
+    ///
+    /// - Parameter set: The pool set to look at; nil for all.
+    case doctor(set: String?, CommandLineOverrides)
     /// Print the settings in effect, or their errors.
     case checkConfiguration(CommandLineOverrides)
     /// Do what the client's own command line asks for; see ``RestrictedCommand``.
@@ -16,7 +20,9 @@ package enum Invocation: Equatable, Sendable {
     /// The options about the configuration, of an invocation that works with pools; nil for the others.
     var workOverrides: CommandLineOverrides? {
         switch self {
-        case .serve(let overrides), .remove(_, _, _, let overrides), .query(_, let overrides): overrides
+        case .serve(let overrides), .remove(_, _, _, let overrides), .query(_, let overrides),
+            .doctor(_, let overrides):
+            overrides
         case .checkConfiguration, .restricted, .help, .version: nil
         }
     }

@@ -51,6 +51,8 @@ enum RestrictedCommand {
             // It names the sessions of all keys of this user.
             if query == .status { throw refused("--\(CommandOption.status.name)") }
             return .query(query, try merge(clients, into: operators, isSession: false))
+        // It shows settings, and files beside those of the client.
+        case .doctor: throw refused("--\(CommandOption.doctor.name)")
         case .checkConfiguration: throw refused("--\(CommandOption.checkConfiguration.name)")
         case .help: throw refused("--\(CommandOption.help.name)")
         case .version: throw refused("--\(CommandOption.version.name)")

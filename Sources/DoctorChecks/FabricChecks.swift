@@ -1,0 +1,128 @@
+import Fabric
+import TargetReports
+
+/// libfabric, the providers of both ends, and the lane that was tried.
+package enum FabricChecks {
+    /// Loads libfabric.
+    ///
+    /// - Parameter more: What else is loaded already, for the text.
+    package static func libraries(_ machine: ReportedCheck.Machine, more: String = "") -> ReportedCheck {
+        do throws(FabricError) {
+            let version = try FabricLibrary.shared().version
+            return ReportedCheck(.libraries, machine, .ok, "libfabric \(version)\(more)")
+        } catch {
+            return missingLibrary(machine, "\(error)")
+        }
+    }
+
+    static func missingLibrary(_ machine: ReportedCheck.Machine, _ reason: String) -> ReportedCheck {
+        ReportedCheck(
+            .libraries, machine, .fail, "libfabric cannot be loaded: \(reason)",
+            remedy: "`sudo apt-get install libfabric1`")
+    }
+
+    /// What this end has of providers.
+    package struct OwnProviders: Sendable {
+        /// Those that the environment enables, in the order in which they are tried.
+        package var enabled: [String]
+        /// The first one that libfabric has for the target's host; nil when there is none.
+        package var chosen: String?
+        /// Why there is none.
+        package var problem: String?
+
+        package init(enabled: [String], chosen: String?, problem: String?) {
+            self.enabled = enabled
+            self.chosen = chosen
+            self.problem = problem
+        }
+    }
+
+    /// Whether both ends have the provider that a session would ask for.
+    ///
+    /// - Parameter offered: nil when the target did not answer.
+    package static func providers(_ own: OwnProviders, offered: [DoctorListener]?) -> [ReportedCheck] {
+        guard let chosen = own.chosen else {
+            let other = offered?.first { $0.problem == nil && !own.enabled.contains($0.provider) }?.provider ?? "tcp"
+            return [
+                ReportedCheck(
+                    .providers, .initiator, .fail, own.problem ?? "no provider is enabled",
+                    remedy: "enable one that both machines have: `export \(variable(other))=1`")
+            ]
+        }
+        let here = ReportedCheck(
+            .providers, .initiator, .ok, "\(chosen) is the first that is enabled and possible here")
+        guard let offered else { return [here] }
+        let there = offered.filter { $0.problem == nil }.map(\.provider)
+        if there.contains(chosen) {
+            return [here, ReportedCheck(.providers, .target, .ok, "possible there: \(there.joined(separator: ", "))")]
+        }
+        let listener = offered.first { $0.provider == chosen }
+        var remedies: [String] = []
+        if let setting = listener?.setting { remedies.append("correct the setting \(setting) there") }
+        if let common = own.enabled.first(where: { there.contains($0) }) {
+            remedies.append("leave it out on the initiator, so that \(common) is used: `export \(variable(chosen))=0`")
+        } else if let other = there.first(where: { $0 != "verbs" }) {
+            remedies.append("use \(other) on the initiator: `export \(variable(chosen))=0 \(variable(other))=1`")
+        }
+        return [
+            here,
+            ReportedCheck(
+                .providers, .target, .fail,
+                "a session asks for \(chosen), which the target has not: \(listener?.problem ?? "it does not know it")",
+                remedy: remedies.isEmpty ? "make \(chosen) possible there" : remedies.joined(separator: "; or ")),
+        ]
+    }
+
+    private static func variable(_ provider: String) -> String { "RPMEM_ENABLE_\(provider.uppercased())" }
+
+    /// A lane that was tried, without a pool.
+    package struct Trial: Sendable {
+        package var provider: String
+        package var host: String
+        package var port: UInt16
+        /// nil when the lane was connected.
+        package var failure: String?
+        package var milliseconds: Int
+
+        package init(provider: String, host: String, port: UInt16, failure: String?, milliseconds: Int) {
+            self.provider = provider
+            self.host = host
+            self.port = port
+            self.failure = failure
+            self.milliseconds = milliseconds
+        }
+    }
+
+    /// - Parameters:
+    ///   - isChosen: Whether a session would use this provider.
+    ///   - refusal: What the target said when it refused the lane.
+    package static func inBand(_ trial: Trial, isChosen: Bool, refusal: String?) -> ReportedCheck {
+        let place = "\(trial.provider): \(trial.host) port \(trial.port)"
+        guard let failure = trial.failure else {
+            return ReportedCheck(
+                .inBand, .initiator, .ok, "\(place): a lane was connected within \(trial.milliseconds) ms")
+        }
+        let remedy =
+            refusal != nil
+            ? "where lanes come from another address than ssh, as over a jump host: `in-band-peer = any` in the target's "
+                + "rpmemd.conf"
+            : "let the port through the firewalls; `port-range` in the target's rpmemd.conf says which it is. Where lanes have a "
+                + "network of their own, set `in-band-address` there, and name the target by that address"
+        return ReportedCheck(
+            .inBand, .initiator, isChosen ? .fail : .warn, "\(place): \(refusal ?? failure)", remedy: remedy)
+    }
+
+    /// - Parameters:
+    ///   - offset: Nanoseconds by which the target's clock is ahead.
+    ///   - uncertainty: Nanoseconds: half of the round trip.
+    package static func clocks(offset: Int64, uncertainty: Int64) -> ReportedCheck {
+        let milliseconds = offset / 1_000_000
+        let text =
+            "the target's clock is \(abs(milliseconds)) ms \(milliseconds < 0 ? "behind" : "ahead"), within "
+            + "\(uncertainty / 1_000_000 + 1) ms"
+        if abs(offset) - uncertainty <= 2_000_000_000 { return ReportedCheck(.clocks, .target, .ok, text) }
+        return ReportedCheck(
+            .clocks, .target, .warn, "\(text): times in logs and pool headers do not match",
+            remedy: "on the machine whose clock is wrong: `sudo timedatectl set-ntp true`")
+    }
+}

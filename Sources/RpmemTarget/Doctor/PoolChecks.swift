@@ -1,0 +1,270 @@
+import CLinux
+import DoctorChecks
+import Glibc
+import PersistentMemory
+import PoolSets
+import RpmemProtocol
+import SystemPackage
+import SystemSupport
+import TargetReports
+
+/// What was found of the pool set directory, the pool sets, and the places of their parts.
+struct PoolChecks {
+    var checks: [ReportedCheck] = []
+    /// Bytes of the largest pool that an initiator could ask for; nil where none is known.
+    private(set) var largestPool: UInt64?
+    /// Whether every part is, or will be, on persistent memory; nil where none is known.
+    private(set) var isPersistentMemory: Bool?
+    private let settings: Settings
+    private let tree: SystemTree
+    private var examined: [(name: String, pool: PoolExamination)] = []
+
+    /// The most pools that are looked at where none is named.
+    private static let poolLimit = 200
+
+    /// - Parameter set: The pool set to look at; nil for all.
+    static func run(_ settings: Settings, set: String?, _ tree: SystemTree) -> PoolChecks {
+        var checks = PoolChecks(settings, tree)
+        checks.run(set)
+        return checks
+    }
+
+    private init(_ settings: Settings, _ tree: SystemTree) {
+        self.settings = settings
+        self.tree = tree
+    }
+
+    private mutating func add(
+        _ name: ReportedCheck.Name, _ verdict: ReportedCheck.Verdict, _ found: String, _ remedy: String? = nil
+    ) {
+        checks.append(ReportedCheck(name, .target, verdict, found, remedy: remedy))
+    }
+
+    private mutating func run(_ set: String?) {
+        let path = settings.poolsetDirectory.value
+        let store: PoolStore
+        do throws(PoolError) { store = try PoolStore(directory: path) } catch {
+            let remedy =
+                tree.exists(path)
+                ? "`sudo chown \(SessionEnvironment.user) \(shellQuoted(path))`"
+                : "`sudo install -d -o \(SessionEnvironment.user) -m 0700 \(shellQuoted(path))`"
+            add(
+                .poolSetDirectory, .fail, "\(error)",
+                "\(remedy), or set poolset-dir (\(settings.poolsetDirectory.origin))")
+            return skipTheRest("there is no pool set directory")
+        }
+        checkDirectory(path)
+        if let set { examine(set, store) } else { examineAll(store) }
+        guard !examined.isEmpty else { return skipTheRest("no pool set can be read") }
+        largestPool = examined.compactMap(\.pool.usableSize).max()
+        checkParts(isAsked: set != nil)
+        checkSpace(isAsked: set != nil)
+        if set != nil { checkPool() }
+        checkMapping()
+        checkBadBlocks(isAsked: set != nil)
+    }
+
+    private mutating func skipTheRest(_ reason: String) {
+        for name in [ReportedCheck.Name.poolSets, .parts, .space, .mapSync, .badBlocks]
+        where !checks.contains(where: { $0.check == name.rawValue }) {
+            add(name, .skip, reason)
+        }
+    }
+
+    // MARK: The directory and the sets
+
+    /// Whoever can write to the directory decides which files sessions write to.
+    private mutating func checkDirectory(_ path: String) {
+        guard let status = tree.status(path) else { return }
+        let mode = String(status.st_mode & 0o7777, radix: 8)
+        let owner = Ownership.user(status.st_uid)
+        let text = "\(path), owned by \(owner), mode 0\(mode)"
+        if status.st_uid != geteuid(), status.st_uid != 0 {
+            add(
+                .poolSetDirectory, .warn,
+                "\(text): \(owner) decides which files the sessions of \(SessionEnvironment.user) write to",
+                "`sudo chown \(SessionEnvironment.user) \(shellQuoted(path))`, or set poolset-dir")
+        } else if status.st_mode & 0o022 != 0 {
+            add(
+                .poolSetDirectory, .warn, "\(text): others decide which files sessions write to",
+                "`chmod go-w \(shellQuoted(path))`")
+        } else {
+            add(.poolSetDirectory, .ok, text)
+        }
+    }
+
+    private mutating func examine(_ set: String, _ store: PoolStore) {
+        do {
+            let name = try PoolDescriptor(validating: set)
+            if let objection = settings.objection(to: .open, name) {
+                add(.poolSets, .fail, objection, "use a pool set that restrict-to allows")
+                return
+            }
+            let pool = try store.examine(name, depth: .whole)
+            examined = [(set, pool)]
+            let parts = "\(set): \(pool.parts.count) part\(pool.parts.count == 1 ? "" : "s")"
+            add(.poolSets, .ok, parts + (pool.usableSize.map { ", for pools of at most \($0) bytes" } ?? ""))
+        } catch {
+            add(.poolSets, .fail, "\(error)", "correct the pool set file, as poolset(5) has it, or name another")
+        }
+    }
+
+    private mutating func examineAll(_ store: PoolStore) {
+        do throws(PoolError) {
+            let listing = try store.list()
+            var faults: [String] = []
+            for name in listing.names.prefix(Self.poolLimit) {
+                let text = String(decoding: name.bytes, as: UTF8.self)
+                do throws(PoolError) { examined.append((text, try store.examine(name, depth: .overview))) } catch {
+                    faults.append("\(error)")
+                }
+            }
+            let count = "\(examined.count) pool set\(examined.count == 1 ? "" : "s") can be used"
+            if faults.isEmpty {
+                add(.poolSets, .ok, count)
+            } else {
+                add(
+                    .poolSets, .warn,
+                    "\(count), \(faults.count) cannot: \(faults.prefix(3).joined(separator: "; "))",
+                    "correct or remove the pool set file; `rpmemctl list` shows all")
+            }
+        } catch {
+            // Sessions only search the directory.
+            add(.poolSets, .skip, "\(error)")
+        }
+    }
+
+    // MARK: The parts
+
+    private var parts: [PartExamination] { examined.flatMap(\.pool.parts) }
+    private var missing: [PartExamination] { parts.filter { $0.opened == nil && $0.failure == nil } }
+
+    private mutating func checkParts(isAsked: Bool) {
+        var problems: [(text: String, remedy: String)] = []
+        let user = SessionEnvironment.user
+        for part in parts {
+            if let error = part.failure ?? part.opened?.writeFailure {
+                problems.append(("\(error)", "`sudo chown \(user) \(shellQuoted(part.path))`, if it is a part"))
+            }
+        }
+        for directory in Set(missing.map { parent(of: $0.path) }).sorted() {
+            if !tree.exists(directory) {
+                problems.append(
+                    (
+                        "\(directory): no such directory of parts",
+                        "`sudo install -d -o \(user) -m 0700 \(shellQuoted(directory))`"
+                    ))
+            } else if faccessat(AT_FDCWD, directory, W_OK | X_OK, AT_EACCESS) != 0 {
+                problems.append(
+                    (
+                        "\(directory): \(Errno.current): \(Ownership.text(of: directory))",
+                        "`sudo chown \(user) \(shellQuoted(directory))` if nobody else uses it, or another directory for the part"
+                    ))
+            }
+        }
+        guard let first = problems.first else {
+            add(.parts, .ok, "\(parts.count - missing.count) can be opened, \(missing.count) can be made")
+            return
+        }
+        add(
+            .parts, isAsked ? .fail : .warn,
+            problems.prefix(3).map(\.text).joined(separator: "; ")
+                + (problems.count > 3 ? "; and \(problems.count - 3) more" : ""), first.remedy)
+    }
+
+    private mutating func checkSpace(isAsked: Bool) {
+        let needs = missing.compactMap { part in
+            part.configuredSize.map { (path: FilePath(part.path), size: $0) }
+        }
+        guard !needs.isEmpty else {
+            add(.space, .ok, "no part has to be made")
+            return
+        }
+        do throws(PoolError) {
+            try FreeSpace.check(for: needs)
+            add(.space, .ok, "enough for \(needs.count) part\(needs.count == 1 ? "" : "s") that CREATE would make")
+        } catch {
+            add(.space, isAsked ? .fail : .warn, "\(error)", "free some, or write smaller parts into the pool set file")
+        }
+    }
+
+    /// Only of the pool set that was asked about.
+    private mutating func checkPool() {
+        guard let (name, pool) = examined.first else { return }
+        let state = ReportedPool.State(pool).rawValue
+        let faults = pool.findings.filter { $0.severity == .error }
+        guard let fault = faults.first else {
+            add(.pool, .ok, "\(name) is \(state)")
+            return
+        }
+        add(
+            .pool, .fail, "\(name) is \(state): \(fault.part.map { "\($0): " } ?? "")\(fault.message)",
+            "`rpmemctl check \(shellQuoted(name))` says more\(pool.repairs == nil ? "" : ", and --repair mends it")")
+    }
+
+    // MARK: The medium
+
+    /// Tries MAP_SYNC on each part, or on a file without a name where the part will be.
+    private mutating func checkMapping() {
+        var mappings = Set<String>()
+        var slow: String?
+        for (path, mapping) in parts.compactMap({ part in part.opened.map { (part.path, $0.mapping) } })
+            + Set(missing.map { parent(of: $0.path) }).sorted().compactMap({ directory in
+                Self.mapping(in: directory).map { (directory, $0) }
+            })
+        {
+            switch mapping {
+            case .deviceDAX: mappings.insert("Device DAX")
+            case .mapSync: mappings.insert("MAP_SYNC")
+            case .pageCache:
+                mappings.insert("the page cache, made durable by msync")
+                if let status = tree.status(path), let region = MemoryRegionName(of: status) {
+                    slow = "\(path) is on persistent memory (\(region.name)), but takes no MAP_SYNC"
+                }
+            }
+        }
+        guard !mappings.isEmpty else {
+            add(.mapSync, .skip, "no place of a part could be tried")
+            return
+        }
+        isPersistentMemory = !mappings.contains { $0.hasPrefix("the page cache") }
+        let text = "parts are mapped through \(mappings.sorted().joined(separator: " and "))"
+        if let slow {
+            add(
+                .mapSync, .warn, "\(text): \(slow)",
+                "mount the file system with DAX: `sudo umount` it, then `sudo mount -o dax` (mount(8), ext4(5), xfs(5))"
+            )
+        } else {
+            add(.mapSync, .ok, text)
+        }
+    }
+
+    /// nil where no file can be made.
+    private static func mapping(in directory: String) -> PartMapping? {
+        // O_TMPFILE: the file has no name, and is gone when it is closed.
+        guard let file = try? Descriptor.open(directory, O_RDWR | rpmem_o_tmpfile, mode: 0o600),
+            ftruncate(file.number, 4096) == 0
+        else { return nil }
+        return PartMapping(file: file.number)
+    }
+
+    private mutating func checkBadBlocks(isAsked: Bool) {
+        var bad: [String] = []
+        for part in parts {
+            for block in part.opened?.badBlocks ?? [] { bad.append("\(part.path): \(block)") }
+        }
+        let regions = tree.entries("/sys/bus/nd/devices").filter { $0.hasPrefix("region") }
+        let badRegions = regions.filter { tree.text("/sys/bus/nd/devices/\($0)/badblocks")?.isEmpty == false }
+        let remedy =
+            "clear them with `ndctl clear-errors`, or `pmempool sync --bad-blocks` on the initiator, which restores what was there"
+        if !bad.isEmpty {
+            add(.badBlocks, .fail, bad.prefix(3).joined(separator: "; "), remedy)
+        } else if !badRegions.isEmpty {
+            add(.badBlocks, .warn, "\(badRegions.joined(separator: ", ")) has bad blocks", remedy)
+        } else if regions.isEmpty && !isAsked {
+            add(.badBlocks, .skip, "no persistent memory")
+        } else {
+            add(.badBlocks, .ok, "none known")
+        }
+    }
+}

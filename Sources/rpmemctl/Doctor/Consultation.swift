@@ -1,0 +1,130 @@
+import DoctorChecks
+import Glibc
+import RpmemInitiator
+import RpmemProtocol
+import SystemSupport
+import TargetReports
+
+/// A run of `rpmemd --doctor` on the target, through ssh as sessions go: its greeting, its offer, its clock, its findings.
+struct Consultation {
+    /// What the run says of ssh, the login and the daemon; complete after ``finish()``.
+    private(set) var diagnosis: LoginDiagnosis
+    private let target: TargetAddress
+    private let options: InitiatorOptions
+    private let arguments: [String]
+    private let forceIPv4: Bool
+    /// The providers to listen for, the first one for certain.
+    private let providers: [String]
+    private var remote: RemoteCommand?
+
+    /// Lines that a login shell may print.
+    private static let mostLines = 200
+
+    init(_ target: TargetAddress, poolSet: String?, _ options: InitiatorOptions, providers: [String]) {
+        self.target = target
+        self.providers = providers
+        self.options = options
+        forceIPv4 = providers.first == Provider.sockets.name
+        arguments = [poolSet.map { "--doctor=\($0)" } ?? "--doctor"]
+        let host = target.user.map { "\($0)@\(target.host)" } ?? target.host
+        diagnosis = LoginDiagnosis(
+            target: "\(target)", sshArguments: (target.port.map { "-p \($0) " } ?? "") + shellQuoted(host),
+            knownHostsName: target.port.map { "[\(target.host)]:\($0)" } ?? target.host,
+            command: options.commands.next())
+    }
+
+    /// Starts the command, and reads its offer.
+    ///
+    /// - Returns: nil when there is none: ``diagnosis`` says why.
+    mutating func begin() -> DoctorOffer? {
+        do throws(InitiatorError) {
+            let remote = try RemoteCommand(
+                diagnosis.command, arguments, on: target, forceIPv4: forceIPv4, options: options)
+            self.remote = remote
+            guard let greeting = try readGreeting(remote) else {
+                diagnosis.obstacle = "the target's command prints something else than its answer"
+                remote.end()
+                self.remote = nil
+                return nil
+            }
+            diagnosis.version = greeting.rpmemd
+            try remote.send(
+                line: (["listen"] + providers).joined(separator: " "), within: options.operationTimeout)
+            let line = try remote.readLine(within: options.connectTimeout)
+            return try? TargetQuery.decode(line, as: DoctorOffer.self, of: "\(target)")
+        } catch {
+            diagnosis.noise += remote?.unread ?? []
+            switch error {
+            case .sessionEnded(_, _, let ending):
+                if case .status(let status)? = ending.exit { diagnosis.status = status }
+                diagnosis.lines = ending.targetLines
+                diagnosis.missingLibrary = ending.missingLibrary
+            case .timedOut(_, let timeout):
+                diagnosis.obstacle = "no answer within \(timeout.components.seconds) seconds"
+            default: diagnosis.obstacle = "\(error)"
+            }
+            remote?.end()
+            remote = nil
+            return nil
+        }
+    }
+
+    /// A login shell may print lines of its own before the document, and the start of its line.
+    private mutating func readGreeting(_ remote: RemoteCommand) throws(InitiatorError) -> DoctorGreeting? {
+        for _ in 0..<Self.mostLines {
+            let line = try nextLine(remote)
+            guard let start = line.firstRange(of: "{\"version\"")?.lowerBound else {
+                diagnosis.noise += Array("\(line)\n".utf8)
+                continue
+            }
+            diagnosis.noise += Array(line[..<start].utf8)
+            return try? TargetQuery.decode(String(line[start...]), as: DoctorGreeting.self, of: "\(target)")
+        }
+        return nil
+    }
+
+    private func nextLine(_ remote: RemoteCommand) throws(InitiatorError) -> String {
+        let start = ContinuousClock.now
+        while true {
+            do throws(InitiatorError) { return try remote.readLine(within: .seconds(1)) } catch {
+                guard case .timedOut = error else { throw error }
+                // A session waits for a request, until its input ends.
+                if InitialStatus.ends(remote.unread) { remote.closeInput() }
+                if start.duration(to: .now) >= options.connectTimeout {
+                    throw .timedOut(waitingFor: "answer from \(target)", after: options.connectTimeout)
+                }
+            }
+        }
+    }
+
+    /// How far the target's clock is ahead, by the shortest of a few round trips.
+    func compareClocks() -> (offset: Int64, uncertainty: Int64)? {
+        guard let remote else { return nil }
+        var best: (offset: Int64, uncertainty: Int64)?
+        for _ in 0..<4 {
+            let start = Self.now()
+            guard (try? remote.send(line: "clock", within: options.operationTimeout)) != nil,
+                let line = try? remote.readLine(within: options.operationTimeout),
+                let clock = try? TargetQuery.decode(line, as: DoctorClock.self, of: "\(target)")
+            else { return best }
+            let half = (Self.now() - start) / 2
+            if half < best?.uncertainty ?? .max { best = (clock.realtime - (start + half), half) }
+        }
+        return best
+    }
+
+    /// Reads what the target found, and ends the command.
+    mutating func finish() -> DoctorFindings? {
+        guard let remote else { return nil }
+        defer { remote.end() }
+        remote.closeInput()
+        guard let line = try? remote.readLine(within: options.openTimeout) else { return nil }
+        return try? TargetQuery.decode(line, as: DoctorFindings.self, of: "\(target)")
+    }
+
+    private static func now() -> Int64 {
+        var time = timespec()
+        clock_gettime(CLOCK_REALTIME, &time)
+        return Int64(time.tv_sec) &* 1_000_000_000 &+ Int64(time.tv_nsec)
+    }
+}
