@@ -205,13 +205,8 @@ let package = Package(
         .testTarget(
             name: "RpmemTargetTests",
             dependencies: [
-<<<<<<< HEAD
-                "CFabric", "CLinux", "Fabric", "FabricTestSupport", "PersistentMemory", "PoolSets", "RpmemProtocol",
-                "RpmemTarget", "SystemSupport", "TargetReports", "TestSupport",
-=======
                 "CFabric", "CLinux", "DoctorChecks", "Fabric", "FabricTestSupport", "PersistentMemory", "PoolSets",
                 "RpmemProtocol", "RpmemTarget", "SystemSupport", "TargetReports", "TestSupport",
->>>>>>> e5d3f189b864b9a8d29f216c46b35999694a3bf0
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "SystemPackage", package: "swift-system"),
             ], swiftSettings: strict),
