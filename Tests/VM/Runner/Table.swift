@@ -34,6 +34,7 @@ func table(losses: Int) -> [Boot] {
                 Case("rdma-large"),
                 Case("rdma-memory-limit"),
                 Case("rdma-address"),
+                Case("rdma-doctor"),
                 Case("rdma-paging"),
                 Case("rdma-write-back"),
                 Case("rdma-latency"),

@@ -1,4 +1,4 @@
-# What rpmemctl says of a pool on a Device DAX, as an ordinary user: list, info and check, while nobody has it open, while a
+# What rpmemctl says of a pool on a Device DAX, as an ordinary user: list, info, check and doctor, while nobody has it open, while a
 # session has it open, and after the kernel has recorded an error of the memory.
 device=$(device_dax 0)
 size=$(cat "/sys/bus/dax/devices/${device##*/}/size")
@@ -21,6 +21,9 @@ contains "info" "$output" "\"path\":\"$device\"" '"kind":"device"' "\"size\":$si
     '"CHECK_BAD_BLOCKS"'
 ask check a.set
 equal "the status of check" "$status" 0
+ask doctor "$user@$address" a.set
+contains "doctor" "$output" '{"check":"device-dax","machine":"target","verdict":"ok","found":'"\"$device" \
+    '{"check":"udev","machine":"target","verdict":"ok"' '{"check":"bad-blocks","machine":"target","verdict":"ok"'
 
 hold one open a.set --provider sockets
 ask list
@@ -39,3 +42,6 @@ contains "info with an error" "$output" '"badBlocks":[{"offset":16777216,"length
 ask check a.set
 equal "the status of check with an error" "$status" 2
 contains "check with an error" "$output" "$device" "16777216"
+ask doctor "$user@$address" a.set
+equal "the status of doctor with an error" "$status" 2
+contains "doctor with an error" "$output" '{"check":"bad-blocks","machine":"target","verdict":"fail"'
