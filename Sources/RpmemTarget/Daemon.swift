@@ -94,8 +94,9 @@ private func serve(_ overrides: CommandLineOverrides) -> Int32 {
         ProcessTitle.prepare()
         let signals = try SignalQueue([SIGTERM, SIGINT, SIGHUP])
         raiseResourceLimits()
-        reportFileErrors()
+        reportErrorSignals()
         let settings = try Settings.load(overrides)
+        if settings.confinement.value { Confinement.prepare() }
         beginLoadingFabric(settings)
         let log = SessionLog.open(settings, peer: peer)
         log.info("session started, rpmemd \(projectVersion)")
@@ -113,7 +114,8 @@ private func serve(_ overrides: CommandLineOverrides) -> Int32 {
         }
         return TargetSession(
             settings: settings, store: store, environment: environment, log: log, signals: signals,
-            input: STDIN_FILENO, output: STDOUT_FILENO, status: .open(log: log)
+            input: STDIN_FILENO, output: STDOUT_FILENO, status: .open(log: log),
+            confinement: .begin(settings, log)
         ).run()
     } catch let error as ConfigurationError {
         let log = SessionLog.openDefault(peer: peer)
@@ -222,11 +224,12 @@ private func sendInitialStatus(_ status: InitialStatus) {
     try? writeAll(status.encode(), to: STDOUT_FILENO)
 }
 
-/// Has two signals about files reported as errors. SIGBUS ends the process with a line that says why. A file that grows beyond
-/// `ulimit -f` fails with EFBIG, since SIGXFSZ is ignored.
-private func reportFileErrors() {
+/// Has signals of the kernel's reported as errors. SIGBUS and SIGSYS end the process with a line that says why. A file that grows
+/// beyond `ulimit -f` fails with EFBIG, since SIGXFSZ is ignored.
+private func reportErrorSignals() {
     signal(SIGXFSZ, SIG_IGN)
     BusErrors.install()
+    ForbiddenCalls.install()
 }
 
 /// Raises two soft limits to the hard limits: locked memory, which counts what RDMA pins, and open files, of which each lane

@@ -220,9 +220,10 @@ private final class LongOptions {
     init() {
         let all = OptionMeaning.all
         // Abbreviations that PMDK 1.12.1, or earlier versions of this project, take, and that newer options would make ambiguous:
-        // `--check-config`, `--check`, `--repair`, `--verbs-odp`.
+        // `--check-config`, `--check`, `--repair`, `--verbs-odp`, `--confinement`.
         let abbreviations: [(String, CommandOption)] = [
-            ("c", .config), ("v", .version), ("ve", .version), ("r", .remove), ("re", .remove),
+            ("c", .config), ("co", .config), ("con", .config), ("conf", .config), ("confi", .config),
+            ("v", .version), ("ve", .version), ("r", .remove), ("re", .remove),
             ("ch", .checkConfiguration), ("che", .checkConfiguration), ("chec", .checkConfiguration),
         ]
         entries = .allocate(capacity: all.count + abbreviations.count + 1)
