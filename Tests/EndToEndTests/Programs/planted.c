@@ -14,11 +14,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static long (*real)(long, ...);
-
-__attribute__((constructor)) static void find(void) {
-    real = (long (*)(long, ...))dlsym(RTLD_NEXT, "syscall");
-}
+// Constructors of libraries make calls before this one could have a constructor run.
+static long (*found)(long, ...);
+#define real (found ? found : (found = (long (*)(long, ...))dlsym(RTLD_NEXT, "syscall")))
 
 static long plant(const char *name) {
     const char *file = getenv("RPMEM_TEST_FILE");
