@@ -120,7 +120,8 @@ package struct SystemCallFilter {
 
     // MARK: Instructions
 
-    private static func instruction(_ code: Int32, _ operand: UInt32, then: Int = 0, otherwise: Int = 0) -> sock_filter {
+    private static func instruction(_ code: Int32, _ operand: UInt32, then: Int = 0, otherwise: Int = 0) -> sock_filter
+    {
         sock_filter(code: UInt16(code), jt: UInt8(then), jf: UInt8(otherwise), k: operand)
     }
 

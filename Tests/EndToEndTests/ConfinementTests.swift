@@ -72,7 +72,8 @@ struct ConfinementTests {
         #expect(error != nil, "the request with the planted call is acknowledged")
         try session.expectEnd(1)
         let errors = try session.messages("err")
-        #expect(errors.count == 1 && errors[0].hasPrefix("system call ") && errors[0].contains("(\(call))"), "\(errors)")
+        #expect(
+            errors.count == 1 && errors[0].hasPrefix("system call ") && errors[0].contains("(\(call))"), "\(errors)")
         #expect(!session.process.errorText.contains("planted"), "the call came back")
         #expect(try target.isDirty("one"))
         #expect(try target.bytes(of: "one", at: 65536, count: 3) == [7, 8, 9])
@@ -188,7 +189,9 @@ struct ConfinementTests {
         try session.close()
         let lines = try session.messages("info")
         for call in ["landlock_create_ruleset", "seccomp"] {
-            #expect(lines.contains { $0.contains("less confined") && $0.contains("this kernel has no \(call)") }, "\(lines)")
+            #expect(
+                lines.contains { $0.contains("less confined") && $0.contains("this kernel has no \(call)") }, "\(lines)"
+            )
         }
         #expect(lines.contains("confined: no new privileges, no core files"))
         #expect(try session.messages("warn") == [])

@@ -132,7 +132,9 @@ package final class Pool: Sendable {
         _ body: (_ parts: [Int32], _ directories: [Int32]) throws(Failure) -> Void
     ) throws(Failure) {
         let files = state.withLock { $0.parts?.files ?? [] }
-        let directories = files.flatMap { [$0.place.parent, $0.place.link?.parent] }.compactMap { $0?.descriptor.number }
+        let directories = files.flatMap { [$0.place.parent, $0.place.link?.parent] }.compactMap {
+            $0?.descriptor.number
+        }
         try body(files.map { $0.descriptor.number }, directories)
         withExtendedLifetime(files) {}
     }

@@ -44,14 +44,17 @@ enum ConfinedCalls {
     /// Those of the data plane, first.
     private static let hot: [Int32] =
         olderHot + [
-            SYS_recvfrom, SYS_sendto, SYS_recvmsg, SYS_sendmsg, SYS_epoll_pwait, SYS_epoll_pwait2, SYS_msync, SYS_fstatfs, SYS_read, SYS_write,
+            SYS_recvfrom, SYS_sendto, SYS_recvmsg, SYS_sendmsg, SYS_epoll_pwait, SYS_epoll_pwait2, SYS_msync,
+            SYS_fstatfs, SYS_read, SYS_write,
             SYS_ioctl, SYS_futex, SYS_ppoll, SYS_sched_yield, SYS_clock_gettime, SYS_epoll_ctl,
         ]
 
     private static let files: [Int32] =
         olderFiles + [
-            SYS_openat, SYS_openat2, SYS_close, SYS_close_range, SYS_readv, SYS_writev, SYS_pread64, SYS_pwrite64, SYS_preadv,
-            SYS_pwritev, SYS_preadv2, SYS_pwritev2, SYS_lseek, SYS_fsync, SYS_fdatasync, SYS_syncfs, SYS_sync_file_range,
+            SYS_openat, SYS_openat2, SYS_close, SYS_close_range, SYS_readv, SYS_writev, SYS_pread64, SYS_pwrite64,
+            SYS_preadv,
+            SYS_pwritev, SYS_preadv2, SYS_pwritev2, SYS_lseek, SYS_fsync, SYS_fdatasync, SYS_syncfs,
+            SYS_sync_file_range,
             SYS_fadvise64, SYS_fallocate, SYS_ftruncate, SYS_flock, SYS_fcntl, SYS_fstat, SYS_newfstatat, SYS_statx,
             SYS_statfs, SYS_faccessat, SYS_faccessat2, SYS_readlinkat, SYS_getdents64, SYS_unlinkat, SYS_dup, SYS_dup3,
             SYS_inotify_init1, SYS_inotify_add_watch, SYS_inotify_rm_watch, SYS_eventfd2, SYS_epoll_create1, SYS_pipe2,
@@ -68,14 +71,16 @@ enum ConfinedCalls {
         SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_rt_sigtimedwait, SYS_sigaltstack, SYS_restart_syscall, SYS_exit,
         SYS_exit_group, SYS_set_robust_list, SYS_get_robust_list, SYS_rseq, SYS_set_tid_address, SYS_gettid, SYS_getpid,
         SYS_getppid, SYS_getuid, SYS_geteuid, SYS_getgid, SYS_getegid, SYS_getrusage, SYS_times, SYS_sched_getaffinity,
-        SYS_sched_getparam, SYS_sched_getscheduler, SYS_sysinfo, SYS_uname, SYS_getcpu, SYS_nanosleep, SYS_clock_nanosleep,
+        SYS_sched_getparam, SYS_sched_getscheduler, SYS_sysinfo, SYS_uname, SYS_getcpu, SYS_nanosleep,
+        SYS_clock_nanosleep,
         SYS_clock_getres, SYS_gettimeofday, SYS_getrandom, SYS_get_mempolicy,
     ]
 
     /// On connections that are there or come in. connect(2) is for syslog: the filter allows UNIX sockets, and Landlock no connection
     /// over TCP.
     private static let network: [Int32] = [
-        SYS_accept, SYS_accept4, SYS_connect, SYS_shutdown, SYS_getsockname, SYS_getpeername, SYS_getsockopt, SYS_setsockopt,
+        SYS_accept, SYS_accept4, SYS_connect, SYS_shutdown, SYS_getsockname, SYS_getpeername, SYS_getsockopt,
+        SYS_setsockopt,
         SYS_socketpair,
     ]
 
@@ -83,11 +88,13 @@ enum ConfinedCalls {
     #if arch(x86_64)
         private static let olderHot: [Int32] = [SYS_epoll_wait, SYS_poll]
         private static let olderFiles: [Int32] = [
-            SYS_open, SYS_stat, SYS_lstat, SYS_access, SYS_readlink, SYS_unlink, SYS_pipe, SYS_eventfd, SYS_epoll_create,
+            SYS_open, SYS_stat, SYS_lstat, SYS_access, SYS_readlink, SYS_unlink, SYS_pipe, SYS_eventfd,
+            SYS_epoll_create,
             SYS_select, SYS_dup2, SYS_getdents, SYS_time,
         ]
         private static let olderNames: [(number: Int32, name: String)] = [
-            (SYS_fork, "fork"), (SYS_vfork, "vfork"), (SYS_rename, "rename"), (SYS_mkdir, "mkdir"), (SYS_chmod, "chmod"),
+            (SYS_fork, "fork"), (SYS_vfork, "vfork"), (SYS_rename, "rename"), (SYS_mkdir, "mkdir"),
+            (SYS_chmod, "chmod"),
             (SYS_link, "link"), (SYS_symlink, "symlink"), (SYS_creat, "creat"), (SYS_arch_prctl, "arch_prctl"),
         ]
     #else
@@ -101,7 +108,8 @@ enum ConfinedCalls {
         olderNames + [
             (SYS_execve, "execve"), (SYS_execveat, "execveat"), (SYS_clone, "clone"), (SYS_ptrace, "ptrace"),
             (SYS_process_vm_readv, "process_vm_readv"), (SYS_process_vm_writev, "process_vm_writev"),
-            (SYS_socket, "socket"), (SYS_bind, "bind"), (SYS_listen, "listen"), (SYS_kill, "kill"), (SYS_tkill, "tkill"),
+            (SYS_socket, "socket"), (SYS_bind, "bind"), (SYS_listen, "listen"), (SYS_kill, "kill"),
+            (SYS_tkill, "tkill"),
             (SYS_tgkill, "tgkill"), (SYS_prctl, "prctl"), (SYS_prlimit64, "prlimit64"), (SYS_setrlimit, "setrlimit"),
             (SYS_mount, "mount"), (SYS_umount2, "umount2"), (SYS_bpf, "bpf"), (SYS_seccomp, "seccomp"),
             (SYS_keyctl, "keyctl"), (SYS_add_key, "add_key"), (SYS_request_key, "request_key"),

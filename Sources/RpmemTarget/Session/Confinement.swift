@@ -100,7 +100,8 @@ package final class Confinement {
             try files.allow([.readFile, .readDirectory], at: path)
         }
         for name in [
-            "ld.so.cache", "localtime", "nsswitch.conf", "passwd", "group", "hosts", "host.conf", "resolv.conf", "gai.conf",
+            "ld.so.cache", "localtime", "nsswitch.conf", "passwd", "group", "hosts", "host.conf", "resolv.conf",
+            "gai.conf",
             "services", "protocols", "libibverbs.d", "rdma", "libnl-3", "libnl",
         ] {
             try files.allow([.readFile, .readDirectory], at: "/etc/\(name)")
