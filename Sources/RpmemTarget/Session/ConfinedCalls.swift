@@ -26,8 +26,10 @@ enum ConfinedCalls {
         let threads = UInt32(CLONE_THREAD)
         filter.allow(SYS_clone, if: [.argument(0, mask: threads, isOneOf: [threads])])
         filter.refuse(SYS_clone3, with: ENOSYS)
-        // abort(3) and raise(3).
-        filter.allow(SYS_tgkill, if: [.argument(0, isOneOf: [UInt32(getpid())])])
+        // abort(3) and raise(3): signals to this process alone.
+        for number in [SYS_tgkill, SYS_kill] {
+            filter.allow(number, if: [.argument(0, isOneOf: [UInt32(getpid())])])
+        }
         filter.allow(SYS_rt_sigaction, if: [.argument(0, isNoneOf: [UInt32(SIGSYS)])], otherwise: .kill)
         // Names of threads, and those that glibc gives to memory.
         filter.allow(SYS_prctl, if: [.argument(0, isOneOf: [UInt32(PR_SET_NAME), UInt32(PR_SET_VMA)])])
