@@ -134,16 +134,19 @@ private func serve(_ overrides: CommandLineOverrides) -> Int32 {
 /// Starts to load libfabric. It takes a third of a second, most of it asleep, and the session goes on meanwhile.
 private func beginLoadingFabric(_ settings: Settings) {
     ProviderEnvironment.prepareTarget()
+    // The kernel takes what is written to an RDMA device from the credentials alone that have opened it (ib_safe_file_access),
+    // and Landlock rules change them. libfabric opens the devices when it sets the providers up, so that comes after the rules.
+    let setsUp = !settings.confinement.value || !RDMADevice.exists
     switch settings.verbsODP.value {
     case .auto:
         // The pool decides about on-demand paging, which providers read from the environment; see PoolOpening.
         FabricLibrary.beginLoading(settingUpProviders: false)
     case .no where settings.verbsODP.origin == .default:
         // The environment decides about on-demand paging, as it does for PMDK's daemon.
-        FabricLibrary.beginLoading(settingUpProviders: true)
+        FabricLibrary.beginLoading(settingUpProviders: setsUp)
     case .yes, .no:
         ProviderEnvironment.setOnDemandPaging(settings.verbsODP.value == .yes)
-        FabricLibrary.beginLoading(settingUpProviders: true)
+        FabricLibrary.beginLoading(settingUpProviders: setsUp)
     }
 }
 
