@@ -97,7 +97,8 @@ package final class Confinement {
     /// What libraries open at any time: their files and the kernel's.
     private static func allow(_ provider: Provider, _ files: borrowing PathConfinement) throws(SystemCallError) {
         // libfabric loads its own providers from the last ones, after this where there are RDMA devices.
-        let providers = getenv("FI_PROVIDER_PATH").map { String(cString: $0).split(separator: ":").map(String.init) } ?? []
+        let providers =
+            getenv("FI_PROVIDER_PATH").map { String(cString: $0).split(separator: ":").map(String.init) } ?? []
         for path in ["/usr", "/lib", "/lib64", "/proc", "/sys"] + providers {
             try files.allow([.readFile, .readDirectory], at: path)
         }
