@@ -26,11 +26,13 @@
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
 #include <linux/openat2.h>
 #include <linux/prctl.h>
+#include <linux/seccomp.h>
 #include <linux/sock_diag.h>
 
 /// openat2(2): descriptor or -1 with errno.
@@ -203,6 +205,46 @@ static inline int rpmem_set_memory_map(const struct prctl_mm_map *map) {
 
 /// The end of the heap, sbrk(0).
 static inline uint64_t rpmem_program_break(void) { return (uint64_t)syscall(SYS_brk, 0); }
+
+/// prctl(2) with one argument: 0 or more, or -1 with errno. <sys/prctl.h> would define struct prctl_mm_map once more.
+static inline int rpmem_prctl(int option, unsigned long argument) {
+    return (int)syscall(SYS_prctl, option, argument, 0, 0, 0);
+}
+
+/// Landlock's system calls, which glibc has no functions for. The numbers are those of all architectures.
+///
+/// The version of the kernel's interface, from 1; -1 with errno when there is none.
+static inline int rpmem_landlock_version(void) { return (int)syscall(444, NULL, 0, /* _VERSION */ 1); }
+/// landlock_create_ruleset(2): a descriptor, or -1 with errno. Each kernel takes its own `size` of the attributes at most.
+static inline int rpmem_landlock_create(uint64_t files, uint64_t ports, uint64_t scopes, size_t size) {
+    const struct { uint64_t files, ports, scopes; } handled = {files, ports, scopes};
+    return (int)syscall(444, &handled, size, 0);
+}
+/// landlock_add_rule(2) for what is at or below an open file or directory: 0, or -1 with errno.
+static inline int rpmem_landlock_allow(int rules, uint64_t access, int beneath) {
+    const struct __attribute__((packed)) { uint64_t access; int32_t beneath; } rule = {access, beneath};
+    return (int)syscall(445, rules, /* LANDLOCK_RULE_PATH_BENEATH */ 1, &rule, 0);
+}
+/// landlock_restrict_self(2) for the calling thread, and those that it starts: 0, or -1 with errno.
+static inline int rpmem_landlock_restrict(int rules) { return (int)syscall(446, rules, 0); }
+
+/// Lays a filter on the system calls of all threads (seccomp(2)), without the mitigations that kernels before 5.16 switch on
+/// with it: 0, the id of a thread that cannot take it, or -1 with errno.
+static inline int rpmem_filter_system_calls(const struct sock_fprog *program) {
+    return (int)syscall(
+        SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_SPEC_ALLOW, program);
+}
+static const uint32_t rpmem_seccomp_allow = SECCOMP_RET_ALLOW;
+static const uint32_t rpmem_seccomp_trap = SECCOMP_RET_TRAP;
+static const uint32_t rpmem_seccomp_kill = SECCOMP_RET_KILL_PROCESS;
+static const uint32_t rpmem_seccomp_error = SECCOMP_RET_ERRNO;
+#ifdef __x86_64__
+static const uint32_t rpmem_audit_architecture = AUDIT_ARCH_X86_64;
+#elif defined(__aarch64__)
+static const uint32_t rpmem_audit_architecture = AUDIT_ARCH_AARCH64;
+#else
+static const uint32_t rpmem_audit_architecture = 0; // no filter is made
+#endif
 
 /// Limits the address space of another process, in bytes (prlimit(2), RLIMIT_AS): 0, or -1 with errno.
 static inline int rpmem_limit_address_space(pid_t process, uint64_t bytes) {

@@ -1,4 +1,5 @@
 import Fabric
+import Glibc
 import TargetReports
 
 /// libfabric, the providers of both ends, and the lane that was tried.
@@ -103,11 +104,15 @@ package enum FabricChecks {
                 .inBand, .initiator, .ok, "\(place): a lane was connected within \(trial.milliseconds) ms")
         }
         let remedy =
-            refusal != nil
-            ? "where lanes come from another address than ssh, as over a jump host: `in-band-peer = any` in the target's "
-                + "rpmemd.conf"
-            : "let the port through the firewalls; `port-range` in the target's rpmemd.conf says which it is. Where lanes have a "
-                + "network of their own, set `in-band-address` there, and name the target by that address"
+            if refusal != nil {
+                "where lanes come from another address than ssh, as over a jump host: `in-band-peer = any` in the target's "
+                    + "rpmemd.conf"
+            } else if failure.contains(String(cString: strerror(ENODEV))) {
+                "name the target by an address of its RDMA device: `fi_info -p verbs` there lists those that libfabric finds"
+            } else {
+                "let the port through the firewalls; `port-range` in the target's rpmemd.conf says which it is. Where lanes have "
+                    + "a network of their own, set `in-band-address` there, and name the target by that address"
+            }
         return ReportedCheck(
             .inBand, .initiator, isChosen ? .fail : .warn, "\(place): \(refusal ?? failure)", remedy: remedy)
     }

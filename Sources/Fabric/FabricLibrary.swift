@@ -1,6 +1,8 @@
 import CFabric
 import CLinux
 import Glibc
+import Synchronization
+import SystemSupport
 
 /// libfabric, opened with dlopen(3) when it is first needed.
 ///
@@ -31,24 +33,25 @@ package struct FabricLibrary: Sendable {
     private let errorDescription: ErrorDescription
     private let versionNumber: Version
 
-    /// Starts to load the library on a detached thread. ``shared()`` waits until it is loaded.
+    /// Starts to load the library on a thread. ``shared()`` waits until it is loaded.
     ///
     /// - Parameter settingUpProviders: Whether the thread also sets the providers up. False leaves that to the first query, until
     ///   which the environment may still change; see ``ProviderEnvironment``.
     package static func beginLoading(settingUpProviders: Bool) {
-        var thread = pthread_t()
-        var attributes = pthread_attr_t()
-        pthread_attr_init(&attributes)
-        pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
         // If the thread cannot be started, the first caller of shared() loads the library.
-        _ = pthread_create(
-            &thread, &attributes,
-            { setsUp in
-                if let library = try? FabricLibrary.shared(), setsUp != nil { library.setUpProviders() }
-                return nil
-            }, settingUpProviders ? UnsafeMutableRawPointer(bitPattern: 1) : nil)
-        pthread_attr_destroy(&attributes)
+        let thread = try? NamedThread(name: "load-fabric") {
+            if let library = try? FabricLibrary.shared(), settingUpProviders { library.setUpProviders() }
+        }
+        loader.withLock { $0 = thread }
     }
+
+    /// Waits until the thread of ``beginLoading(settingUpProviders:)`` has ended. Returns at once when there is none.
+    package static func finishLoading() {
+        let thread = loader.withLock { $0.take() }
+        thread?.join()
+    }
+
+    private static let loader = Mutex<NamedThread?>(nil)
 
     /// The library. The first call loads it, and calls of other threads wait for that.
     package static func shared() throws(FabricError) -> FabricLibrary {

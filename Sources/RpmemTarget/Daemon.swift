@@ -95,8 +95,9 @@ private func serve(_ overrides: CommandLineOverrides) -> Int32 {
         ProcessTitle.prepare()
         let signals = try SignalQueue([SIGTERM, SIGINT, SIGHUP])
         raiseResourceLimits()
-        reportFileErrors()
+        reportErrorSignals()
         let settings = try Settings.load(overrides)
+        if settings.confinement.value { Confinement.prepare() }
         beginLoadingFabric(settings)
         let log = SessionLog.open(settings, peer: peer)
         log.info("session started, rpmemd \(projectVersion)")
@@ -114,7 +115,8 @@ private func serve(_ overrides: CommandLineOverrides) -> Int32 {
         }
         return TargetSession(
             settings: settings, store: store, environment: environment, log: log, signals: signals,
-            input: STDIN_FILENO, output: STDOUT_FILENO, status: .open(log: log)
+            input: STDIN_FILENO, output: STDOUT_FILENO, status: .open(log: log),
+            confinement: .begin(settings, log)
         ).run()
     } catch let error as ConfigurationError {
         let log = SessionLog.openDefault(peer: peer)
@@ -133,16 +135,19 @@ private func serve(_ overrides: CommandLineOverrides) -> Int32 {
 /// Starts to load libfabric. It takes a third of a second, most of it asleep, and the session goes on meanwhile.
 private func beginLoadingFabric(_ settings: Settings) {
     ProviderEnvironment.prepareTarget()
+    // The kernel takes what is written to an RDMA device from the credentials alone that have opened it (ib_safe_file_access),
+    // and Landlock rules change them. libfabric opens the devices when it sets the providers up, so that comes after the rules.
+    let setsUp = !settings.confinement.value || !RDMADevice.exists
     switch settings.verbsODP.value {
     case .auto:
         // The pool decides about on-demand paging, which providers read from the environment; see PoolOpening.
         FabricLibrary.beginLoading(settingUpProviders: false)
     case .no where settings.verbsODP.origin == .default:
         // The environment decides about on-demand paging, as it does for PMDK's daemon.
-        FabricLibrary.beginLoading(settingUpProviders: true)
+        FabricLibrary.beginLoading(settingUpProviders: setsUp)
     case .yes, .no:
         ProviderEnvironment.setOnDemandPaging(settings.verbsODP.value == .yes)
-        FabricLibrary.beginLoading(settingUpProviders: true)
+        FabricLibrary.beginLoading(settingUpProviders: setsUp)
     }
 }
 
@@ -223,11 +228,12 @@ private func sendInitialStatus(_ status: InitialStatus) {
     try? writeAll(status.encode(), to: STDOUT_FILENO)
 }
 
-/// Has two signals about files reported as errors. SIGBUS ends the process with a line that says why. A file that grows beyond
-/// `ulimit -f` fails with EFBIG, since SIGXFSZ is ignored.
-private func reportFileErrors() {
+/// Has signals of the kernel's reported as errors. SIGBUS and SIGSYS end the process with a line that says why. A file that grows
+/// beyond `ulimit -f` fails with EFBIG, since SIGXFSZ is ignored.
+private func reportErrorSignals() {
     signal(SIGXFSZ, SIG_IGN)
     BusErrors.install()
+    ForbiddenCalls.install()
 }
 
 /// Raises two soft limits to the hard limits: locked memory, which counts what RDMA pins, and open files, of which each lane

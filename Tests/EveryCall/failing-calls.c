@@ -73,6 +73,13 @@ static int note_text(struct dl_phdr_info *object, size_t size, void *data) {
     return 1;
 }
 
+// Open from the start in a daemon, so that its numbers are the same whichever call fails.
+static int report_file = -1;
+
+static int open_report(void) {
+    return report == NULL ? -1 : (int)syscall(SYS_openat, AT_FDCWD, report, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+}
+
 __attribute__((constructor)) static void start(void) {
     const char *program = getenv("RPMEM_FAIL_PROGRAM");
     const char *counts = getenv("RPMEM_FAIL_COUNTS");
@@ -81,6 +88,8 @@ __attribute__((constructor)) static void start(void) {
     report = getenv("RPMEM_FAIL_REPORT");
     const char *call = getenv("RPMEM_FAIL_CALL");
     if (call != NULL) sscanf(call, "%43[^:]:%u", failing_name, &failing_number);
+    // A confined daemon opens no file that is not its own.
+    if (call != NULL && strcmp(program, "rpmemd") == 0) report_file = open_report();
     dl_iterate_phdr(note_text, NULL);
     int file = (int)syscall(SYS_openat, AT_FDCWD, counts, O_RDWR | O_CLOEXEC);
     if (file < 0) return;
@@ -111,14 +120,14 @@ static struct entry *entry_of(const char *name) {
 }
 
 static void write_report(const char *name, uint32_t number) {
-    int file = report == NULL ? -1 : (int)syscall(SYS_openat, AT_FDCWD, report, O_WRONLY | O_CREAT | O_APPEND, 0600);
+    int file = report_file >= 0 ? report_file : open_report();
     if (file < 0) return;
     char line[128];
     int length = snprintf(line, sizeof line, "%s:%u in process %d\n", name, number, getpid());
     syscall(SYS_write, file, line, (size_t)length);
     void *frames[24];
     backtrace_symbols_fd(frames, backtrace(frames, 24), file);
-    syscall(SYS_close, file);
+    if (file != report_file) syscall(SYS_close, file);
 }
 
 // The first frame that is neither this library's nor one of AddressSanitizer's stand-ins, which are in the program.

@@ -31,7 +31,7 @@ import Testing
         }
     }
 
-    @Test(arguments: [SettingKey.persistAPM, .persistGeneral, .useSyslog])
+    @Test(arguments: [SettingKey.persistAPM, .persistGeneral, .useSyslog, .confinement])
     func yesOrNoOptionsAreYesWithoutValue(key: SettingKey) throws {
         #expect(try parse("--\(key.name)") == serve(.init(key, "yes")))
         #expect(try parse("--\(key.name)", "no") == serve(.init(key, "no")))
@@ -67,7 +67,9 @@ import Testing
     }
 
     @Test func abbreviationsOfTheOriginalStillWork() throws {
-        #expect(try parse("--c", "/c") == .serve(.init(configurationFile: "/c")))
+        for option in ["--c", "--co", "--con", "--conf", "--confi"] {
+            #expect(try parse(option, "/c") == .serve(.init(configurationFile: "/c")))
+        }
         #expect(try parse("--h") == .help)
         #expect(try parse("--v") == .version)
         #expect(try parse("--ve") == .version)

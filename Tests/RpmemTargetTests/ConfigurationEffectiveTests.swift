@@ -59,7 +59,7 @@ import Testing
             .pollTime: ["0", "50"],
             .restrictTo: ["any", "a.set", "a b/*.set"],
             .permissions: Permissions.allCases.map(\.rawValue), .quota: ["unlimited", "1", "40G"],
-            .providers: ["any", "tcp", "verbs,sockets"],
+            .providers: ["any", "tcp", "verbs,sockets"], .confinement: ["yes", "no"],
             .environment: ["none", "FI_A", "PMEM_IS_PMEM_FORCE=1 FI_A B="],
         ]
         #expect(samples.count == SettingKey.allCases.count)

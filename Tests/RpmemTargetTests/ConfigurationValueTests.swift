@@ -115,7 +115,7 @@ import Testing
         #expect(written.logFile.value == "/l")
     }
 
-    @Test(arguments: [SettingKey.useSyslog, .persistGeneral])
+    @Test(arguments: [SettingKey.useSyslog, .persistGeneral, .confinement])
     func yesOrNoIsNothingElse(key: SettingKey) throws {
         #expect(try settings(key, "no").text(of: key) == "no")
         #expect(try settings(key, "yes").text(of: key) == "yes")

@@ -23,7 +23,7 @@ import Testing
         try Watchdog(
             milliseconds: milliseconds,
             endSignals: Watchdog.EndSignals(input: input.number, signals: signals.descriptor.number),
-            onExpiry: { expired.raise() }, onBusError: { _ in })
+            onExpiry: { expired.raise() }, onFault: { _ in })
     }
 
     @Test func aLongTurnMayTakeAnyTime() throws {

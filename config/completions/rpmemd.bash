@@ -29,7 +29,7 @@ _rpmemd() {
             mapfile -t COMPREPLY < <(compgen -W 'yes no auto' -- "$cur")
             return
             ;;
-        --use-syslog | --persist-general)
+        --use-syslog | --persist-general | --confinement)
             mapfile -t COMPREPLY < <(compgen -W 'yes no' -- "$cur")
             return
             ;;
@@ -81,7 +81,7 @@ _rpmemd() {
 
     mapfile -t COMPREPLY < <(compgen -W '
         --config --remove --force --pool-set --dry-run --list --info --check --repair --status --doctor --check-config --restrict --help --version
-        --poolset-dir --part-mode --environment --restrict-to --permissions --quota --providers --log-file --use-syslog --log-level --persist-apm --persist-general
+        --poolset-dir --part-mode --environment --restrict-to --permissions --quota --providers --confinement --log-file --use-syslog --log-level --persist-apm --persist-general
         --in-band-address --port-range --in-band-peer --in-band-secret --commit-writes --max-lanes --verbs-odp --lane-timeout --peer-timeout
         --nthreads --poll-time
         -c -r -f -s -h -V -t' -- "$cur")

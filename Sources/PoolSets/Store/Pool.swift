@@ -126,6 +126,19 @@ package final class Pool: Sendable {
     /// The attributes in the headers; ``PoolAttributes/none`` without headers.
     package var attributes: PoolAttributes { state.withLock { $0.attributes } }
 
+    /// Calls `body` with the open parts' descriptors, and those of the directories that have their names. The descriptors are valid
+    /// during the call. Both are empty once the pool is closed.
+    package func withDescriptors<Failure: Error>(
+        _ body: (_ parts: [Int32], _ directories: [Int32]) throws(Failure) -> Void
+    ) throws(Failure) {
+        let files = state.withLock { $0.parts?.files ?? [] }
+        let directories = files.flatMap { [$0.place.parent, $0.place.link?.parent] }.compactMap {
+            $0?.descriptor.number
+        }
+        try body(files.map { $0.descriptor.number }, directories)
+        withExtendedLifetime(files) {}
+    }
+
     /// Rewrites the attributes in every header, durably (`docs/media.md`, section 7.3 (SET_ATTR)).
     ///
     /// A pool without headers, attributes that are all zero, and attributes that do not fit the set's SINGLEHDR are

@@ -229,10 +229,11 @@ private final class LongOptions {
     init() {
         let all = OptionMeaning.all
         // Abbreviations that PMDK 1.12.1, or earlier versions of this project, take, and that newer options would make ambiguous:
-        // `--check-config`, `--check`, `--repair`, `--verbs-odp`, `--doctor`.
+        // `--check-config`, `--check`, `--repair`, `--verbs-odp`, `--doctor`, `--confinement`.
         let abbreviations: [(String, CommandOption)] = [
-            ("c", .config), ("v", .version), ("ve", .version), ("r", .remove), ("re", .remove),
-            ("d", .dryRun), ("ch", .checkConfiguration), ("che", .checkConfiguration), ("chec", .checkConfiguration),
+            ("c", .config), ("co", .config), ("con", .config), ("conf", .config), ("confi", .config),
+            ("v", .version), ("ve", .version), ("r", .remove), ("re", .remove), ("d", .dryRun),
+            ("ch", .checkConfiguration), ("che", .checkConfiguration), ("chec", .checkConfiguration),
         ]
         entries = .allocate(capacity: all.count + abbreviations.count + 1)
         for (index, meaning) in all.enumerated() {

@@ -10,6 +10,7 @@ package enum SettingKey: String, CaseIterable, Hashable, Sendable {
     case permissions
     case quota
     case providers
+    case confinement
 
     case logFile = "log-file"
     // log-file turns syslog off, so use-syslog must be printed behind it for the output to have the same effect.
@@ -122,6 +123,9 @@ package struct SettingDefinition: Sendable {
             .quota, \.quota, .size, .access, "most bytes of part files that a session may make"),
         SettingDefinition(
             .providers, \.providers, .providers, .access, "providers that a client may ask for"),
+        SettingDefinition(
+            .confinement, \.confinement, .yesOrNo, .access, argument: .yesOrNo,
+            "whether a session gives up the rights that it does not need"),
         SettingDefinition(
             .logFile, \.logFile, .file, .log, since: "PMDK 1.4",
             implies: { settings, origin in

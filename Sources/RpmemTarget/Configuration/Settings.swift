@@ -16,6 +16,8 @@ package struct Settings: Sendable, Equatable {
     /// Bytes of the part files that one session may make; nil for no limit.
     package internal(set) var quota = Setting<UInt64?>(nil)
     package internal(set) var providers = Setting(Set(Provider.allCases))
+    /// Whether a session takes rights from its process once its pool is open; see ``Confinement``.
+    package internal(set) var confinement = Setting<Bool>(true)
 
     /// Used when syslog is off. `/dev/stderr` means standard error.
     package internal(set) var logFile = Setting<String>("/var/log/rpmemd.log")

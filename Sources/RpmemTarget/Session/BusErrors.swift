@@ -14,7 +14,8 @@ package enum BusErrors {
     struct Fault {
         /// The address that was touched.
         let address: UInt
-        /// `si_code` of sigaction(2): BUS_ADRERR, or BUS_MCEERR_AR for a hardware memory error; 0 for EFAULT.
+        /// `si_code` of sigaction(2): BUS_ADRERR, or BUS_MCEERR_AR for a hardware memory error; 0 for EFAULT. With
+        /// ``ForbiddenCalls/code`` the address is the number of a system call.
         let code: Int32
     }
 
@@ -75,6 +76,7 @@ extension BusErrors.Fault {
 
     /// For the log: what happened to which part, and what to do.
     func describe() -> String {
+        if code == ForbiddenCalls.code { return ForbiddenCalls.describe(Int32(truncatingIfNeeded: address)) }
         guard let place = MappedPlace(address) else {
             return "\(cause) at address 0x\(String(address, radix: 16)), where no file is mapped"
         }

@@ -22,6 +22,8 @@ struct PoolOpening {
     let signals: Int32
     /// nil without a runtime directory.
     let status: SessionStatus?
+    /// nil: the process keeps its rights.
+    let confinement: Confinement?
 
     /// Bytes of inline data per request; stock initiators ask for 8 KiB.
     private static let maximumInlineSize: UInt64 = 1 << 20
@@ -74,7 +76,7 @@ struct PoolOpening {
         let pool = try openPool()
         storage.set(pool.parts.map(\.path))
         do throws(RequestError) {
-            let lanes = try openLanes(of: pool, size: size)
+            let lanes = try openLanes(of: pool, size: size, watchdog)
             end.port.store(lanes.attributes.port, ordering: .releasing)
             let served = ServedPool(
                 pool: pool, lanes: lanes, isCreated: attributes != nil, watchdog: watchdog,
@@ -86,6 +88,7 @@ struct PoolOpening {
                 escapingControls(
                     "rpmemd: \(environment.peer.map { "\($0)" } ?? "this machine"), pool set \(request.descriptor)"))
             logRemarks(on: served)
+            confinement?.restrictCalls(request.provider)
             log.notice(
                 "\(kind.name) done: pool set \(request.descriptor), pool id \(pool.attributes.poolsetUUID), "
                     + "\(lanes.laneCount) lanes, provider \(request.provider.name), "
@@ -118,7 +121,7 @@ struct PoolOpening {
 
     // MARK: Lanes
 
-    private func openLanes(of pool: Pool, size: Int) throws(RequestError) -> InBandServer {
+    private func openLanes(of pool: Pool, size: Int, _ watchdog: Watchdog) throws(RequestError) -> InBandServer {
         let aliases: [SyncAlias]
         do throws(PoolError) {
             aliases = try pool.makeSyncAliases(
@@ -132,6 +135,8 @@ struct PoolOpening {
                 _ = try FabricLibrary.shared()
                 ProviderEnvironment.setOnDemandPaging(pool.isOnDAXFileSystem)
             }
+            // Before the provider starts threads, which inherit the rules.
+            confinement?.restrictFiles(pool, isCreated: attributes != nil, request.provider, status, watchdog)
             return try InBandServer(offer(pool, size: size, syncAliases: aliases))
         } catch {
             if let obstacle = ListenObstacle.find(
@@ -214,7 +219,7 @@ struct PoolOpening {
                             + "the pool stays marked as not cleanly closed. See dmesg; this process may stay until the "
                             + "storage answers")
                 },
-                onBusError: { fault in
+                onFault: { fault in
                     end.leave(
                         because:
                             "\(fault.describe()). The session ends, and the pool stays marked as not cleanly closed")

@@ -24,9 +24,8 @@ package struct SessionEnvironment: Sendable, Equatable {
     }
 
     /// The user that this process runs as: the one that ssh logged in.
-    static var user: String {
+    static let user: String =
         getpwuid(geteuid()).map { String(cString: $0.pointee.pw_name) } ?? "\(geteuid())"
-    }
 
     /// The address that lanes are expected from. A session by hand comes from this machine.
     var initiator: NetworkAddress { peer ?? Self.loopback }

@@ -15,6 +15,8 @@ package final class TargetSession {
     private let signals: SignalQueue
     /// nil without a runtime directory.
     private let status: SessionStatus?
+    /// nil: the process keeps its rights.
+    private let confinement: Confinement?
     private var connection: RequestConnection
     private var state = State.waiting
     private var hadPool = false
@@ -37,12 +39,14 @@ package final class TargetSession {
     ///   - input: The descriptor that requests come from. The caller closes it.
     ///   - output: The descriptor that answers go to. The caller closes it.
     ///   - status: Where the session shows itself; nil for nowhere.
+    ///   - confinement: Takes rights from the process once a pool is open; nil leaves it all its rights.
     package init(
         settings: Settings, store: PoolStore, environment: SessionEnvironment, log: SessionLog,
         signals: consuming SignalQueue, input: Int32, output: Int32,
-        status: SessionStatus? = nil
+        status: SessionStatus? = nil, confinement: Confinement? = nil
     ) {
         self.status = status
+        self.confinement = confinement
         self.settings = settings
         self.store = store
         self.environment = environment
@@ -206,7 +210,8 @@ package final class TargetSession {
         let opening = PoolOpening(
             request: request, attributes: attributes, settings: settings, store: store, environment: environment,
             log: log,
-            input: connection.input, output: connection.output, signals: signals.descriptor.number, status: status)
+            input: connection.input, output: connection.output, signals: signals.descriptor.number, status: status,
+            confinement: confinement)
         let served: ServedPool
         do throws(RequestError) { served = try opening.open() } catch {
             let text = "\(opening.kind.name) request: \(error.reason)"

@@ -4,7 +4,7 @@ import SystemSupport
 
 /// Ends the process when the session's thread does not return from the kernel. Storage that hangs keeps threads in msync(2), in
 /// a page fault, in fsync(2) of a header, or in a lock of libfabric whose owner is in one of these, and nothing interrupts them.
-/// It also handles bus errors, see ``BusErrors``.
+/// It also handles bus errors and forbidden system calls, see ``BusErrors`` and ``ForbiddenCalls``.
 ///
 /// It is a thread of its own, which sleeps while the session waits for events. It allocates nothing later: while another thread
 /// hangs in a page fault, no thread can map memory on Linux before 6.6.
@@ -21,6 +21,10 @@ final class Watchdog {
         /// Whether a turn without a deadline of its own is under way, see ``beginLongTurn()``.
         let isLongTurn = Atomic<Bool>(false)
         let isOver = Atomic<Bool>(false)
+        /// Rules that the thread lays on itself; -1 when there are none.
+        let rules = Atomic<Int32>(-1)
+        /// The result: 0, an errno, or -1 before.
+        let confined = Atomic<Int32>(-1)
     }
 
     /// What ends a session from outside.
@@ -35,10 +39,10 @@ final class Watchdog {
     ///   - milliseconds: How long a turn may take.
     ///   - endSignals: What a long turn must end after.
     ///   - onExpiry: Called on the watchdog's thread when a turn takes longer. The watchdog ends then.
-    ///   - onBusError: Likewise, when a thread of the process has got SIGBUS.
+    ///   - onFault: Likewise, when a thread of the process has got SIGBUS or SIGSYS.
     init(
         milliseconds: UInt64, endSignals: EndSignals, onExpiry: @escaping @Sendable () -> Void,
-        onBusError: @escaping @Sendable (BusErrors.Fault) -> Void
+        onFault: @escaping @Sendable (BusErrors.Fault) -> Void
     ) throws(SystemCallError) {
         let wakeUp = try WakeUp()
         let number = wakeUp.descriptor.number
@@ -47,7 +51,7 @@ final class Watchdog {
             // glibc maps memory for a thread when that allocates for the first time.
             free(malloc(1024))
             Self.watch(
-                shared, number, milliseconds, endSignals: endSignals, onExpiry: onExpiry, onBusError: onBusError)
+                shared, number, milliseconds, endSignals: endSignals, onExpiry: onExpiry, onFault: onFault)
         }
         self.shared = shared
         self.wakeUp = wakeUp
@@ -82,9 +86,23 @@ final class Watchdog {
         wakeUp.signal()
     }
 
+    /// Has the thread lay file rules on itself, and waits for that; see ``PathConfinement/restrictThread(to:)``.
+    ///
+    /// - Returns: 0, or an errno.
+    func restrict(to rules: Int32) -> Int32 {
+        shared.confined.store(-1, ordering: .releasing)
+        shared.rules.store(rules, ordering: .releasing)
+        wakeUp.signal()
+        while true {
+            let result = shared.confined.load(ordering: .acquiring)
+            if result >= 0 { return result }
+            usleep(100)
+        }
+    }
+
     private static func watch(
         _ shared: TurnLimits, _ wakeUp: Int32, _ limit: UInt64, endSignals: EndSignals, onExpiry: () -> Void,
-        onBusError: (BusErrors.Fault) -> Void
+        onFault: (BusErrors.Fault) -> Void
     ) {
         /// Of a long turn that must end.
         var longTurnDeadline: Deadline?
@@ -96,16 +114,20 @@ final class Watchdog {
             if let deadline, deadline.hasPassed { return onExpiry() }
             var set = PollSet()
             let changes = set.add(wakeUp)
-            let busErrors = set.add(BusErrors.descriptor)
+            let faults = set.add(BusErrors.descriptor)
             let awaitsEnd = isLongTurn && longTurnDeadline == nil
             let hangUp = set.add(awaitsEnd ? endSignals.input : -1, for: .hangUp)
             let signal = set.add(awaitsEnd ? endSignals.signals : -1)
             _ = try? set.wait(until: deadline)
-            if set.isReady(busErrors), let fault = BusErrors.taken() { return onBusError(fault) }
+            if set.isReady(faults), let fault = BusErrors.taken() { return onFault(fault) }
             if set.isReady(hangUp) || set.isReady(signal) { longTurnDeadline = .after(milliseconds: limit) }
             if set.isReady(changes) {
                 var count: UInt64 = 0
                 _ = read(wakeUp, &count, 8)
+                let rules = shared.rules.exchange(-1, ordering: .acquiringAndReleasing)
+                if rules >= 0 {
+                    shared.confined.store(PathConfinement.restrictThread(to: rules), ordering: .releasing)
+                }
             }
         }
     }

@@ -29,6 +29,9 @@ package final class SessionStatus {
         self.log = log
     }
 
+    /// The directory, of whose files this makes and removes some. Valid as long as this.
+    var directoryDescriptor: Int32 { directory.descriptor.number }
+
     /// Makes the page before the lanes are there. First it takes the records of daemons that were killed.
     func makePage(workers: Int) -> SessionPage? {
         attempt { () throws(SystemCallError) in

@@ -9,7 +9,7 @@ install -D -o rpmem -g rpmem -m 0644 "$WORK/a.set" /var/lib/rpmem/a.set
 mkdir -p /etc/rpmemd
 cp /etc/rpmemd/rpmemd.conf "$WORK/"
 soft_roce
-printf '%s\n' 'log-level = notice' 'in-band-address = 10.77.0.1' 'in-band-peer = any' >/etc/rpmemd/rpmemd.conf
+printf '%s\n' 'log-level = info' 'in-band-address = 10.77.0.1' 'in-band-peer = any' >/etc/rpmemd/rpmemd.conf
 
 # The script of README for RPMEM_SSH.
 printf '%s\n' '#!/bin/sh' 'exec nc -N 127.0.0.1 7636' >"$WORK/no-ssh"
@@ -46,6 +46,9 @@ echo "ok: refused: $output"
 journalctl --sync
 log=$(journalctl -o cat -u 'rpmemd@*')
 contains "the journal" "$log" "persist method: General Purpose" "persist flush: pmem_persist" /home/tester/part
+# The daemon's own confinement, inside of systemd's.
+equal "how sessions with lanes were confined" "$(grep -o 'confined: .*' <<<"$log" | sed 's/Landlock [0-9]*/Landlock/' | sort -u)" \
+    "confined: no new privileges, Landlock, no core files, system calls"
 within 5 sh -c '! systemctl --quiet is-active "rpmemd@*"'
 equal "failed units" "$(systemctl list-units --failed --plain --no-legend 'rpmemd*')" ""
 cp "$WORK/rpmemd.conf" /etc/rpmemd/
