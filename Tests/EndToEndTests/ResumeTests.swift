@@ -91,8 +91,10 @@ import Testing
             reach, lanes: 4, options(reach, provider, events, environment: environment, arguments: arguments))
         #expect(pool.obstacleToResuming == nil)
         let writers = try Writers(original, pool, seed: random.next())
+        // There are about a thousand ranges.
+        let share = min(30, 800 / rounds)
         for round in 0..<rounds {
-            writers.awaitAcknowledgements((round + 1) * 30)
+            writers.awaitAcknowledgements((round + 1) * share)
             usleep(UInt32(random.next() % 3000))
             let acknowledged = writers.acknowledged
             let before = pool.resumedSessions
@@ -102,7 +104,7 @@ import Testing
         }
         #expect(writers.failures.isEmpty, "\(writers.failures.first.map { "\($0.error)" } ?? "")")
         #expect(pool.resumedSessions == rounds)
-        writers.awaitAcknowledgements(rounds * 30 + 60)
+        writers.awaitAcknowledgements(rounds * share + 60)
         try pool.close()
         writers.join()
         #expect(events.resumed == rounds)
