@@ -200,10 +200,13 @@ final class ControlClient: Sendable {
 
     /// Closes the target's standard input and waits until ssh has ended. An ssh that does not end, because the target is out
     /// of reach, gets SIGTERM and then SIGKILL; all in all this takes at most three times the exit timeout.
+    ///
+    /// - Parameter patience: In place of the exit timeout.
     @discardableResult
-    func end() -> SessionEnding {
+    func end(within patience: Duration? = nil) -> SessionEnding {
+        let patience = min(patience ?? exitTimeout, exitTimeout)
         child.closeInput()
-        let exit = drainUntilEnd(.after(exitTimeout)) ?? child.end(patience: exitTimeout)
+        let exit = drainUntilEnd(.after(patience)) ?? child.end(patience: patience)
         child.collectErrorLines()
         return SessionEnding(exit: exit, targetLines: child.lastErrorLines)
     }

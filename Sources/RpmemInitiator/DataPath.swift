@@ -39,7 +39,10 @@ package struct DataPath: BitwiseCopyable, @unchecked Sendable {
         do throws(LaneError) {
             try slot.pointee.lane.persist(
                 offset: offset, length: length, by: recipes.forPersist(mode, length: length))
-        } catch { throw poolError(error, lane) }
+        } catch {
+            let recipe = recipes.forPersist(mode, length: length)
+            try resume(.persist(offset: offset, length: length, by: recipe, deep: false), after: error, lane)
+        }
     }
 
     /// See ``InitiatorPool/deepPersist(offset:length:lane:)``.
@@ -49,7 +52,9 @@ package struct DataPath: BitwiseCopyable, @unchecked Sendable {
         defer { release(slot) }
         do throws(LaneError) {
             try slot.pointee.lane.persist(offset: offset, length: length, by: recipes.deep, deep: true)
-        } catch { throw poolError(error, lane) }
+        } catch {
+            try resume(.persist(offset: offset, length: length, by: recipes.deep, deep: true), after: error, lane)
+        }
     }
 
     /// See ``InitiatorPool/flush(offset:length:lane:mode:)``.
@@ -62,7 +67,10 @@ package struct DataPath: BitwiseCopyable, @unchecked Sendable {
         do throws(LaneError) {
             let recipe = mode == .atomic ? recipes.atomic : recipes.relaxed
             try slot.pointee.lane.flush(offset: offset, length: length, by: recipe)
-        } catch { throw poolError(error, lane) }
+        } catch {
+            let recipe = mode == .atomic ? recipes.atomic : recipes.relaxed
+            try resume(.flush(offset: offset, length: length, by: recipe), after: error, lane)
+        }
     }
 
     /// See ``InitiatorPool/drain(lane:)``.
@@ -70,7 +78,7 @@ package struct DataPath: BitwiseCopyable, @unchecked Sendable {
         try checkReadable(0, 0, lane)
         let slot = try take(lane)
         defer { release(slot) }
-        do throws(LaneError) { try slot.pointee.lane.drain() } catch { throw poolError(error, lane) }
+        do throws(LaneError) { try slot.pointee.lane.drain() } catch { try resume(.drain, after: error, lane) }
     }
 
     /// See ``InitiatorPool/read(into:offset:lane:)``.
@@ -88,7 +96,7 @@ package struct DataPath: BitwiseCopyable, @unchecked Sendable {
         }
         do throws(LaneError) {
             try slot.pointee.lane.read(into: destination, offset: offset, length: length)
-        } catch { throw poolError(error, lane) }
+        } catch { try resume(.read(destination: destination, offset: offset, length: length), after: error, lane) }
     }
 
     // MARK: Lanes
@@ -97,11 +105,8 @@ package struct DataPath: BitwiseCopyable, @unchecked Sendable {
     @inline(__always)
     private func take(_ number: Int) throws(InitiatorError) -> UnsafeMutablePointer<LaneSlot> {
         let slot = lanes[number]
-        if slot.pointee.isTaken.exchange(true, ordering: .acquiring) { throw takenLaneError(number) }
-        if hasFailed.pointee.load(ordering: .acquiring) {
-            release(slot)
-            throw poolError(.poolFailed, number)
-        }
+        if slot.pointee.isTaken.exchange(true, ordering: .acquiring) { try waitForLane(number) }
+        if hasFailed.pointee.load(ordering: .acquiring) { try waitForSession(number) }
         return slot
     }
 
@@ -117,14 +122,23 @@ package struct DataPath: BitwiseCopyable, @unchecked Sendable {
 
     // MARK: Errors
 
+    /// Takes a lane that is taken; see ``LaneSet/waitForLane(_:)``.
     @inline(never)
-    private func takenLaneError(_ number: Int) -> InitiatorError {
-        laneSet._withUnsafeGuaranteedRef { $0.takenLaneError(number) }
+    private func waitForLane(_ number: Int) throws(InitiatorError) {
+        if let error = laneSet._withUnsafeGuaranteedRef({ $0.waitForLane(number) }) { throw error }
     }
 
+    /// Waits for a session on a lane that the calling thread has, and gives it back when there is none any more.
     @inline(never)
-    private func poolError(_ error: LaneError, _ number: Int) -> InitiatorError {
-        laneSet._withUnsafeGuaranteedRef { $0.poolError(error, lane: number) }
+    private func waitForSession(_ number: Int) throws(InitiatorError) {
+        if let error = laneSet._withUnsafeGuaranteedRef({ $0.recover(number) }) { throw error }
+    }
+
+    /// Makes a call again once the session is resumed; see ``LaneSet/resume(_:after:lane:)``.
+    @inline(never)
+    private func resume(_ call: LaneCall, after error: LaneError, _ number: Int) throws(InitiatorError) {
+        let failure = laneSet._withUnsafeGuaranteedRef { $0.resume(call, after: error, lane: number) }
+        if let failure { throw failure }
     }
 
     @inline(__always)

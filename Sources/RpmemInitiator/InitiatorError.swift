@@ -21,6 +21,8 @@ public enum InitiatorError: Error, Sendable {
     case refused(request: String, Status, targetLines: [String])
     /// The connection of an open pool is gone. A call that it interrupted may or may not have taken effect.
     case lost(target: String, reason: String, targetLines: [String])
+    /// The session was lost, and could not be resumed.
+    indirect case notResumed(loss: InitiatorError, reason: String)
     /// The target ended the session before its first lane was connected.
     case noLaneConnected(target: String, reason: String, targetLines: [String])
     /// The target did not answer in time. The pool, if it was open, is unusable from then on.
@@ -49,6 +51,7 @@ public enum InitiatorError: Error, Sendable {
         case .noProvider: ENOMEDIUM
         case .sshNotStarted(let error), .system(let error): error.errno.rawValue
         case .sessionEnded, .lost: ECONNRESET
+        case .notResumed(let loss, _): loss.errno
         case .noLaneConnected: ECONNABORTED
         case .targetNotReady(_, let errno, _), .notRemoved(_, let errno, _): errno
         case .protocolError: EPROTO
@@ -105,6 +108,8 @@ extension InitiatorError: CustomStringConvertible {
         case .protocolError(let target, let reason, _): "\(target): \(reason)"
         case .refused(let request, let status, _): "\(request) refused: \(status.reason)"
         case .lost(let target, let reason, _): "\(target): connection lost: \(reason)"
+        case .notResumed(let loss, let reason):
+            "\(loss); the session is not resumed: \(reason): `pmempool sync` with the local pool set catches the replica up"
         case .noLaneConnected(let target, let reason, _): "\(target): no lane reached the target: \(reason)"
         case .timedOut(let what, let duration): "no \(what) within \(duration.seconds) s"
         case .fabric(let step, let error): "\(step): \(error)"
@@ -187,6 +192,12 @@ extension Duration {
 }
 
 extension Deadline {
+    /// From now on; zero once it has passed.
+    var remaining: Duration {
+        let now = monotonicNanoseconds()
+        return nanoseconds > now ? .nanoseconds(Int64(clamping: nanoseconds - now)) : .zero
+    }
+
     static func after(_ duration: Duration) -> Deadline {
         Deadline(nanoseconds: monotonicNanoseconds() &+ duration.nanoseconds)
     }

@@ -50,6 +50,8 @@ struct InitiatorLane: ~Copyable {
     // Work of the next drain.
     private var rangeCount = 0
     private var needsReadBack = false
+    /// Ranges in ``LaneMemory/remembered``, see RememberedRanges.swift.
+    var rememberedCount = 0
 
     /// Bytes that one request covers at most, so that the target answers well within its time.
     private static let maximumSpan = 256 << 20
@@ -125,9 +127,21 @@ struct InitiatorLane: ~Copyable {
             // One request for the ranges of many flushes costs less than a commit of each.
             try write(offset: offset, length: length)
             try add(PendingRange(offset: offset, length: length))
+            if constants.remembers { try remember(PendingRange(offset: offset, length: length)) }
         case .writeAndReadBack:
             try write(offset: offset, length: length)
             needsReadBack = true
+            if constants.remembers { try remember(PendingRange(offset: offset, length: length)) }
+        }
+    }
+
+    /// Starts again what was flushed and not drained, on a lane of a new session. The remembered ranges stay as they are.
+    mutating func flushRemembered(readsBack: Bool) throws(LaneError) {
+        rangeCount = 0
+        for index in 0..<rememberedCount {
+            let range = memory.remembered[index]
+            try write(offset: range.offset, length: range.length)
+            if readsBack { needsReadBack = true } else { try add(range) }
         }
     }
 
@@ -138,6 +152,7 @@ struct InitiatorLane: ~Copyable {
             needsReadBack = false
         }
         while rangeCount > 0 { try persistFirstRange() }
+        rememberedCount = 0
     }
 
     /// Copies a range of the target's pool into `destination`.

@@ -26,6 +26,8 @@ struct LaneConstants: BitwiseCopyable {
     let window: Int
     let pollNanoseconds: UInt64
     let timeoutNanoseconds: UInt64
+    /// Whether flushed ranges are remembered until they are drained, to be sent again in another session.
+    let remembers: Bool
     /// The flag of the pool's ``StickyError``.
     let hasFailed: UnsafeMutablePointer<Atomic<Bool>>
 }
@@ -56,18 +58,23 @@ struct LaneMemory {
     let contexts: UnsafeMutablePointer<OperationContext>
     let ranges: UnsafeMutablePointer<PendingRange>
     let completions: UnsafeMutablePointer<fi_cq_msg_entry>
+    let remembered: UnsafeMutablePointer<PendingRange>
 
     static let firstRead = 2
     static let readCapacity = 4
     static let contextsBeforeWrites = firstRead + readCapacity
     static let rangeCapacity = 64
     static let completionCapacity = 8
+    static let rememberedCapacity = 128
 }
 
 /// A lane, and whether a thread is using it.
 struct LaneSlot: ~Copyable {
     /// Apart from the lane, which only the thread that set this touches.
     let isTaken = Atomic<Bool>(false)
+    /// Whether the lane, which counts as taken then, belongs to the next call that finds it so. The call first sends again what
+    /// the last session did not acknowledge, see ``LaneSet/recover(_:)``.
+    let awaitsRecovery = Atomic<Bool>(false)
     var lane: InitiatorLane
 }
 
@@ -93,15 +100,18 @@ struct InitiatorLaneBlock: ~Copyable {
 
     /// - Parameters:
     ///   - window: See ``LaneConstants/window``.
+    ///   - remembers: Whether lanes have memory for the ranges that they remember.
     ///   - makeLane: Makes the lane with this number, on this memory.
-    init(count: Int, window: Int, _ makeLane: (Int, LaneMemory) -> InitiatorLane) {
+    init(count: Int, window: Int, remembers: Bool, _ makeLane: (Int, LaneMemory) -> InitiatorLane) {
         func aligned(_ size: Int, _ alignment: Int) -> Int { (size + alignment - 1) & ~(alignment - 1) }
         let contextCount = LaneMemory.contextsBeforeWrites + window
         let contextsOffset = aligned(MemoryLayout<LaneSlot>.size, 16)
         let rangesOffset = aligned(contextsOffset + contextCount * MemoryLayout<OperationContext>.stride, 16)
         let completionsOffset = aligned(
             rangesOffset + LaneMemory.rangeCapacity * MemoryLayout<PendingRange>.stride, 16)
-        let end = completionsOffset + LaneMemory.completionCapacity * MemoryLayout<fi_cq_msg_entry>.stride
+        let rememberedOffset = aligned(
+            completionsOffset + LaneMemory.completionCapacity * MemoryLayout<fi_cq_msg_entry>.stride, 16)
+        let end = rememberedOffset + (remembers ? LaneMemory.rememberedCapacity : 1) * MemoryLayout<PendingRange>.stride
         let stride = aligned(end, Self.alignment)
         table = LaneTable(
             base: .allocate(byteCount: stride * count, alignment: Self.alignment), stride: stride)
@@ -114,7 +124,10 @@ struct InitiatorLaneBlock: ~Copyable {
                     as: PendingRange.self, repeating: PendingRange(offset: 0, length: 0),
                     count: LaneMemory.rangeCapacity),
                 completions: (base + completionsOffset).initializeMemory(
-                    as: fi_cq_msg_entry.self, repeating: fi_cq_msg_entry(), count: LaneMemory.completionCapacity))
+                    as: fi_cq_msg_entry.self, repeating: fi_cq_msg_entry(), count: LaneMemory.completionCapacity),
+                remembered: (base + rememberedOffset).initializeMemory(
+                    as: PendingRange.self, repeating: PendingRange(offset: 0, length: 0),
+                    count: remembers ? LaneMemory.rememberedCapacity : 1))
             memory.contexts.initialize(to: OperationContext(kind: .receive))
             (memory.contexts + 1).initialize(to: OperationContext(kind: .send))
             (memory.contexts + LaneMemory.firstRead).initialize(

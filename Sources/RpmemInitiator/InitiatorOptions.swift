@@ -30,6 +30,11 @@ public struct InitiatorOptions: Sendable {
     public var operationTimeout: Duration = .seconds(30)
     /// For ssh to end by itself after the session, before it gets SIGTERM, and then before it gets SIGKILL.
     public var exitTimeout: Duration = .seconds(5)
+    /// How long calls wait after a loss of the session while the library opens the pool again; zero fails them at once. Only a
+    /// target of this project, with the parts in files, lets a session be resumed. `docs/outages.md` has the rules.
+    public var resumeTime: Duration = .zero
+    /// Told what becomes of lost sessions, on a thread of the library. It must return soon, and must not call the pool.
+    public var onResume: (@Sendable (ResumeEvent) -> Void)?
     /// One message for each environment variable that was ignored, or has a value that cannot be used.
     public private(set) var warnings: [String] = []
     /// Providers whose variable has a value that is no number.
@@ -49,6 +54,7 @@ public struct InitiatorOptions: Sendable {
     /// | `RPMEM_MAX_NLANES` | lanes at most | no limit |
     /// | `RPMEM_WORK_QUEUE_SIZE` | operations under way per lane | 50 |
     /// | `RPMEM_TIMEOUT` | seconds for each answer while a pool is open; this project's extension | 30 |
+    /// | `RPMEM_RESUME` | seconds that calls wait for a lost session to be resumed, 0 for not at all; this project's extension | 0 |
     /// | `RPMEM_EXTENSIONS` | 0 or 1: whether to offer ``Extensions`` to the target; this project's extension | 1 |
     /// | `RPMEM_POLL_TIME` | microseconds that a lane polls before it blocks; this project's extension | 50 |
     ///
@@ -87,6 +93,8 @@ public struct InitiatorOptions: Sendable {
         offersExtensions = number("RPMEM_EXTENSIONS", in: 0...1, "0 or 1", default: 1, &warnings) == 1
         maximumLanes = count("RPMEM_MAX_NLANES", default: .max, &warnings)
         workQueueSize = count("RPMEM_WORK_QUEUE_SIZE", default: workQueueSize, &warnings)
+        resumeTime = .seconds(
+            number("RPMEM_RESUME", in: 0...86_400, "a number of seconds up to 86400", default: 0, &warnings))
         let seconds = count("RPMEM_TIMEOUT", default: 30, &warnings)
         operationTimeout = .seconds(seconds)
         // A short time for answers is a short time for ssh as well.
@@ -105,7 +113,7 @@ public struct InitiatorOptions: Sendable {
         let names = [
             "RPMEM_SSH", "RPMEM_CMD", "RPMEM_ENABLE_VERBS", "RPMEM_ENABLE_SOCKETS", "RPMEM_ENABLE_TCP",
             "RPMEM_MAX_NLANES", "RPMEM_WORK_QUEUE_SIZE", "RPMEM_TIMEOUT", "RPMEM_POLL_TIME",
-            "RPMEM_EXTENSIONS",
+            "RPMEM_EXTENSIONS", "RPMEM_RESUME",
         ]
         var environment: [String: String] = [:]
         for name in names {

@@ -47,7 +47,8 @@ public final class InitiatorPool: Sendable {
     package let data: DataPath
 
     let laneSet: LaneSet
-    private let control: ControlClient
+    private let control: CurrentControl
+    private let resumer: SessionResumer?
     private let monitor: PoolMonitor
     private let stickyError: StickyError
     private let options: InitiatorOptions
@@ -96,13 +97,14 @@ public final class InitiatorPool: Sendable {
         persistMethod = session.persistMethod
         self.size = size
         openingTimes = session.times
-        targetWarnings = session.control.warnings
+        targetWarnings = session.control.value.warnings
         data = DataPath(
             session.lanes, size: size, firstOffset: session.attributes.isNone ? 0 : Self.headerSize,
             recipes: PersistRecipes(
                 session.provider, session.persistMethod, commits: session.extensions.contains(.committingWrites)))
         laneSet = session.lanes
         control = session.control
+        resumer = session.resumer
         monitor = session.monitor
         stickyError = session.lanes.stickyError
         self.options = options
@@ -119,29 +121,59 @@ public final class InitiatorPool: Sendable {
         try isOpen.withLock { isOpen throws(InitiatorError) in
             if !isOpen { return }
             isOpen = false
+            // A session that is lost is resumed first: what was flushed may be drained by other threads.
+            try? stickyError.awaitEnd()
             monitor.stop()
-            let before = stickyError.error
+            let before = stickyError.error ?? stickyError.loss
             stickyError.set(.closed)
             laneSet.closeEndpoints()
+            let control = control.value
             defer { control.end() }
             if let before { throw before }
-            _ = try control.exchange(.close(removing ? .remove : []), within: options.operationTimeout)
+            // A session that was resumed has not created the pool, and its CLOSE removes nothing.
+            let removesApart = removing && resumedSessions > 0
+            do throws(InitiatorError) {
+                _ = try control.exchange(
+                    .close(removing && !removesApart ? .remove : []), within: options.operationTimeout)
+                if removesApart { try resumer?.removePool() }
+            } catch {
+                guard error.isLoss, let resumer else { throw error }
+                try resumer.closeAgain(after: error, control, removing: removing)
+            }
         }
+    }
+
+    /// Sessions with the target that went on after a loss; see ``InitiatorOptions/resumeTime``.
+    public var resumedSessions: Int { resumer?.resumedSessions ?? 0 }
+
+    /// Why a lost session will not be resumed, though ``InitiatorOptions/resumeTime`` asks for it; nil otherwise.
+    public var obstacleToResuming: String? {
+        if case .impossible(let reason) = stickyError.resuming { reason } else { nil }
     }
 
     /// Replaces the pool's attributes on the target.
     public func setAttributes(_ attributes: PoolAttributes) throws(InitiatorError) {
         try isOpen.withLock { isOpen throws(InitiatorError) in
-            if let error = stickyError.error { throw error }
-            defer { monitor.lookAgain() }
-            do throws(InitiatorError) {
-                _ = try control.exchange(.setAttributes(attributes), within: options.operationTimeout)
-            } catch {
-                // A refusal leaves the session as it was.
-                if case .refused = error { throw error }
-                let first = stickyError.set(error)
-                laneSet.wakeAll()
-                throw first
+            if !isOpen { throw .closed }
+            resumer?.expect(pending: attributes)
+            while true {
+                try stickyError.awaitEnd()
+                defer { monitor.lookAgain() }
+                do throws(InitiatorError) {
+                    _ = try control.value.exchange(.setAttributes(attributes), within: options.operationTimeout)
+                    resumer?.expect(attributes)
+                    return
+                } catch {
+                    // A refusal leaves the session as it was.
+                    if case .refused = error {
+                        resumer?.expect(pending: nil)
+                        throw error
+                    }
+                    let first = stickyError.fail(error)
+                    laneSet.wakeAll()
+                    // Sent again in the next session, it changes nothing that has been changed before.
+                    if stickyError.isSet { throw stickyError.error ?? first }
+                }
             }
         }
     }

@@ -49,11 +49,12 @@ final class LaneConnections {
     /// Connects `count` lanes, at least 1, one after the other.
     ///
     /// - Parameters:
+    ///   - deadline: Ends the wait for all lanes; nil lets each lane take its time.
     ///   - secret: What ``Extensions/laneSecret`` shows to the target; nil without it.
     ///   - control: Watched meanwhile: the end of the target ends the wait.
     static func connect(
         to host: String, port: UInt16, provider: Provider, count: Int, options: InitiatorOptions,
-        secret: LaneSecret?, watching control: ControlClient
+        until deadline: Deadline?, secret: LaneSecret?, watching control: ControlClient
     ) throws(InitiatorError) -> LaneConnections {
         let connections: LaneConnections
         do throws(FabricError) {
@@ -66,7 +67,8 @@ final class LaneConnections {
         for (lane, endpoint) in connections.endpoints.enumerated() {
             let step = "connecting lane \(lane) to \(host) port \(port)"
             do throws(InitiatorError) {
-                try connections.connect(endpoint, provider, control, step: step, within: options.laneTimeout)
+                let timeout = min(options.laneTimeout, deadline?.remaining ?? options.laneTimeout)
+                try connections.connect(endpoint, provider, control, step: step, within: timeout)
             } catch {
                 // The target ends when no lane reaches it.
                 if lane == 0, case .lost(let target, let reason, let lines) = error {

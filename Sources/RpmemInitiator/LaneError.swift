@@ -34,7 +34,7 @@ extension LaneSet {
         let error: InitiatorError
         switch laneError {
         case .poolFailed:
-            return stickyError.error ?? .closed
+            return stickyError.error ?? stickyError.loss ?? .closed
         case .timedOut:
             let timeout = slot.pointee.lane.constants.timeoutNanoseconds
             error = .timedOut(
@@ -55,7 +55,7 @@ extension LaneSet {
             error = lostOrFailed(reason)
         }
         if case .lost = error, let better = stickyErrorSoon() { return better }
-        let first = stickyError.set(error)
+        let first = stickyError.fail(error)
         wakeAll()
         return first
     }
@@ -64,7 +64,7 @@ extension LaneSet {
     private func stickyErrorSoon() -> InitiatorError? {
         let deadline = Deadline.after(milliseconds: 400)
         while !deadline.hasPassed {
-            if let error = stickyError.error { return error }
+            if let error = stickyError.error ?? stickyError.loss { return error }
             usleep(5000)
         }
         return nil

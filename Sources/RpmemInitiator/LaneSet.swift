@@ -1,6 +1,7 @@
 import Fabric
 import Glibc
 import RpmemProtocol
+import Synchronization
 import SystemSupport
 
 /// A pool's lanes with everything that they use: libfabric's objects, registered memory, and their own state.
@@ -11,12 +12,17 @@ final class LaneSet: @unchecked Sendable {
     let lanes: LaneTable
     var count: Int { block.count }
     /// The pool's. It ends all waiting on lanes.
-    let stickyError = StickyError()
-    let connections: LaneConnections
+    let stickyError: StickyError
+    /// Those of the present session. Only the monitor's thread replaces them, while it has every lane.
+    private(set) var connections: LaneConnections
+    /// Held while ``connections`` are replaced, and while other threads wake their queues.
+    private let connectionsLock = Mutex(())
+    /// Whether a drain makes flushed ranges persistent by a READ.
+    let flushesByReadBack: Bool
     /// The target and the pool set, for messages.
     let subject: String
     private let block: InitiatorLaneBlock
-    private let buffers: RegisteredBuffer
+    private var buffers: RegisteredBuffer
     /// The region on the local pool; nil after ``closeEndpoints()``.
     private(set) var memoryRegion: MemoryRegion?
 
@@ -48,8 +54,41 @@ final class LaneSet: @unchecked Sendable {
     ///   - inlineCapacity: As the request has announced it to the target.
     init(
         _ connections: LaneConnections, subject: String, memory: UnsafeMutableRawBufferPointer,
-        inBand: InBandAttributes, inlineCapacity: Int, provider: Provider, options: InitiatorOptions
+        inBand: InBandAttributes, inlineCapacity: Int, provider: Provider, options: InitiatorOptions,
+        stickyError: StickyError
     ) throws(InitiatorError) {
+        let count = connections.endpoints.count
+        let wiring = try Self.wire(
+            connections, memory: memory, inBand: inBand, inlineCapacity: inlineCapacity, provider: provider,
+            options: options, stickyError: stickyError)
+        block = InitiatorLaneBlock(
+            count: count, window: connections.window, remembers: wiring.constants.remembers
+        ) { number, memory in
+            Self.makeLane(number, on: memory, connections, wiring)
+        }
+        lanes = block.table
+        flushesByReadBack = inBand.method == .apm
+        self.stickyError = stickyError
+        self.connections = connections
+        self.subject = subject
+        memoryRegion = wiring.region
+        buffers = wiring.buffers
+        try postReceives()
+    }
+
+    /// What lanes need beside their connections.
+    private struct Wiring {
+        let constants: LaneConstants
+        let region: MemoryRegion
+        let buffers: RegisteredBuffer
+        let bufferSize: Int
+    }
+
+    /// Registers the memory for lanes.
+    private static func wire(
+        _ connections: LaneConnections, memory: UnsafeMutableRawBufferPointer, inBand: InBandAttributes,
+        inlineCapacity: Int, provider: Provider, options: InitiatorOptions, stickyError: StickyError
+    ) throws(InitiatorError) -> Wiring {
         let count = connections.endpoints.count
         let maximumMessage = connections.info.maximumMessageSize
         let inlineCapacity = max(1, min(inlineCapacity, maximumMessage - PersistRequestHeader.byteCount))
@@ -73,19 +112,21 @@ final class LaneSet: @unchecked Sendable {
             inlineCapacity: inlineCapacity,
             readDepth: connections.readDepth, injectSize: connections.info.injectSize, window: connections.window,
             pollNanoseconds: provider == .sockets ? 0 : options.pollTime.nanoseconds,
-            timeoutNanoseconds: options.operationTimeout.nanoseconds, hasFailed: stickyError.flag)
-        block = InitiatorLaneBlock(count: count, window: connections.window) { number, memory in
-            InitiatorLane(
-                number: UInt32(truncatingIfNeeded: number), constants: constants,
-                endpoint: connections.endpoints[number], queue: connections.queues[number],
-                buffer: buffers.bytes.baseAddress! + number * bufferSize, memory: memory)
-        }
-        lanes = block.table
-        self.connections = connections
-        self.subject = subject
-        memoryRegion = region
-        self.buffers = buffers
+            timeoutNanoseconds: options.operationTimeout.nanoseconds, remembers: stickyError.limit != nil,
+            hasFailed: stickyError.flag)
+        return Wiring(constants: constants, region: region, buffers: buffers, bufferSize: bufferSize)
+    }
 
+    private static func makeLane(
+        _ number: Int, on memory: LaneMemory, _ connections: LaneConnections, _ wiring: Wiring
+    ) -> InitiatorLane {
+        InitiatorLane(
+            number: UInt32(truncatingIfNeeded: number), constants: wiring.constants,
+            endpoint: connections.endpoints[number], queue: connections.queues[number],
+            buffer: wiring.buffers.bytes.baseAddress! + number * wiring.bufferSize, memory: memory)
+    }
+
+    private func postReceives() throws(InitiatorError) {
         for number in 0..<count {
             do throws(LaneError) { try lanes[number].pointee.lane.postReceive() } catch {
                 throw poolError(error, lane: number)
@@ -110,7 +151,9 @@ final class LaneSet: @unchecked Sendable {
 
     /// Ends all waiting on lanes. ``StickyError/set(_:)`` comes before.
     func wakeAll() {
-        for queue in connections.queues { queue.wake() }
+        connectionsLock.withLock { _ in
+            for queue in connections.queues { queue.wake() }
+        }
     }
 
     /// Disconnects the lanes and closes the region on the local pool. ``StickyError/set(_:)`` comes before: it makes the
@@ -119,11 +162,64 @@ final class LaneSet: @unchecked Sendable {
         wakeAll()
         for number in 0..<count {
             // Releasing, too: a call that finds the lane taken must find the sticky error.
-            while lanes[number].pointee.isTaken.exchange(true, ordering: .acquiringAndReleasing) { usleep(1000) }
+            while !takeIdle(number) { usleep(1000) }
         }
+        disconnect()
+        for number in 0..<count { lanes[number].pointee.isTaken.store(false, ordering: .releasing) }
+    }
+
+    // MARK: Another session
+
+    /// Takes a lane that no call has.
+    func takeIdle(_ number: Int) -> Bool {
+        !lanes[number].pointee.isTaken.exchange(true, ordering: .acquiringAndReleasing)
+            || lanes[number].pointee.awaitsRecovery.exchange(false, ordering: .acquiringAndReleasing)
+    }
+
+    /// Disconnects lanes that no thread uses: no provider uses the pool's memory from then on.
+    func disconnect() {
         for endpoint in connections.endpoints { endpoint.shutDown() }
         connections.closeEndpoints()
         memoryRegion = nil
-        for number in 0..<count { lanes[number].pointee.isTaken.store(false, ordering: .releasing) }
+    }
+
+    /// Gives the lanes, which are disconnected and which no thread uses, to another session with the same pool. They keep what
+    /// they remember.
+    ///
+    /// - Parameter connections: As many as before.
+    func reconnect(
+        _ connections: LaneConnections, memory: UnsafeMutableRawBufferPointer, inBand: InBandAttributes,
+        inlineCapacity: Int, provider: Provider, options: InitiatorOptions
+    ) throws(InitiatorError) {
+        if connections.window != self.connections.window || connections.endpoints.count != count {
+            throw .protocolError(
+                target: subject, reason: "the provider has queues of another size than before", targetLines: [])
+        }
+        let wiring = try Self.wire(
+            connections, memory: memory, inBand: inBand, inlineCapacity: inlineCapacity, provider: provider,
+            options: options, stickyError: stickyError)
+        for number in 0..<count {
+            let slot = lanes[number]
+            var lane = Self.makeLane(number, on: slot.pointee.lane.memory, connections, wiring)
+            lane.rememberedCount = slot.pointee.lane.rememberedCount
+            slot.pointee.lane = lane
+        }
+        connectionsLock.withLock { _ in self.connections = connections }
+        memoryRegion = wiring.region
+        buffers = wiring.buffers
+        for number in 0..<count {
+            do throws(LaneError) { try lanes[number].pointee.lane.postReceive() } catch {
+                throw .lost(target: subject, reason: "lane \(number) takes no receive: \(error)", targetLines: [])
+            }
+        }
+    }
+
+    /// Gives a lane back after an outage. The next call on it starts again what it remembers.
+    func giveBack(_ number: Int) {
+        if lanes[number].pointee.lane.rememberedCount > 0 {
+            lanes[number].pointee.awaitsRecovery.store(true, ordering: .releasing)
+        } else {
+            lanes[number].pointee.isTaken.store(false, ordering: .releasing)
+        }
     }
 }

@@ -3,55 +3,23 @@ import Glibc
 import Synchronization
 import SystemSupport
 
-/// The error that made a pool fail, if any. The first one stays, and every later call fails with it.
-final class StickyError: Sendable {
-    private let first = Mutex<InitiatorError?>(nil)
-    /// Each call on a lane loads it: through a pointer, which counts no references.
-    nonisolated(unsafe) let flag: UnsafeMutablePointer<Atomic<Bool>>
-
-    init() {
-        flag = .allocate(capacity: 1)
-        flag.initialize(to: Atomic(false))
-    }
-
-    deinit {
-        flag.deinitialize(count: 1)
-        flag.deallocate()
-    }
-
-    var isSet: Bool { flag.pointee.load(ordering: .acquiring) }
-
-    var error: InitiatorError? { first.withLock { $0 } }
-
-    /// Fails the pool with `error`, unless it has failed before.
-    ///
-    /// - Returns: The first error.
-    @discardableResult
-    func set(_ error: InitiatorError) -> InitiatorError {
-        let first = first.withLock { first in
-            if let first { return first }
-            first = error
-            return error
-        }
-        flag.pointee.store(true, ordering: .releasing)
-        return first
-    }
-}
-
-/// A thread that watches the session of an open pool, and fails the pool when the target is gone. Not every provider tells
+/// A thread that watches the session of an open pool, and fails the pool when the target is gone, or resumes the session. Not every provider tells
 /// a lane that waits, and none tells a pool between calls.
 final class PoolMonitor: Sendable {
     private let wakeUp: WakeUp
-    private let control: ControlClient
+    private let control: CurrentControl
     private let lanes: LaneSet
+    /// nil where a loss fails the pool.
+    private let resumer: SessionResumer?
     private let isClosing = Atomic<Bool>(false)
     // Set before any other thread has the monitor. The pool takes it, under the lock that lets one thread close it.
     nonisolated(unsafe) private var thread: NamedThread?
 
-    init(control: ControlClient, lanes: LaneSet) throws(SystemCallError) {
+    init(control: CurrentControl, lanes: LaneSet, resumer: SessionResumer?) throws(SystemCallError) {
         wakeUp = try WakeUp()
         self.control = control
         self.lanes = lanes
+        self.resumer = resumer
         thread = try NamedThread(name: "rpmem-monitor") { [self] in watch() }
     }
 
@@ -68,12 +36,24 @@ final class PoolMonitor: Sendable {
     private func watch() {
         var wait = EventQueueWait(lanes.connections.events)
         while !isClosing.load(ordering: .acquiring) {
-            if let loss = findLoss() {
+            let control = control.value
+            if lanes.stickyError.loss == nil, let loss = findLoss(control) {
                 if isClosing.load(ordering: .acquiring) { return }
-                return fail(.lost(target: control.subject, reason: loss, targetLines: control.lastErrorLines()))
+                fail(.lost(target: control.subject, reason: loss, targetLines: control.lastErrorLines()))
+                if lanes.stickyError.isSet { return }
+            }
+            if lanes.stickyError.loss != nil {
+                lanes.stickyError.clearLost()
+                guard let resumer, resumer.resume(wakeUp, isClosing: { isClosing.load(ordering: .acquiring) }) else {
+                    return
+                }
+                // The session has another queue now.
+                wait = EventQueueWait(lanes.connections.events)
+                continue
             }
             var set = PollSet()
             let wakeUpIndex = set.add(wakeUp.descriptor.number)
+            set.add(lanes.stickyError.lostDescriptor)
             control.addDescriptors(to: &set)
             // Without poll(2) the end of the target would go unseen.
             do throws(SystemCallError) { try wait.next(or: &set, until: nil) } catch { return fail(.system(error)) }
@@ -82,11 +62,11 @@ final class PoolMonitor: Sendable {
     }
 
     private func fail(_ error: InitiatorError) {
-        lanes.stickyError.set(error)
+        lanes.stickyError.fail(error)
         lanes.wakeAll()
     }
 
-    private func findLoss() -> String? {
+    private func findLoss(_ control: ControlClient) -> String? {
         // The control connection comes first: it knows why the target ended, the lanes only that it did.
         if let loss = control.findLoss() { return loss }
         while let event = lanes.connections.events.next() {

@@ -22,16 +22,22 @@ struct SessionOpening {
     let poolSet: String
     let memory: UnsafeMutableRawBufferPointer
     /// Lanes to ask for.
-    let lanes: Int
+    var lanes: Int
     /// Attributes to create the pool with; nil opens a pool that exists.
-    let creating: PoolAttributes?
-    let options: InitiatorOptions
+    var creating: PoolAttributes?
+    var options: InitiatorOptions
+    /// The target's command; nil takes the next one of the options.
+    var command: String?
+    /// Ends every wait of an attempt to resume a session; nil otherwise.
+    var deadline: Deadline?
 
     /// A session with an open pool.
     struct Session {
-        let control: ControlClient
+        let control: CurrentControl
         let lanes: LaneSet
         let monitor: PoolMonitor
+        /// nil where sessions are not resumed.
+        let resumer: SessionResumer?
         let provider: Provider
         let laneHost: String
         let persistMethod: PersistMethod
@@ -41,7 +47,75 @@ struct SessionOpening {
         let times: OpeningTimes
     }
 
+    /// A session whose lanes are connected.
+    struct Connected {
+        let control: ControlClient
+        let command: String
+        let connections: LaneConnections
+        let choice: ProviderChoice
+        let inBand: InBandAttributes
+        let inlineCapacity: Int
+        let attributes: PoolAttributes
+        /// What both sides have agreed on.
+        let extensions: Extensions
+        /// The answer to CLAIM; nil without one.
+        let claim: ClaimOutcome?
+        let times: OpeningTimes
+    }
+
+    /// A session of the same pool before, which must have been as the new one is.
+    struct Former {
+        let lanes: Int
+        let method: PersistMethod
+        let extensions: Extensions
+        /// Why attributes cannot be the pool's; nil when they can.
+        let objection: (PoolAttributes) -> String?
+    }
+
     func run() throws(InitiatorError) -> Session {
+        let token = options.resumeTime > .zero ? WriterToken(.random(in: .min ... .max)) : nil
+        return try connect(showing: token, as: nil) { connected throws(InitiatorError) in
+            let stickyError: StickyError
+            do throws(SystemCallError) { stickyError = try StickyError(resuming(connected)) } catch {
+                throw .system(error)
+            }
+            let lanes = try LaneSet(
+                connected.connections, subject: connected.control.subject, memory: memory, inBand: connected.inBand,
+                inlineCapacity: connected.inlineCapacity, provider: connected.choice.provider, options: options,
+                stickyError: stickyError)
+            let control = CurrentControl(connected.control)
+            let resumer = token.flatMap { SessionResumer(self, connected, control, lanes, $0) }
+            let monitor = try startMonitor(control, lanes, resumer)
+            return Session(
+                control: control, lanes: lanes, monitor: monitor, resumer: resumer, provider: connected.choice.provider,
+                laneHost: connected.choice.host, persistMethod: connected.inBand.method,
+                extensions: connected.extensions, attributes: connected.attributes, times: connected.times)
+        }
+    }
+
+    private func resuming(_ connected: Connected) -> StickyError.Resuming {
+        if options.resumeTime <= .zero { return .off }
+        switch connected.claim {
+        case .kept: return .on(options.resumeTime)
+        case .notKept, .otherWriter:
+            return .impossible(
+                reason: "the file system of the target's parts has no room for the mark of the last writer")
+        case nil:
+            return .impossible(
+                reason:
+                    "the target does not keep who has written last: it is PMDK's or older, its parts are no files, or "
+                    + "RPMEM_EXTENSIONS=0 is set")
+        }
+    }
+
+    /// Opens the pool and connects its lanes; then `body` makes use of them. Where it throws, the session ends.
+    ///
+    /// - Parameters:
+    ///   - token: For CLAIM; nil where sessions are not resumed.
+    ///   - former: The session to resume; nil for a new one.
+    func connect<Result>(
+        showing token: WriterToken?, as former: Former?, _ body: (Connected) throws(InitiatorError) -> Result
+    ) throws(InitiatorError) -> Result {
         let begin = ContinuousClock.now
         ProviderEnvironment.prepareInitiator()
         let descriptor = try checkArguments()
@@ -52,32 +126,36 @@ struct SessionOpening {
         // Where this throws, ssh is killed with the last reference to it.
         let choice = try ProviderChoice(for: target, options: options)
         let laneCount = max(1, min(lanes, options.maximumLanes, choice.laneLimit, room))
-        let control =
+        let (control, command) =
             if let early { try early.get() } else { try startTarget(forcesIPv4: forcesIPv4(choice.provider)) }
         let start = ContinuousClock.now
         // While ssh starts.
-        let wanted = wantedExtensions(choice)
+        let wanted = wantedExtensions(choice, showing: token)
         do throws(InitiatorError) {
-            try control.awaitInitialStatus(within: options.connectTimeout)
+            try control.awaitInitialStatus(within: limited(options.connectTimeout))
             let ready = ContinuousClock.now
             let inlineCapacity = LaneSet.inlineCapacity(lanes: laneCount, provider: choice.provider)
             let (inBand, attributes) = try requestPool(
                 descriptor, choice.provider, laneCount, inlineCapacity: inlineCapacity, from: control)
             let answered = ContinuousClock.now
             do throws(InitiatorError) {
-                let (extensions, secret) = try extend(inBand, wanted, on: control)
-                let lanes = try connectLanes(
-                    min(laneCount, Int(inBand.laneCount)), choice, inBand, secret, inlineCapacity: inlineCapacity,
-                    control)
-                let monitor = try startMonitor(control, lanes)
+                let lanes = min(laneCount, Int(inBand.laneCount))
+                if let reason = former.flatMap({ difference(from: $0, lanes, inBand.method, attributes) }) {
+                    throw .notResumed(
+                        loss: .lost(target: control.subject, reason: "the session ended", targetLines: []),
+                        reason: reason)
+                }
+                let agreed = try extend(inBand, wanted, token, former, on: control)
+                let connections = try connectLanes(lanes, choice, inBand, agreed.secret, control)
                 let times = OpeningTimes(
                     preparation: begin.duration(to: start), initialStatus: start.duration(to: ready),
                     answer: ready.duration(to: answered),
                     lanes: answered.duration(to: .now))
-                return Session(
-                    control: control, lanes: lanes, monitor: monitor, provider: choice.provider,
-                    laneHost: choice.host, persistMethod: inBand.method, extensions: extensions, attributes: attributes,
-                    times: times)
+                return try body(
+                    Connected(
+                        control: control, command: command, connections: connections, choice: choice, inBand: inBand,
+                        inlineCapacity: inlineCapacity, attributes: attributes, extensions: agreed.extensions,
+                        claim: agreed.claim, times: times))
             } catch {
                 undoRequest(on: control)
                 throw error
@@ -86,6 +164,15 @@ struct SessionOpening {
             control.end()
             throw error
         }
+    }
+
+    /// Why a session cannot go on where `former` ended; nil when it can.
+    private func difference(
+        from former: Former, _ lanes: Int, _ method: PersistMethod, _ attributes: PoolAttributes
+    ) -> String? {
+        if let objection = former.objection(attributes) { return objection }
+        if method != former.method { return "the target uses another persist method than before" }
+        return lanes == former.lanes ? nil : "the target grants \(lanes) lanes instead of \(former.lanes)"
     }
 
     /// A lane of the sockets provider has five descriptors once it is used, one of tcp has four.
@@ -98,6 +185,9 @@ struct SessionOpening {
         let count = min(lanes, 1 << 20)
         return max(0, OpenFiles.room(for: others + perLane * count) - others) / perLane
     }
+
+    /// How long a step may take that otherwise takes `timeout` at most.
+    private func limited(_ timeout: Duration) -> Duration { min(timeout, deadline?.remaining ?? timeout) }
 
     // MARK: Steps
 
@@ -121,7 +211,7 @@ struct SessionOpening {
     /// Starts ssh before the provider is chosen.
     ///
     /// - Returns: nil where ssh has to wait: its arguments depend on the provider, or it would be in vain.
-    private func startTargetEarly() -> Result<ControlClient, InitiatorError>? {
+    private func startTargetEarly() -> Result<(ControlClient, command: String), InitiatorError>? {
         let choices = Set(ProviderChoice.candidates(options).map(forcesIPv4))
         guard choices.count == 1, let forcesIPv4 = choices.first else { return nil }
         return Result { () throws(InitiatorError) in try startTarget(forcesIPv4: forcesIPv4) }
@@ -132,10 +222,11 @@ struct SessionOpening {
         provider == .sockets && !target.host.contains(":")
     }
 
-    private func startTarget(forcesIPv4: Bool) throws(InitiatorError) -> ControlClient {
-        let command = SSHCommand(
-            ssh: options.ssh, target: target, forceIPv4: forcesIPv4, command: options.commands.next())
-        return try ControlClient(command, poolSet: poolSet, exitTimeout: options.exitTimeout)
+    private func startTarget(forcesIPv4: Bool) throws(InitiatorError) -> (ControlClient, command: String) {
+        let command = command ?? options.commands.next()
+        let ssh = SSHCommand(
+            ssh: options.ssh, target: target, forceIPv4: forcesIPv4, command: command)
+        return (try ControlClient(ssh, poolSet: poolSet, exitTimeout: options.exitTimeout), command)
     }
 
     /// CREATE or OPEN.
@@ -151,10 +242,10 @@ struct SessionOpening {
                 ? PoolRequest.offering(inlineSize: UInt64(inlineCapacity)) : UInt64(inlineCapacity),
             descriptor: descriptor)
         if let creating {
-            let answer = try control.exchange(.create(request, creating), within: options.openTimeout)
+            let answer = try control.exchange(.create(request, creating), within: limited(options.openTimeout))
             if case .create(let inBand) = answer { return (inBand, creating) }
         } else {
-            let answer = try control.exchange(.open(request), within: options.openTimeout)
+            let answer = try control.exchange(.open(request), within: limited(options.openTimeout))
             if case .open(let inBand, let attributes) = answer { return (inBand, attributes) }
         }
         throw .protocolError(
@@ -163,45 +254,82 @@ struct SessionOpening {
             targetLines: [])
     }
 
-    /// EXTEND, where the target has accepted the offer.
-    ///
-    /// - Returns: What both sides have agreed on, and the secret for the lanes.
-    private func extend(
-        _ inBand: InBandAttributes, _ wanted: Extensions, on control: ControlClient
-    ) throws(InitiatorError) -> (Extensions, LaneSecret?) {
-        guard inBand.acceptsExtensions, options.offersExtensions else { return ([], nil) }
-        guard case .extend(let granted, let secret) = try control.exchange(.extend(wanted), within: options.openTimeout)
-        else {
-            throw .protocolError(
-                target: control.subject, reason: "the target answered another request than EXTEND", targetLines: [])
-        }
-        return (granted.intersection(wanted), secret)
+    /// What EXTEND and CLAIM have agreed on.
+    private struct Agreed {
+        var extensions: Extensions = []
+        /// For the lanes.
+        var secret: LaneSecret?
+        /// The answer to CLAIM; nil without one.
+        var claim: ClaimOutcome?
     }
 
-    private func wantedExtensions(_ choice: ProviderChoice) -> Extensions {
+    /// EXTEND, where the target has accepted the offer, and CLAIM, where the target keeps tokens.
+    private func extend(
+        _ inBand: InBandAttributes, _ wanted: Extensions, _ token: WriterToken?, _ former: Former?,
+        on control: ControlClient
+    ) throws(InitiatorError) -> Agreed {
+        var agreed = Agreed()
+        if inBand.acceptsExtensions, options.offersExtensions {
+            guard
+                case .extend(let granted, let secret) = try control.exchange(
+                    .extend(wanted), within: limited(options.openTimeout))
+            else { throw wrongAnswer("EXTEND", control) }
+            agreed = Agreed(extensions: granted.intersection(wanted), secret: secret)
+        }
+        func refuse(_ reason: String) -> InitiatorError {
+            .notResumed(
+                loss: .lost(target: control.subject, reason: "the session ended", targetLines: []), reason: reason)
+        }
+        if let former, agreed.extensions != former.extensions {
+            throw refuse("the target agrees on other extensions than before")
+        }
+        guard let token, agreed.extensions.contains(.writerToken) else { return agreed }
+        let purpose: ClaimPurpose = former == nil ? .new : .resume
+        guard
+            case .claim(let outcome, let secret) = try control.exchange(
+                .claim(purpose, token), within: limited(options.openTimeout))
+        else { throw wrongAnswer("CLAIM", control) }
+        if former != nil, outcome != .kept {
+            throw refuse("another session could write to the pool on the target since")
+        }
+        agreed.claim = outcome
+        agreed.secret = secret
+        return agreed
+    }
+
+    private func wrongAnswer(_ request: String, _ control: ControlClient) -> InitiatorError {
+        .protocolError(
+            target: control.subject, reason: "the target answered another request than \(request)", targetLines: [])
+    }
+
+    private func wantedExtensions(_ choice: ProviderChoice, showing token: WriterToken?) -> Extensions {
         let commits =
             options.offersExtensions && choice.provider != .verbs
             && FabricInfo.commitsWrites(provider: choice.provider.name, node: choice.host, listening: false)
-        return commits ? [.laneSecret, .committingWrites] : .laneSecret
+        var wanted: Extensions = .laneSecret
+        if commits { wanted.insert(.committingWrites) }
+        if token != nil { wanted.insert(.writerToken) }
+        return wanted
     }
 
     private func connectLanes(
-        _ count: Int, _ choice: ProviderChoice, _ inBand: InBandAttributes, _ secret: LaneSecret?, inlineCapacity: Int,
+        _ count: Int, _ choice: ProviderChoice, _ inBand: InBandAttributes, _ secret: LaneSecret?,
         _ control: ControlClient
-    ) throws(InitiatorError) -> LaneSet {
+    ) throws(InitiatorError) -> LaneConnections {
         let provider = choice.provider
         // Registering the local pool pins it.
         if provider == .verbs { LockedMemory.raiseLimit() }
-        let connections = try LaneConnections.connect(
+        return try LaneConnections.connect(
             to: choice.host, port: inBand.port, provider: provider, count: count, options: options,
-            secret: secret, watching: control)
-        return try LaneSet(
-            connections, subject: control.subject, memory: memory, inBand: inBand,
-            inlineCapacity: inlineCapacity, provider: provider, options: options)
+            until: deadline, secret: secret, watching: control)
     }
 
-    private func startMonitor(_ control: ControlClient, _ lanes: LaneSet) throws(InitiatorError) -> PoolMonitor {
-        do throws(SystemCallError) { return try PoolMonitor(control: control, lanes: lanes) } catch {
+    private func startMonitor(
+        _ control: CurrentControl, _ lanes: LaneSet, _ resumer: SessionResumer?
+    ) throws(InitiatorError) -> PoolMonitor {
+        do throws(SystemCallError) {
+            return try PoolMonitor(control: control, lanes: lanes, resumer: resumer)
+        } catch {
             throw .system(error)
         }
     }

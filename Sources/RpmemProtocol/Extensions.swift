@@ -15,6 +15,10 @@ package struct Extensions: OptionSet, Hashable, Sendable {
     /// WRITEs with FI_COMMIT_COMPLETE are durable when they complete.
     package static let committingWrites = Extensions(rawValue: 2)
 
+    /// The target keeps the ``WriterToken`` of the last initiator that could write. CLAIM must follow EXTEND; its answer has the
+    /// secret of the lanes, and that of EXTEND has zeros in its place.
+    package static let writerToken = Extensions(rawValue: 4)
+
     /// The version of EXTEND's body.
     package static let version: UInt32 = 1
 

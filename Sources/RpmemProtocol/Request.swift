@@ -7,6 +7,8 @@ package enum Request: Hashable, Sendable {
     case setAttributes(PoolAttributes)
     /// The extensions that the initiator would use, in a session whose CREATE or OPEN offered them.
     case extend(Extensions)
+    /// Says that the session may write, in a session that has agreed on ``Extensions/writerToken``.
+    case claim(ClaimPurpose, WriterToken)
 
     package var kind: RequestKind {
         switch self {
@@ -15,6 +17,7 @@ package enum Request: Hashable, Sendable {
         case .close: .close
         case .setAttributes: .setAttributes
         case .extend: .extend
+        case .claim: .claim
         }
     }
 }
@@ -68,7 +71,7 @@ extension Request {
         var size = kind.fixedRequestSize
         switch self {
         case .create(let pool, _), .open(let pool): size += pool.descriptor.bytes.count + 1
-        case .close, .setAttributes, .extend: break
+        case .close, .setAttributes, .extend, .claim: break
         }
         var writer = ByteWriter(capacity: size)
         writer.write(kind.rawValue)
@@ -89,6 +92,9 @@ extension Request {
         case .extend(let extensions):
             writer.write(Extensions.version)
             writer.write(extensions.rawValue)
+        case .claim(let purpose, let token):
+            writer.write(purpose.rawValue)
+            writer.write(token.array)
         }
         return writer.bytes
     }

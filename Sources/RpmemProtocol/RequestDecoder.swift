@@ -66,6 +66,7 @@ private enum RequestFields {
     case close(CloseFlags)
     case setAttributes(PoolAttributes)
     case extend(version: UInt32, Extensions)
+    case claim(purpose: UInt32, WriterToken)
 
     /// - Parameter reader: Exactly the rest of the message behind its header.
     init(of kind: RequestKind, from reader: inout ByteReader) throws(ByteReader.EndOfBytes) {
@@ -76,6 +77,9 @@ private enum RequestFields {
         case .close: self = .close(CloseFlags(rawValue: try reader.read(UInt32.self, .host)))
         case .setAttributes: self = .setAttributes(try PoolAttributes(from: &reader))
         case .extend: self = .extend(version: try reader.read(), Extensions(rawValue: try reader.read()))
+        case .claim:
+            self = .claim(
+                purpose: try reader.read(), WriterToken(SIMD16(try reader.read(count: WriterToken.byteCount))))
         }
     }
 
@@ -87,7 +91,13 @@ private enum RequestFields {
         case .setAttributes(let attributes): .setAttributes(attributes)
         case .extend(Extensions.version, let extensions): .extend(extensions)
         case .extend(let version, _): throw .extensionVersion(version)
+        case .claim(let purpose, let token): try claim(purpose, token)
         }
+    }
+
+    private func claim(_ purpose: UInt32, _ token: WriterToken) throws(RequestDecodingError.Cause) -> Request {
+        guard let known = ClaimPurpose(rawValue: purpose) else { throw .claimPurpose(purpose) }
+        return .claim(known, token)
     }
 }
 

@@ -23,6 +23,8 @@ package struct RequestDecodingError: Error, Hashable, Sendable {
         case noLanes
         /// The version in EXTEND.
         case extensionVersion(UInt32)
+        /// The purpose in CLAIM.
+        case claimPurpose(UInt32)
         case descriptor(PoolDescriptor.FormatError)
         /// The initiator sent more than ``ControlProtocol/maximumPendingBytes`` without waiting for an answer.
         case sentAhead
@@ -31,7 +33,8 @@ package struct RequestDecodingError: Error, Hashable, Sendable {
     /// The status of the answer.
     package var status: Status {
         switch cause {
-        case .unknownType, .messageSize, .version, .descriptorSize, .extensionVersion, .sentAhead: .badProtocol
+        case .unknownType, .messageSize, .version, .descriptorSize, .extensionVersion, .claimPurpose, .sentAhead:
+            .badProtocol
         case .provider: .badProvider
         case .noLanes: .badLaneCount
         case .descriptor: .badName
@@ -80,6 +83,8 @@ extension RequestDecodingError: CustomStringConvertible {
             error.description
         case .extensionVersion(let version):
             "version \(version) of the extensions, but only \(Extensions.version) is known here"
+        case .claimPurpose(let purpose):
+            "purpose \(purpose) of the claim is unknown: 1 and 2 are possible"
         case .sentAhead:
             "the initiator sent more than \(ControlProtocol.maximumPendingBytes) bytes without waiting for an answer"
         }

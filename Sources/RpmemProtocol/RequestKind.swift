@@ -7,6 +7,8 @@ package enum RequestKind: UInt32, Hashable, Sendable, CaseIterable {
     case setAttributes = 7
     /// This project's, see ``Extensions``.
     case extend = 9
+    /// This project's, see ``WriterToken``.
+    case claim = 11
 
     /// PMDK's name, for logs.
     package var name: String {
@@ -16,6 +18,7 @@ package enum RequestKind: UInt32, Hashable, Sendable, CaseIterable {
         case .close: "CLOSE"
         case .setAttributes: "SET_ATTR"
         case .extend: "EXTEND"
+        case .claim: "CLAIM"
         }
     }
 
@@ -27,6 +30,7 @@ package enum RequestKind: UInt32, Hashable, Sendable, CaseIterable {
         case .close: 16
         case .setAttributes: 116
         case .extend: 24
+        case .claim: 32
         }
     }
 
@@ -34,7 +38,7 @@ package enum RequestKind: UInt32, Hashable, Sendable, CaseIterable {
     package var requestSizes: ClosedRange<Int> {
         switch self {
         case .create, .open: fixedRequestSize...ControlProtocol.maximumMessageSize
-        case .close, .setAttributes, .extend: fixedRequestSize...fixedRequestSize
+        case .close, .setAttributes, .extend, .claim: fixedRequestSize...fixedRequestSize
         }
     }
 
@@ -48,6 +52,7 @@ package enum RequestKind: UInt32, Hashable, Sendable, CaseIterable {
         case .open: 148
         case .close, .setAttributes: 16
         case .extend: 44
+        case .claim: 36
         }
     }
 }

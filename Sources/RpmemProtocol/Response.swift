@@ -6,6 +6,8 @@ package enum Response: Hashable, Sendable {
     case setAttributes
     /// The extensions that the target grants, of those that were asked for.
     case extend(Extensions, LaneSecret)
+    /// What became of the claim, and the secret for the lanes, which is zero with ``ClaimOutcome/otherWriter``.
+    case claim(ClaimOutcome, LaneSecret)
     /// The request failed, with a status other than ``Status/success``.
     ///
     /// nil stands for a request of unknown type. Its answer is a bare header of type 0, which no message has, so no initiator can
@@ -24,6 +26,7 @@ package enum Response: Hashable, Sendable {
         case .close: .close
         case .setAttributes: .setAttributes
         case .extend: .extend
+        case .claim: .claim
         case .refused(let request, _): request
         }
     }
@@ -51,6 +54,9 @@ package enum Response: Hashable, Sendable {
         case .extend(let extensions, let secret):
             writer.write(Extensions.version)
             writer.write(extensions.rawValue)
+            writer.write(secret.array)
+        case .claim(let outcome, let secret):
+            writer.write(outcome.rawValue)
             writer.write(secret.array)
         case .refused:
             writer.zeroFill(to: size)

@@ -82,6 +82,7 @@ private enum ResponseFields {
     case close
     case setAttributes
     case extend(version: UInt32, Extensions, LaneSecret)
+    case claim(outcome: UInt32, LaneSecret)
 
     /// - Parameter reader: Exactly the rest of the message behind its header.
     init(answering request: RequestKind, from reader: inout ByteReader) throws(ByteReader.EndOfBytes) {
@@ -94,6 +95,9 @@ private enum ResponseFields {
             self = .extend(
                 version: try reader.read(), Extensions(rawValue: try reader.read()),
                 LaneSecret(SIMD16(try reader.read(count: LaneSecret.byteCount))))
+        case .claim:
+            self = .claim(
+                outcome: try reader.read(), LaneSecret(SIMD16(try reader.read(count: LaneSecret.byteCount))))
         }
     }
 
@@ -105,7 +109,13 @@ private enum ResponseFields {
         case .setAttributes: .setAttributes
         case .extend(Extensions.version, let extensions, let secret): .extend(extensions, secret)
         case .extend(let version, _, _): throw .extensionVersion(version)
+        case .claim(let outcome, let secret): try claim(outcome, secret)
         }
+    }
+
+    private func claim(_ outcome: UInt32, _ secret: LaneSecret) throws(ResponseDecodingError) -> Response {
+        guard let known = ClaimOutcome(rawValue: outcome) else { throw .claimOutcome(outcome) }
+        return .claim(known, secret)
     }
 }
 

@@ -13,6 +13,8 @@ package enum ResponseDecodingError: Error, Hashable, Sendable {
     case noLanes
     /// The version in the answer to EXTEND.
     case extensionVersion(UInt32)
+    /// The outcome in the answer to CLAIM.
+    case claimOutcome(UInt32)
     /// The target sent more than ``ControlProtocol/maximumPendingBytes`` that the initiator has not asked for.
     case sentAhead
 }
@@ -40,6 +42,8 @@ extension ResponseDecodingError: CustomStringConvertible {
             "the target granted no lanes"
         case .extensionVersion(let version):
             "the target's answer to EXTEND has version \(version), which is unknown: set RPMEM_EXTENSIONS=0"
+        case .claimOutcome(let outcome):
+            "the target's answer to CLAIM has outcome \(outcome), which is unknown: unset RPMEM_RESUME"
         case .sentAhead:
             "the target sent more than \(ControlProtocol.maximumPendingBytes) bytes without a request"
         }

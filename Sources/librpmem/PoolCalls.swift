@@ -107,6 +107,9 @@ private func start(
                 .pools,
                 "\(function): \(poolSet) on \(target): provider \(pool.provider), \(pool.lanes) lanes,"
                     + " persist method \(pool.persistMethod)")
+            if let obstacle = pool.obstacleToResuming {
+                Log.write(.errors, "\(function): \(poolSet) on \(target): RPMEM_RESUME has no effect: \(obstacle)")
+            }
             for warning in pool.targetWarnings {
                 Log.write(.errors, "\(function): \(target): \(warning)")
                 FailureLine.write("\(function): \(target): \(warning)")

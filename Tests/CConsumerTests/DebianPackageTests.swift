@@ -130,6 +130,103 @@ struct DebianPackageTests {
         #expect(access("\(place.parts)/remote.part", F_OK) == 0 && access("\(place.parts)/elsewhere.part", F_OK) == 0)
     }
 
+    // MARK: Outages
+
+    // The parts are not the same byte by byte after a run, with or without outages: libpmemobj leaves bytes of aborted
+    // transactions and of finished logs as they are on each side. What the pool has is the same.
+
+    enum Provider: String, CaseIterable { case sockets, tcp }
+
+    @Test(
+        "with RPMEM_RESUME, transactions of four threads outlive daemons that are killed", arguments: Provider.allCases)
+    func outlivesKills(_ provider: Provider) throws {
+        try create(one)
+        let log = "\(place.path)/librpmem.log"
+        let process = try place.start(
+            program, "until", one, "4",
+            environment: [
+                "RPMEM_RESUME": "100", "RPMEM_LOG_LEVEL": "1", "RPMEM_LOG_FILE": log,
+                "RPMEM_ENABLE_SOCKETS": provider == .sockets ? "1" : "0",
+                "RPMEM_ENABLE_TCP": provider == .tcp ? "1" : "0",
+            ])
+        let ready = Array("under way\n".utf8)
+        guard try process.receive(ready.count) == ready else { throw TestSupportError(process.errorText) }
+        var random = SeededGenerator(seed: 176)
+        let rounds = LongRun.isOn ? 200 : 5
+        var killed: Set<pid_t> = []
+        while killed.count < rounds {
+            let next = place.daemons().filter { !killed.contains($0) }
+            guard let daemon = next.first else {
+                usleep(1000)
+                continue
+            }
+            usleep(UInt32(random.next() % 900_000))
+            kill(daemon, SIGKILL)
+            killed.insert(daemon)
+        }
+        try process.send([10])
+        let ending = try process.wait(within: 200_000)
+        let lines =
+            (try? String(decoding: readFile(Descriptor.open(log, O_RDONLY), limit: 1 << 24), as: UTF8.self)) ?? ""
+        #expect(ending == .exited(0), "\(process.errorText)\n\(lines)")
+        #expect(lines.contains("session resumed"), "\(lines)")
+        #expect(place.awaitDaemons())
+        #expect(try digestOfRemote() == digest(one))
+    }
+
+    @Test(
+        "with RPMEM_RESUME, transactions of four threads outlive a link that is cut",
+        .enabled(if: cannotBeCutOff == nil, Comment(rawValue: cannotBeCutOff ?? "")))
+    func outlivesACutLink() throws {
+        try create(one)
+        let network = try NetworkNamespaces()
+        let client = TemporaryDirectory()
+        let server = try LoopbackSSHD(
+            in: client.path, address: NetworkNamespaces.address(of: .far), prefix: network.prefix(.far))
+        try write(
+            "poolset-dir = \(place.sets)\nlog-file = \(place.logFile)\nlog-level = info\npeer-timeout = 2\n",
+            to: "\(place.path)/rpmemd.conf")
+        let set = "\(place.path)/far.set"
+        try write(
+            "PMEMPOOLSET\n\(Self.size) \(place.parts)/local.part\nREPLICA \(server.target) remote.set\n", to: set)
+        let log = "\(place.path)/librpmem.log"
+        let process = try place.start(
+            network.prefix(.near) + [program, "until", set, "4"],
+            environment: [
+                "RPMEM_SSH": server.clientCommand,
+                "RPMEM_CMD": "env \(place.mark) \(Binaries.rpmemd) --config \(place.path)/rpmemd.conf",
+                "RPMEM_RESUME": "100", "RPMEM_TIMEOUT": "1", "RPMEM_LOG_LEVEL": "2", "RPMEM_LOG_FILE": log,
+                "RPMEM_ENABLE_SOCKETS": "0", "RPMEM_ENABLE_TCP": "1",
+            ])
+        let ready = Array("under way\n".utf8)
+        guard try process.receive(ready.count) == ready else { throw TestSupportError(process.errorText) }
+        func lines() -> String {
+            (try? String(decoding: readFile(Descriptor.open(log, O_RDONLY), limit: 1 << 24), as: UTF8.self)) ?? ""
+        }
+        for round in 1...(LongRun.isOn ? 20 : 2) {
+            try network.cut()
+            // The time of the outage: long enough for the program to notice it, which its log shows.
+            let deadline = Deadline.after(milliseconds: 60_000)
+            while lines().split(separator: "\n").count(where: { $0.contains("session lost") }) < round,
+                !deadline.hasPassed
+            {
+                usleep(10_000)
+            }
+            usleep(UInt32(500_000 * round))
+            try network.mend()
+            while lines().split(separator: "\n").count(where: { $0.contains("session resumed") }) < round,
+                !deadline.hasPassed
+            {
+                usleep(10_000)
+            }
+        }
+        try process.send([10])
+        let ending = try process.wait(within: 200_000)
+        #expect(ending == .exited(0), "\(process.errorText)\n\(lines())")
+        #expect(place.awaitDaemons())
+        #expect(try digestOfRemote() == digest(one))
+    }
+
     // MARK: Sync
 
     enum Damage: CaseIterable { case deleted, headerOverwritten, truncated, zeroed }
@@ -279,3 +376,6 @@ struct DebianPackageTests {
 /// The reason why these tests cannot run here: a missing package; nil when they can.
 private let missingPackage: String? =
     access("/usr/include/libpmemobj.h", F_OK) == 0 ? missingPrograms("gcc", "pmempool") : "libpmemobj.h"
+
+/// The reason why this host cannot cut a target off; nil when it can.
+private let cannotBeCutOff = NetworkNamespaces.unavailableReason ?? LoopbackSSHD.unavailableReason

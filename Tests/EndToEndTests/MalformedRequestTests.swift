@@ -74,7 +74,9 @@ import Testing
     }
 
     /// Types that are no request's have a bare header for an answer.
-    @Test(arguments: [0, 2, 4, 6, 8, 10, 11, 0x7fff_ffff, 0xffff_ffff] as [UInt32]) func anUnknownType(_ type: UInt32)
+    @Test(arguments: [0, 2, 4, 6, 8, 10, 12, 13, 0x7fff_ffff, 0xffff_ffff] as [UInt32]) func anUnknownType(
+        _ type: UInt32
+    )
         throws
     {
         let session = try Target().session().ready()

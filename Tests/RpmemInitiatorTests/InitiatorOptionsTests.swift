@@ -62,6 +62,15 @@ import Testing
         )
     }
 
+    @Test func sessionsAreResumedForAsManySecondsAsAskedFor() {
+        #expect(InitiatorOptions(environment: [:]).resumeTime == .zero)
+        #expect(InitiatorOptions(environment: ["RPMEM_RESUME": "0"]).resumeTime == .zero)
+        #expect(InitiatorOptions(environment: ["RPMEM_RESUME": "120"]).resumeTime == .seconds(120))
+        let wrong = InitiatorOptions(environment: ["RPMEM_RESUME": "86401"])
+        #expect(wrong.resumeTime == .zero)
+        #expect(wrong.warnings == ["RPMEM_RESUME=86401 is ignored: a number of seconds up to 86400 is needed"])
+    }
+
     @Test func flagsThatAreNoneEnableNothing() {
         let options = InitiatorOptions(environment: ["RPMEM_ENABLE_SOCKETS": "yes", "RPMEM_ENABLE_VERBS": ""])
         #expect(options.providers.isEmpty)

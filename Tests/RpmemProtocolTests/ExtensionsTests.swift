@@ -40,6 +40,30 @@ import Testing
             response == [0, 0, 0, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0, 0, 0, 44, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1] + secret)
     }
 
+    @Test func theBytesOfClaim() throws {
+        let token = (0..<16).map { UInt8($0 + 50) }
+        let request = Request.claim(.resume, WriterToken(SIMD16(token))).encode()
+        #expect(request == [0, 0, 0, 11, 0, 0, 0, 0, 0, 0, 0, 32, 0, 0, 0, 2] + token)
+        let secret = (0..<16).map { UInt8($0 + 100) }
+        let response = Response.claim(.notKept, try #require(LaneSecret(secret))).encode()
+        #expect(response == [0, 0, 0, 0, 0, 0, 0, 12, 0, 0, 0, 0, 0, 0, 0, 36, 0, 0, 0, 3] + secret)
+    }
+
+    @Test func unknownPurposesAndOutcomesOfClaimAreRefused() {
+        var bytes = Request.claim(.new, WriterToken(.zero)).encode()
+        bytes[15] = 3
+        var requests = RequestDecoder()
+        requests.append(bytes)
+        let error = #expect(throws: RequestDecodingError.self) { try requests.next() }
+        #expect(error?.cause == .claimPurpose(3))
+        #expect(error?.response == .refused(.claim, .badProtocol))
+        var answer = Response.claim(.kept, LaneSecret(.zero)).encode()
+        answer[19] = 0
+        var responses = ResponseDecoder()
+        responses.append(answer)
+        #expect(throws: ResponseDecodingError.claimOutcome(0)) { try responses.next(answering: .claim) }
+    }
+
     @Test func anotherVersionIsRefused() {
         var bytes = Request.extend(.laneSecret).encode()
         bytes[15] = 2

@@ -55,7 +55,7 @@ import Testing
     // MARK: Violations, each once
 
     @Test func unknownType() {
-        expect(Self.open(0, [0, 0, 0, 11]), nil, .unknownType(11), .badProtocol)
+        expect(Self.open(0, [0, 0, 0, 13]), nil, .unknownType(13), .badProtocol)
     }
 
     @Test func typeZero() {

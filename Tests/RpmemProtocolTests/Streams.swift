@@ -36,11 +36,12 @@ extension SeededGenerator {
     }
 
     mutating func request() throws -> Request {
-        switch next() % 5 {
+        switch next() % 6 {
         case 0: .create(try poolRequest(), attributes())
         case 1: .open(try poolRequest())
         case 2: .close(CloseFlags(rawValue: UInt32(truncatingIfNeeded: next())))
         case 3: .extend(Extensions(rawValue: edgy()))
+        case 4: .claim(next() % 2 == 0 ? .new : .resume, WriterToken(SIMD16(bytes(16))))
         default: .setAttributes(attributes())
         }
     }
@@ -64,6 +65,7 @@ extension SeededGenerator {
         case .close: .close
         case .setAttributes: .setAttributes
         case .extend: .extend(Extensions(rawValue: edgy()), LaneSecret(SIMD16(bytes(16))))
+        case .claim: .claim(next() % 2 == 0 ? .kept : .otherWriter, LaneSecret(SIMD16(bytes(16))))
         }
     }
 }

@@ -200,6 +200,47 @@ package final class Pool: Sendable {
         }
     }
 
+    // MARK: Writer
+
+    /// Whether every part has room for a ``WriterToken``: files on a file system with extended attributes. Device DAX has none.
+    package var keepsWriter: Bool { state.withLock { $0.parts?.files.allSatisfy(\.keepsWriter) ?? false } }
+
+    /// Keeps `token` in place of any other, durably, or compares it with the one that all parts keep.
+    ///
+    /// - Throws: When another token can be neither replaced nor removed, or not be read.
+    package func claim(_ purpose: ClaimPurpose, _ token: WriterToken) throws(PoolError) -> ClaimOutcome {
+        try withFiles { files throws(PoolError) in
+            switch purpose {
+            case .resume:
+                for file in files where try file.writer() != token { return .otherWriter }
+                return .kept
+            case .new:
+                do throws(PoolError) {
+                    for file in files { try file.keepWriter(token) }
+                    return .kept
+                } catch {
+                    for file in files { try file.forgetWriter() }
+                    return .notKept
+                }
+            }
+        }
+    }
+
+    /// Removes the token that the parts keep, durably. Without one it writes nothing.
+    package func forgetWriter() throws(PoolError) {
+        try withFiles { files throws(PoolError) in for file in files { try file.forgetWriter() } }
+    }
+
+    private func withFiles<Result: Sendable>(
+        _ body: ([PartFile]) throws(PoolError) -> Result
+    ) throws(PoolError) -> Result {
+        let result: Swift.Result<Result, PoolError> = state.withLock { state in
+            guard let parts = state.parts else { return .failure(.closed(set: path)) }
+            do throws(PoolError) { return .success(try body(parts.files)) } catch { return .failure(error) }
+        }
+        return try result.get()
+    }
+
     /// Unmaps, clears the dirty mark, durably, and unlocks. Later calls do nothing.
     ///
     /// Acknowledged ranges are durable already. Other stores are not waited for; see ``Mapping/close()``.

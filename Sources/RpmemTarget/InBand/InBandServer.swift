@@ -143,10 +143,14 @@ final class InBandServer {
 
     /// EXTEND: agrees on extensions.
     ///
+    /// - Parameter keepsWriter: Whether the pool has room for a ``WriterToken``.
     /// - Returns: nil where none were offered, or for a second time.
-    func extend(_ wanted: Extensions) -> (Extensions, LaneSecret)? {
+    func extend(_ wanted: Extensions, keepsWriter: Bool) -> (Extensions, LaneSecret)? {
         guard let laneSecret, extensions == nil else { return nil }
-        let granted = wanted.intersection(commitsWrites ? [.laneSecret, .committingWrites] : .laneSecret)
+        var offered: Extensions = .laneSecret
+        if commitsWrites { offered.insert(.committingWrites) }
+        if keepsWriter { offered.insert(.writerToken) }
+        let granted = wanted.intersection(offered)
         extensions = granted
         return (granted, laneSecret)
     }

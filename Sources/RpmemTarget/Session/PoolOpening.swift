@@ -104,12 +104,22 @@ struct PoolOpening {
 
     private func openPool() throws(RequestError) -> Pool {
         do throws(PoolError) {
-            guard let attributes else {
-                return try store.open(descriptor: request.descriptor, requestedSize: request.poolSize)
+            let pool =
+                if let attributes {
+                    try store.create(
+                        descriptor: request.descriptor, attributes: attributes, requestedSize: request.poolSize,
+                        isCancelled: { RequestConnection.isHungUp(input) || Self.isReadable(signals) })
+                } else {
+                    try store.open(descriptor: request.descriptor, requestedSize: request.poolSize)
+                }
+            // Other initiators get no lane before EXTEND, which settles it.
+            if !request.offersExtensions, !isReadOnly {
+                do throws(PoolError) { try pool.forgetWriter() } catch {
+                    pool.dispose(attributes == nil ? .keep : .undoCreation, log)
+                    throw error
+                }
             }
-            return try store.create(
-                descriptor: request.descriptor, attributes: attributes, requestedSize: request.poolSize,
-                isCancelled: { RequestConnection.isHungUp(input) || Self.isReadable(signals) })
+            return pool
         } catch {
             throw RequestError(error)
         }

@@ -20,6 +20,10 @@ package final class TargetSession {
     private var connection: RequestConnection
     private var state = State.waiting
     private var hadPool = false
+    /// Whether the pool keeps no other initiator's ``WriterToken`` any more. No lane has connected before.
+    private var isWriterSettled = false
+    /// The secret of the lanes, which CLAIM has to ask for; nil in other sessions.
+    private var secretOfClaim: LaneSecret?
     /// When the first request, or the rest of one that has begun, must have arrived; nil between requests.
     private var requestDeadline: Deadline?
 
@@ -173,12 +177,15 @@ package final class TargetSession {
                     try connection.send(.refused(.setAttributes, .noAccess))
                     return nil
                 }
+                if let end = try settleWriter(of: served, before: .setAttributes) { return end }
                 return try setAttributes(attributes, of: served.pool)
             case (.serving(let served), .close(let flags)):
                 return try close(served, flags)
             case (.serving(let served), .extend(let wanted)):
-                return try extend(wanted, served.lanes)
-            case (.waiting, .setAttributes), (.waiting, .close), (.waiting, .extend):
+                return try extend(wanted, served)
+            case (.serving(let served), .claim(let purpose, let token)):
+                return try claim(purpose, token, served)
+            case (.waiting, .setAttributes), (.waiting, .close), (.waiting, .extend), (.waiting, .claim):
                 return try refuse(request.kind, "before CREATE or OPEN: there is no pool yet")
             case (.serving, .create), (.serving, .open):
                 return try refuse(request.kind, "while a pool is open: a session has one pool")
@@ -240,15 +247,69 @@ package final class TargetSession {
         return nil
     }
 
-    private func extend(_ wanted: Extensions, _ lanes: InBandServer) throws(SystemCallError) -> SessionEnd? {
-        guard let (granted, secret) = lanes.extend(wanted) else {
+    private func extend(_ wanted: Extensions, _ served: ServedPool) throws(SystemCallError) -> SessionEnd? {
+        let keepsWriter = !isReadOnly && served.pool.keepsWriter
+        guard let (granted, secret) = served.lanes.extend(wanted, keepsWriter: keepsWriter) else {
             return try refuse(
                 .extend, "that the session has no use for: no extensions were offered, or they are agreed on")
         }
         log.info(
             "EXTEND request: lanes show a secret\(granted.contains(.committingWrites) ? ", and the provider makes WRITEs durable" : "")"
         )
+        if granted.contains(.writerToken) {
+            secretOfClaim = secret
+            try connection.send(.extend(granted, LaneSecret(.zero)))
+            return nil
+        }
+        if let end = try settleWriter(of: served, before: .extend) { return end }
         try connection.send(.extend(granted, secret))
+        return nil
+    }
+
+    /// CLAIM: the pool keeps the initiator's token from before its first lane, or compares it.
+    private func claim(
+        _ purpose: ClaimPurpose, _ token: WriterToken, _ served: ServedPool
+    ) throws(SystemCallError) -> SessionEnd? {
+        guard let secret = secretOfClaim.take() else {
+            return try refuse(
+                .claim, "that the session has no use for: EXTEND has not agreed on it, or it has come before")
+        }
+        served.watchdog.turnLong()
+        defer { served.watchdog.beginTurn() }
+        let outcome: ClaimOutcome
+        do throws(PoolError) { outcome = try served.pool.claim(purpose, token) } catch {
+            log.error("CLAIM request: \(error)")
+            try connection.send(.refused(.claim, RequestError(error).status))
+            return .failed
+        }
+        switch outcome {
+        case .kept: log.info("CLAIM request: the initiator \(purpose == .new ? "may" : "does") resume its session")
+        case .notKept: log.info("CLAIM request: the parts have no room for the token: the session cannot be resumed")
+        case .otherWriter:
+            log.notice("CLAIM request: another session could write to the pool since: the session is not resumed")
+        }
+        isWriterSettled = outcome != .otherWriter
+        try connection.send(.claim(outcome, outcome == .otherWriter ? LaneSecret(.zero) : secret))
+        return nil
+    }
+
+    private var isReadOnly: Bool { settings.permissions.value == .readOnly }
+
+    /// Makes the pool forget another initiator's ``WriterToken``, before the session can write for the first time.
+    ///
+    /// - Returns: The end of the session when that fails, after a refusal of `request`.
+    private func settleWriter(
+        of served: ServedPool, before request: RequestKind
+    ) throws(SystemCallError) -> SessionEnd? {
+        if isWriterSettled || isReadOnly { return nil }
+        served.watchdog.turnLong()
+        defer { served.watchdog.beginTurn() }
+        do throws(PoolError) { try served.pool.forgetWriter() } catch {
+            log.error("\(request.name) request: \(error)")
+            try connection.send(.refused(request, RequestError(error).status))
+            return .failed
+        }
+        isWriterSettled = true
         return nil
     }
 

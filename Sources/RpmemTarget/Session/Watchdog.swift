@@ -68,6 +68,7 @@ final class Watchdog {
 
     /// The session's thread begins work that may take as long as the limit.
     func beginTurn() {
+        shared.isLongTurn.store(false, ordering: .releasing)
         shared.deadline.store(Deadline.after(milliseconds: limit).nanoseconds, ordering: .releasing)
         wakeUp.signal()
     }
@@ -77,6 +78,12 @@ final class Watchdog {
     func beginLongTurn() {
         shared.isLongTurn.store(true, ordering: .releasing)
         wakeUp.signal()
+    }
+
+    /// The turn that is under way goes on as a long one. ``beginTurn()`` ends that.
+    func turnLong() {
+        endTurn()
+        beginLongTurn()
     }
 
     /// The session's thread waits for events again, or does what may take any time.

@@ -1,7 +1,8 @@
-// objects fill|digest|endless SET [THREADS]: a program on libpmemobj that knows nothing of replicas.
+// objects fill|digest|endless|until SET [THREADS]: a program on libpmemobj that knows nothing of replicas.
 //
 // fill: each thread grows a chain by transactions and a list atomically, and aborts some transactions in between.
 // digest: prints a digest of all that is in the pool. endless: goes on filling until it is ended.
+// until: goes on filling until standard input has a byte, or ends.
 #include <libpmemobj.h>
 #include <pthread.h>
 #include <stdint.h>
@@ -38,7 +39,7 @@ struct root {
 
 static PMEMobjpool *pool;
 static TOID(struct root) root;
-static int is_endless;
+static volatile int is_endless;
 
 static void fail(const char *what) {
     fprintf(stderr, "%s: %s\n", what, pmemobj_errormsg());
@@ -137,10 +138,15 @@ int main(int argc, char **argv) {
         }
         printf("%u objects, digest %016llx\n", count, (unsigned long long)digest);
     } else {
-        is_endless = strcmp(argv[1], "endless") == 0;
+        int ends = strcmp(argv[1], "until") == 0;
+        is_endless = ends || strcmp(argv[1], "endless") == 0;
         pthread_t started[CHAINS];
         for (int i = 0; i < threads; i++) {
             if (pthread_create(&started[i], NULL, fill, (void *)(intptr_t)i)) fail("pthread_create");
+        }
+        if (ends) {
+            getchar();
+            is_endless = 0;
         }
         for (int i = 0; i < threads; i++) pthread_join(started[i], NULL);
     }

@@ -1,0 +1,174 @@
+import Glibc
+import Synchronization
+import SystemSupport
+
+/// Whether a pool works: it does, its session is lost and may be resumed, or an error made it fail for good. The first error
+/// stays, and every later call fails with it.
+///
+/// A loss begins an outage. Its threads leave the lanes and wait here, until the monitor's thread has resumed the session, or
+/// has failed the pool. See `docs/outages.md`.
+final class StickyError: Sendable {
+    enum Resuming: Sendable {
+        /// Not asked for: a loss fails the pool.
+        case off
+        /// Asked for, but this target or pool does not allow it.
+        case impossible(reason: String)
+        /// For as long as this.
+        case on(Duration)
+    }
+
+    private struct State {
+        /// What made the pool fail for good.
+        var error: InitiatorError?
+        /// The loss that the outage began with; nil without an outage.
+        var loss: InitiatorError?
+        /// Lanes whose threads wait for the end of an outage, and touch nothing of the lane meanwhile.
+        var parked: Set<Int> = []
+        var outages = 0
+    }
+
+    let resuming: Resuming
+    private let state = Mutex(State())
+    /// Set while there is an error or an outage. Each call on a lane loads it: through a pointer, which counts no references.
+    nonisolated(unsafe) let flag: UnsafeMutablePointer<Atomic<Bool>>
+    /// nil where there are no outages.
+    private let wakeUps: WakeUps?
+
+    private final class WakeUps: Sendable {
+        /// Readable from the beginning of an outage until the monitor takes notice of it.
+        let lost: WakeUp
+        /// Readable from the end of an outage to the beginning of the next one.
+        let ended: WakeUp
+
+        init() throws(SystemCallError) {
+            lost = try WakeUp()
+            ended = try WakeUp()
+        }
+    }
+
+    init(_ resuming: Resuming = .off) throws(SystemCallError) {
+        self.resuming = resuming
+        if case .on = resuming { wakeUps = try WakeUps() } else { wakeUps = nil }
+        flag = .allocate(capacity: 1)
+        flag.initialize(to: Atomic(false))
+    }
+
+    deinit {
+        flag.deinitialize(count: 1)
+        flag.deallocate()
+    }
+
+    /// Whether the pool has failed for good.
+    var isSet: Bool { error != nil }
+
+    /// What made the pool fail for good.
+    var error: InitiatorError? { state.withLock { $0.error } }
+
+    /// The loss that an outage began with.
+    var loss: InitiatorError? { state.withLock { $0.loss } }
+
+    /// Outages that have begun, and whether the last one goes on.
+    var outages: (count: Int, goesOn: Bool) { state.withLock { ($0.outages, $0.loss != nil) } }
+
+    /// How long a call waits for the end of outages at most; nil where sessions are not resumed.
+    var limit: Duration? { if case .on(let limit) = resuming { limit } else { nil } }
+
+    /// For the monitor to poll: readable when an outage has begun; −1 where there are none.
+    var lostDescriptor: Int32 { wakeUps?.lost.descriptor.number ?? -1 }
+
+    // MARK: Beginning
+
+    /// Fails the pool with `error`, unless it has failed before.
+    ///
+    /// - Returns: The first error.
+    @discardableResult
+    func set(_ error: InitiatorError) -> InitiatorError {
+        state.withLock { state in
+            let first = state.error ?? error
+            state.error = first
+            flag.pointee.store(true, ordering: .releasing)
+            wakeUps?.ended.signal()
+            return first
+        }
+    }
+
+    /// Begins an outage with an error that is a loss, where sessions are resumed. Any other error fails the pool.
+    ///
+    /// - Returns: The error of the pool, or the loss.
+    @discardableResult
+    func fail(_ error: InitiatorError) -> InitiatorError {
+        guard error.isLoss else { return set(error) }
+        switch resuming {
+        case .off: return set(error)
+        case .impossible(let reason): return set(.notResumed(loss: error, reason: reason))
+        case .on: break
+        }
+        return state.withLock { state in
+            if let error = state.error ?? state.loss { return error }
+            state.loss = error
+            state.outages += 1
+            flag.pointee.store(true, ordering: .releasing)
+            wakeUps?.ended.clear()
+            wakeUps?.lost.signal()
+            return error
+        }
+    }
+
+    // MARK: Waiting
+
+    /// Waits for the end of an outage. Without one it returns at once.
+    ///
+    /// - Parameter lane: The lane that the calling thread has taken, if any.
+    /// - Throws: The error that made the pool fail.
+    func awaitEnd(lane: Int? = nil) throws(InitiatorError) {
+        // The monitor gives up much earlier. A child of fork(2) has no such thread.
+        let deadline = Deadline.after((limit ?? .zero) + .seconds(120))
+        while true {
+            let isOver = try state.withLock { state throws(InitiatorError) in
+                if state.error == nil, let loss = state.loss {
+                    if deadline.hasPassed { throw loss }
+                    if let lane { state.parked.insert(lane) }
+                    return false
+                }
+                if let lane { state.parked.remove(lane) }
+                if let error = state.error { throw error }
+                return true
+            }
+            if isOver { return }
+            // poll(2) can only fail with ENOMEM here.
+            do throws(SystemCallError) {
+                try PollSet.wait(for: wakeUps?.ended.descriptor.number ?? -1, until: deadline)
+            } catch {
+                usleep(10_000)
+            }
+        }
+    }
+
+    /// Whether the lane's thread waits for the end of the outage.
+    func isParked(_ lane: Int) -> Bool { state.withLock { $0.parked.contains(lane) } }
+
+    // MARK: End
+
+    /// The monitor has taken notice of the outage.
+    func clearLost() { wakeUps?.lost.clear() }
+
+    /// Ends the outage: the session is resumed. An error that came meanwhile stays.
+    func endOutage() {
+        state.withLock { state in
+            state.loss = nil
+            if state.error == nil { flag.pointee.store(false, ordering: .releasing) }
+            wakeUps?.ended.signal()
+        }
+    }
+}
+
+extension InitiatorError {
+    /// Whether the session is gone while the target may be as it was. Errors that the target or its provider reports for an
+    /// operation, and violations of the protocol, are none.
+    var isLoss: Bool {
+        switch self {
+        case .lost, .sessionEnded, .timedOut: true
+        default: false
+        }
+    }
+}
