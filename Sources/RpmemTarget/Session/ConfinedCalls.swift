@@ -61,6 +61,8 @@ enum ConfinedCalls {
             SYS_statfs, SYS_faccessat, SYS_faccessat2, SYS_readlinkat, SYS_getdents64, SYS_unlinkat, SYS_dup, SYS_dup3,
             SYS_inotify_init1, SYS_inotify_add_watch, SYS_inotify_rm_watch, SYS_eventfd2, SYS_epoll_create1, SYS_pipe2,
             SYS_pselect6,
+            // A part's writer token.
+            SYS_fgetxattr, SYS_fsetxattr, SYS_fremovexattr,
             // libsystemd passes an entry in a file of memory when the journal's socket takes no message.
             SYS_memfd_create,
         ]
