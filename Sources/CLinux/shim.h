@@ -5,6 +5,11 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
 #endif
+// Glibc's overlay is made without _GNU_SOURCE. Only so has fd_set the member that it has there, and Swift compares the two.
+#include <features.h>
+#undef __USE_XOPEN
+#include <sys/select.h>
+#define __USE_XOPEN 1
 #include <dlfcn.h>
 #include <elf.h>
 #include <errno.h>

@@ -41,9 +41,12 @@ package struct SystemCallFilter {
         case fail(UInt32)
         /// The process is killed.
         case kill
+        /// What is added for the call later decides.
+        case next
 
-        fileprivate var action: UInt32 {
+        fileprivate var action: UInt32? {
             switch self {
+            case .next: nil
             case .trap: rpmem_seccomp_trap
             case .fail(let code): rpmem_seccomp_error | code
             case .kill: rpmem_seccomp_kill
@@ -73,7 +76,25 @@ package struct SystemCallFilter {
 
     /// Allows a call under conditions.
     package mutating func allow(_ number: Int32, if conditions: [Condition], otherwise: Otherwise = .trap) {
+        add(number, conditions, rpmem_seccomp_allow, otherwise)
+    }
+
+    /// Has a call fail with an errno under conditions, or always. Otherwise what is added for it later decides.
+    package mutating func refuse(_ number: Int32, if conditions: [Condition] = [], with code: Int32) {
+        add(number, conditions, rpmem_seccomp_error | UInt32(code), .next)
+    }
+
+    private mutating func add(
+        _ number: Int32, _ conditions: [Condition], _ action: UInt32, _ otherwise: Otherwise
+    ) {
         var block: [sock_filter] = []
+        // Where `.next` leaves the block, once its length is known.
+        var exits: [Int] = []
+        func refusal() -> sock_filter {
+            if let action = otherwise.action { return Self.answer(action) }
+            exits.append(block.count)
+            return Self.jump(BPF_JA, 0)
+        }
         for condition in conditions {
             block.append(Self.load(16 + 8 * condition.argument + condition.offset))
             if condition.mask != .max { block.append(Self.instruction(BPF_ALU | BPF_AND | BPF_K, condition.mask)) }
@@ -81,22 +102,15 @@ package struct SystemCallFilter {
                 // A match leads past one instruction behind the list: the refusal, or the jump past it.
                 block.append(Self.jump(BPF_JEQ, value, then: condition.values.count - index))
             }
-            if condition.isOneOf {
-                block.append(Self.answer(otherwise.action))
-            } else {
-                block += [Self.jump(BPF_JA, 1), Self.answer(otherwise.action)]
-            }
+            if !condition.isOneOf { block.append(Self.jump(BPF_JA, 1)) }
+            block.append(refusal())
         }
-        block.append(Self.answer(rpmem_seccomp_allow))
+        block.append(Self.answer(action))
+        for exit in exits { block[exit] = Self.jump(BPF_JA, UInt32(block.count - exit - 1)) }
+        // What follows compares the number.
+        if !exits.isEmpty { block.append(Self.load(0)) }
         program.append(Self.jump(BPF_JEQ, UInt32(number), otherwise: block.count))
         program += block
-    }
-
-    /// Has a call fail with an errno.
-    package mutating func refuse(_ number: Int32, with code: Int32) {
-        program += [
-            Self.jump(BPF_JEQ, UInt32(number), otherwise: 1), Self.answer(rpmem_seccomp_error | UInt32(code)),
-        ]
     }
 
     /// Lays the filter on all threads of this process, for ever. The calling thread has `PR_SET_NO_NEW_PRIVS`.

@@ -60,7 +60,7 @@ struct ConfinementTests {
         .enabled(if: CallFilter.isThere, "this kernel has no seccomp filters"),
         arguments: [
             "execve", "clone", "ptrace", "process_vm_readv", "socket", "kill", "tgkill", "mount", "bpf", "keyctl",
-            "io_uring_setup", "prctl", "prlimit64",
+            "io_uring_setup", "prctl", "prlimit64", "fcntl", "ioctl",
         ])
     func aPlantedCallEndsItsSessionAlone(_ call: String) throws {
         let other = try target.session().ready()
@@ -99,7 +99,9 @@ struct ConfinementTests {
     /// glibc takes clone(2) instead, and a library that cannot be loaded is an error of its caller's.
     @Test(
         .enabled(if: CallFilter.isThere, "this kernel has no seccomp filters"),
-        arguments: [("clone3", "ENOSYS"), ("mmap", "EPERM")])
+        arguments: [
+            ("clone3", "ENOSYS"), ("mmap", "EPERM"), ("stream", "EACCES"), ("datagrams", "done"),
+        ])
     func someCallsFailInstead(_ call: String, _ code: String) throws {
         try expect(call, code)
     }

@@ -9,20 +9,33 @@ enum ConfinedCalls {
     /// A filter that allows what a session over this provider needs.
     static func filter(for provider: Provider) -> SystemCallFilter {
         var filter = SystemCallFilter(allowing: hot + files + memory + process + network)
-        var families: [Int32] = [AF_UNIX]
+        // Syslog and the journal are sockets of UNIX datagrams. Streams would reach the user's service manager, which starts any
+        // program, and ssh-agent; a name server's cache does without.
+        let unix = SystemCallFilter.Condition.argument(0, isOneOf: [UInt32(AF_UNIX)])
+        filter.allow(
+            SYS_socket, if: [unix, .argument(1, mask: 0xf, isOneOf: [SOCK_DGRAM.rawValue])], otherwise: .next)
+        filter.refuse(SYS_socket, if: [unix], with: EACCES)
         switch provider {
         case .tcp: break
         case .sockets:
             // A listener of its own for each lane, whose address getifaddrs(3) asks for over netlink.
-            families += [AF_INET, AF_INET6, AF_NETLINK]
+            Self.allowConnections(&filter)
             for number in [SYS_bind, SYS_listen] { filter.allow(number, if: []) }
         case .verbs:
             // librdmacm asks the kernel over netlink.
-            families += [AF_INET, AF_INET6, AF_NETLINK]
+            Self.allowConnections(&filter)
             filter.allow(SYS_bind, if: [])
         }
-        // Syslog and the journal are UNIX sockets.
-        filter.allow(SYS_socket, if: [.argument(0, isOneOf: families.map(UInt32.init))])
+        // Signals to the owner of a descriptor would reach every process of the user before Linux 6.12, and TIOCSTI a terminal.
+        filter.allow(
+            SYS_fcntl,
+            if: [
+                .argument(
+                    1, isNoneOf: [UInt32(F_SETOWN), 10 /* F_SETSIG */, 15 /* F_SETOWN_EX */, 1024 /* F_SETLEASE */])
+            ])
+        filter.allow(
+            SYS_ioctl,
+            if: [.argument(1, isNoneOf: [0x8901 /* FIOSETOWN */, 0x8902 /* SIOCSPGRP */, 0x5412 /* TIOCSTI */])])
         let threads = UInt32(CLONE_THREAD)
         filter.allow(SYS_clone, if: [.argument(0, mask: threads, isOneOf: [threads])])
         filter.refuse(SYS_clone3, with: ENOSYS)
@@ -32,7 +45,8 @@ enum ConfinedCalls {
         }
         filter.allow(SYS_rt_sigaction, if: [.argument(0, isNoneOf: [UInt32(SIGSYS)])], otherwise: .kill)
         // Names of threads, and those that glibc gives to memory.
-        filter.allow(SYS_prctl, if: [.argument(0, isOneOf: [UInt32(PR_SET_NAME), UInt32(PR_SET_VMA)])])
+        filter.allow(
+            SYS_prctl, if: [.argument(0, isOneOf: [UInt32(PR_SET_NAME), UInt32(PR_GET_NAME), UInt32(PR_SET_VMA)])])
         // Limits are asked for, not set.
         filter.allow(SYS_prlimit64, if: [.upperHalfIsZero(2), .argument(2, isOneOf: [0])])
         // A library that loads another one now is refused, and can go on without.
@@ -43,12 +57,22 @@ enum ConfinedCalls {
         return filter
     }
 
+    /// Sockets of IP, but for protocols that Landlock does not know as TCP; and of netlink, for addresses and RDMA devices.
+    private static func allowConnections(_ filter: inout SystemCallFilter) {
+        filter.allow(
+            SYS_socket,
+            if: [
+                .argument(0, isOneOf: [AF_INET, AF_INET6, AF_NETLINK].map(UInt32.init)),
+                .argument(2, isOneOf: [IPPROTO_IP, IPPROTO_TCP, IPPROTO_UDP, 20 /* NETLINK_RDMA */].map(UInt32.init)),
+            ])
+    }
+
     /// Those of the data plane, first.
     private static let hot: [Int32] =
         olderHot + [
             SYS_recvfrom, SYS_sendto, SYS_recvmsg, SYS_sendmsg, SYS_epoll_pwait, SYS_epoll_pwait2, SYS_msync,
             SYS_fstatfs, SYS_read, SYS_write,
-            SYS_ioctl, SYS_futex, SYS_ppoll, SYS_sched_yield, SYS_clock_gettime, SYS_epoll_ctl,
+            SYS_futex, SYS_ppoll, SYS_sched_yield, SYS_clock_gettime, SYS_epoll_ctl,
         ]
 
     private static let files: [Int32] =
@@ -57,7 +81,7 @@ enum ConfinedCalls {
             SYS_preadv,
             SYS_pwritev, SYS_preadv2, SYS_pwritev2, SYS_lseek, SYS_fsync, SYS_fdatasync, SYS_syncfs,
             SYS_sync_file_range,
-            SYS_fadvise64, SYS_fallocate, SYS_ftruncate, SYS_flock, SYS_fcntl, SYS_fstat, SYS_newfstatat, SYS_statx,
+            SYS_fadvise64, SYS_fallocate, SYS_ftruncate, SYS_flock, SYS_fstat, SYS_newfstatat, SYS_statx,
             SYS_statfs, SYS_faccessat, SYS_faccessat2, SYS_readlinkat, SYS_getdents64, SYS_unlinkat, SYS_dup, SYS_dup3,
             SYS_inotify_init1, SYS_inotify_add_watch, SYS_inotify_rm_watch, SYS_eventfd2, SYS_epoll_create1, SYS_pipe2,
             SYS_pselect6,
@@ -112,7 +136,8 @@ enum ConfinedCalls {
         olderNames + [
             (SYS_execve, "execve"), (SYS_execveat, "execveat"), (SYS_clone, "clone"), (SYS_ptrace, "ptrace"),
             (SYS_process_vm_readv, "process_vm_readv"), (SYS_process_vm_writev, "process_vm_writev"),
-            (SYS_socket, "socket"), (SYS_bind, "bind"), (SYS_listen, "listen"), (SYS_kill, "kill"),
+            (SYS_socket, "socket"), (SYS_fcntl, "fcntl"), (SYS_ioctl, "ioctl"), (SYS_bind, "bind"),
+            (SYS_listen, "listen"), (SYS_kill, "kill"),
             (SYS_tkill, "tkill"),
             (SYS_tgkill, "tgkill"), (SYS_prctl, "prctl"), (SYS_prlimit64, "prlimit64"), (SYS_setrlimit, "setrlimit"),
             (SYS_mount, "mount"), (SYS_umount2, "umount2"), (SYS_bpf, "bpf"), (SYS_seccomp, "seccomp"),

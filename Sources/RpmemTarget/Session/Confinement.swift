@@ -82,6 +82,11 @@ package final class Confinement {
                     try files.allow([.readDirectory, .removeFile], beneath: directory)
                 }
             }
+            var tasks = stat()
+            // Two links, one for this thread, one for the watchdog's.
+            if stat("/proc/self/task", &tasks) == 0, tasks.st_nlink > 4 {
+                log.info("\(tasks.st_nlink - 4) threads of libraries keep their rights to files")
+            }
             for errno in [
                 watchdog.restrict(to: files.descriptor.number),
                 PathConfinement.restrictThread(to: files.descriptor.number),
@@ -99,7 +104,7 @@ package final class Confinement {
         // libfabric loads its own providers from the last ones, after this where there are RDMA devices.
         let providers =
             getenv("FI_PROVIDER_PATH").map { String(cString: $0).split(separator: ":").map(String.init) } ?? []
-        for path in ["/usr", "/lib", "/lib64", "/proc", "/sys"] + providers {
+        for path in ["/usr", "/opt", "/lib", "/lib64", "/proc", "/sys"] + providers {
             try files.allow([.readFile, .readDirectory], at: path)
         }
         for name in [
@@ -124,8 +129,13 @@ package final class Confinement {
     /// by.
     func restrictCalls(_ provider: Provider) {
         var none = rlimit()
-        if setrlimit(__rlimit_resource_t(RLIMIT_CORE.rawValue), &none) == 0, rpmem_prctl(PR_SET_DUMPABLE, 0) == 0 {
+        let failed = [
+            rpmem_prctl(PR_SET_DUMPABLE, 0), setrlimit(__rlimit_resource_t(RLIMIT_CORE.rawValue), &none),
+        ]
+        if failed == [0, 0] {
             measures.append("no core files")
+        } else {
+            log.warning("the session is less confined, it may leave a core file, or be traced by its user")
         }
         if SystemCallFilter.isPossible {
             do throws(SystemCallError) {
