@@ -27,15 +27,8 @@ enum ConfinedCalls {
             filter.allow(SYS_bind, if: [])
         }
         // Signals to the owner of a descriptor would reach every process of the user before Linux 6.12, and TIOCSTI a terminal.
-        filter.allow(
-            SYS_fcntl,
-            if: [
-                .argument(
-                    1, isNoneOf: [UInt32(F_SETOWN), 10 /* F_SETSIG */, 15 /* F_SETOWN_EX */, 1024 /* F_SETLEASE */])
-            ])
-        filter.allow(
-            SYS_ioctl,
-            if: [.argument(1, isNoneOf: [0x8901 /* FIOSETOWN */, 0x8902 /* SIOCSPGRP */, 0x5412 /* TIOCSTI */])])
+        filter.allow(SYS_fcntl, if: [.argument(1, isNoneOf: Self.signallingCommands)])
+        filter.allow(SYS_ioctl, if: [.argument(1, isNoneOf: Self.signallingControls)])
         let threads = UInt32(CLONE_THREAD)
         filter.allow(SYS_clone, if: [.argument(0, mask: threads, isOneOf: [threads])])
         filter.refuse(SYS_clone3, with: ENOSYS)
@@ -63,9 +56,15 @@ enum ConfinedCalls {
             SYS_socket,
             if: [
                 .argument(0, isOneOf: [AF_INET, AF_INET6, AF_NETLINK].map(UInt32.init)),
-                .argument(2, isOneOf: [IPPROTO_IP, IPPROTO_TCP, IPPROTO_UDP, 20 /* NETLINK_RDMA */].map(UInt32.init)),
+                .argument(2, isOneOf: [IPPROTO_IP, IPPROTO_TCP, IPPROTO_UDP, netlinkRDMA].map(UInt32.init)),
             ])
     }
+
+    private static let netlinkRDMA = 20
+    // F_SETOWN, F_SETSIG, F_SETOWN_EX, F_SETLEASE.
+    private static let signallingCommands: [UInt32] = [8, 10, 15, 1024]
+    // FIOSETOWN, SIOCSPGRP, TIOCSTI.
+    private static let signallingControls: [UInt32] = [0x8901, 0x8902, 0x5412]
 
     /// Those of the data plane, first.
     private static let hot: [Int32] =
