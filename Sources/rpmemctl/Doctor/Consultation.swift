@@ -107,8 +107,11 @@ struct Consultation {
                 let line = try? remote.readLine(within: options.operationTimeout),
                 let clock = try? TargetQuery.decode(line, as: DoctorClock.self, of: "\(target)")
             else { return best }
-            let half = (Self.now() - start) / 2
-            if half < best?.uncertainty ?? .max { best = (clock.realtime - (start + half), half) }
+            if let found = FabricChecks.compare(clock: clock.realtime, sent: start, received: Self.now()),
+                found.uncertainty < best?.uncertainty ?? .max
+            {
+                best = found
+            }
         }
         return best
     }
