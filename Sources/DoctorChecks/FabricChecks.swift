@@ -160,7 +160,9 @@ package enum FabricChecks {
         let text =
             "the target's clock is \(milliseconds.magnitude) ms \(milliseconds < 0 ? "behind" : "ahead"), within "
             + "\(uncertainty / 1_000_000 + 1) ms"
-        if offset.magnitude <= uncertainty.magnitude + 2_000_000_000 { return ReportedCheck(.clocks, .target, .ok, text) }
+        if offset.magnitude <= uncertainty.magnitude + 2_000_000_000 {
+            return ReportedCheck(.clocks, .target, .ok, text)
+        }
         return ReportedCheck(
             .clocks, .target, .warn, "\(text): times in logs and pool headers do not match",
             remedy: "on the machine whose clock is wrong: `sudo timedatectl set-ntp true`")

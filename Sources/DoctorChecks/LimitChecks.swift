@@ -62,7 +62,8 @@ package struct LimitChecks: Sendable {
             "`echo '\(user) - memlock unlimited' | sudo tee -a /etc/security/limits.d/rpmem.conf`, then log in again"
         guard let pool else {
             return pinsPools
-                ? check(.warn, "\(text), and verbs pins the whole pool: one that is not smaller cannot be opened", remedy)
+                ? check(
+                    .warn, "\(text), and verbs pins the whole pool: one that is not smaller cannot be opened", remedy)
                 : check(.ok, "\(text): pools over verbs must be smaller")
         }
         // The session's own buffers are pinned, too.
@@ -87,6 +88,7 @@ package struct LimitChecks: Sendable {
         return ReportedCheck(
             .openFiles, machine, lanes < 1 ? .fail : .warn, "\(text); libpmemobj asks for up to \(wanted)",
             remedy:
-                "`echo '\(user) - nofile 16384' | sudo tee -a /etc/security/limits.d/rpmem-files.conf`, then log in again")
+                "`echo '\(user) - nofile 16384' | sudo tee -a /etc/security/limits.d/rpmem-files.conf`, then log in again"
+        )
     }
 }

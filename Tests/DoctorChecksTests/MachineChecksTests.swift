@@ -31,7 +31,8 @@ import Testing
         #expect(verdict(limits(lockedMemory: nil), pool: .max) == .ok)
         #expect(
             limits().memory(pool: 8 << 20, hasRDMA: true).remedy
-                == "`echo 'ann - memlock unlimited' | sudo tee -a /etc/security/limits.d/rpmem.conf`, then log in again")
+                == "`echo 'ann - memlock unlimited' | sudo tee -a /etc/security/limits.d/rpmem.conf`, then log in again"
+        )
     }
 
     /// The initiator does not know the size of the pool, and pins it over verbs.
@@ -61,7 +62,8 @@ import Testing
         #expect(limits(openFiles: 16384).files(laneLimit: nil).verdict == .ok)
         #expect(
             limits(openFiles: 10).files(laneLimit: nil).remedy
-                == "`echo 'ann - nofile 16384' | sudo tee -a /etc/security/limits.d/rpmem-files.conf`, then log in again")
+                == "`echo 'ann - nofile 16384' | sudo tee -a /etc/security/limits.d/rpmem-files.conf`, then log in again"
+        )
     }
 
     @Test func theCapabilityIsRead() throws {

@@ -69,7 +69,8 @@ import Testing
                 .hasPrefix("`sudo install -d -o ann -m 0750 '/var/log/my own'`"))
         #expect(remedy("/var/log", .isDirectory) == "set another log-file")
         // Whose it is can matter.
-        #expect(remedy("/var/log/there", .permissionDenied).contains("unless \(SessionEnvironment.user), whose file it is"))
+        #expect(
+            remedy("/var/log/there", .permissionDenied).contains("unless \(SessionEnvironment.user), whose file it is"))
         let owner = PlatformChecks.User(id: geteuid(), name: "me", groups: [])
         #expect(
             TargetChecks.logRemedy("/var/log/there", .permissionDenied, user: owner, SystemTree(root: root.path))

@@ -19,7 +19,8 @@ func answerDoctor(_ set: String?, _ overrides: CommandLineOverrides) -> Int32 {
         let wanted = try consultation.readWanted()
         let settings = try? Settings.load(overrides)
         let listeners = settings.map { TrialListener.all($0, environment, first: wanted) } ?? []
-        try write(DoctorOffer(
+        try write(
+            DoctorOffer(
                 listeners: listeners.map(\.report), requiresSecret: settings?.inBandSecret.value == .require))
         try consultation.run(listeners)
         let refusals = listeners.compactMap { consultation.refusals[$0.report.provider] ?? $0.dropped }

@@ -99,14 +99,16 @@ extension TargetChecks {
         case .permissionDenied:
             // Below a directory that the user may not search, nothing is known of the log.
             if let closed = closedDirectory(above: path, user, tree) {
-                return "`sudo setfacl -m u:\(user.name):x \(shellQuoted(closed))` lets \(user.name) search the directory; "
+                return
+                    "`sudo setfacl -m u:\(user.name):x \(shellQuoted(closed))` lets \(user.name) search the directory; "
                     + "or \(other)"
             }
             guard let status = tree.status(path) else {
                 return "`sudo touch \(name) && sudo chown \(user.name) \(name) && sudo chmod 0640 \(name)`, or \(other)"
             }
             if status.st_uid == user.id { return "`chmod u+w \(name)`, or \(other)" }
-            return "`sudo chown \(user.name) \(name)`, unless \(Ownership.user(status.st_uid)), whose file it is, still "
+            return
+                "`sudo chown \(user.name) \(name)`, unless \(Ownership.user(status.st_uid)), whose file it is, still "
                 + "writes to it; or \(other)"
         default: return other
         }

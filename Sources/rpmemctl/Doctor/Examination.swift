@@ -40,7 +40,8 @@ struct Examination {
         if report.rpmemd != nil, findings == nil {
             report.checks.append(
                 ReportedCheck(
-                    .rpmemd, .target, .fail, "rpmemd ended before it told what it found",
+                    .rpmemd, .target, .fail,
+                    consultation.problem ?? "rpmemd ended before it told what it found",
                     remedy: "`rpmemd --doctor </dev/null`, and the kernel's log, show why"))
         }
         report.checks += providerChecks(own, resolves: resolves, offer)
