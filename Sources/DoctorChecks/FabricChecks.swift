@@ -96,17 +96,19 @@ package enum FabricChecks {
 
     /// - Parameters:
     ///   - isChosen: Whether a session would use this provider.
-    ///   - refusal: What the target said when it refused the lane.
-    package static func inBand(_ trial: Trial, isChosen: Bool, refusal: String?) -> ReportedCheck {
+    ///   - refusal: What the target said when it refused a lane of this provider.
+    package static func inBand(_ trial: Trial, isChosen: Bool, refusal: DoctorRefusal?) -> ReportedCheck {
         let place = "\(trial.provider): \(trial.host) port \(trial.port)"
         guard let failure = trial.failure else {
             return ReportedCheck(
                 .inBand, .initiator, .ok, "\(place): a lane was connected within \(trial.milliseconds) ms")
         }
         let remedy =
-            if refusal != nil {
+            if refusal?.kind == .peer {
                 "where lanes come from another address than ssh, as over a jump host: `in-band-peer = any` in the target's "
                     + "rpmemd.conf"
+            } else if refusal != nil {
+                "run `rpmemctl doctor` again; if the target refuses again, correct there what it says"
             } else if failure.contains(String(cString: strerror(ENODEV))) {
                 "name the target by an address of its RDMA device: `fi_info -p verbs` there lists those that libfabric finds"
             } else {
@@ -114,18 +116,53 @@ package enum FabricChecks {
                     + "a network of their own, set `in-band-address` there, and name the target by that address"
             }
         return ReportedCheck(
-            .inBand, .initiator, isChosen ? .fail : .warn, "\(place): \(refusal ?? failure)", remedy: remedy)
+            .inBand, .initiator, isChosen ? .fail : .warn, "\(place): \(refusal?.text ?? failure)", remedy: remedy)
+    }
+
+    /// Whether the target grants what the initiator leaves out: the secret that its lanes show.
+    ///
+    /// - Parameters:
+    ///   - isRequired: Whether the target's `in-band-secret` is `require`.
+    ///   - isOffered: Whether sessions of this machine offer extensions to the target.
+    /// - Returns: nil when sessions are not refused for it.
+    package static func secret(isRequired: Bool, isOffered: Bool) -> ReportedCheck? {
+        if !isRequired || isOffered { return nil }
+        return ReportedCheck(
+            .inBand, .initiator, .fail,
+            "the target refuses to create and open pools: in-band-secret = require there, and RPMEM_EXTENSIONS=0 here leaves "
+                + "the secret out",
+            remedy: "`unset RPMEM_EXTENSIONS`; or set `in-band-secret = auto` in the target's rpmemd.conf")
+    }
+
+    /// What one question for the target's clock tells.
+    ///
+    /// - Parameters:
+    ///   - clock: The target's answer, in nanoseconds. It can be any number.
+    ///   - sent: When this machine asked, by its own clock.
+    ///   - received: When it had the answer.
+    /// - Returns: Nanoseconds by which the target's clock is ahead, and half of the round trip; nil when they are no numbers
+    ///   that a clock can have.
+    package static func compare(
+        clock: Int64, sent: Int64, received: Int64
+    ) -> (offset: Int64, uncertainty: Int64)? {
+        let (trip, isTooLong) = received.subtractingReportingOverflow(sent)
+        // This machine's clock was set back meanwhile.
+        if isTooLong || trip < 0 { return nil }
+        let (offset, isTooFar) = clock.subtractingReportingOverflow(sent + trip / 2)
+        return isTooFar ? nil : (offset, trip / 2)
     }
 
     /// - Parameters:
     ///   - offset: Nanoseconds by which the target's clock is ahead.
-    ///   - uncertainty: Nanoseconds: half of the round trip.
+    ///   - uncertainty: Nanoseconds, not negative: half of the round trip.
     package static func clocks(offset: Int64, uncertainty: Int64) -> ReportedCheck {
         let milliseconds = offset / 1_000_000
         let text =
-            "the target's clock is \(abs(milliseconds)) ms \(milliseconds < 0 ? "behind" : "ahead"), within "
+            "the target's clock is \(milliseconds.magnitude) ms \(milliseconds < 0 ? "behind" : "ahead"), within "
             + "\(uncertainty / 1_000_000 + 1) ms"
-        if abs(offset) - uncertainty <= 2_000_000_000 { return ReportedCheck(.clocks, .target, .ok, text) }
+        if offset.magnitude <= uncertainty.magnitude + 2_000_000_000 {
+            return ReportedCheck(.clocks, .target, .ok, text)
+        }
         return ReportedCheck(
             .clocks, .target, .warn, "\(text): times in logs and pool headers do not match",
             remedy: "on the machine whose clock is wrong: `sudo timedatectl set-ntp true`")

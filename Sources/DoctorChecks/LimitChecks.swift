@@ -45,9 +45,12 @@ package struct LimitChecks: Sendable {
 
     /// - Parameters:
     ///   - pool: Bytes of the largest pool; nil where none is known.
+    ///   - pinsPools: Whether sessions of this machine pin pools whose size is not known: the initiator, with verbs.
     ///   - hasRDMA: Whether this machine has an RDMA device. No other provider pins memory.
     ///   - pagesOnDemand: Whether the settings let a device page pools in, so that nothing is pinned.
-    package func memory(pool: UInt64?, hasRDMA: Bool, pagesOnDemand: Bool = false) -> ReportedCheck {
+    package func memory(
+        pool: UInt64?, hasRDMA: Bool, pinsPools: Bool = false, pagesOnDemand: Bool = false
+    ) -> ReportedCheck {
         func check(_ verdict: ReportedCheck.Verdict, _ text: String, _ remedy: String? = nil) -> ReportedCheck {
             ReportedCheck(.lockedMemory, machine, verdict, text, remedy: remedy)
         }
@@ -55,27 +58,37 @@ package struct LimitChecks: Sendable {
         if !hasRDMA { return check(.skip, "\(text); no RDMA device, and verbs alone pins pools") }
         guard let limit = lockedMemory else { return check(.ok, text) }
         if mayLockAll { return check(.ok, "no limit, by CAP_IPC_LOCK") }
-        guard let pool else { return check(.ok, "\(text): pools over verbs must be smaller") }
+        let remedy =
+            "`echo '\(user) - memlock unlimited' | sudo tee -a /etc/security/limits.d/rpmem.conf`, then log in again"
+        guard let pool else {
+            return pinsPools
+                ? check(
+                    .warn, "\(text), and verbs pins the whole pool: one that is not smaller cannot be opened", remedy)
+                : check(.ok, "\(text): pools over verbs must be smaller")
+        }
         // The session's own buffers are pinned, too.
         if limit > pool { return check(.ok, "\(text), the largest pool has \(pool)") }
         return check(
             pagesOnDemand ? .warn : .fail, "\(text), and verbs pins the pool, which has \(pool)",
-            "`echo '\(user) - memlock unlimited' | sudo tee /etc/security/limits.d/rpmem.conf`, then log in again")
+            remedy)
     }
 
     /// The most lanes that libpmemobj asks for.
     private static let lanesWanted: UInt64 = 1024
 
-    /// - Parameter laneLimit: `max-lanes`; nil where there is none.
-    package func files(laneLimit: UInt64?) -> ReportedCheck {
+    /// - Parameters:
+    ///   - laneLimit: The most lanes that the settings allow; nil where there is no limit.
+    ///   - perLane: Descriptors of one lane; as `InBandServer` counts where nothing is given.
+    ///   - others: Descriptors of the rest of a session.
+    package func files(laneLimit: UInt64?, perLane: UInt64 = 3, others: UInt64 = 64) -> ReportedCheck {
         let wanted = min(laneLimit ?? Self.lanesWanted, Self.lanesWanted)
-        // As `InBandServer` counts.
-        let lanes = openFiles > 64 ? (openFiles - 64) / 3 : 0
+        let lanes = openFiles > others ? (openFiles - others) / perLane : 0
         let text = "\(openFiles) files may be open, enough for \(lanes) lanes over tcp or sockets"
         if lanes >= wanted { return ReportedCheck(.openFiles, machine, .ok, text) }
         return ReportedCheck(
             .openFiles, machine, lanes < 1 ? .fail : .warn, "\(text); libpmemobj asks for up to \(wanted)",
             remedy:
-                "`echo '\(user) - nofile 16384' | sudo tee /etc/security/limits.d/rpmem-files.conf`, then log in again")
+                "`echo '\(user) - nofile 16384' | sudo tee -a /etc/security/limits.d/rpmem-files.conf`, then log in again"
+        )
     }
 }

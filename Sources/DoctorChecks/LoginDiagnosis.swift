@@ -21,6 +21,8 @@ package struct LoginDiagnosis: Sendable {
     package var version: String?
     /// Why ssh did not run, or did not end; nil when it ran and ended.
     package var obstacle: String?
+    /// Why the daemon's document could not be used; nil when it could, or none came.
+    package var unreadableAnswer: String?
     /// The library that the target's dynamic linker missed, and its Debian package.
     package var missingLibrary: (name: String, package: String?)?
 
@@ -66,7 +68,7 @@ package struct LoginDiagnosis: Sendable {
         ReportedCheck(
             .shell, .target, .fail,
             "the login shell prints \"\(printable(printed, limit: 80))\" on standard output, where initiators expect the "
-                + "session",
+                + "session" + (obstacle.map { "; \($0)" } ?? ""),
             remedy:
                 "print nothing where no person reads: write `case $- in *i*) ;; *) return ;; esac` as the first line of "
                 + "~/.bashrc there")
@@ -102,12 +104,19 @@ package struct LoginDiagnosis: Sendable {
 
     /// The step that failed, by what ssh and the target said: their exit statuses alone do not tell.
     private var firstObstacle: Step {
+        if let unreadableAnswer {
+            return Step(.rpmemd, .fail, unreadableAnswer + said, "install the same version on both machines")
+        }
         if let obstacle {
+            // What a shell printed came through ssh.
+            if !printed.isEmpty { return Step(.shell, .fail, obstacle + said) }
             return Step(
                 .ssh, .fail, obstacle + said,
-                "try `ssh -v -o BatchMode=yes \(sshArguments) true`: it must end at once, without a question")
+                "try `ssh -v -o BatchMode=yes \(sshArguments) true`: it must end at once, without a question; where it does, "
+                    + "`\(command) --doctor </dev/null` there must, too")
         }
-        return keyObstacle ?? connectionObstacle ?? daemonObstacle
+        // The last status of ssh itself; the others are the command's, and so is what it said.
+        return (status == 255 ? keyObstacle ?? connectionObstacle : nil) ?? daemonObstacle
     }
 
     private var keyObstacle: Step? {
@@ -140,7 +149,6 @@ package struct LoginDiagnosis: Sendable {
                 .ssh, .fail, "nothing listens at the port of ssh\(said)",
                 "start sshd on the target, `sudo systemctl enable --now ssh`, or give its port: host:port")
         }
-        guard status == 255 else { return nil }
         let unreachable = says(
             "Connection timed out", "No route to host", "Network is unreachable", "Connection reset",
             "Connection closed",
@@ -169,7 +177,8 @@ package struct LoginDiagnosis: Sendable {
                 .rpmemd, .warn, "the key is restricted, and the checks of the target are not for its clients",
                 "use a key without `rpmemd --restrict`, or ask the operator of the target")
         }
-        if says("--doctor") {
+        // As getopt_long(3) has it, and this project's parser. The text goes on with a pool set in the first.
+        if says("unrecognized option '--doctor", "unknown option '--doctor") {
             return Step(
                 .rpmemd, .warn, "\(command) knows no --doctor: it is PMDK's, or an older one\(said)",
                 "install this project's rpmemd there, or name it in RPMEM_CMD here")

@@ -17,7 +17,7 @@ public struct OpeningTimes: Hashable, Sendable {
 }
 
 /// Opening a pool, step by step: ``run()`` reads from top to bottom.
-struct SessionOpening {
+package struct SessionOpening {
     let target: TargetAddress
     let poolSet: String
     let memory: UnsafeMutableRawBufferPointer
@@ -176,12 +176,13 @@ struct SessionOpening {
     }
 
     /// A lane of the sockets provider has five descriptors once it is used, one of tcp has four.
-    static let descriptorsPerLane = 5
+    package static let descriptorsPerLane = 5
+    /// The rest of the session has about twenty, with those of libfabric's first use.
+    package static let otherDescriptors = 24
 
     /// Lanes, at most `lanes`, that the limit on open files has room for.
     private static func descriptorLimit(_ lanes: Int) -> Int {
-        // The rest of the session has about twenty, with those of libfabric's first use.
-        let (perLane, others) = (descriptorsPerLane, 24)
+        let (perLane, others) = (descriptorsPerLane, otherDescriptors)
         let count = min(lanes, 1 << 20)
         return max(0, OpenFiles.room(for: others + perLane * count) - others) / perLane
     }

@@ -115,8 +115,13 @@ package struct DoctorOffer: Report {
     package var command: String = Self.command
     /// One for each provider, first those that were asked for.
     package var listeners: [DoctorListener]
+    /// Whether sessions are refused whose lanes show no secret.
+    package var requiresSecret: Bool
 
-    package init(listeners: [DoctorListener]) { self.listeners = listeners }
+    package init(listeners: [DoctorListener], requiresSecret: Bool) {
+        self.listeners = listeners
+        self.requiresSecret = requiresSecret
+    }
 }
 
 /// What the target has of one provider.
@@ -150,17 +155,48 @@ package struct DoctorClock: Report {
     package init(realtime: Int64) { self.realtime = realtime }
 }
 
+/// A lane that `rpmemd --doctor` did not accept.
+package struct DoctorRefusal: Codable, Sendable, Equatable {
+    package enum Kind: String, Codable, Sendable {
+        /// The lane came from another machine than the session, see `in-band-peer`.
+        case peer
+        case other
+    }
+
+    package var kind: Kind
+    /// Of the listener that refused it: libfabric's name.
+    package var provider: String
+    package var text: String
+
+    package init(_ kind: Kind, provider: String, _ text: String) {
+        self.kind = kind
+        self.provider = provider
+        self.text = text
+    }
+}
+
 /// The last line that `rpmemd --doctor` prints, when its standard input has ended.
 package struct DoctorFindings: Report {
     package static let command = "doctor-findings"
     package var version = reportVersion
     package var command: String = Self.command
     package var checks: [ReportedCheck]
-    /// Why the target refused a lane, and what to do; nil when it refused none.
-    package var refusal: String?
+    /// At most one for each provider.
+    package var refusals: [DoctorRefusal]
 
-    package init(checks: [ReportedCheck], refusal: String?) {
+    package init(checks: [ReportedCheck], refusals: [DoctorRefusal]) {
         self.checks = checks
-        self.refusal = refusal
+        self.refusals = refusals
+    }
+
+    /// The checks that a target can make: each is one of its own machine, and rpmemctl knows its name. The rest is no more
+    /// than its word.
+    package var checksOfTarget: [ReportedCheck] {
+        checks.compactMap { check in
+            guard ReportedCheck.Name(rawValue: check.check) != nil else { return nil }
+            var own = check
+            own.machine = .target
+            return own
+        }
     }
 }

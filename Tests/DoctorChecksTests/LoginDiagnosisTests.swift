@@ -92,6 +92,33 @@ import Testing
         expect(session, .rpmemd, .warn, "a session was served instead", remedy: "on the target")
     }
 
+    /// A command can say the same as ssh.
+    @Test func theDaemonsWordsAreNotSSHs() {
+        for line in ["Connection refused", "Could not resolve hostname x", "Permission denied (x)"] {
+            expect(diagnosis(status: 1, line), .rpmemd, .fail, "ended with status 1", remedy: "--check-config")
+        }
+        // What this daemon says of a failure of its own.
+        expect(
+            diagnosis(status: 5, "rpmemd: --doctor: write: Input/output error"), .rpmemd, .fail, "ended with status 5",
+            remedy: "--check-config")
+        for line in ["rpmemd: unrecognized option '--doctor=a.set'", "rpmemd: unknown option '--doctor'; x"] {
+            expect(diagnosis(status: 1, line), .rpmemd, .warn, "knows no --doctor", remedy: "install this project's")
+        }
+    }
+
+    /// What was printed proves that ssh logged in.
+    @Test func obstaclesBehindTheLogin() {
+        var noisy = diagnosis(status: nil)
+        noisy.noise = Array("Hi\n".utf8)
+        noisy.obstacle = "no answer within 60 seconds"
+        expect(noisy, .shell, .fail, "no answer within 60 seconds", remedy: "`case $- in")
+        var newer = diagnosis(status: nil)
+        newer.unreadableAnswer = "its rpmemd writes documents of version 9"
+        expect(newer, .rpmemd, .fail, "documents of version 9", remedy: "the same version")
+        newer.noise = noisy.noise
+        #expect(newer.checks.map(\.verdict) == [.ok, .ok, .ok, .fail, .fail])
+    }
+
     @Test func versions() {
         var same = diagnosis(status: nil)
         same.version = projectVersion

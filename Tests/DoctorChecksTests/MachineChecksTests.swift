@@ -31,7 +31,25 @@ import Testing
         #expect(verdict(limits(lockedMemory: nil), pool: .max) == .ok)
         #expect(
             limits().memory(pool: 8 << 20, hasRDMA: true).remedy
-                == "`echo 'ann - memlock unlimited' | sudo tee /etc/security/limits.d/rpmem.conf`, then log in again")
+                == "`echo 'ann - memlock unlimited' | sudo tee -a /etc/security/limits.d/rpmem.conf`, then log in again"
+        )
+    }
+
+    /// The initiator does not know the size of the pool, and pins it over verbs.
+    @Test func lockedMemoryOfAnInitiator() {
+        let found = limits().memory(pool: nil, hasRDMA: true, pinsPools: true)
+        #expect(found.verdict == .warn && found.found.contains("8388608 bytes may be locked"), "\(found)")
+        #expect(found.remedy?.contains("memlock unlimited") == true)
+        #expect(limits(lockedMemory: nil).memory(pool: nil, hasRDMA: true, pinsPools: true).verdict == .ok)
+        #expect(limits(mayLockAll: true).memory(pool: nil, hasRDMA: true, pinsPools: true).verdict == .ok)
+        #expect(limits().memory(pool: nil, hasRDMA: false, pinsPools: true).verdict == .skip)
+    }
+
+    @Test func openFilesOfAnInitiator() {
+        func verdict(_ openFiles: UInt64) -> ReportedCheck.Verdict {
+            limits(openFiles: openFiles).files(laneLimit: nil, perLane: 5, others: 24).verdict
+        }
+        #expect(verdict(24 + 5 * 1024) == .ok && verdict(24 + 5 * 1024 - 1) == .warn && verdict(28) == .fail)
     }
 
     @Test func openFiles() {
@@ -42,7 +60,10 @@ import Testing
         #expect(limits(openFiles: 10).files(laneLimit: nil).verdict == .fail)
         // What the remedy sets is enough.
         #expect(limits(openFiles: 16384).files(laneLimit: nil).verdict == .ok)
-        #expect(limits(openFiles: 10).files(laneLimit: nil).remedy?.contains("ann - nofile 16384") == true)
+        #expect(
+            limits(openFiles: 10).files(laneLimit: nil).remedy
+                == "`echo 'ann - nofile 16384' | sudo tee -a /etc/security/limits.d/rpmem-files.conf`, then log in again"
+        )
     }
 
     @Test func theCapabilityIsRead() throws {
@@ -147,16 +168,51 @@ import Testing
     }
 
     @Test func lanes() {
-        func check(_ failure: String?, chosen: Bool = true, refusal: String? = nil) -> ReportedCheck {
+        func check(_ failure: String?, chosen: Bool = true, refusal: DoctorRefusal? = nil) -> ReportedCheck {
             FabricChecks.inBand(
                 .init(provider: "tcp", host: "h", port: 7, failure: failure, milliseconds: 3), isChosen: chosen,
                 refusal: refusal)
         }
-        #expect(check(nil).verdict == .ok && check(nil, refusal: "x").verdict == .ok)
+        #expect(check(nil).verdict == .ok && check(nil, refusal: .init(.peer, provider: "tcp", "x")).verdict == .ok)
         #expect(check("refused").verdict == .fail && check("refused", chosen: false).verdict == .warn)
         #expect(check("late").found == "tcp: h port 7: late" && check("late").remedy?.contains("`port-range`") == true)
-        let refused = check("late", refusal: "not yours")
+        let refused = check("late", refusal: .init(.peer, provider: "tcp", "not yours"))
         #expect(refused.found == "tcp: h port 7: not yours" && refused.remedy?.contains("in-band-peer = any") == true)
+        // A setting of security is no remedy for anything else.
+        let other = check("late", refusal: .init(.other, provider: "tcp", "too many"))
+        #expect(other.found == "tcp: h port 7: too many" && other.remedy?.contains("in-band-peer") == false, "\(other)")
+    }
+
+    @Test func aSecretThatIsLeftOut() {
+        #expect(FabricChecks.secret(isRequired: false, isOffered: false) == nil)
+        #expect(FabricChecks.secret(isRequired: true, isOffered: true) == nil)
+        let refused = FabricChecks.secret(isRequired: true, isOffered: false)
+        #expect(refused?.verdict == .fail && refused?.found.contains("in-band-secret = require") == true)
+        #expect(refused?.remedy?.contains("`unset RPMEM_EXTENSIONS`") == true)
+    }
+
+    /// The target can write any number.
+    @Test func clocksOfATargetThatLies() {
+        for clock in [Int64.min, .max, 0] {
+            let found = FabricChecks.compare(clock: clock, sent: 1_700_000_000_000_000_000, received: .max)
+            if let found { _ = FabricChecks.clocks(offset: found.offset, uncertainty: found.uncertainty) }
+        }
+        #expect(FabricChecks.compare(clock: .min, sent: 4, received: 8) == nil)
+        #expect(FabricChecks.compare(clock: 7, sent: 8, received: 4) == nil)
+        #expect(FabricChecks.compare(clock: 7, sent: .max, received: .min) == nil)
+        let found = FabricChecks.compare(clock: 16, sent: 4, received: 8)
+        #expect(found?.offset == 10 && found?.uncertainty == 2)
+        #expect(FabricChecks.clocks(offset: .min, uncertainty: 0).verdict == .warn)
+        #expect(FabricChecks.clocks(offset: .max, uncertainty: .max).verdict == .ok)
+    }
+
+    /// The machine and the name of a check are the target's word.
+    @Test func checksThatAreNotTheTargets() throws {
+        var unknown = ReportedCheck(.log, .target, .ok, "")
+        unknown.check = "made-up"
+        let findings = DoctorFindings(
+            checks: [ReportedCheck(.log, .initiator, .fail, "x", remedy: "y"), unknown], refusals: [])
+        #expect(findings.checksOfTarget == [ReportedCheck(.log, .target, .fail, "x", remedy: "y")])
     }
 
     @Test func clocks() {

@@ -57,16 +57,34 @@ import Testing
     @Test func logs() throws {
         try add("var/log/there", "")
         func remedy(_ path: String, _ errno: Errno) -> String {
-            TargetChecks.logRemedy(path, errno, user: "ann", SystemTree(root: root.path))
+            TargetChecks.logRemedy(path, errno, user: Self.stranger, SystemTree(root: root.path))
         }
         #expect(
             remedy("/var/log/rpmemd.log", .permissionDenied)
-                == "`sudo install -o ann -m 0640 /dev/null /var/log/rpmemd.log`, or set another log-file")
+                == "`sudo touch /var/log/rpmemd.log && sudo chown ann /var/log/rpmemd.log && sudo chmod 0640 /var/log/rpmemd.log`, "
+                + "or set another log-file")
         #expect(remedy("/var/log/there", .permissionDenied).hasPrefix("`sudo chown ann /var/log/there`"))
         #expect(
             remedy("/var/log/my own/log", .noSuchFileOrDirectory)
                 .hasPrefix("`sudo install -d -o ann -m 0750 '/var/log/my own'`"))
         #expect(remedy("/var/log", .isDirectory) == "set another log-file")
+        // Whose it is can matter.
+        #expect(
+            remedy("/var/log/there", .permissionDenied).contains("unless \(SessionEnvironment.user), whose file it is"))
+        let owner = PlatformChecks.User(id: geteuid(), name: "me", groups: [])
+        #expect(
+            TargetChecks.logRemedy("/var/log/there", .permissionDenied, user: owner, SystemTree(root: root.path))
+                .hasPrefix("`chmod u+w /var/log/there`"))
+    }
+
+    /// The log can be there, and is left alone.
+    @Test func aLogInADirectoryThatCannotBeSearched() throws {
+        try add("var/private/log/there", "")
+        chmod(root.file("var/private"), 0o700)
+        let remedy = TargetChecks.logRemedy(
+            "/var/private/log/there", .permissionDenied, user: Self.stranger, SystemTree(root: root.path))
+        #expect(remedy.hasPrefix("`sudo setfacl -m u:ann:x /var/private`"), "\(remedy)")
+        #expect(!remedy.contains("/dev/null") && !remedy.contains("touch") && !remedy.contains("chown"))
     }
 
     // MARK: Device DAX
@@ -119,15 +137,19 @@ import Testing
     private static let port = "sys/devices/pci0000:5d/0000:5d:00.0"
 
     /// An RDMA device below a root port, whose register perfctrlsts_0 has this byte; nil where root alone may read it.
-    private func addDevice(_ register: UInt8?, vendor: String = "0x8086") throws {
-        try add("\(Self.port)/vendor", vendor)
+    private func addDevice(
+        _ register: UInt8?, model: String = "0x2030", name: String = "mlx5_0", port: String = port
+    ) throws {
+        try add("\(port)/vendor", "0x8086")
+        try add("\(port)/device", model)
         try add(
-            "\(Self.port)/config",
+            "\(port)/config",
             [UInt8](repeating: 0, count: register == nil ? 64 : 0x180) + (register.map { [$0, 0, 0, 0] } ?? []))
-        try add("\(Self.port)/0000:5e:00.0/infiniband/mlx5_0/node_guid", "1")
-        try link("sys/class/infiniband/mlx5_0", to: "\(Self.port)/0000:5e:00.0/infiniband/mlx5_0")
-        symlink(root.file("\(Self.port)/0000:5e:00.0"), root.file("\(Self.port)/0000:5e:00.0/infiniband/mlx5_0/device"))
-        unlink(root.file("sys/class/infiniband/mlx5_0.parent"))
+        let place = "\(port)/0000:5e:00.0"
+        try add("\(place)/infiniband/\(name)/node_guid", "1")
+        try link("sys/class/infiniband/\(name)", to: "\(place)/infiniband/\(name)")
+        symlink(root.file(place), root.file("\(place)/infiniband/\(name)/device"))
+        unlink(root.file("sys/class/infiniband/\(name).parent"))
     }
 
     @Test func ddioIsOn() throws {
@@ -146,6 +168,36 @@ import Testing
         let checks = try run("yes")
         #expect(checks["ddio"]?.found.hasPrefix("off: ") == true, "\(checks)")
         #expect(checks["persist-apm"]?.verdict == .ok && checks["persist-apm"]?.found.contains("safe") == true)
+    }
+
+    /// Ice Lake and later have other bits at the place of the register.
+    @Test func ddioOfAnUnknownProcessor() throws {
+        for model in ["0x347a", "0x352a", "0x2034", "0x2f03", "nonsense"] {
+            for register: UInt8 in [0x00, 0x80] {
+                try addDevice(register, model: model)
+                let checks = try run("yes")
+                #expect(checks["ddio"]?.verdict == .skip, "\(checks)")
+                #expect(checks["ddio"]?.found.contains("has the device id \(model)") == true, "\(checks)")
+                #expect(checks["persist-apm"]?.verdict == .warn)
+            }
+        }
+        for model in ["0x3c02", "0x0e0a", "0x2f08", "0x6f02", "0x2033"] {
+            try addDevice(0x00, model: model)
+            #expect(try run("yes")["persist-apm"]?.verdict == .ok)
+        }
+    }
+
+    /// A session may use any of the devices.
+    @Test func theWorstOfAllDevicesCounts() throws {
+        try addDevice(0x00)
+        let other = "sys/devices/pci0000:80/0000:80:02.0"
+        try addDevice(nil, name: "mlx5_1", port: other)
+        #expect(try run("yes")["persist-apm"]?.verdict == .warn)
+        try addDevice(0x80, name: "mlx5_1", port: other)
+        let checks = try run("yes")
+        #expect(checks["persist-apm"]?.verdict == .fail && checks["ddio"]?.found.contains("0000:80:02.0") == true)
+        try addDevice(0x00, model: "0x347a")
+        #expect(try run("yes")["persist-apm"]?.verdict == .fail)
     }
 
     @Test func ddioCannotBeRead() throws {

@@ -173,9 +173,10 @@ import Testing
         try expectSame(DoctorGreeting(rpmemd: "1"))
         try expectSame(
             DoctorOffer(
-                listeners: [DoctorListener(provider: "tcp", port: 1, problem: "p", setting: "s")]))
+                listeners: [DoctorListener(provider: "tcp", port: 1, problem: "p", setting: "s")], requiresSecret: true)
+        )
         try expectSame(DoctorClock(realtime: .min))
-        try expectSame(DoctorFindings(checks: [Self.result], refusal: "r"))
+        try expectSame(DoctorFindings(checks: [Self.result], refusals: [DoctorRefusal(.peer, provider: "tcp", "r")]))
         try expectSame(
             PoolListReport(
                 rpmemd: "\u{0}\u{1b}[31m\"\\\u{202e}\u{7f}é漢😀\u{fffd}", directory: "", truncated: true, pools: []))

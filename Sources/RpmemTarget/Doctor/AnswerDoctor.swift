@@ -19,14 +19,19 @@ func answerDoctor(_ set: String?, _ overrides: CommandLineOverrides) -> Int32 {
         let wanted = try consultation.readWanted()
         let settings = try? Settings.load(overrides)
         let listeners = settings.map { TrialListener.all($0, environment, first: wanted) } ?? []
-        try write(DoctorOffer(listeners: listeners.map(\.report)))
+        try write(
+            DoctorOffer(
+                listeners: listeners.map(\.report), requiresSecret: settings?.inBandSecret.value == .require))
         try consultation.run(listeners)
-        let refusal = consultation.refusal ?? listeners.lazy.compactMap(\.droppedText).first
+        let refusals = listeners.compactMap { consultation.refusals[$0.report.provider] ?? $0.dropped }
         var checks =
             settings.map { TargetChecks(settings: $0, set: set).run() } ?? TargetChecks.withoutSettings(overrides)
         // The other end takes no line of more than 64 KiB.
-        for index in checks.indices { checks[index].found = clipped(checks[index].found, limit: 1000) }
-        try write(DoctorFindings(checks: checks, refusal: refusal))
+        for index in checks.indices {
+            checks[index].found = clipped(checks[index].found, limit: 1000)
+            checks[index].remedy = checks[index].remedy.map { clipped($0, limit: 1000) }
+        }
+        try write(DoctorFindings(checks: checks, refusals: refusals))
         return 0
     } catch {
         StandardError().write(reason: "--\(CommandOption.doctor.name): \(error)")
@@ -43,8 +48,8 @@ private struct DoctorConsultation {
     private var input: [UInt8] = []
     private var hasEnded = false
     private let deadline = Deadline.after(milliseconds: Self.milliseconds)
-    /// Why a lane was refused; nil when none was.
-    private(set) var refusal: String?
+    /// The last lane of each provider that was refused, by the provider's name.
+    private(set) var refusals: [String: DoctorRefusal] = [:]
 
     /// A peer that goes away without a word keeps nothing open for longer.
     private static let milliseconds: UInt64 = 180_000
@@ -71,7 +76,9 @@ private struct DoctorConsultation {
             while let line = nextLine() {
                 if line == "clock" { try write(DoctorClock(realtime: Self.now())) }
             }
-            for listener in listeners { refusal = listener.serve() ?? refusal }
+            for listener in listeners {
+                if let refusal = listener.serve() { refusals[refusal.provider] = refusal }
+            }
             var set = PollSet()
             let standardInput = set.add(STDIN_FILENO)
             let ready = listeners.filter(\.isWorthWaiting)

@@ -21,10 +21,15 @@ struct PlatformChecks {
         }
 
         /// Whether owner, group and mode let the user read and write.
-        func mayUse(_ status: stat) -> Bool {
+        func mayUse(_ status: stat) -> Bool { has(6, in: status) }
+
+        /// Whether owner, group and mode of a directory let the user reach what is in it.
+        func maySearch(_ status: stat) -> Bool { has(1, in: status) }
+
+        private func has(_ bits: mode_t, in status: stat) -> Bool {
             if id == 0 { return true }
             let shift: mode_t = status.st_uid == id ? 6 : groups.contains(status.st_gid) ? 3 : 0
-            return status.st_mode >> shift & 6 == 6
+            return status.st_mode >> shift & bits == bits
         }
     }
 
@@ -139,55 +144,7 @@ struct PlatformChecks {
             "ask the vendor whether \(unknown) has ADR; emulated persistent memory has none")
     }
 
-    /// Whether devices write into the CPU caches.
-    enum DDIO: Equatable {
-        case none(String)
-        case unknown(String)
-        case on(String)
-        case off(String)
-
-        var check: ReportedCheck {
-            switch self {
-            case .none(let text): ReportedCheck(.ddio, .target, .skip, text)
-            case .unknown(let text): ReportedCheck(.ddio, .target, .skip, "cannot be read: \(text)")
-            case .on(let text): ReportedCheck(.ddio, .target, .ok, "on: \(text)")
-            case .off(let text): ReportedCheck(.ddio, .target, .ok, "off: \(text)")
-            }
-        }
-    }
-
-    /// From the register perfctrlsts_0 in the configuration space of the PCI root port above the RDMA device: bit 7,
-    /// Use_Allocating_Flow_Wr, lets writes allocate in the cache. So Intel's Xeon processors up to Cascade Lake have it; later
-    /// ones have the register elsewhere.
-    var ddio: DDIO {
-        guard let device = devices.devices.first(where: { !devices.isSoftware($0) }) else {
-            return .none("no RDMA device that writes past the CPU")
-        }
-        guard let path = tree.resolved("\(RDMAChecks.directory)/\(device)/device"), let port = Self.rootPort(path)
-        else {
-            return .unknown("\(device) is below no PCI root port")
-        }
-        let name = port.split(separator: "/").last.map(String.init) ?? port
-        guard tree.text("\(port)/vendor") == "0x8086" else {
-            return .unknown("root port \(name) of \(device) is not Intel's")
-        }
-        let register = 0x180
-        guard let bytes = tree.bytes("\(port)/config", limit: 1 << 16), bytes.count > register else {
-            return .unknown(
-                "root alone may read the configuration of root port \(name): `sudo setpci -s \(name) 180.B`")
-        }
-        let text = "register 180 of root port \(name) is \(String(bytes[register], radix: 16))"
-        return bytes[register] & 0x80 != 0 ? .on(text) : .off(text)
-    }
-
-    /// The directory below `pciDDDD:BB` on the way to a device.
-    private static func rootPort(_ path: String) -> String? {
-        let components = path.split(separator: "/").map(String.init)
-        guard let bus = components.firstIndex(where: { $0.hasPrefix("pci") && $0.contains(":") }),
-            bus + 1 < components.count
-        else { return nil }
-        return "/" + components[...(bus + 1)].joined(separator: "/")
-    }
+    var ddio: DDIO { DDIO.worst(tree, devices) }
 
     /// Whether a READ behind a WRITE proves that the data survives.
     func applianceMethod(

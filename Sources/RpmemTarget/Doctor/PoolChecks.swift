@@ -45,12 +45,16 @@ struct PoolChecks {
         let store: PoolStore
         do throws(PoolError) { store = try PoolStore(directory: path) } catch {
             let remedy =
-                tree.exists(path)
-                ? "`sudo chown \(SessionEnvironment.user) \(shellQuoted(path))`"
-                : "`sudo install -d -o \(SessionEnvironment.user) -m 0700 \(shellQuoted(path))`"
+                switch error.errno {
+                case .noSuchFileOrDirectory where !tree.exists(path):
+                    "`sudo install -d -o \(SessionEnvironment.user) -m 0700 \(shellQuoted(path))`, or "
+                case let errno where Self.isDenial(errno):
+                    "`sudo chown \(SessionEnvironment.user) \(shellQuoted(path))`, or "
+                default: ""
+                }
             add(
                 .poolSetDirectory, .fail, "\(error)",
-                "\(remedy), or set poolset-dir (\(settings.poolsetDirectory.origin))")
+                "\(remedy)set poolset-dir (\(settings.poolsetDirectory.origin))")
             return skipTheRest("there is no pool set directory")
         }
         checkDirectory(path)
@@ -63,6 +67,9 @@ struct PoolChecks {
         checkMapping()
         checkBadBlocks(isAsked: set != nil)
     }
+
+    /// Whether an owner is what lacks.
+    private static func isDenial(_ errno: Errno) -> Bool { errno == .permissionDenied || errno == .notPermitted }
 
     private mutating func skipTheRest(_ reason: String) {
         for name in [ReportedCheck.Name.poolSets, .parts, .space, .mapSync, .badBlocks]
@@ -144,8 +151,24 @@ struct PoolChecks {
         let user = SessionEnvironment.user
         for part in parts {
             if let error = part.failure ?? part.opened?.writeFailure {
-                problems.append(("\(error)", "`sudo chown \(user) \(shellQuoted(part.path))`, if it is a part"))
+                problems.append(
+                    (
+                        "\(error)",
+                        Self.isDenial(error.errno)
+                            ? "`sudo chown \(user) \(shellQuoted(part.path))`, if it is a part"
+                            : "mend that, or name another place in the pool set file"
+                    ))
             }
+        }
+        for (name, pool) in examined where pool.parts.contains(where: { $0.opened == nil && $0.failure == nil }) {
+            guard let descriptor = try? PoolDescriptor(validating: name),
+                let objection = settings.objection(to: .create, descriptor)
+            else { continue }
+            problems.append(
+                (
+                    "parts of \(name) are missing, and \(objection)",
+                    "create the pool without that setting, or ask for one that is there"
+                ))
         }
         for directory in Set(missing.map { parent(of: $0.path) }).sorted() {
             if !tree.exists(directory) {
@@ -155,10 +178,12 @@ struct PoolChecks {
                         "`sudo install -d -o \(user) -m 0700 \(shellQuoted(directory))`"
                     ))
             } else if faccessat(AT_FDCWD, directory, W_OK | X_OK, AT_EACCESS) != 0 {
+                let errno = Errno.current
+                let owner = "`sudo chown \(user) \(shellQuoted(directory))` if nobody else uses it, or "
                 problems.append(
                     (
-                        "\(directory): \(Errno.current): \(Ownership.text(of: directory))",
-                        "`sudo chown \(user) \(shellQuoted(directory))` if nobody else uses it, or another directory for the part"
+                        "\(directory): \(errno): \(Ownership.text(of: directory))",
+                        (Self.isDenial(errno) ? owner : "") + "name another directory for the part"
                     ))
             }
         }

@@ -63,7 +63,8 @@ struct TargetChecks {
     // MARK: The log
 
     private var log: ReportedCheck {
-        let (destination, warning) = LogDestination.choose(settings, services: .ofThisMachine())
+        let services = LogServices.ofThisMachine()
+        let (destination, warning) = LogDestination.choose(settings, services: services)
         if let warning {
             return ReportedCheck(
                 .log, .target, .warn, warning,
@@ -80,25 +81,50 @@ struct TargetChecks {
             }
             return ReportedCheck(
                 .log, .target, .warn,
-                "\(path) (\(settings.logFile.origin)) \(reason.reason); sessions log to standard error instead",
-                remedy: Self.logRemedy(path, reason.errno, user: SessionEnvironment.user, tree))
+                "\(path) (\(settings.logFile.origin)) \(reason.reason); sessions log to \(services.name) instead",
+                remedy: Self.logRemedy(path, reason.errno, user: .current, tree))
         }
     }
 }
 
 extension TargetChecks {
-    /// What lets the user write the log. It changes no directory that is there: others have files in `/var/log`.
-    static func logRemedy(_ path: String, _ errno: Errno, user: String, _ tree: SystemTree) -> String {
+    /// What lets the user write the log. It changes no directory that is there: others have files in `/var/log`. It empties no
+    /// file.
+    static func logRemedy(_ path: String, _ errno: Errno, user: PlatformChecks.User, _ tree: SystemTree) -> String {
         let other = "set another log-file"
+        let name = shellQuoted(path)
         switch errno {
         case .noSuchFileOrDirectory:
-            return "`sudo install -d -o \(user) -m 0750 \(shellQuoted(parent(of: path)))`, or \(other)"
-        case .permissionDenied where tree.exists(path):
-            return "`sudo chown \(user) \(shellQuoted(path))`, or \(other)"
+            return "`sudo install -d -o \(user.name) -m 0750 \(shellQuoted(parent(of: path)))`, or \(other)"
         case .permissionDenied:
-            return "`sudo install -o \(user) -m 0640 /dev/null \(shellQuoted(path))`, or \(other)"
+            // Below a directory that the user may not search, nothing is known of the log.
+            if let closed = closedDirectory(above: path, user, tree) {
+                return
+                    "`sudo setfacl -m u:\(user.name):x \(shellQuoted(closed))` lets \(user.name) search the directory; "
+                    + "or \(other)"
+            }
+            guard let status = tree.status(path) else {
+                return "`sudo touch \(name) && sudo chown \(user.name) \(name) && sudo chmod 0640 \(name)`, or \(other)"
+            }
+            if status.st_uid == user.id { return "`chmod u+w \(name)`, or \(other)" }
+            return
+                "`sudo chown \(user.name) \(name)`, unless \(Ownership.user(status.st_uid)), whose file it is, still "
+                + "writes to it; or \(other)"
         default: return other
         }
+    }
+
+    /// The first directory on the way to a file that the user may not search; nil when there is none.
+    private static func closedDirectory(
+        above path: String, _ user: PlatformChecks.User, _ tree: SystemTree
+    ) -> String? {
+        var directory = ""
+        for component in path.split(separator: "/").dropLast() {
+            directory += "/\(component)"
+            guard let status = tree.status(directory) else { return nil }
+            if !user.maySearch(status) { return directory }
+        }
+        return nil
     }
 }
 

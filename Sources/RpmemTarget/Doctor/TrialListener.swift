@@ -107,26 +107,29 @@ final class TrialListener {
     var isWorthWaiting: Bool { open?.events.isWorthWaiting() ?? true }
 
     /// What the kernel kept from the port; nil when it was nothing, or does not filter.
-    var droppedText: String? {
+    var dropped: DoctorRefusal? {
         guard let open, open.listener.droppedPackets > 0 else { return nil }
-        return
+        return DoctorRefusal(
+            .peer, provider: report.provider,
             "the target's kernel dropped packets from machines other than the one that ssh came from (in-band-peer = ssh)"
+        )
     }
 
     /// Accepts the lanes that have asked. Never waits.
     ///
     /// - Returns: Why one was refused; nil when none was.
-    func serve() -> String? {
-        var refusal: String?
+    func serve() -> DoctorRefusal? {
+        var refusal: DoctorRefusal?
         while let open, let event = open.events.next() {
             guard case .connectionRequest(let request) = event else { continue }
             let peer = request.info.peerAddress
-            var objection = open.listener.objection(to: peer)
-            if lanes.count >= Self.laneLimit { objection = "more than \(Self.laneLimit) lanes were tried" }
-            if let objection {
+            let ofPeer = open.listener.objection(to: peer)
+            let ofCount = lanes.count >= Self.laneLimit ? "more than \(Self.laneLimit) lanes were tried" : nil
+            if let objection = ofPeer ?? ofCount {
                 open.listener.reject(request)
-                refusal =
-                    "the target refused the lane from \(peer.map { "\($0)" } ?? "an unknown address"): \(objection)"
+                refusal = DoctorRefusal(
+                    ofPeer == nil ? .other : .peer, provider: report.provider,
+                    "the target refused the lane from \(peer.map { "\($0)" } ?? "an unknown address"): \(objection)")
                 continue
             }
             do throws(FabricError) {
@@ -136,7 +139,8 @@ final class TrialListener {
                 lanes.append(lane)
             } catch {
                 open.listener.reject(request)
-                refusal = "the target could not accept the lane: \(error)"
+                refusal = DoctorRefusal(
+                    .other, provider: report.provider, "the target could not accept the lane: \(error)")
             }
         }
         return refusal

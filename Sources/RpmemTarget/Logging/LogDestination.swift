@@ -31,6 +31,9 @@ struct LogServices {
     let hasJournal: Bool
     let hasSyslog: Bool
 
+    /// The better one of them, for messages; standard error when there is none.
+    var name: String { hasJournal ? "the journal" : hasSyslog ? "syslog" : "standard error" }
+
     /// A handler for the better one of them; nil when there is none.
     func handler() -> (any LogHandler)? {
         hasJournal ? JournalLogHandler() : hasSyslog ? SyslogLogHandler() : nil

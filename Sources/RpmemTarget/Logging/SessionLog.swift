@@ -55,7 +55,7 @@ package struct SessionLog: Sendable {
                 let service = inPlace()
                 let warning =
                     "log file \(quoted(path)) \(LogFile.explanation(path, error.errno)); logging to "
-                    + "\(service == nil ? "standard error" : services.hasJournal ? "the journal" : "syslog") "
+                    + "\(services.name) "
                     + "(log-file: \(settings.logFile.origin))"
                 standardError.write(reason: "warning: \(warning)")
                 service?.warnAlways(warning)

@@ -16,6 +16,8 @@ struct Consultation {
     /// The providers to listen for, the first one for certain.
     private let providers: [String]
     private var remote: RemoteCommand?
+    /// Why ``finish()`` has no findings; nil when it has, and when there was no greeting.
+    private(set) var problem: String?
 
     /// Lines that a login shell may print.
     private static let mostLines = 200
@@ -42,7 +44,10 @@ struct Consultation {
                 diagnosis.command, arguments, on: target, forceIPv4: forceIPv4, options: options)
             self.remote = remote
             guard let greeting = try readGreeting(remote) else {
-                diagnosis.obstacle = "the target's command prints something else than its answer"
+                if diagnosis.unreadableAnswer == nil {
+                    diagnosis.obstacle =
+                        "no answer of rpmemd is among the first \(Self.mostLines) lines of the target's command"
+                }
                 remote.end()
                 self.remote = nil
                 return nil
@@ -51,8 +56,9 @@ struct Consultation {
             try remote.send(
                 line: (["listen"] + providers).joined(separator: " "), within: options.operationTimeout)
             let line = try remote.readLine(within: options.connectTimeout)
-            return try? TargetQuery.decode(line, as: DoctorOffer.self, of: "\(target)")
+            return decode(line, as: DoctorOffer.self)
         } catch {
+            if diagnosis.version != nil { problem = problem ?? Self.problem(error, "what it offers") }
             diagnosis.noise += remote?.unread ?? []
             switch error {
             case .sessionEnded(_, _, let ending):
@@ -71,26 +77,36 @@ struct Consultation {
 
     /// A login shell may print lines of its own before the document, and the start of its line.
     private mutating func readGreeting(_ remote: RemoteCommand) throws(InitiatorError) -> DoctorGreeting? {
+        // One for all lines.
+        let deadline = ContinuousClock.now + options.connectTimeout
         for _ in 0..<Self.mostLines {
-            let line = try nextLine(remote)
+            let line = try nextLine(remote, until: deadline)
             guard let start = line.firstRange(of: "{\"version\"")?.lowerBound else {
                 diagnosis.noise += Array("\(line)\n".utf8)
                 continue
             }
             diagnosis.noise += Array(line[..<start].utf8)
-            return try? TargetQuery.decode(String(line[start...]), as: DoctorGreeting.self, of: "\(target)")
+            do {
+                return try TargetQuery.decode(String(line[start...]), as: DoctorGreeting.self, of: "\(target)")
+            } catch {
+                diagnosis.unreadableAnswer = "\(error)"
+                return nil
+            }
         }
         return nil
     }
 
-    private func nextLine(_ remote: RemoteCommand) throws(InitiatorError) -> String {
-        let start = ContinuousClock.now
+    private func nextLine(
+        _ remote: RemoteCommand, until deadline: ContinuousClock.Instant
+    ) throws(InitiatorError) -> String {
         while true {
-            do throws(InitiatorError) { return try remote.readLine(within: .seconds(1)) } catch {
+            // In parts of a second: a session has to be seen.
+            let part = min(.seconds(1), max(.zero, deadline - .now))
+            do throws(InitiatorError) { return try remote.readLine(within: part) } catch {
                 guard case .timedOut = error else { throw error }
                 // A session waits for a request, until its input ends.
                 if InitialStatus.ends(remote.unread) { remote.closeInput() }
-                if start.duration(to: .now) >= options.connectTimeout {
+                if .now >= deadline {
                     throw .timedOut(waitingFor: "answer from \(target)", after: options.connectTimeout)
                 }
             }
@@ -107,8 +123,11 @@ struct Consultation {
                 let line = try? remote.readLine(within: options.operationTimeout),
                 let clock = try? TargetQuery.decode(line, as: DoctorClock.self, of: "\(target)")
             else { return best }
-            let half = (Self.now() - start) / 2
-            if half < best?.uncertainty ?? .max { best = (clock.realtime - (start + half), half) }
+            if let found = FabricChecks.compare(clock: clock.realtime, sent: start, received: Self.now()),
+                found.uncertainty < best?.uncertainty ?? .max
+            {
+                best = found
+            }
         }
         return best
     }
@@ -118,8 +137,31 @@ struct Consultation {
         guard let remote else { return nil }
         defer { remote.end() }
         remote.closeInput()
-        guard let line = try? remote.readLine(within: options.openTimeout) else { return nil }
-        return try? TargetQuery.decode(line, as: DoctorFindings.self, of: "\(target)")
+        do throws(InitiatorError) {
+            return decode(try remote.readLine(within: options.openTimeout), as: DoctorFindings.self)
+        } catch {
+            problem = problem ?? Self.problem(error, "what it found")
+            return nil
+        }
+    }
+
+    /// A document behind the greeting. Where it cannot be read, ``problem`` says why.
+    private mutating func decode<Answer: Report>(_ line: String, as: Answer.Type) -> Answer? {
+        do { return try TargetQuery.decode(line, as: Answer.self, of: "\(target)") } catch {
+            problem = problem ?? "\(error)"
+            return nil
+        }
+    }
+
+    private static func problem(_ error: InitiatorError, _ subject: String) -> String {
+        switch error {
+        case .sessionEnded(_, _, let ending):
+            "rpmemd ended before it told \(subject)"
+                + (ending.targetLines.isEmpty ? "" : ": \(ending.targetLines.joined(separator: " / "))")
+        case .timedOut(_, let timeout):
+            "rpmemd did not tell \(subject) within \(timeout.components.seconds) s"
+        default: "rpmemd did not tell \(subject): \(error)"
+        }
     }
 
     private static func now() -> Int64 {

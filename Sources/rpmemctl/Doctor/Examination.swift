@@ -36,16 +36,24 @@ struct Examination {
         let findings = consultation.finish()
 
         report.checks += consultation.diagnosis.checks
-        report.checks += findings?.checks ?? []
+        report.checks += findings?.checksOfTarget ?? []
         if report.rpmemd != nil, findings == nil {
             report.checks.append(
                 ReportedCheck(
-                    .rpmemd, .target, .fail, "rpmemd ended before it told what it found",
+                    .rpmemd, .target, .fail,
+                    consultation.problem ?? "rpmemd ended before it told what it found",
                     remedy: "`rpmemd --doctor </dev/null`, and the kernel's log, show why"))
         }
         report.checks += providerChecks(own, resolves: resolves, offer)
-        report.checks += trials.map {
-            FabricChecks.inBand($0, isChosen: $0.provider == own.chosen, refusal: findings?.refusal)
+        report.checks += trials.map { trial in
+            FabricChecks.inBand(
+                trial, isChosen: trial.provider == own.chosen,
+                refusal: findings?.refusals.first { $0.provider == trial.provider })
+        }
+        if let offer,
+            let check = FabricChecks.secret(isRequired: offer.requiresSecret, isOffered: options.offersExtensions)
+        {
+            report.checks.append(check)
         }
         if trials.isEmpty {
             report.checks.append(
@@ -106,7 +114,10 @@ struct Examination {
         let limits = LimitChecks.ofThisProcess(.initiator)
         let wanted = options.maximumLanes == .max ? nil : UInt64(options.maximumLanes)
         return [
-            limits.memory(pool: nil, hasRDMA: !devices.devices.isEmpty), limits.files(laneLimit: wanted),
+            limits.memory(pool: nil, hasRDMA: !devices.devices.isEmpty, pinsPools: isVerbs),
+            limits.files(
+                laneLimit: wanted, perLane: UInt64(SessionOpening.descriptorsPerLane),
+                others: UInt64(SessionOpening.otherDescriptors)),
             devices.check(.initiator, isNeeded: isVerbs),
         ]
     }
