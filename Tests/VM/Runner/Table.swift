@@ -11,6 +11,7 @@ func table(losses: Int) -> [Boot] {
                 Case("devdax-auto"),
                 Case("devdax-set"),
                 Case("devdax-busy"),
+                Case("devdax-inspect"),
                 Case("devdax-no-access"),
                 Case("devdax-size"),
                 Case("devdax-stale-header"),
@@ -21,7 +22,6 @@ func table(losses: Int) -> [Boot] {
                 Case("fsdax-bad-blocks"),
                 // Last: these cases end the machine or damage a page of it.
                 Case("devdax-bad-blocks"),
-                Case("devdax-inspect"),
                 Case("devdax-pulled-plug"),
             ]),
         // Soft-RoCE with both ends on the same machine, and eADR.

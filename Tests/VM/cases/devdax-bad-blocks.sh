@@ -15,6 +15,20 @@ dmesg | tail -20
 refused initiate open a.set --provider sockets
 contains "OPEN" "$output" "$device: bad blocks: " "at offset 16777216" "ndctl"
 
+# rpmemctl says so, too.
+ask() {
+    status=0
+    output=$(as_user rpmemctl "$@" --json 2>/dev/null | tr -d ' \n'; exit "${PIPESTATUS[0]}") || status=$?
+}
+ask info a.set
+contains "info" "$output" '"badBlocks":[{"offset":16777216,"length":'
+ask check a.set
+equal "the status of check" "$status" 2
+contains "check" "$output" "$device" "16777216"
+ask doctor "$user@$address" a.set
+equal "the status of doctor" "$status" 2
+contains "doctor" "$output" '{"check":"bad-blocks","machine":"target","verdict":"fail"'
+
 # CREATE is refused as well. A pool that does not ask for the check opens.
 as_user rpmemd --remove a.set
 refused initiate create a.set --compat 1 --provider sockets

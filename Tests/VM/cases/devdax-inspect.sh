@@ -1,5 +1,5 @@
-# What rpmemctl says of a pool on a Device DAX, as an ordinary user: list, info, check and doctor, while nobody has it open, while a
-# session has it open, and after the kernel has recorded an error of the memory.
+# What rpmemctl says of a pool on a Device DAX, as an ordinary user: list, info, check and doctor, while nobody has it open and
+# while a session has it open.
 device=$(device_dax 0)
 size=$(cat "/sys/bus/dax/devices/${device##*/}/size")
 region=$(region_of 0)
@@ -31,17 +31,3 @@ contains "list during a session" "$output" '"state":"inuse"' '"command":"rpmemd"
 release one
 ask list
 contains "list after the session" "$output" '"state":"clean"'
-
-start=$(cat "/sys/bus/dax/devices/${device##*/}/resource")
-printf -v poisoned '0x%x' $((start + (16 << 20)))
-# Uncorrected, valid address, action optional, of the memory controller.
-monitor "mce -b 0 9 0xbd000000000000c0 0x5 $poisoned 0x8c"
-within 30 test -s "/sys/bus/nd/devices/$region/badblocks"
-ask info a.set
-contains "info with an error" "$output" '"badBlocks":[{"offset":16777216,"length":'
-ask check a.set
-equal "the status of check with an error" "$status" 2
-contains "check with an error" "$output" "$device" "16777216"
-ask doctor "$user@$address" a.set
-equal "the status of doctor with an error" "$status" 2
-contains "doctor with an error" "$output" '{"check":"bad-blocks","machine":"target","verdict":"fail"'
