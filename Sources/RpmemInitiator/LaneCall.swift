@@ -17,7 +17,6 @@ extension LaneSet {
     /// - Returns: nil when the calling thread has the lane now.
     func waitForLane(_ number: Int) -> InitiatorError? {
         while true {
-            if lanes[number].pointee.awaitsRecovery.exchange(false, ordering: .acquiring) { return recover(number) }
             let outages = stickyError.outages
             if !lanes[number].pointee.isTaken.exchange(true, ordering: .acquiring) { return nil }
             // The monitor takes lanes in outages only.

@@ -131,7 +131,7 @@ final class SessionResumer: @unchecked Sendable {
             }
             attempts += 1
             do throws(InitiatorError) {
-                try attempt(before: deadline)
+                try attempt(before: deadline, held)
                 resumed.wrappingAdd(1, ordering: .relaxed)
                 giveBack(held)
                 guard stickyError.endOutage() else {
@@ -192,6 +192,27 @@ final class SessionResumer: @unchecked Sendable {
 
     private func giveBack(_ held: [Int]) { held.forEach(lanes.giveBack) }
 
+    /// Makes durable what lanes that this thread has taken remember. A lane that sent its ranges in its next call could do so long
+    /// after the outage, when other lanes have made the same bytes durable.
+    ///
+    /// - Parameter control: Of the session that the lanes are connected to.
+    private func drain(_ held: [Int], _ control: ControlClient) throws(InitiatorError) {
+        let held = held.filter(lanes.remembers)
+        if held.isEmpty { return }
+        let stickyError = lanes.stickyError
+        stickyError.letMonitorUseLanes(true)
+        defer { stickyError.letMonitorUseLanes(false) }
+        let watch: ResendWatch
+        do throws(SystemCallError) {
+            watch = try ResendWatch(control) { [lanes] in
+                stickyError.letMonitorUseLanes(false)
+                lanes.wakeAll()
+            }
+        } catch { throw .system(error) }
+        defer { watch.stop() }
+        for number in held { try lanes.drainRemembered(number) }
+    }
+
     // MARK: Attempts
 
     /// The opening for an attempt that ends soon after `deadline`.
@@ -219,13 +240,14 @@ final class SessionResumer: @unchecked Sendable {
         return "\(attempts) attempts within \(limit) (RPMEM_RESUME) failed, the last one with: \(error)"
     }
 
-    private func attempt(before deadline: Deadline) throws(InitiatorError) {
+    private func attempt(before deadline: Deadline, _ held: [Int]) throws(InitiatorError) {
         let opening = limited(to: deadline)
         try opening.connect(showing: token, as: former) { connected throws(InitiatorError) in
             try lanes.reconnect(
                 connected.connections, memory: opening.memory, inBand: connected.inBand,
                 inlineCapacity: connected.inlineCapacity, provider: connected.choice.provider,
                 options: self.opening.options)
+            try drain(held, connected.control)
             expected.withLock { $0.attributes = connected.attributes }
             control.replace(with: connected.control)
         }

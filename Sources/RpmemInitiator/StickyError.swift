@@ -170,6 +170,14 @@ final class StickyError: Sendable {
     /// The monitor has taken notice of the outage.
     func clearLost() { wakeUps?.lost.clear() }
 
+    /// Lets the monitor use lanes in an outage, or ends that. No call has a lane meanwhile: the monitor has taken them, or their
+    /// threads wait.
+    func letMonitorUseLanes(_ isAllowed: Bool) {
+        state.withLock { state in
+            flag.pointee.store(!isAllowed || state.error != nil, ordering: .releasing)
+        }
+    }
+
     /// Ends the outage: the session is resumed.
     ///
     /// - Returns: False when the pool has failed meanwhile, and stays so.
