@@ -72,9 +72,6 @@ struct LaneMemory {
 struct LaneSlot: ~Copyable {
     /// Apart from the lane, which only the thread that set this touches.
     let isTaken = Atomic<Bool>(false)
-    /// Whether the lane, which counts as taken then, belongs to the next call that finds it so. The call first sends again what
-    /// the last session did not acknowledge, see ``LaneSet/recover(_:)``.
-    let awaitsRecovery = Atomic<Bool>(false)
     var lane: InitiatorLane
 }
 

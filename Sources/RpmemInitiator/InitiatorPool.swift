@@ -124,18 +124,24 @@ public final class InitiatorPool: Sendable {
             // A session that is lost is resumed first: what was flushed may be drained by other threads.
             try? stickyError.awaitEnd()
             monitor.stop()
-            let before = stickyError.error ?? stickyError.loss
+            let failure = stickyError.error
+            let loss = stickyError.loss
             stickyError.set(.closed)
             laneSet.closeEndpoints()
             let control = control.value
             defer { control.end() }
-            if let before { throw before }
+            if let failure { throw failure }
+            // A thread on a lane began an outage after the wait.
+            if let loss {
+                guard let resumer else { throw loss }
+                return try resumer.closeAgain(after: loss, control, removing: removing)
+            }
             // A session that was resumed has not created the pool, and its CLOSE removes nothing.
             let removesApart = removing && resumedSessions > 0
             do throws(InitiatorError) {
                 _ = try control.exchange(
                     .close(removing && !removesApart ? .remove : []), within: options.operationTimeout)
-                if removesApart { try resumer?.removePool() }
+                if removesApart { try resumer?.removeCreated() }
             } catch {
                 guard error.isLoss, let resumer else { throw error }
                 try resumer.closeAgain(after: error, control, removing: removing)
@@ -156,9 +162,12 @@ public final class InitiatorPool: Sendable {
         try isOpen.withLock { isOpen throws(InitiatorError) in
             if !isOpen { throw .closed }
             resumer?.expect(pending: attributes)
+            var budget = WaitBudget(stickyError.limit ?? .zero)
             while true {
-                try stickyError.awaitEnd()
+                try laneSet.awaitSession(&budget)
                 defer { monitor.lookAgain() }
+                // Before the connection: an outage that begins in between is then seen below.
+                let outages = stickyError.outages.count
                 do throws(InitiatorError) {
                     _ = try control.value.exchange(.setAttributes(attributes), within: options.operationTimeout)
                     resumer?.expect(attributes)
@@ -169,7 +178,7 @@ public final class InitiatorPool: Sendable {
                         resumer?.expect(pending: nil)
                         throw error
                     }
-                    let first = stickyError.fail(error)
+                    let first = stickyError.fail(error, after: outages)
                     laneSet.wakeAll()
                     // Sent again in the next session, it changes nothing that has been changed before.
                     if stickyError.isSet { throw stickyError.error ?? first }

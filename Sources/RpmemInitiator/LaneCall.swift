@@ -1,4 +1,4 @@
-import Glibc
+import SystemSupport
 
 /// A call on a lane, to be made again after an outage.
 enum LaneCall: BitwiseCopyable {
@@ -17,7 +17,6 @@ extension LaneSet {
     /// - Returns: nil when the calling thread has the lane now.
     func waitForLane(_ number: Int) -> InitiatorError? {
         while true {
-            if lanes[number].pointee.awaitsRecovery.exchange(false, ordering: .acquiring) { return recover(number) }
             let outages = stickyError.outages
             if !lanes[number].pointee.isTaken.exchange(true, ordering: .acquiring) { return nil }
             // The monitor takes lanes in outages only.
@@ -61,21 +60,27 @@ extension LaneSet {
     /// - Parameter budget: What is left of the time that the call may wait in all of its outages.
     private func recover(_ number: Int, _ budget: inout WaitBudget) -> InitiatorError? {
         while true {
-            budget.begin()
-            do throws(InitiatorError) { try stickyError.awaitEnd(lane: number) } catch { return error }
-            if budget.isSpentAfterWait() {
-                let error = stickyError.set(
-                    .notResumed(
-                        loss: .lost(target: subject, reason: "again and again", targetLines: []),
-                        reason: "the call has waited for \(budget.limit) in all (RPMEM_RESUME)"))
-                wakeAll()
-                return error
-            }
+            do throws(InitiatorError) { try awaitSession(lane: number, &budget) } catch { return error }
             do throws(LaneError) {
                 try lanes[number].pointee.lane.flushRemembered(readsBack: flushesByReadBack)
                 return nil
             } catch { _ = poolError(error, lane: number) }
         }
+    }
+
+    /// Waits for the end of an outage. When the call's time is up, it fails the pool instead.
+    ///
+    /// - Parameter lane: The lane that the calling thread has taken, if any.
+    func awaitSession(lane: Int? = nil, _ budget: inout WaitBudget) throws(InitiatorError) {
+        if budget.isSpent() {
+            let error = stickyError.set(
+                .notResumed(
+                    loss: stickyError.loss ?? .lost(target: subject, reason: "again and again", targetLines: []),
+                    reason: "a call was lost again after \(budget.limit) in all (RPMEM_RESUME)"))
+            wakeAll()
+            throw error
+        }
+        try stickyError.awaitEnd(lane: lane)
     }
 
     private func perform(_ call: LaneCall, lane number: Int) throws(LaneError) {
@@ -95,18 +100,21 @@ extension LaneSet {
     }
 }
 
-/// The time that one call may wait in outages.
-private struct WaitBudget {
+/// The time that one call has for all of its outages together, from its first wait on. Attempts that fail count, too.
+struct WaitBudget {
     let limit: Duration
-    private var spent: Duration = .zero
-    private var start = ContinuousClock.now
+    /// Of the monotonic clock, in nanoseconds; nil before the first wait.
+    private var start: UInt64?
 
     init(_ limit: Duration) { self.limit = limit }
 
-    mutating func begin() { start = .now }
-
-    mutating func isSpentAfterWait() -> Bool {
-        spent += start.duration(to: .now)
-        return spent > limit
+    /// Whether the call must not wait again; false before its first wait. The time of a wait that was not in vain counts for
+    /// the next wait only.
+    mutating func isSpent(at now: UInt64 = monotonicNanoseconds()) -> Bool {
+        guard let start else {
+            start = now
+            return false
+        }
+        return now &- start > limit.nanoseconds
     }
 }

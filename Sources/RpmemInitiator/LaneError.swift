@@ -30,34 +30,39 @@ extension LaneSet {
     ///
     /// - Returns: The error of the call: the first that made the pool fail.
     func poolError(_ laneError: LaneError, lane number: Int) -> InitiatorError {
-        let slot = lanes[number]
-        let error: InitiatorError
-        switch laneError {
-        case .poolFailed:
+        guard let error = describe(laneError, lane: number) else {
             return stickyError.error ?? stickyError.loss ?? .closed
-        case .timedOut:
-            let timeout = slot.pointee.lane.constants.timeoutNanoseconds
-            error = .timedOut(
-                waitingFor: "answer on lane \(number) from \(subject)", after: .nanoseconds(Int64(clamping: timeout)))
-        case .answerOfWrongLength:
-            error = protocolError(
-                number, "an answer of \(slot.pointee.lane.answerLength) bytes instead of \(PersistResponse.byteCount)")
-        case .answerForAnotherLane:
-            error = protocolError(number, "an answer for lane \(slot.pointee.lane.answeredLane)")
-        case .unsolicitedAnswer:
-            error = protocolError(number, "an answer that no request was waiting for")
-        case .libfabric(let operation, let code):
-            error = lostOrFailed(FabricError(operation, code: code, detail: "lane \(number)"))
-        case .completedInError:
-            let reason =
-                CompletionQueue.readError(slot.pointee.lane.queue)?.error
-                ?? FabricError(.completion, code: Int32(FI_EIO), detail: "lane \(number)")
-            error = lostOrFailed(reason)
         }
         if case .lost = error, let better = stickyErrorSoon() { return better }
         let first = stickyError.fail(error)
         wakeAll()
         return first
+    }
+
+    /// What a lane's error says of the session; nil where the pool had failed before.
+    func describe(_ laneError: LaneError, lane number: Int) -> InitiatorError? {
+        let slot = lanes[number]
+        switch laneError {
+        case .poolFailed: return nil
+        case .timedOut:
+            let timeout = slot.pointee.lane.constants.timeoutNanoseconds
+            return .timedOut(
+                waitingFor: "answer on lane \(number) from \(subject)", after: .nanoseconds(Int64(clamping: timeout)))
+        case .answerOfWrongLength:
+            return protocolError(
+                number, "an answer of \(slot.pointee.lane.answerLength) bytes instead of \(PersistResponse.byteCount)")
+        case .answerForAnotherLane:
+            return protocolError(number, "an answer for lane \(slot.pointee.lane.answeredLane)")
+        case .unsolicitedAnswer:
+            return protocolError(number, "an answer that no request was waiting for")
+        case .libfabric(let operation, let code):
+            return lostOrFailed(FabricError(operation, code: code, detail: "lane \(number)"))
+        case .completedInError:
+            let reason =
+                CompletionQueue.readError(slot.pointee.lane.queue)?.error
+                ?? FabricError(.completion, code: Int32(FI_EIO), detail: "lane \(number)")
+            return lostOrFailed(reason)
+        }
     }
 
     /// The error that the monitor sets within 400 ms, if any. When a target dies, libfabric's error says the least about it.

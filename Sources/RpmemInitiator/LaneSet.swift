@@ -173,7 +173,6 @@ final class LaneSet: @unchecked Sendable {
     /// Takes a lane that no call has.
     func takeIdle(_ number: Int) -> Bool {
         !lanes[number].pointee.isTaken.exchange(true, ordering: .acquiringAndReleasing)
-            || lanes[number].pointee.awaitsRecovery.exchange(false, ordering: .acquiringAndReleasing)
     }
 
     /// Disconnects lanes that no thread uses: no provider uses the pool's memory from then on.
@@ -214,12 +213,22 @@ final class LaneSet: @unchecked Sendable {
         }
     }
 
-    /// Gives a lane back after an outage. The next call on it starts again what it remembers.
-    func giveBack(_ number: Int) {
-        if lanes[number].pointee.lane.rememberedCount > 0 {
-            lanes[number].pointee.awaitsRecovery.store(true, ordering: .releasing)
-        } else {
-            lanes[number].pointee.isTaken.store(false, ordering: .releasing)
+    /// Whether a lane, which the calling thread has taken, has something to send again.
+    func remembers(_ number: Int) -> Bool { lanes[number].pointee.lane.rememberedCount > 0 }
+
+    /// Sends again what a lane remembers, and makes it durable. The calling thread has taken the lane.
+    func drainRemembered(_ number: Int) throws(InitiatorError) {
+        do throws(LaneError) {
+            try lanes[number].pointee.lane.flushRemembered(readsBack: flushesByReadBack)
+            try lanes[number].pointee.lane.drain()
+        } catch {
+            throw describe(error, lane: number) ?? stickyError.error
+                ?? .lost(
+                    target: subject, reason: "the target went while lane \(number) sent its ranges again",
+                    targetLines: [])
         }
     }
+
+    /// Gives a lane back after an outage.
+    func giveBack(_ number: Int) { lanes[number].pointee.isTaken.store(false, ordering: .releasing) }
 }

@@ -25,6 +25,8 @@ final class SessionResumer: @unchecked Sendable {
     private let method: PersistMethod
     private let extensions: Extensions
     private let limit: Duration
+    /// Whether the first session created the pool. Only then does anything remove it.
+    private let hasCreated: Bool
     private let resumed = Atomic<Int>(0)
 
     private struct Expected {
@@ -42,6 +44,7 @@ final class SessionResumer: @unchecked Sendable {
         _ token: WriterToken
     ) {
         guard let limit = lanes.stickyError.limit else { return nil }
+        hasCreated = opening.creating != nil
         var opening = opening
         opening.creating = nil
         opening.lanes = lanes.count
@@ -68,8 +71,10 @@ final class SessionResumer: @unchecked Sendable {
 
     /// Opens the pool again to close it, after a loss while CLOSE had no answer. The lanes are closed already.
     ///
-    /// - Parameter removing: A pool that is not there any more is as it should be then.
+    /// - Parameter removing: Removes the pool, if the first session created it. A pool that is not there any more is as it should
+    ///   be then.
     func closeAgain(after loss: InitiatorError, _ lost: ControlClient, removing: Bool) throws(InitiatorError) {
+        let removing = removing && hasCreated
         let deadline = Deadline.after(limit)
         tell(.lost(loss))
         lost.end(within: .seconds(1))
@@ -81,7 +86,7 @@ final class SessionResumer: @unchecked Sendable {
                     _ = try connected.control.exchange(.close([]), within: self.opening.options.operationTimeout)
                     connected.control.end()
                 }
-                if removing { try removePool() }
+                if removing { try removeCreated() }
                 return
             } catch {
                 if removing, case .refused(_, .noSuchPool, _) = error { return }
@@ -93,8 +98,9 @@ final class SessionResumer: @unchecked Sendable {
         }
     }
 
-    /// Removes the pool, which no session has open any more.
-    func removePool() throws(InitiatorError) {
+    /// Removes the pool, which no session has open any more, if the first session created it.
+    func removeCreated() throws(InitiatorError) {
+        guard hasCreated else { return }
         try InitiatorPool.remove(target: opening.target, poolSet: opening.poolSet, options: opening.options)
     }
 
@@ -112,7 +118,7 @@ final class SessionResumer: @unchecked Sendable {
         guard let loss = stickyError.loss else { return true }
         tell(.lost(loss))
         lanes.wakeAll()
-        guard let held = holdLanes(isClosing) else { return false }
+        guard let held = holdLanes(loss, isClosing) else { return false }
         lanes.disconnect()
         let before = control.value
         before.end(within: .seconds(1))
@@ -120,14 +126,19 @@ final class SessionResumer: @unchecked Sendable {
         while true {
             if isClosing() || stickyError.isSet {
                 giveBack(held)
+                if let error = stickyError.error { tell(.gaveUp(error)) }
                 return false
             }
             attempts += 1
             do throws(InitiatorError) {
-                try attempt(before: deadline)
+                try attempt(before: deadline, held)
                 resumed.wrappingAdd(1, ordering: .relaxed)
                 giveBack(held)
-                stickyError.endOutage()
+                guard stickyError.endOutage() else {
+                    resumed.wrappingSubtract(1, ordering: .relaxed)
+                    if let error = stickyError.error { tell(.gaveUp(error)) }
+                    return false
+                }
                 tell(.resumed(attempts: attempts, after: start.duration(to: .now)))
                 return true
             } catch {
@@ -151,8 +162,9 @@ final class SessionResumer: @unchecked Sendable {
 
     /// Takes the lanes that no call has, and waits until the threads on the others wait for the end of the outage.
     ///
-    /// - Returns: The lanes that it has taken; nil when the pool is being closed.
-    private func holdLanes(_ isClosing: () -> Bool) -> [Int]? {
+    /// - Returns: The lanes that it has taken; nil when the pool is being closed, or has failed: a call did not leave its lane.
+    private func holdLanes(_ loss: InitiatorError, _ isClosing: () -> Bool) -> [Int]? {
+        let deadline = Deadline.after(limit + .seconds(10))
         var held: [Int] = []
         for number in 0..<lanes.count {
             while !lanes.stickyError.isParked(number) {
@@ -161,7 +173,15 @@ final class SessionResumer: @unchecked Sendable {
                     break
                 }
                 if isClosing() {
-                    held.forEach(lanes.giveBack)
+                    giveBack(held)
+                    return nil
+                }
+                if deadline.hasPassed {
+                    let final = lanes.stickyError.set(
+                        .notResumed(loss: loss, reason: "a call has not left lane \(number) within \(limit)"))
+                    giveBack(held)
+                    lanes.wakeAll()
+                    tell(.gaveUp(final))
                     return nil
                 }
                 usleep(1000)
@@ -171,6 +191,27 @@ final class SessionResumer: @unchecked Sendable {
     }
 
     private func giveBack(_ held: [Int]) { held.forEach(lanes.giveBack) }
+
+    /// Makes durable what lanes that this thread has taken remember. A lane that sent its ranges in its next call could do so long
+    /// after the outage, when other lanes have made the same bytes durable.
+    ///
+    /// - Parameter control: Of the session that the lanes are connected to.
+    private func drain(_ held: [Int], _ control: ControlClient) throws(InitiatorError) {
+        let held = held.filter(lanes.remembers)
+        if held.isEmpty { return }
+        let stickyError = lanes.stickyError
+        stickyError.letMonitorUseLanes(true)
+        defer { stickyError.letMonitorUseLanes(false) }
+        let watch: ResendWatch
+        do throws(SystemCallError) {
+            watch = try ResendWatch(control) { [lanes] in
+                stickyError.letMonitorUseLanes(false)
+                lanes.wakeAll()
+            }
+        } catch { throw .system(error) }
+        defer { watch.stop() }
+        for number in held { try lanes.drainRemembered(number) }
+    }
 
     // MARK: Attempts
 
@@ -199,13 +240,14 @@ final class SessionResumer: @unchecked Sendable {
         return "\(attempts) attempts within \(limit) (RPMEM_RESUME) failed, the last one with: \(error)"
     }
 
-    private func attempt(before deadline: Deadline) throws(InitiatorError) {
+    private func attempt(before deadline: Deadline, _ held: [Int]) throws(InitiatorError) {
         let opening = limited(to: deadline)
         try opening.connect(showing: token, as: former) { connected throws(InitiatorError) in
             try lanes.reconnect(
                 connected.connections, memory: opening.memory, inBand: connected.inBand,
                 inlineCapacity: connected.inlineCapacity, provider: connected.choice.provider,
                 options: self.opening.options)
+            try drain(held, connected.control)
             expected.withLock { $0.attributes = connected.attributes }
             control.replace(with: connected.control)
         }

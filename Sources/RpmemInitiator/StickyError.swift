@@ -28,6 +28,7 @@ final class StickyError: Sendable {
     }
 
     let resuming: Resuming
+    private let margin: Duration
     private let state = Mutex(State())
     /// Set while there is an error or an outage. Each call on a lane loads it: through a pointer, which counts no references.
     nonisolated(unsafe) let flag: UnsafeMutablePointer<Atomic<Bool>>
@@ -46,8 +47,11 @@ final class StickyError: Sendable {
         }
     }
 
-    init(_ resuming: Resuming = .off) throws(SystemCallError) {
+    /// - Parameter margin: How much longer than ``limit`` a thread waits for the monitor, which gives up much earlier. The
+    ///   monitor may be stopped, and a child of fork(2) has no such thread.
+    init(_ resuming: Resuming = .off, margin: Duration = .seconds(120)) throws(SystemCallError) {
         self.resuming = resuming
+        self.margin = margin
         if case .on = resuming { wakeUps = try WakeUps() } else { wakeUps = nil }
         flag = .allocate(capacity: 1)
         flag.initialize(to: Atomic(false))
@@ -95,8 +99,12 @@ final class StickyError: Sendable {
     /// Begins an outage with an error that is a loss, where sessions are resumed. Any other error fails the pool.
     ///
     /// - Returns: The error of the pool, or the loss.
+    ///
+    /// - Parameter outages: ``outages`` before the call that failed. An outage that began since may have replaced the session
+    ///   that the call was made in, so its error is none of the present session.
     @discardableResult
-    func fail(_ error: InitiatorError) -> InitiatorError {
+    func fail(_ error: InitiatorError, after outages: Int? = nil) -> InitiatorError {
+        if let outages, outages != self.outages.count { return error }
         guard error.isLoss else { return set(error) }
         switch resuming {
         case .off: return set(error)
@@ -105,6 +113,7 @@ final class StickyError: Sendable {
         }
         return state.withLock { state in
             if let error = state.error ?? state.loss { return error }
+            if let outages, outages != state.outages { return error }
             state.loss = error
             state.outages += 1
             flag.pointee.store(true, ordering: .releasing)
@@ -119,14 +128,23 @@ final class StickyError: Sendable {
     /// Waits for the end of an outage. Without one it returns at once.
     ///
     /// - Parameter lane: The lane that the calling thread has taken, if any.
-    /// - Throws: The error that made the pool fail.
+    /// - Throws: The error that made the pool fail: its monitor gave up, or did not end the outage in time.
     func awaitEnd(lane: Int? = nil) throws(InitiatorError) {
-        // The monitor gives up much earlier. A child of fork(2) has no such thread.
-        let deadline = Deadline.after((limit ?? .zero) + .seconds(120))
+        let deadline = Deadline.after((limit ?? .zero) + margin)
         while true {
             let isOver = try state.withLock { state throws(InitiatorError) in
                 if state.error == nil, let loss = state.loss {
-                    if deadline.hasPassed { throw loss }
+                    if deadline.hasPassed {
+                        // The lane goes back to its caller. A monitor that goes on later must not use it, and what the lane
+                        // remembers is not sent again: so the pool fails.
+                        let error = InitiatorError.notResumed(
+                            loss: loss, reason: "the library's thread has not ended the outage in time")
+                        state.error = error
+                        flag.pointee.store(true, ordering: .releasing)
+                        wakeUps?.ended.signal()
+                        if let lane { state.parked.remove(lane) }
+                        throw error
+                    }
                     if let lane { state.parked.insert(lane) }
                     return false
                 }
@@ -152,12 +170,24 @@ final class StickyError: Sendable {
     /// The monitor has taken notice of the outage.
     func clearLost() { wakeUps?.lost.clear() }
 
-    /// Ends the outage: the session is resumed. An error that came meanwhile stays.
-    func endOutage() {
+    /// Lets the monitor use lanes in an outage, or ends that. No call has a lane meanwhile: the monitor has taken them, or their
+    /// threads wait.
+    func letMonitorUseLanes(_ isAllowed: Bool) {
         state.withLock { state in
+            flag.pointee.store(!isAllowed || state.error != nil, ordering: .releasing)
+        }
+    }
+
+    /// Ends the outage: the session is resumed.
+    ///
+    /// - Returns: False when the pool has failed meanwhile, and stays so.
+    func endOutage() -> Bool {
+        state.withLock { state in
+            if state.error != nil { return false }
             state.loss = nil
-            if state.error == nil { flag.pointee.store(false, ordering: .releasing) }
+            flag.pointee.store(false, ordering: .releasing)
             wakeUps?.ended.signal()
+            return true
         }
     }
 }

@@ -137,16 +137,16 @@ import Testing
             original.memory.fill(range, from: &random)
             try pool.flush(
                 offset: range.lowerBound, length: range.count, lane: 1, mode: index % 2 == 0 ? .relaxed : .atomic)
-            if index % 100 == 50 { try outage(reach, pool) }
+            // What the lane remembers is durable afterwards.
+            if [0, 5, 10, 20].contains(index) { try outage(reach, pool) }
         }
-        try outage(reach, pool)
         // The storage forgets what no drain has acknowledged, as at a power loss.
         try TestSupport.write("shut", to: gate)
         kill(try reach.daemon(), SIGKILL)
         #expect(reach.leftovers().isEmpty)
         let part = try Descriptor.open(original.plan.paths[0], O_RDWR)
-        // The flushes 129 and 258 found no room for their range and drained, or 257 over tcp, where atomic ranges are inline.
-        for index in stride(from: 258, to: ranges.count, by: 2) {
+        // The flush 278 found no room for its range, and drained.
+        for index in stride(from: 280, to: ranges.count, by: 2) {
             let range = ranges[index]
             let zeros = [UInt8](repeating: 0, count: range.count)
             #expect(pwrite(part.number, zeros, zeros.count, off_t(range.lowerBound)) == zeros.count)
@@ -181,6 +181,57 @@ import Testing
         try pool.close(removing: true)
         #expect(original.plan.partsPresent() == 0)
         reach.expectNothingRuns()
+    }
+
+    /// A pool that was there before the program opened it stays, before and after an outage.
+    @Test(arguments: [false, true]) func aPoolThatWasOpenedIsNotRemoved(_ isLostAtTheEnd: Bool) throws {
+        let reach = try Reach()
+        let original = try Original(PoolKind.onePart.prepare(on: reach.target))
+        try original.create(reach, lanes: 1, reach.options(.tcp)).close()
+        let pool = try original.open(reach, lanes: 1, options(reach, .tcp))
+        try outage(reach, pool)
+        try pool.persist(offset: 4096, length: 64, lane: 0)
+        if isLostAtTheEnd { kill(try reach.daemon(), SIGKILL) }
+        try pool.close(removing: true)
+        #expect(original.plan.partsPresent() == original.plan.paths.count)
+        reach.expectNothingRuns()
+    }
+
+    /// What was flushed on a lane that no call has is durable when the session is resumed, and is not sent later.
+    @Test(arguments: loopbackProviders, [false, true])
+    func idleLanesHaveNothingToSendLater(_ provider: Provider, _ isAPM: Bool) throws {
+        let reach = try Reach()
+        let original = try Original(PoolKind.onePart.prepare(on: reach.target))
+        let gate = "\(reach.target.path)/gate"
+        var options =
+            isAPM
+            ? options(reach, provider, environment: ["PMEM_IS_PMEM_FORCE=1"], arguments: ["--persist-apm"])
+            : options(reach, provider)
+        try shut(gate, in: reach, &options)
+        let pool = try original.create(reach, lanes: 2, options)
+        var random = SeededGenerator(seed: 178)
+        let ranges = [8192..<9000, 100_000..<100_500]
+        for range in ranges {
+            original.memory.fill(range, from: &random)
+            try pool.flush(offset: range.lowerBound, length: range.count, lane: 1, mode: .relaxed)
+        }
+        try TestSupport.write("shut", to: gate)
+        kill(try reach.daemon(), SIGKILL)
+        #expect(reach.leftovers().isEmpty)
+        let part = try Descriptor.open(original.plan.paths[0], O_RDWR)
+        for range in ranges {
+            let zeros = [UInt8](repeating: 0, count: range.count)
+            #expect(pwrite(part.number, zeros, zeros.count, off_t(range.lowerBound)) == zeros.count)
+        }
+        unlink(gate)
+        try pool.persist(offset: 4096, length: 64, lane: 0)
+        for range in ranges { original.expected.copy(range, of: original.memory) }
+        try original.plan.expectOnParts(original.expected, in: ranges)
+        // Nothing is sent after this, though the program changes what it has flushed.
+        for range in ranges { original.memory.fill(range, from: &random) }
+        try pool.drain(lane: 1)
+        try original.plan.expectOnParts(original.expected, in: ranges)
+        try pool.close()
     }
 
     /// Each pool of a process has an outage of its own.

@@ -30,13 +30,15 @@ extension PartFile {
     }
 
     /// Keeps a token, durably.
-    func keepWriter(_ token: WriterToken) throws(PoolError) {
+    ///
+    /// - Returns: False when the file has no room for it.
+    /// - Throws: When the file cannot be made durable.
+    func keepWriter(_ token: WriterToken) throws(PoolError) -> Bool {
         let bytes = record(token)
-        if fsetxattr(descriptor.number, Self.attribute, bytes, bytes.count, 0) != 0 {
-            throw .system(.last("fsetxattr", on: path))
-        }
+        if fsetxattr(descriptor.number, Self.attribute, bytes, bytes.count, 0) != 0 { return false }
         try synchronize()
         try checkWritable()
+        return true
     }
 
     /// Removes the token, durably. Writes nothing where there is none.
@@ -46,7 +48,8 @@ extension PartFile {
             if errno == ENODATA || errno == EOPNOTSUPP { return }
             // A file system may refuse before it looks for the attribute.
             let error = SystemCallError.last("fremovexattr", on: path)
-            if fgetxattr(descriptor.number, Self.attribute, nil, 0) < 0, errno == ENODATA { return }
+            let count = fgetxattr(descriptor.number, Self.attribute, nil, 0)
+            if count < 0, errno == ENODATA || errno == EOPNOTSUPP { return }
             throw .system(error)
         }
         try synchronize()

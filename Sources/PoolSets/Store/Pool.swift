@@ -207,7 +207,8 @@ package final class Pool: Sendable {
 
     /// Keeps `token` in place of any other, durably, or compares it with the one that all parts keep.
     ///
-    /// - Throws: When another token can be neither replaced nor removed, or not be read.
+    /// - Throws: When a part cannot be made durable, or when another token can be neither replaced nor removed, or not be read.
+    ///   The pool has failed then: see ``hasFailed``.
     package func claim(_ purpose: ClaimPurpose, _ token: WriterToken) throws(PoolError) -> ClaimOutcome {
         try withFiles { files throws(PoolError) in
             switch purpose {
@@ -215,28 +216,33 @@ package final class Pool: Sendable {
                 for file in files where try file.writer() != token { return .otherWriter }
                 return .kept
             case .new:
-                do throws(PoolError) {
-                    for file in files { try file.keepWriter(token) }
-                    return .kept
-                } catch {
+                for file in files where try !file.keepWriter(token) {
                     for file in files { try file.forgetWriter() }
                     return .notKept
                 }
+                return .kept
             }
         }
     }
 
     /// Removes the token that the parts keep, durably. Without one it writes nothing.
+    ///
+    /// - Throws: When a part cannot be changed, or not be made durable. The pool has failed then: see ``hasFailed``.
     package func forgetWriter() throws(PoolError) {
         try withFiles { files throws(PoolError) in for file in files { try file.forgetWriter() } }
     }
 
+    /// An error of `body` makes the pool fail: fsync(2) reports a lost page once, and ``close()`` would find nothing.
     private func withFiles<Result: Sendable>(
         _ body: ([PartFile]) throws(PoolError) -> Result
     ) throws(PoolError) -> Result {
         let result: Swift.Result<Result, PoolError> = state.withLock { state in
             guard let parts = state.parts else { return .failure(.closed(set: path)) }
-            do throws(PoolError) { return .success(try body(parts.files)) } catch { return .failure(error) }
+            if let failure = state.failure { return .failure(failure) }
+            do throws(PoolError) { return .success(try body(parts.files)) } catch {
+                state.failure = error
+                return .failure(error)
+            }
         }
         return try result.get()
     }
