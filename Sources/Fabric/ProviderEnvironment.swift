@@ -13,14 +13,6 @@ package enum ProviderEnvironment {
         letSocketsSleep()
     }
 
-    /// Lets the sockets provider sleep, unless the environment says how long it polls. Does nothing in a process that has other
-    /// threads, which may read the environment.
-    package static func prepareInitiator() {
-        var status = stat()
-        // Two links, and one for each thread.
-        if stat("/proc/self/task", &status) == 0, status.st_nlink == 3 { letSocketsSleep() }
-    }
-
     /// The provider's thread polls for 10 ms after all that arrives. With both ends on two CPUs it holds up the threads that
     /// answer, and those that write a file's pages: 4 to 10 times fewer persists a second on a file.
     private static func letSocketsSleep() {

@@ -117,7 +117,6 @@ package struct SessionOpening {
         showing token: WriterToken?, as former: Former?, _ body: (Connected) throws(InitiatorError) -> Result
     ) throws(InitiatorError) -> Result {
         let begin = ContinuousClock.now
-        ProviderEnvironment.prepareInitiator()
         let descriptor = try checkArguments()
         // Raises the soft limit where the rest of the session needs it, ssh's pipes included.
         let room = Self.descriptorLimit(min(lanes, options.maximumLanes))

