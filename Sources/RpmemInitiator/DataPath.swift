@@ -36,11 +36,10 @@ package struct DataPath: BitwiseCopyable, @unchecked Sendable {
         try checkWritable(offset, length, lane)
         let slot = try take(lane)
         defer { release(slot) }
+        let recipe = recipes.forPersist(mode, length: length)
         do throws(LaneError) {
-            try slot.pointee.lane.persist(
-                offset: offset, length: length, by: recipes.forPersist(mode, length: length))
+            try slot.pointee.lane.persist(offset: offset, length: length, by: recipe)
         } catch {
-            let recipe = recipes.forPersist(mode, length: length)
             try resume(.persist(offset: offset, length: length, by: recipe, deep: false), after: error, lane)
         }
     }
@@ -64,11 +63,10 @@ package struct DataPath: BitwiseCopyable, @unchecked Sendable {
         try checkWritable(offset, length, lane)
         let slot = try take(lane)
         defer { release(slot) }
+        let recipe = mode == .atomic ? recipes.atomic : recipes.relaxed
         do throws(LaneError) {
-            let recipe = mode == .atomic ? recipes.atomic : recipes.relaxed
             try slot.pointee.lane.flush(offset: offset, length: length, by: recipe)
         } catch {
-            let recipe = mode == .atomic ? recipes.atomic : recipes.relaxed
             try resume(.flush(offset: offset, length: length, by: recipe), after: error, lane)
         }
     }

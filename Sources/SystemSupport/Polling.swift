@@ -35,6 +35,13 @@ package func monotonicNanoseconds() -> UInt64 {
     return UInt64(bitPattern: Int64(time.tv_sec)) &* 1_000_000_000 &+ UInt64(bitPattern: Int64(time.tv_nsec))
 }
 
+/// CLOCK_REALTIME in nanoseconds.
+package func realtimeNanoseconds() -> Int64 {
+    var time = timespec()
+    clock_gettime(CLOCK_REALTIME, &time)
+    return Int64(time.tv_sec) &* 1_000_000_000 &+ Int64(time.tv_nsec)
+}
+
 /// Descriptors to wait for at once: poll(2).
 package struct PollSet {
     /// What to wait for. Every wait also ends when a descriptor is hung up.

@@ -118,17 +118,39 @@ import Testing
         try original.expectOnParts()
     }
 
+    /// - Parameter gate: No session begins while the file is there.
+    private func options(
+        _ reach: Reach, _ provider: Provider, isAPM: Bool, behind gate: String
+    ) throws -> InitiatorOptions {
+        var options =
+            isAPM
+            ? options(reach, provider, environment: ["PMEM_IS_PMEM_FORCE=1"], arguments: ["--persist-apm"])
+            : options(reach, provider)
+        try shut(gate, in: reach, &options)
+        return options
+    }
+
+    /// The daemon is killed, and the storage forgets what no drain has acknowledged, as at a power loss.
+    private func losePower(_ reach: Reach, _ original: Original, forgetting ranges: [Range<Int>], _ gate: String) throws
+    {
+        try TestSupport.write("shut", to: gate)
+        kill(try reach.daemon(), SIGKILL)
+        #expect(reach.leftovers().isEmpty)
+        let part = try Descriptor.open(original.plan.paths[0], O_RDWR)
+        for range in ranges {
+            let zeros = [UInt8](repeating: 0, count: range.count)
+            #expect(pwrite(part.number, zeros, zeros.count, off_t(range.lowerBound)) == zeros.count)
+        }
+        unlink(gate)
+    }
+
     /// What was flushed before the loss is sent again, also on a lane that no call had.
     @Test(arguments: loopbackProviders, [false, true])
     func flushedRangesAreSentAgain(_ provider: Provider, _ isAPM: Bool) throws {
         let reach = try Reach()
         let original = try Original(PoolKind.onePart.prepare(on: reach.target))
         let gate = "\(reach.target.path)/gate"
-        var options =
-            isAPM
-            ? options(reach, provider, environment: ["PMEM_IS_PMEM_FORCE=1"], arguments: ["--persist-apm"])
-            : options(reach, provider)
-        try shut(gate, in: reach, &options)
+        let options = try options(reach, provider, isAPM: isAPM, behind: gate)
         let pool = try original.create(reach, lanes: 2, options)
         var random = SeededGenerator(seed: 173)
         // More than are remembered, far apart.
@@ -140,18 +162,8 @@ import Testing
             // What the lane remembers is durable afterwards.
             if [0, 5, 10, 20].contains(index) { try outage(reach, pool) }
         }
-        // The storage forgets what no drain has acknowledged, as at a power loss.
-        try TestSupport.write("shut", to: gate)
-        kill(try reach.daemon(), SIGKILL)
-        #expect(reach.leftovers().isEmpty)
-        let part = try Descriptor.open(original.plan.paths[0], O_RDWR)
         // The flush 278 found no room for its range, and drained.
-        for index in stride(from: 280, to: ranges.count, by: 2) {
-            let range = ranges[index]
-            let zeros = [UInt8](repeating: 0, count: range.count)
-            #expect(pwrite(part.number, zeros, zeros.count, off_t(range.lowerBound)) == zeros.count)
-        }
-        unlink(gate)
+        try losePower(reach, original, forgetting: stride(from: 280, to: ranges.count, by: 2).map { ranges[$0] }, gate)
         try pool.drain(lane: 1)
         for range in ranges { original.expected.copy(range, of: original.memory) }
         try original.plan.expectOnParts(original.expected, in: ranges)
@@ -203,11 +215,7 @@ import Testing
         let reach = try Reach()
         let original = try Original(PoolKind.onePart.prepare(on: reach.target))
         let gate = "\(reach.target.path)/gate"
-        var options =
-            isAPM
-            ? options(reach, provider, environment: ["PMEM_IS_PMEM_FORCE=1"], arguments: ["--persist-apm"])
-            : options(reach, provider)
-        try shut(gate, in: reach, &options)
+        let options = try options(reach, provider, isAPM: isAPM, behind: gate)
         let pool = try original.create(reach, lanes: 2, options)
         var random = SeededGenerator(seed: 178)
         let ranges = [8192..<9000, 100_000..<100_500]
@@ -215,15 +223,7 @@ import Testing
             original.memory.fill(range, from: &random)
             try pool.flush(offset: range.lowerBound, length: range.count, lane: 1, mode: .relaxed)
         }
-        try TestSupport.write("shut", to: gate)
-        kill(try reach.daemon(), SIGKILL)
-        #expect(reach.leftovers().isEmpty)
-        let part = try Descriptor.open(original.plan.paths[0], O_RDWR)
-        for range in ranges {
-            let zeros = [UInt8](repeating: 0, count: range.count)
-            #expect(pwrite(part.number, zeros, zeros.count, off_t(range.lowerBound)) == zeros.count)
-        }
-        unlink(gate)
+        try losePower(reach, original, forgetting: ranges, gate)
         try pool.persist(offset: 4096, length: 64, lane: 0)
         for range in ranges { original.expected.copy(range, of: original.memory) }
         try original.plan.expectOnParts(original.expected, in: ranges)

@@ -74,7 +74,7 @@ private struct DoctorConsultation {
         var pause = RefusedWait()
         while !hasEnded, !deadline.hasPassed {
             while let line = nextLine() {
-                if line == "clock" { try write(DoctorClock(realtime: Self.now())) }
+                if line == "clock" { try write(DoctorClock(realtime: realtimeNanoseconds())) }
             }
             for listener in listeners {
                 if let refusal = listener.serve() { refusals[refusal.provider] = refusal }
@@ -100,11 +100,5 @@ private struct DoctorConsultation {
         let count = try retryingInterrupts("read", on: "standard input") { read(STDIN_FILENO, &chunk, chunk.count) }
         input += chunk[..<count]
         hasEnded = count == 0 || input.count > Self.longestInput
-    }
-
-    private static func now() -> Int64 {
-        var time = timespec()
-        clock_gettime(CLOCK_REALTIME, &time)
-        return Int64(time.tv_sec) &* 1_000_000_000 &+ Int64(time.tv_nsec)
     }
 }

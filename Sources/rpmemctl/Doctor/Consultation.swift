@@ -118,12 +118,12 @@ struct Consultation {
         guard let remote else { return nil }
         var best: (offset: Int64, uncertainty: Int64)?
         for _ in 0..<4 {
-            let start = Self.now()
+            let start = realtimeNanoseconds()
             guard (try? remote.send(line: "clock", within: options.operationTimeout)) != nil,
                 let line = try? remote.readLine(within: options.operationTimeout),
                 let clock = try? TargetQuery.decode(line, as: DoctorClock.self, of: "\(target)")
             else { return best }
-            if let found = FabricChecks.compare(clock: clock.realtime, sent: start, received: Self.now()),
+            if let found = FabricChecks.compare(clock: clock.realtime, sent: start, received: realtimeNanoseconds()),
                 found.uncertainty < best?.uncertainty ?? .max
             {
                 best = found
@@ -162,11 +162,5 @@ struct Consultation {
             "rpmemd did not tell \(subject) within \(timeout.components.seconds) s"
         default: "rpmemd did not tell \(subject): \(error)"
         }
-    }
-
-    private static func now() -> Int64 {
-        var time = timespec()
-        clock_gettime(CLOCK_REALTIME, &time)
-        return Int64(time.tv_sec) &* 1_000_000_000 &+ Int64(time.tv_nsec)
     }
 }
