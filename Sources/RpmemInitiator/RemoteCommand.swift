@@ -94,12 +94,13 @@ package final class RemoteCommand {
     /// Output that ``readLine(within:)`` has not returned.
     package var unread: [UInt8] { output }
 
-    /// Writes a line to the command's standard input.
+    /// Writes a line to the command's standard input. When the command is gone this does nothing: ``readLine(within:)`` then
+    /// returns what it has printed, and throws how it ended.
     ///
-    /// - Throws: ``InitiatorError/system(_:)`` when the command is gone, or does not read in time.
+    /// - Throws: ``InitiatorError/system(_:)`` when the command does not read in time.
     package func send(line: String, within timeout: Duration) throws(InitiatorError) {
         do throws(SystemCallError) { try child.write(Array("\(line)\n".utf8), until: .after(timeout)) } catch {
-            throw .system(error)
+            if error.errno != .brokenPipe, error.errno != .connectionReset { throw .system(error) }
         }
     }
 

@@ -30,7 +30,7 @@ import Testing
         var endpoint: Endpoint?
         do {
             // Nothing connects to it.
-            let side = try Side(provider: provider, service: String(try LoopbackPort().port), listening: false)
+            let side = try Side(provider: provider, service: String(try LoopbackPort.portForLater()), listening: false)
             endpoint = try Endpoint(side.info, in: side.domain, events: side.events, completions: side.completions)
             (domain, events, completions) = (side.domain, side.events, side.completions)
         }

@@ -261,7 +261,7 @@ struct DoctorTests {
         try patient.configure("port-range = \(taken.port)-\(taken.port)")
         try expect(patient, .providers, .target, .fail, "in use at 127.0.0.1") { remedy in
             #expect(remedy?.contains("correct the setting port-range there") == true)
-            let free = try LoopbackPort().port
+            let free = try LoopbackPort.portForLater()
             try patient.configure("port-range = \(free)-\(free)")
         }
         // One port is enough for a session, and the provider that it would use gets it.

@@ -30,4 +30,12 @@ package final class LoopbackPort {
         guard result == 0 else { throw SystemCallError.last("getsockname") }
         port = UInt16(bigEndian: address.sin_port)
     }
+
+    /// A free port below those that the kernel gives to connections of its own choice. Nothing binds it until the caller does.
+    package static func portForLater() throws -> UInt16 {
+        for _ in 0..<100 {
+            if let port = try? LoopbackPort(UInt16.random(in: 10000...19999)) { return port.port }
+        }
+        throw SystemCallError("bind", errno: .addressInUse)
+    }
 }
