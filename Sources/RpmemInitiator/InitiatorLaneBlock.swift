@@ -61,7 +61,7 @@ struct LaneMemory {
     let remembered: UnsafeMutablePointer<PendingRange>
 
     static let firstRead = 2
-    static let readCapacity = 4
+    static let readCapacity = 12
     static let contextsBeforeWrites = firstRead + readCapacity
     static let rangeCapacity = 64
     static let completionCapacity = 8

@@ -26,9 +26,9 @@ final class LaneSet: @unchecked Sendable {
     /// The region on the local pool; nil after ``closeEndpoints()``.
     private(set) var memoryRegion: MemoryRegion?
 
-    /// Bytes of a lane's buffer for long reads, whose pieces have 1 MiB each. Over sockets shorter READs are slower, because
-    /// each of them wakes threads.
-    private static let longReadSize = LaneMemory.readCapacity << 20
+    /// Bytes of a piece of a lane's buffer for long reads. Over sockets shorter READs are slower, because each of them wakes
+    /// threads.
+    private static let longReadPiece = 1 << 20
     /// The least that one request may carry, in bytes. Stock initiators ask for it whatever the number of lanes.
     static let minimumInlineCapacity = 8192
     /// The most, which our target accepts. It leaves the lowest 12 bits free.
@@ -142,7 +142,8 @@ final class LaneSet: @unchecked Sendable {
     /// Gives a lane, which the calling thread has taken, its buffer for long reads. Without memory for it, the lane reads
     /// through its request buffer, which is slower.
     func prepareLongReads(_ number: Int) {
-        let buffer = try? RegisteredBuffer(byteCount: Self.longReadSize, for: .localTransfers, in: connections.domain)
+        let buffer = try? RegisteredBuffer(
+            byteCount: connections.readDepth * Self.longReadPiece, for: .localTransfers, in: connections.domain)
         if let buffer { lanes[number].pointee.lane.setLongReadBuffer(buffer) }
     }
 

@@ -10,7 +10,7 @@ import Testing
 @Suite(.serialized, .timeLimit(.minutes(2))) struct LongReadTests {
     /// Bytes of one READ of a long read, with the default work queue.
     private static let piece = 1 << 20
-    private static let poolSize = 9 << 20
+    private static let poolSize = 26 << 20
 
     private func open(_ provider: Provider, _ change: (inout InitiatorOptions) -> Void = { _ in }) throws
         -> (FakeTarget, InitiatorPool, PoolPages)
@@ -39,7 +39,8 @@ import Testing
         let (target, pool, _) = try open(provider)
         let lengths = [
             0, 1, 7, 8191, 8192, 8193, Self.piece - 1, Self.piece, Self.piece + 1, 4 * Self.piece - 1,
-            4 * Self.piece, 4 * Self.piece + 1, 5 * Self.piece + 12345, Self.poolSize - 1,
+            4 * Self.piece, 4 * Self.piece + 1, 5 * Self.piece + 12345, 12 * Self.piece, 12 * Self.piece + 1,
+            Self.poolSize - 1,
         ]
         for length in lengths {
             try check(pool, target, offset: 1, length: length)
