@@ -33,6 +33,13 @@ static const uint32_t rpmem_fi_api_version = FI_VERSION(1, 4);
 // The requirements of the wire, typed; libfabric declares some as int, some as unsigned long long.
 static const uint64_t rpmem_fi_mode = FI_CONTEXT | FI_LOCAL_MR | FI_RX_CQ_DATA;
 static const int rpmem_fi_mr_mode = FI_MR_BASIC;
+
+/// The oldest version in which an application chooses keys of memory and has virtual addresses all the same. The wire is
+/// that of version 1.4: a key is 64 bits that the target tells.
+static const uint32_t rpmem_fi_own_keys_api_version = FI_VERSION(1, 5);
+static const uint64_t rpmem_fi_own_keys_mode = FI_CONTEXT | FI_RX_CQ_DATA;
+static const int rpmem_fi_own_keys_mr_mode = FI_MR_LOCAL | FI_MR_VIRT_ADDR | FI_MR_ALLOCATED;
+
 static const uint64_t rpmem_fi_msg_order = FI_ORDER_RAW | FI_ORDER_SAW;
 static const uint64_t rpmem_fi_bind_transmit = FI_TRANSMIT | FI_SELECTIVE_COMPLETION;
 static const uint64_t rpmem_fi_completion = FI_COMPLETION;

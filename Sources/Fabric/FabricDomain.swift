@@ -6,6 +6,8 @@ package final class FabricDomain {
     package let domain: UnsafeMutablePointer<fid_domain>
     /// libfabric's name for the provider.
     package let providerName: String
+    /// See ``FabricInfo/choosesKeys``.
+    let choosesKeys: Bool
 
     package init(_ info: FabricInfo) throws(FabricError) {
         let library = try FabricLibrary.shared()
@@ -21,6 +23,7 @@ package final class FabricDomain {
         self.fabric = fabric
         self.domain = domain
         providerName = info.providerName
+        choosesKeys = info.choosesKeys
     }
 
     deinit {

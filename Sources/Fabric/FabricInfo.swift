@@ -24,8 +24,25 @@ package final class FabricInfo {
     ///   - service: A port; nil leaves it open, which only a listener may.
     ///   - listening: Whether `node` is this machine's own address.
     ///   - committing: Whether WRITEs must be able to complete once they are durable (FI_COMMIT_COMPLETE).
+    ///
+    /// A listener's regions have keys that cannot be guessed, if the provider is one that lets the application choose: `tcp` and
+    /// `sockets` themselves number them from 1 on.
     package static func query(
         provider: String, node: String, service: String?, listening: Bool, committing: Bool = false
+    ) throws(FabricError) -> FabricInfo {
+        if listening, !committing, provider != "verbs",
+            let info = try? query(
+                provider: provider, node: node, service: service, listening: true, committing: false, ownKeys: true)
+        {
+            return info
+        }
+        return try query(
+            provider: provider, node: node, service: service, listening: listening, committing: committing,
+            ownKeys: false)
+    }
+
+    private static func query(
+        provider: String, node: String, service: String?, listening: Bool, committing: Bool, ownKeys: Bool
     ) throws(FabricError) -> FabricInfo {
         let library = try FabricLibrary.shared()
         let query = "provider \(provider), address \(node)\(service.map { ", port \($0)" } ?? "")"
@@ -33,20 +50,23 @@ package final class FabricInfo {
         guard let hints = library.duplicateInfo(nil) else { throw FabricError(.allocateInfo, code: Int32(FI_ENOMEM)) }
         defer { library.freeInfo(hints) }
         hints.pointee.caps = UInt64(FI_MSG | FI_RMA) | (committing ? rpmem_fi_pmem : 0)
-        hints.pointee.mode = rpmem_fi_mode
+        hints.pointee.mode = ownKeys ? rpmem_fi_own_keys_mode : rpmem_fi_mode
         hints.pointee.addr_format = UInt32(FI_SOCKADDR)
         // The sockets provider names the ability for FI_EP_RDM only. The code behind it is that of all its endpoints.
         hints.pointee.ep_attr.pointee.type = committing && provider == "sockets" ? FI_EP_RDM : FI_EP_MSG
         hints.pointee.domain_attr.pointee.threading = FI_THREAD_SAFE
-        hints.pointee.domain_attr.pointee.mr_mode = rpmem_fi_mr_mode
+        hints.pointee.domain_attr.pointee.mr_mode = ownKeys ? rpmem_fi_own_keys_mr_mode : rpmem_fi_mr_mode
         hints.pointee.tx_attr.pointee.msg_order = rpmem_fi_msg_order
         // fi_freeinfo frees the name with free(3).
         hints.pointee.fabric_attr.pointee.prov_name = strdup(provider)
         var found: UnsafeMutablePointer<fi_info>?
         let result = library.getInfo(
-            rpmem_fi_api_version, node, service, listening ? rpmem_fi_source : 0, hints, &found)
+            ownKeys ? rpmem_fi_own_keys_api_version : rpmem_fi_api_version, node, service,
+            listening ? rpmem_fi_source : 0, hints, &found)
         try check(.getInfo, result, detail: query)
         guard let found else { throw FabricError(.getInfo, code: Int32(FI_ENODATA), detail: query) }
+        // Providers whose memory needs no mode clear all modes, and would count addresses from the region's start.
+        if ownKeys { found.pointee.domain_attr.pointee.mr_mode |= rpmem_fi_own_keys_mr_mode }
         return FabricInfo(owning: found, library: library)
     }
 
@@ -57,6 +77,13 @@ package final class FabricInfo {
         (try? query(
             provider: provider, node: node, service: listening ? nil : "1", listening: listening, committing: true))
             != nil
+    }
+
+    /// Whether the application chooses the keys of its regions.
+    var choosesKeys: Bool {
+        let mode = pointer.pointee.domain_attr.pointee.mr_mode
+        return mode != rpmem_fi_mr_mode && mode & Int32(FI_MR_PROV_KEY) == 0
+            && pointer.pointee.domain_attr.pointee.mr_key_size >= MemoryLayout<UInt64>.size
     }
 
     /// libfabric's name for the provider that answered.

@@ -30,8 +30,10 @@ package final class MemoryRegion {
         _ memory: UnsafeMutableRawBufferPointer, for access: Access, in domain: FabricDomain
     ) throws(FabricError) {
         var region: UnsafeMutablePointer<fid_mr>?
+        // Swift's generator is the kernel's (getrandom).
+        let key = domain.choosesKeys ? UInt64.random(in: 1...(.max - 1)) : 0
         let result = fi_mr_reg(
-            domain.domain, memory.baseAddress, memory.count, access.flags, 0, 0, 0, &region, nil)
+            domain.domain, memory.baseAddress, memory.count, access.flags, 0, key, 0, &region, nil)
         try check(.registerMemory, result, detail: "\(memory.count) bytes")
         pointer = region!
         self.domain = domain

@@ -23,6 +23,19 @@ import Testing
         #expect(error?.description.contains("no-such") == true)
     }
 
+    /// The providers' own keys are 1, 2, 3.
+    @Test(arguments: loopbackProviderNames) func keysOfAListenerCannotBeGuessed(_ provider: String) throws {
+        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 4096, alignment: 4096)
+        defer { memory.deallocate() }
+        var keys: Set<UInt64> = []
+        for _ in 0..<4 {
+            let side = try Side(provider: provider, listening: true)
+            let regions = try (0..<2).map { _ in try MemoryRegion(memory, for: .remote, in: side.domain) }
+            keys.formUnion(regions.map(\.key))
+        }
+        #expect(keys.count == 8 && keys.allSatisfy { $0 > 1 << 32 }, "\(keys)")
+    }
+
     /// A provider that refuses every wait, as if an entry were never read.
     @Test func aQueueWhoseWaitIsRefusedIsNotReadWithoutPause() throws {
         let side = try Side(provider: "sockets", listening: true)
