@@ -70,6 +70,22 @@ import Testing
         }
     }
 
+    /// Parts that CREATE makes in a directory of a set.
+    @Test func filesInDirectoriesCount() throws {
+        mkdir(fixture.part("d"), 0o755)
+        fixture.writeSet("d.set", "OPTION SINGLEHDR", "64M @/d")
+        let store = try store(36)
+        try store.create(
+            descriptor: .named("d.set"), attributes: .captured(singleHeader: true), requestedSize: 24 << 20
+        )
+        .close()
+        guard case .overQuota(_, needed: 16_777_216, used: let used?, _)? = create(store, "a.set") else {
+            Issue.record("the files in the directory do not count")
+            return
+        }
+        #expect(used >= 24 << 20)
+    }
+
     @Test func aFileCountsOnce() throws {
         fixture.writeSet("again.set", "16M @/a")
         let store = try store(32)
