@@ -251,7 +251,7 @@ let package = Package(
         .testTarget(
             name: "EveryCallTests",
             dependencies: [
-                "CLinux", "RpmemProtocol", "SystemSupport", "TestSupport", "every-call-initiator", "rpmemd",
+                "CLinux", "PoolSets", "RpmemProtocol", "SystemSupport", "TestSupport", "every-call-initiator", "rpmemd",
             ],
             path: "Tests/EveryCall/Tests", swiftSettings: strict),
         fuzzing,

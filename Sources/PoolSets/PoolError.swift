@@ -25,8 +25,13 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
     /// The file system has no room for new parts: for one at `path`, or for several, of which one is in the directory
     /// `path`.
     case noSpace(path: String, parts: Int = 1, needed: UInt64, free: UInt64?)
-    /// CREATE would make more bytes of part files than the operator allows.
-    case overQuota(set: String, needed: UInt64, quota: UInt64)
+    /// CREATE would make more bytes of part files than the operator allows. `used` are those that the client's pool sets have;
+    /// nil when it is too much without them.
+    case overQuota(set: String, needed: UInt64, used: UInt64?, quota: UInt64)
+    /// The part files of the client's pool sets cannot all be found.
+    case uncountable(directory: String)
+    /// Another creation under a quota does not end.
+    case quotaBusy(directory: String)
     /// The session ended while the pool was being made.
     case cancelled(set: String)
     /// Some files of a pool could not be removed.
@@ -35,6 +40,8 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
     indirect case leftBehind(cause: PoolError, left: [Leftover])
     /// SET_ATTR failed, and some of the headers that it had written did not get their old contents back.
     case halfChanged(set: String, cause: String, errno: Errno, left: [Leftover])
+    /// A repair failed. `left` are the parts whose old header could not be restored; the others have theirs.
+    case notRepaired(set: String, cause: String, errno: Errno, left: [Leftover])
     /// Another system call failed.
     case system(SystemCallError)
     /// A call of a persistent memory library failed.
@@ -74,12 +81,14 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
         switch self {
         case .badName: .badName
         case .notFound: .noSuchPool
-        case .noAccess, .overQuota: .noAccess
-        case .busy: .busy
+        case .noAccess, .overQuota, .uncountable: .noAccess
+        case .busy, .quotaBusy: .busy
         case .exists: .exists
         case .tooSmall: .badSize
         case .badConfiguration: .badPoolConfiguration
-        case .badBlocks, .noSpace, .cancelled, .incompleteRemoval, .halfChanged, .system, .persistentMemory, .closed:
+        case .badBlocks, .noSpace, .cancelled, .incompleteRemoval, .halfChanged, .notRepaired, .system,
+            .persistentMemory,
+            .closed:
             .fatal
         case .leftBehind(let cause, _): cause.status
         }
@@ -92,16 +101,16 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
         case .notFound: .noSuchFileOrDirectory
         case .noAccess(_, let errno, _): errno
         // EWOULDBLOCK on Linux.
-        case .busy: .resourceTemporarilyUnavailable
+        case .busy, .quotaBusy: .resourceTemporarilyUnavailable
         case .exists: .fileExists
         case .tooSmall: .fileTooLarge
         case .badConfiguration: .invalidArgument
         case .badBlocks: .ioError
         case .noSpace: .noSpace
-        case .overQuota: .permissionDenied
+        case .overQuota, .uncountable: .permissionDenied
         case .cancelled: .canceled
         case .incompleteRemoval(_, let left): left.first?.errno ?? .ioError
-        case .halfChanged(_, _, let errno, _): errno
+        case .halfChanged(_, _, let errno, _), .notRepaired(_, _, let errno, _): errno
         case .leftBehind(let cause, _): cause.errno
         case .system(let error): error.errno
         case .persistentMemory(let error): error.errno
@@ -127,9 +136,17 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
         case .noSpace(let path, let parts, let needed, let free):
             "\(path): no space for \(needed) bytes\(parts > 1 ? " of \(parts) new parts" : "")"
                 + "\(free.map { ", \($0) are free" } ?? ""): free some, or make the part\(parts > 1 ? "s" : "") smaller"
-        case .overQuota(let set, let needed, let quota):
-            "pool set \(set): CREATE would make parts of \(needed) bytes, and quota allows \(quota): make the parts smaller, "
-                + "or the quota larger"
+        case .overQuota(let set, let needed, let used, let quota):
+            "pool set \(set): CREATE would make parts of \(needed) bytes"
+                + (used.map { ", the pool sets of this client have \($0) bytes of part files" } ?? "")
+                + ", and quota allows \(quota): "
+                + (used == nil
+                    ? "make the parts smaller, or the quota larger" : "remove a pool, or make the quota larger")
+        case .uncountable(let directory):
+            "pool set directory \(directory): quota counts the part files of all pool sets that restrict-to has, and not all can "
+                + "be found: there are too many files, or a directory that this user may not read: name fewer in restrict-to"
+        case .quotaBusy(let directory):
+            "pool set directory \(directory): another creation under a quota goes on: try again when it is done"
         case .cancelled(let set): "pool set \(set): the creation is given up, because the session ended"
         case .incompleteRemoval(let set, let left):
             "pool set \(set): not removed: \(Self.list(left)); all other files are removed"
@@ -139,6 +156,12 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
         case .halfChanged(let set, let cause, _, let left):
             "pool set \(set): \(cause); the old header could not be restored in \(Self.list(left)): mend the storage, then "
                 + "open the pool, which gives all its parts the attributes of the first one"
+        case .notRepaired(let set, let cause, _, let left):
+            "pool set \(set): \(cause); "
+                + (left.isEmpty
+                    ? "nothing is repaired, all headers have their old contents: mend the storage, then repair again"
+                    : "the old header could not be restored in \(Self.list(left)), all others have theirs: mend the storage, then "
+                        + "check again, which shows what is left to repair")
         case .system(let error): error.description
         case .persistentMemory(let error): error.description
         case .closed(let set): "pool set \(set): the pool is closed"

@@ -50,12 +50,22 @@ package final class RemoteCommand {
     /// - Parameters:
     ///   - limit: Bytes of output. A command that prints more is ended.
     ///   - timeout: A command that takes longer is ended.
-    package func finish(limit: Int, within timeout: Duration) throws(InitiatorError) -> Outcome {
-        let deadline = Deadline.after(timeout)
+    ///   - onLine: Called with each line as it arrives, without its newline. When it returns true, the time begins anew.
+    package func finish(
+        limit: Int, within timeout: Duration, onLine: (ArraySlice<UInt8>) -> Bool = { _ in false }
+    ) throws(InitiatorError) -> Outcome {
+        var deadline = Deadline.after(timeout)
         child.closeInput()
+        var lineStart = 0
+        var seen = 0
         while true {
             switch try receive(until: deadline) {
             case .bytes:
+                while let end = output[seen...].firstIndex(of: UInt8(ascii: "\n")) {
+                    if onLine(output[lineStart..<end]) { deadline = .after(timeout) }
+                    (lineStart, seen) = (end + 1, end + 1)
+                }
+                seen = output.count
                 if output.count <= limit { continue }
                 _ = child.end(patience: exitTimeout)
                 throw .protocolError(

@@ -107,7 +107,7 @@ private func serve(_ overrides: CommandLineOverrides) -> Int32 {
             // Opened before the initial status, which can then report a missing directory.
             store = try PoolStore(
                 directory: settings.poolsetDirectory.value, partMode: settings.partMode.value,
-                quota: settings.quota.value)
+                quota: settings.poolQuota)
         } catch {
             log.error("\(error)")
             sendInitialStatus(.failed(errno: error.errno.rawValue))

@@ -60,6 +60,11 @@ package struct ReportedPool: Codable, Sendable, Equatable {
     package var persistentMemory: Bool?
     /// Whether the Appliance Persistency Method is possible: ``persistentMemory``, as `persist-apm` needs it.
     package var applianceMethodPossible: Bool?
+    /// Ranges of the parts that cannot be read from the medium, at most 64 of a part; nil where a part could not be asked. `list`
+    /// asks only parts on persistent memory.
+    package var badBlocks: UInt64?
+    /// The sum of the devices' counts of unsafe shutdowns now; nil as with ``badBlocks``.
+    package var unsafeShutdowns: UInt64?
     /// Why the state is `damaged`, `invalid` or `unknown`.
     package var problem: String?
 

@@ -17,6 +17,9 @@ package struct StatusReport: Report {
     package var ended: EndedSessions
     /// What could not be read, and why.
     package var problems: [String]
+    /// Patterns of the pool sets that the client's key may use; nil when it may use all. Sessions of others are left out then,
+    /// ``ended`` is zero, and ``problems`` is empty.
+    package var restrictedTo: [String]?
 
     package init(
         rpmemd: String, clock: UInt64, directories: [String], truncated: Bool, sessions: [ReportedSession],
@@ -100,6 +103,8 @@ package struct ReportedPersists: Codable, Sendable, Equatable {
     package var inlineBytes: UInt64 = 0
     package var deepRequests: UInt64 = 0
     package var deepBytes: UInt64 = 0
+    /// Drains and syncs, each for all relaxed and inline requests of a batch; nil when an older daemon answers.
+    package var batches: UInt64?
 
     package init() {}
 
@@ -114,6 +119,7 @@ package struct ReportedPersists: Codable, Sendable, Equatable {
         sum.inlineBytes &+= right.inlineBytes
         sum.deepRequests &+= right.deepRequests
         sum.deepBytes &+= right.deepBytes
+        sum.batches = left.batches.map { $0 &+ (right.batches ?? 0) } ?? right.batches
         return sum
     }
 }

@@ -14,7 +14,7 @@ struct List: ParsableCommand {
     var json = false
 
     func run() throws {
-        let report = try TargetQuery(target: target?.address).ask(["--list"], for: PoolListReport.self)
+        let report = try TargetQuery(target: target?.address).list()
         if json {
             print(jsonText(report))
         } else {

@@ -1,4 +1,5 @@
 import ArgumentParser
+import RpmemProtocol
 import TargetReports
 
 /// Prints what a target counts, for Prometheus.
@@ -26,33 +27,56 @@ struct MetricsText {
     private(set) var text = ""
 
     init(_ status: StatusReport, _ pools: PoolListReport) {
-        let ended = status.ended
-        let sessions = status.sessions
-        func sum(_ number: (ReportedSession) -> UInt64) -> UInt64 { sessions.reduce(0) { $0 &+ number($1) } }
-        func now(_ number: (ReportedSession) -> UInt64) -> UInt64 {
-            sessions.reduce(0) { $1.state == .running ? $0 &+ number($1) : $0 }
-        }
-        let unclean = UInt64(sessions.count { $0.state == .unclean })
-
         family("rpmemd_build", "info", "The version of rpmemd.")
         sample("rpmemd_build_info", [("version", status.rpmemd)], 1)
+        gauges(status.sessions.filter { $0.state == .running })
+        // A restricted key does not see sums over ended sessions, and a sum that shrinks when a session ends is no counter.
+        if status.restrictedTo == nil {
+            sessionCounters(status)
+            persistCounters(status)
+        }
+        family("rpmemd_pools", "gauge", "Pools below the pool set directory, by state.")
+        for state in ReportedPool.State.allCases {
+            sample(
+                "rpmemd_pools", [("state", state.rawValue)], UInt64(pools.pools.count { $0.state == state }))
+        }
+        devices(pools.pools)
+        family("rpmemd_status_problems", "gauge", "Files of sessions that cannot be read.")
+        sample("rpmemd_status_problems", [], UInt64(status.problems.count))
+        text += "# EOF\n"
+    }
+
+    private mutating func gauges(_ sessions: [ReportedSession]) {
         family("rpmemd_sessions_active", "gauge", "Sessions that have a pool open.")
-        sample("rpmemd_sessions_active", [], now { _ in 1 })
+        sample("rpmemd_sessions_active", [], UInt64(sessions.count))
+        family("rpmemd_lanes_granted", "gauge", "Lanes that the sessions were granted.")
+        sample("rpmemd_lanes_granted", [], sessions.reduce(0) { $0 &+ UInt64($1.lanesGranted) })
+        family("rpmemd_lanes_connected", "gauge", "Lanes that are connected.")
+        sample("rpmemd_lanes_connected", [], sessions.reduce(0) { $0 &+ $1.lanesConnected })
+    }
+
+    private mutating func sessionCounters(_ status: StatusReport) {
+        let ended = status.ended
+        func sum(_ number: (ReportedSession) -> UInt64) -> UInt64 { status.sessions.reduce(0) { $0 &+ number($1) } }
         family("rpmemd_sessions", "counter", "Sessions that have ended, by how they ended.")
         let results = [
             ("closed", ended.closed), ("failed", ended.failed), ("refused", ended.refused),
-            ("unclean", ended.unclean &+ unclean),
+            ("unclean", ended.unclean &+ UInt64(status.sessions.count { $0.state == .unclean })),
         ]
         for (result, count) in results { sample("rpmemd_sessions_total", [("result", result)], count) }
-        family("rpmemd_lanes_granted", "gauge", "Lanes that the sessions were granted.")
-        sample("rpmemd_lanes_granted", [], now { UInt64($0.lanesGranted) })
-        family("rpmemd_lanes_connected", "gauge", "Lanes that are connected.")
-        sample("rpmemd_lanes_connected", [], now(\.lanesConnected))
         family("rpmemd_lanes_opened", "counter", "Lanes that were connected.")
         sample("rpmemd_lanes_opened_total", [], ended.lanesEverConnected &+ sum(\.lanesEverConnected))
         family("rpmemd_lanes_refused", "counter", "Lanes that were refused.")
         sample("rpmemd_lanes_refused_total", [], ended.lanesRefused &+ sum(\.lanesRefused))
-        let persists = sessions.reduce(ended.persists) { $0 + $1.persists }
+        family("rpmemd_protocol_violations", "counter", "Sessions that a request ended that breaks the protocol.")
+        sample("rpmemd_protocol_violations_total", [], ended.violations)
+        family(
+            "rpmemd_dropped_packets", "counter", "Packets to the lanes' ports from other machines, which were dropped.")
+        sample("rpmemd_dropped_packets_total", [], ended.droppedPackets &+ sum(\.droppedPackets))
+    }
+
+    private mutating func persistCounters(_ status: StatusReport) {
+        let persists = status.sessions.reduce(status.ended.persists) { $0 + $1.persists }
         family("rpmemd_persist_requests", "counter", "Persist requests that were answered, by mode.")
         let requests = [
             ("relaxed", persists.relaxedRequests), ("inline", persists.inlineRequests), ("deep", persists.deepRequests),
@@ -63,20 +87,32 @@ struct MetricsText {
             ("relaxed", persists.relaxedBytes), ("inline", persists.inlineBytes), ("deep", persists.deepBytes),
         ]
         for (mode, count) in bytes { sample("rpmemd_persist_bytes_total", [("mode", mode)], count) }
-        if let times = sessions.reduce(ended.persistTimes, { Self.sum($0, $1.persistTimes) }) { histogram(times) }
-        family("rpmemd_protocol_violations", "counter", "Sessions that a request ended that breaks the protocol.")
-        sample("rpmemd_protocol_violations_total", [], ended.violations)
-        family(
-            "rpmemd_dropped_packets", "counter", "Packets to the lanes' ports from other machines, which were dropped.")
-        sample("rpmemd_dropped_packets_total", [], ended.droppedPackets &+ sum(\.droppedPackets))
-        family("rpmemd_pools", "gauge", "Pools below the pool set directory, by state.")
-        for state in ReportedPool.State.allCases {
-            sample(
-                "rpmemd_pools", [("state", state.rawValue)], UInt64(pools.pools.count { $0.state == state }))
+        if let batches = persists.batches {
+            family(
+                "rpmemd_persist_batches", "counter",
+                "Drains and syncs, each for all relaxed and inline requests of a batch.")
+            sample("rpmemd_persist_batches_total", [], batches)
         }
-        family("rpmemd_status_problems", "gauge", "Files of sessions that cannot be read.")
-        sample("rpmemd_status_problems", [], UInt64(status.problems.count))
-        text += "# EOF\n"
+        let times = status.sessions.reduce(status.ended.persistTimes) { Self.sum($0, $1.persistTimes) }
+        if let times { histogram(times) }
+    }
+
+    /// What the devices under the pools on persistent memory say.
+    private mutating func devices(_ pools: [ReportedPool]) {
+        family(
+            "rpmemd_pool_bad_blocks", "gauge",
+            "Ranges of a pool on persistent memory that cannot be read, at most 64 of a part.")
+        for pool in pools {
+            if let count = pool.badBlocks { sample("rpmemd_pool_bad_blocks", [("pool", pool.name)], count) }
+        }
+        family(
+            "rpmemd_pool_unsafe_shutdowns", "counter",
+            "Losses of power at which a device under the pool did not save its persistence domain.")
+        for pool in pools {
+            if let count = pool.unsafeShutdowns {
+                sample("rpmemd_pool_unsafe_shutdowns_total", [("pool", pool.name)], count)
+            }
+        }
     }
 
     private static func sum(_ left: ReportedTimes?, _ right: ReportedTimes?) -> ReportedTimes? {
@@ -105,7 +141,7 @@ struct MetricsText {
     }
 
     private mutating func sample(_ name: String, _ labels: [(String, String)], _ value: UInt64) {
-        let list = labels.map { "\($0.0)=\"\(Self.escaped($0.1))\"" }.joined(separator: ",")
+        let list = labels.map { "\($0.0)=\"\(Self.escaped(escapingControls($0.1)))\"" }.joined(separator: ",")
         text += "\(name)\(list.isEmpty ? "" : "{\(list)}") \(value)\n"
     }
 

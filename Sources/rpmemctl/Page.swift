@@ -28,10 +28,13 @@ struct Page {
 
     init(isColoured: Bool = Self.wantsColour) { self.isColoured = isColoured }
 
-    static var wantsColour: Bool {
+    static var wantsColour: Bool { wantsSequences && isatty(STDOUT_FILENO) == 1 }
+
+    /// Whether the terminal takes the sequences of ECMA-48, and the user wants them.
+    static var wantsSequences: Bool {
         if let value = getenv("NO_COLOR"), value.pointee != 0 { return false }
         if let value = getenv("TERM"), String(cString: value) == "dumb" { return false }
-        return isatty(STDOUT_FILENO) == 1
+        return true
     }
 
     private func painted(_ cell: Cell, width: Int = 0, _ alignment: String.Alignment = .left) -> String {

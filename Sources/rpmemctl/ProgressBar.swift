@@ -12,12 +12,15 @@ struct ProgressBar {
         let width = 24
         let filled = min(width, Int(done * Double(width)))
         let bar = String(repeating: "#", count: filled) + String(repeating: ".", count: width - filled)
-        write("\r\u{1b}[K[\(bar)] \(text)")
+        write("\(Self.erasure)[\(bar)] \(text)")
     }
 
     func clear() {
-        if isShown { write("\r\u{1b}[K") }
+        if isShown { write(Self.erasure) }
     }
+
+    /// Takes away what is on the line: a bar and a short text.
+    private static let erasure = Page.wantsSequences ? "\r\u{1b}[K" : "\r\(String(repeating: " ", count: 79))\r"
 
     private func write(_ text: String) {
         try? writeAll(Array(text.utf8), to: STDERR_FILENO)

@@ -83,6 +83,9 @@ struct StatusCommand: ParsableCommand {
             page.line(.init("No session of this user has a runtime directory: see rpmemd(1), FILES.", .yellow))
         }
         for problem in report.problems { page.line(.init("cannot be read:", .yellow), .init(problem)) }
+        if let sets = report.restrictedTo {
+            page.line(.init("The key is for \(sets.joined(separator: " ")): other sessions are not shown."))
+        }
         if report.truncated { page.line(.init("There are more sessions than are looked at.", .yellow)) }
         return page
     }

@@ -1,4 +1,5 @@
 import FoundationEssentials
+import Glibc
 import RpmemInitiator
 import RpmemProtocol
 import TargetReports
@@ -18,7 +19,29 @@ struct TargetQuery {
     ///
     /// - Throws: ``ToolError`` when there is no such document, with the reason that the target gave.
     func ask<Answer: Report>(_ arguments: [String], for answer: Answer.Type) throws -> Answer {
-        let outcome = try run(arguments)
+        try document(try run(arguments), of: arguments)
+    }
+
+    /// Asks for the pools, and shows on a terminal how many are looked at.
+    func list() throws -> PoolListReport {
+        let arguments = ["--list"]
+        let bar = ProgressBar(isShown: isatty(STDERR_FILENO) == 1)
+        guard bar.isShown else { return try ask(arguments, for: PoolListReport.self) }
+        defer { bar.clear() }
+        var progress = ListProgress()
+        let withProgress = arguments + ["--with-progress"]
+        let outcome = try run(withProgress) { line in
+            guard progress.take(line) else { return false }
+            bar.show(progress.text, done: progress.share)
+            return true
+        }
+        // An older rpmemd answers all the same.
+        let isUnknown = outcome.ending.targetLines.contains { $0.contains("option") && $0.contains("with-progress") }
+        if isUnknown { return try ask(arguments, for: PoolListReport.self) }
+        return try document(outcome, of: withProgress)
+    }
+
+    private func document<Answer: Report>(_ outcome: RemoteCommand.Outcome, of arguments: [String]) throws -> Answer {
         guard case .status(0)? = outcome.ending.exit else { throw failure(outcome, arguments) }
         // A login shell may print lines of its own before the document.
         guard let line = outcome.output.split(separator: UInt8(ascii: "\n")).last, line.first == UInt8(ascii: "{")
@@ -57,7 +80,9 @@ struct TargetQuery {
         guard case .status(0)? = outcome.ending.exit else { throw failure(outcome, arguments) }
     }
 
-    private func run(_ arguments: [String]) throws -> RemoteCommand.Outcome {
+    private func run(
+        _ arguments: [String], onLine: (ArraySlice<UInt8>) -> Bool = { _ in false }
+    ) throws -> RemoteCommand.Outcome {
         let command = options.commands.next()
         let remote =
             if let target {
@@ -65,7 +90,7 @@ struct TargetQuery {
             } else {
                 try RemoteCommand(onThisMachine: command, arguments, options: options)
             }
-        return try remote.finish(limit: Self.outputLimit, within: options.openTimeout)
+        return try remote.finish(limit: Self.outputLimit, within: options.openTimeout, onLine: onLine)
     }
 
     private func failure(_ outcome: RemoteCommand.Outcome, _ arguments: [String]) -> ToolError {
@@ -110,6 +135,32 @@ struct TargetQuery {
         case .unknown?, nil: return ToolError("\(place): the connection ended\(said)")
         }
     }
+}
+
+/// The lines of `rpmemd --list --with-progress` before the document.
+struct ListProgress {
+    private(set) var done = -1
+    private(set) var total = 0
+
+    /// No daemon looks at as many. It bounds the time for which lines can keep this tool waiting.
+    private static let limit = 100_000
+
+    /// Reads a line.
+    ///
+    /// - Returns: Whether it shows that the daemon is further than before.
+    mutating func take(_ line: ArraySlice<UInt8>) -> Bool {
+        let words = String(decoding: line.prefix(64), as: UTF8.self).split(
+            separator: " ", omittingEmptySubsequences: false)
+        guard words.count == 3, words[0] == "progress", let done = Int(words[1]), let total = Int(words[2]),
+            (0...Self.limit).contains(total), (0...total).contains(done), total > self.total || done > self.done,
+            total >= self.total
+        else { return false }
+        (self.done, self.total) = (done, total)
+        return true
+    }
+
+    var share: Double { total > 0 ? Double(done) / Double(total) : 0 }
+    var text: String { total > 0 ? "looked at \(done) of \(total) pools" : "looking for pools" }
 }
 
 /// What every document begins with.

@@ -73,6 +73,21 @@ extension Mistake {
         } remedy: { scene, _ in
             scene.settings = ["in-band-address = 127.0.0.1"]
         },
+        Mistake(
+            "a library of rpmemd makes a system call that a session does not make", .open,
+            possible: access("/proc/sys/kernel/seccomp/actions_avail", F_OK) == 0 && !Sanitizer.isOn
+        ) { scene in
+            try scene.makePool("4M %/a.part")
+            let library = "\(scene.place.path)/forbidden.so"
+            let compiler = try Workplace.compile(
+                ["-D_GNU_SOURCE", "-shared", "-fPIC", "\(Workplace.programs)/forbidden.c", "-o", library],
+                compiler: "gcc")
+            guard compiler.isSuccess else { throw TestSupportError(compiler.errors) }
+            scene.settings = ["environment = LD_PRELOAD=\(library)"]
+        } remedy: { scene, line in
+            guard let setting = line.firstMatch(of: /set (confinement = no) meanwhile/)?.1 else { return }
+            scene.settings.append(String(setting))
+        },
         Mistake("all ports of port-range are in use", .create) { scene in
             try scene.describe("16M %/a.part")
             scene.settings = ["port-range = \(try scene.takePort())"]

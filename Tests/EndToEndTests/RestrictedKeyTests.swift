@@ -2,6 +2,7 @@ import FabricTestSupport
 import Glibc
 import RpmemInitiator
 import RpmemProtocol
+import SystemSupport
 import TestSupport
 import Testing
 
@@ -16,11 +17,13 @@ struct RestrictedKeyTests {
     private struct Scene {
         let reach: Reach
         let memory: Pages
+        /// XDG_RUNTIME_DIR of the daemons.
+        let runtime = TemporaryDirectory("restricted", in: access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp")
 
         init(_ options: String = "") throws {
-            reach = try Reach(.sshd) { target in
+            reach = try Reach(.sshd) { [runtime] target in
                 func key(_ set: String) -> String {
-                    "command=\"\(Binaries.rpmemd) --restrict --config \(target.configuration) "
+                    "command=\"/usr/bin/env XDG_RUNTIME_DIR=\(runtime.path) \(Binaries.rpmemd) --restrict --config \(target.configuration) "
                         + "--restrict-to \(set) \(options)\",restrict"
                 }
                 return ["alice": key("alice.set"), "bob": key("bob")]
@@ -124,6 +127,36 @@ struct RestrictedKeyTests {
         scene.reach.expectNothingRuns()
     }
 
+    /// Nor sums over the sessions of others, which have ended.
+    @Test(.enabled(if: access("/dev/shm", W_OK) == 0, "no /dev/shm"))
+    func eachKeySeesItsOwnSessionsAndNoOthers() throws {
+        let scene = try Scene()
+        let sets = [("alice", "alice.set", "bob/b.set"), ("bob", "bob/b.set", "alice.set")]
+        let pools = try sets.map { try scene.create($0.0, $0.1) }
+        for (key, set, other) in sets {
+            let status = try scene.ssh(key, "rpmemd --status")
+            let text = String(decoding: status.output, as: UTF8.self)
+            #expect(status.ending == .exited(0) && text.contains("\"poolSet\":\"\(set)\""), "\(text)\(status.errors)")
+            #expect(
+                !text.contains(other) && text.contains("\"restrictedTo\":[\"\(key == "bob" ? "bob" : set)\"]"),
+                "\(text)")
+        }
+        for pool in pools { try pool.close() }
+        // A session removes its record after its answer to CLOSE.
+        let deadline = Deadline.after(milliseconds: 60_000)
+        var text = ""
+        repeat {
+            text = String(decoding: try scene.ssh("alice", "rpmemd --status").output, as: UTF8.self)
+        } while text.contains("\"poolSet\"") && !deadline.hasPassed
+        #expect(text.contains("\"sessions\":[]") && text.contains("\"ended\":{\"closed\":0,"), "\(text)")
+        let operators = try ChildProcess(
+            [Binaries.rpmemd, "--config", scene.reach.target.configuration, "--status"],
+            environment: ["XDG_RUNTIME_DIR": scene.runtime.path])
+        text = String(decoding: try operators.receive(1 << 20), as: UTF8.self)
+        #expect(try operators.wait() == .exited(0))
+        #expect(!text.contains("\"ended\":{\"closed\":0,") && !text.contains("restrictedTo"), "\(text)")
+    }
+
     /// EPERM is the initial status, or the exit status; the reason is one line.
     @Test(
         arguments: [
@@ -207,6 +240,15 @@ struct RestrictedKeyTests {
         let small = try Scene("--quota 8M")
         expectRefusal(EACCES, "quota allows 8388608") { _ = try small.create("alice", "alice.set") }
         #expect(TemporaryDirectory.entries(of: small.reach.target.parts) == [])
+        // The quota is for all pools of a key, and each key has its own.
+        let shared = try Scene("--quota 24M")
+        try shared.reach.target.addSet("bob/c.set", "16M %/c.part")
+        for (key, set) in [("bob", "bob/b.set"), ("alice", "alice.set")] { try shared.create(key, set).close() }
+        expectRefusal(EACCES, "have 16777216 bytes of part files, and quota allows 25165824") {
+            _ = try shared.create("bob", "bob/c.set")
+        }
+        try shared.remove("bob", "bob/b.set")
+        try shared.create("bob", "bob/c.set").close()
         let large = try Scene("--quota 16M --providers sockets --max-lanes 1")
         expectRefusal(EMEDIUMTYPE, "providers (command line, --providers) does not have tcp") {
             _ = try large.create("alice", "alice.set")

@@ -126,7 +126,8 @@ MUTATIONS = [
         "1L, (long)offset, 0L, RWF_DSYNC);", "1L, (long)offset, 0L, 0L);", [SURVIVE]),
     Mutation(
         "SET_ATTR forgets the second part's header", f"{POOLS}/Store/Pool.swift",
-        "for index in (0..<headers).reversed() {", "for index in (0..<headers).reversed() where index != 1 {", [SURVIVE]),
+        "for (index, header) in before.enumerated() {", "for (index, header) in before.enumerated() where index != 1 {",
+        [SURVIVE]),
     Mutation(
         "CREATE writes the first header first", f"{POOLS}/Store/CreatePool.swift",
         "for index in headers.indices.reversed() {", "for index in headers.indices {",

@@ -45,6 +45,25 @@ struct DevicePoolTests {
         }
     }
 
+    /// An overview asks devices, and no files: only persistent memory keeps such counts.
+    @Test func anOverviewAsksDevices() async {
+        await #expect(processExitsWith: .success) {
+            let fixture = PoolFixture()
+            try #require(FakeDeviceDAX.install(size: 16 << 20, alignment: 2 << 20) == nil)
+            fixture.writeSet("device.set", "OPTION NOHDRS", "AUTO /dev/dax0.0")
+            fixture.writeSet("file.set", "OPTION NOHDRS", "16M @/p0")
+            fixture.makeFile(fixture.part("p0"), size: 16 << 20)
+            let bad = [BadBlock(offset: 0, length: 512), BadBlock(offset: 4096, length: 512)]
+            let store = try fixture.store(health: .fake(unsafeShutdowns: 7, badBlocks: bad))
+            let device = try store.examine(.named("device.set"), depth: .overview)
+            #expect(device.badBlockCount == 2 && device.unsafeShutdowns == 7)
+            let file = try store.examine(.named("file.set"), depth: .overview)
+            #expect(file.badBlockCount == nil && file.unsafeShutdowns == nil)
+            let whole = try store.examine(.named("file.set"), depth: .whole)
+            #expect(whole.badBlockCount == 2 && whole.unsafeShutdowns == 7)
+        }
+    }
+
     @Test func sizesOfDevicesAreExact() async {
         await #expect(processExitsWith: .success) {
             let fixture = PoolFixture()

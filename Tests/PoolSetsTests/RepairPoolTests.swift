@@ -1,5 +1,7 @@
 import Glibc
+import PersistentMemory
 import RpmemProtocol
+import TestSupport
 import Testing
 
 @testable import PoolSets
@@ -82,6 +84,77 @@ import Testing
         }
         let found = try examine()
         #expect(found.repairs == nil && found.findings.allSatisfy { $0.repair == nil }, "\(found.findings)")
+    }
+
+    // MARK: Half way
+
+    /// A repair that was killed after some headers, the last parts' first.
+    @Test func theNextRepairGoesOn() throws {
+        let whole = fixture.snapshot()
+        // The first and the last link of the ring: each has a part that links back.
+        let damaged = { [self] in
+            try damage("p0", at: 75, resealed: true)
+            try damage("p2", at: 75, resealed: true)
+        }
+        try damaged()
+        let plan = try #require(try examine().repairs)
+        #expect(plan.pages.keys.sorted() == [0, 2])
+        for written in [[], [2], [2, 0]] {
+            if written.isEmpty == false { try damaged() }
+            for index in written { fixture.write(fixture.part("p\(index)"), try #require(plan.pages[index]).bytes) }
+            if let rest = try examine().repairs {
+                #expect(rest.pages.count == 2 - written.count)
+                _ = try fixture.store().repair(.named(name), plan: rest.identifier)
+            }
+            #expect(fixture.snapshot() == whole, "\(written)")
+        }
+    }
+
+    /// The disks under parts fail while the pool is looked at a last time, before the first header is written.
+    @Test(
+        .enabled(if: FailingDisk.skipReason(.ext4) == nil, "no file systems on loop devices here"),
+        arguments: [["p1"], ["p0", "p1"], ["p1", "p2"]])
+    func whatWasWrittenIsTakenBack(_ onDisk: [String]) throws {
+        let disk = try FailingDisk(.ext4)
+        let set = ["p0", "p1", "p2"].map { part in "2M \(onDisk.contains(part) ? disk.path : fixture.parts)/n\(part)" }
+        fixture.writeSet("b.set", set.joined(separator: "\n"))
+        try fixture.store().create(descriptor: .named("b.set"), attributes: .captured(), requestedSize: 0).close()
+        func path(_ part: String) -> String { "\(onDisk.contains(part) ? disk.path : fixture.parts)/n\(part)" }
+        // The checksum of one, and the ring's link of its neighbour, so that two headers are written: p2's, then p1's.
+        for (part, offset) in [("p1", 75), ("p2", 75)] {
+            var header = try #require(PoolHeader(bytes: fixture.read(path(part))))
+            header.bytes[offset] ^= 0x40
+            header.seal()
+            fixture.write(path(part), header.bytes)
+        }
+        try disk.synchronize()
+        let plan = try #require(try fixture.store().examine(.named("b.set"), depth: .whole).repairs)
+        let before = fixture.snapshot()
+        // The repair calls it on this thread.
+        nonisolated(unsafe) let medium = disk
+        let failing = DeviceHealth(
+            unsafeShutdownCount: { (_, path) in
+                if path.hasSuffix("np2") { try? medium.fail(.shutDown) }
+                return 0
+            }, deviceID: { (_, _) in nil }, badBlocks: { (_, _) in [] })
+        let error = poolError { () throws(PoolError) in
+            _ = try fixture.store(health: failing).repair(.named("b.set"), plan: plan.identifier)
+        }
+        let text = try #require(error).description
+        if onDisk.contains("p2") {
+            // The header of p2 may have been read from the failed disk, or not.
+            #expect(text.contains("np2"), "\(text)")
+        } else {
+            #expect(text.contains("the old header could not be restored in \(path("p1")) ("), "\(text)")
+            #expect(fixture.snapshot() == before)
+        }
+        try disk.recover()
+        let rest = try #require(try fixture.store().examine(.named("b.set"), depth: .whole).repairs)
+        _ = try fixture.store().repair(.named("b.set"), plan: rest.identifier)
+        #expect(
+            poolError { () throws(PoolError) in
+                try fixture.store().open(descriptor: .named("b.set"), requestedSize: 0).close()
+            } == nil)
     }
 
     @Test func aPoolInUseIsNotRepaired() throws {

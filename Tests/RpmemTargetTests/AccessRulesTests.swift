@@ -48,6 +48,18 @@ import Testing
         #expect(repeated.text(of: .restrictTo) == "d e")
     }
 
+    /// A walk for the pool sets of a client goes into no other directory.
+    @Test(arguments: [
+        ("any", "x/y", true), ("alice", "alice", true), ("alice", "alice/deep", true), ("alice", "bob", false),
+        ("alice/*.set", "alice", true), ("alice/*.set", "alice/deep", false), ("a/b/c", "a", true),
+        ("a/b/c", "a/b", true),
+        ("a/b/c", "a/x", false), ("*/own", "bob", true), ("*/own", "bob/other", false), ("a.set", "a.set.d", false),
+    ])
+    func directoriesOnTheWay(_ patterns: String, _ directory: String, _ leads: Bool) throws {
+        let settings = try settings([(.restrictTo, patterns)])
+        #expect(settings.restrictTo.value.lead(to: try PoolDescriptor(validating: directory)) == leads)
+    }
+
     @Test func permissionsTakeMoreAndMoreAway() throws {
         let allowed: [(Permissions, [PoolAction])] = [
             (.all, [.create, .open, .remove, .inspect, .repair, .setAttributes]),

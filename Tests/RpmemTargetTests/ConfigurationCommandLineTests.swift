@@ -91,8 +91,9 @@ import Testing
     }
 
     @Test func queries() throws {
-        #expect(try parse("--list") == .query(.list, .init()))
-        #expect(try parse("--status") == .query(.status, .init()))
+        #expect(try parse("--list") == .query(.list(withProgress: false), .init()))
+        #expect(try parse("--with-p", "--list") == .query(.list(withProgress: true), .init()))
+        #expect(try parse("--status") == .query(.status(ownSetsOnly: false), .init()))
         #expect(try parse("--info", "a.set", "-c", "/c") == .query(.info(set: "a.set"), .init(configurationFile: "/c")))
         #expect(try parse("--check=a.set") == .query(.check(set: "a.set", plan: nil), .init()))
         #expect(try parse("--repair", "0f", "--check", "a") == .query(.check(set: "a", plan: "0f"), .init()))
@@ -113,8 +114,12 @@ import Testing
     }
 
     @Test func onlyARepairChangesSomething() {
-        #expect(Query.list.isReadOnly && Query.info(set: "a").isReadOnly && Query.check(set: "a", plan: nil).isReadOnly)
-        #expect(Query.removal(set: "a", force: true, removePoolSet: true).isReadOnly && Query.status.isReadOnly)
+        #expect(
+            Query.list(withProgress: true).isReadOnly && Query.info(set: "a").isReadOnly
+                && Query.check(set: "a", plan: nil).isReadOnly)
+        #expect(
+            Query.removal(set: "a", force: true, removePoolSet: true).isReadOnly
+                && Query.status(ownSetsOnly: false).isReadOnly)
         #expect(!Query.check(set: "a", plan: "").isReadOnly)
     }
 
@@ -124,7 +129,8 @@ import Testing
         ["--repair", "0", "--info", "a"], ["--repair", "0", "--remove", "a"], ["--dry-run"], ["--info"], ["--check"],
         ["--list=a"], ["--check", "a", "--repair"], ["--list", "a"], ["--info", "a", "--dry-rum"],
         ["--info", "a", "--dry-run"], ["--doctor", "a"], ["--doctor", "--list"], ["--doctor", "--remove", "a"],
-        ["--doctor", "--dry-run"], ["--doctor", "--repair", "0"], ["--restrict", "--doctor"],
+        ["--doctor", "--dry-run"], ["--doctor", "--repair", "0"], ["--restrict", "--doctor"], ["--with-progress"],
+        ["--info", "a", "--with-progress"], ["--doctor", "--with-progress"], ["--restrict", "--with-progress"],
     ])
     func queriesThatMakeNoSenseAreRefused(arguments: [String]) {
         var error: UsageError?

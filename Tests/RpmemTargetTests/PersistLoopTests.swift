@@ -107,7 +107,7 @@ import Testing
         }
         let fabric = ScriptedFabric(lanes: 4, (0..<40).map { batch($0 == 16 ? 4 : 1) })
         _ = pool.serve(fabric)
-        #expect(fabric.totals.relaxed.requests == 43)
+        #expect(fabric.totals.relaxed.requests == 43 && fabric.totals.batches == 40)
         #expect(fabric.times.requests.reduce(0, +) == 6)
         #expect(fabric.times.nanoseconds > 0)
     }
@@ -135,7 +135,7 @@ import Testing
             fabric.totals
                 == PersistTotals(
                     relaxed: .init(requests: 2, bytes: 10), inline: .init(requests: 1, bytes: 20),
-                    deep: .init(requests: 1, bytes: 4096)))
+                    deep: .init(requests: 1, bytes: 4096), batches: 3))
     }
 
     @Test func requestForNoBytesIsAnswered() throws {

@@ -43,7 +43,9 @@ import Testing
                 "rpmemd --remove 'it'\\''s; $(x)'",
                 .remove(set: "it's; $(x)", force: false, removePoolSet: false, Self.operators)
             ),
-            ("rpmemd --list", .query(.list, Self.operators)),
+            ("rpmemd --list", .query(.list(withProgress: false), Self.operators)),
+            ("rpmemd --list --with-progress", .query(.list(withProgress: true), Self.operators)),
+            ("rpmemd --status", .query(.status(ownSetsOnly: true), Self.operators)),
             ("rpmemd --info \"a \\\"b\\\" \\c\"", .query(.info(set: "a \"b\" \\c"), Self.operators)),
             ("rpmemd --check a\\ b", .query(.check(set: "a b", plan: nil), Self.operators)),
             (
@@ -66,7 +68,7 @@ import Testing
             ("rpmemd --in-band-peer any", "--in-band-peer"), ("rpmemd --part-mode 0777", "--part-mode"),
             ("rpmemd --remove a -c /x", "--config"), ("rpmemd -fc/x -r a", "--config"),
             ("rpmemd --list --log-level err --poolset-dir /", "--poolset-dir"),
-            ("rpmemd --check a --repair p", "--repair"), ("rpmemd --status", "--status"),
+            ("rpmemd --check a --repair p", "--repair"),
             ("rpmemd --check-config", "--check-config"), ("rpmemd --doctor", "--doctor"),
             ("rpmemd --doctor=a.set", "--doctor"),
             ("rpmemd --help", "--help"), ("rpmemd -V", "--version"), ("rpmemd --restrict", "--restrict"),

@@ -24,8 +24,8 @@ import Testing
 
     /// The workers write these places without a lock.
     @Test func eachWorkerHasACacheLine() {
-        #expect(MemoryLayout<PersistCounts>.size == 240 && SessionRecord.Layout.stride == 256)
-        #expect(MemoryLayout<PersistTimes>.size == 240 - SessionRecord.Layout.times)
+        #expect(MemoryLayout<PersistCounts>.size == 248 && SessionRecord.Layout.stride == 256)
+        #expect(MemoryLayout<PersistTimes>.size == SessionRecord.Layout.batches - SessionRecord.Layout.times)
         #expect(SessionRecord.Layout.counts(ofWorker: 1) % 64 == 0)
         #expect(MemoryLayout<SessionCounts>.size == 40)
         #expect(SessionRecord.Layout.sessionCounts + 40 <= SessionRecord.Layout.user.lowerBound)
@@ -40,6 +40,7 @@ import Testing
         page.counts(ofWorker: 0).pointee.add(.write, 10)
         page.counts(ofWorker: 2).pointee.add(.write, 5)
         page.counts(ofWorker: 2).pointee.add(.deep, 1)
+        for worker in [0, 2, 2] { page.counts(ofWorker: worker).pointee.addBatch() }
         page.counts(ofWorker: 0).pointee.times.add(2, nanoseconds: 3000)
         page.counts(ofWorker: 2).pointee.times.add(1, nanoseconds: 1 << 40)
         var counts = SessionCounts.Values()
@@ -57,6 +58,7 @@ import Testing
         expected.lanes.violations = 1
         expected.persists.relaxed = .init(requests: 2, bytes: 15)
         expected.persists.deep = .init(requests: 1, bytes: 1)
+        expected.persists.batches = 3
         expected.times.requests[2] = 2
         expected.times.requests[22] = 1
         expected.times.nanoseconds = 6000 + (1 << 40)

@@ -46,6 +46,8 @@ import Testing
         pool.holder = holder
         pool.persistentMemory = true
         pool.applianceMethodPossible = true
+        pool.badBlocks = 6
+        pool.unsafeShutdowns = 7
         pool.problem = "x"
         return pool
     }
@@ -76,13 +78,22 @@ import Testing
         ended.persistTimes = times
         return ended
     }
+    private static var requests: ReportedPersists {
+        var requests = ReportedPersists()
+        requests.batches = 1
+        return requests
+    }
     private static let session = ReportedSession(
         session: "s", state: .running, process: 1, user: "u", peer: "p", poolSet: "a", poolSetUUID: "u", since: 2,
         provider: "tcp", method: "APM", lanesGranted: 3, lanesConnected: 4, lanesEverConnected: 5, lanesRefused: 6,
-        droppedPackets: 7, persists: ReportedPersists(), persistTimes: times)
-    private static let status = StatusReport(
-        rpmemd: "1", clock: 1, directories: ["d"], truncated: false, sessions: [session], ended: endedSessions,
-        problems: ["p"])
+        droppedPackets: 7, persists: requests, persistTimes: times)
+    private static var status: StatusReport {
+        var status = StatusReport(
+            rpmemd: "1", clock: 1, directories: ["d"], truncated: false, sessions: [session], ended: endedSessions,
+            problems: ["p"])
+        status.restrictedTo = ["r"]
+        return status
+    }
     private static let ping = PingReport(
         target: "t", poolSet: "p", provider: "tcp", method: "APM", lanes: 1, created: true, stages: [stage],
         totalNanoseconds: 1, persists: persists)
@@ -106,7 +117,7 @@ import Testing
         [
             ("document of list", list), ("document of info", info), ("document of check", check),
             ("document of status", status), ("session", session), ("ended sessions", endedSessions),
-            ("persist requests", ReportedPersists()), ("times of persist requests", times),
+            ("persist requests", requests), ("times of persist requests", times),
             ("document of remove", removal), ("document of ping", ping), ("document of bench", bench),
             ("document of doctor", doctor), ("result", result), ("pool", pool),
             ("holder", holder), ("part", part),

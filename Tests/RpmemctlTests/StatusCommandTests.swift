@@ -321,6 +321,9 @@ struct StatusCommandTests {
         #expect(after["rpmemd_sessions_total{result=\"closed\"}"] == 1 && after["rpmemd_lanes_opened_total"] == 1)
         let bytes = ["relaxed", "inline", "deep"].compactMap { after["rpmemd_persist_bytes_total{mode=\"\($0)\"}"] }
         #expect(bytes.count == 3 && bytes.reduce(0, +) == 200_000)
+        // One lane: no two requests share a batch.
+        let requests = ["relaxed", "inline"].compactMap { after["rpmemd_persist_requests_total{mode=\"\($0)\"}"] }
+        #expect(after["rpmemd_persist_batches_total"] == requests.reduce(0, +) && requests.reduce(0, +) >= 20)
         // The first of every 16 batches is timed; each limit counts those below it as well.
         let limits = (0..<22).map { "\(Double(1000 << $0) / 1e9)" } + ["+Inf"]
         let times = limits.compactMap { after["rpmemd_persist_duration_seconds_bucket{le=\"\($0)\"}"] }

@@ -42,6 +42,40 @@ struct TerminalTests {
         #expect(try onTerminal("list", environment: ["NO_COLOR": ""]).output.contains("\u{1b}[32m"))
     }
 
+    /// The line of the progress is gone when the list comes.
+    @Test func aListShowsItsProgress() throws {
+        for name in ["a.set", "b.set", "c.set"] { try target.makePool(name) }
+        for command in ["list", "list --json"] {
+            let output = try onTerminal(command).output
+            #expect(output.contains("\r\u{1b}[K[........................] looking for pools"), "\(output)")
+            let last = try #require(output.ranges(of: " of 3 pools").last, "\(output)")
+            #expect(output[..<last.lowerBound].contains("looked at 0"), "\(output)")
+            let rest = output[last.upperBound...]
+            #expect(rest.hasPrefix("\r\u{1b}[K") && rest.contains("c.set") && !rest.contains("progress"), "\(output)")
+        }
+        // Standard error is no terminal.
+        let output = try onTerminal("list 2>/dev/null").output
+        #expect(output.contains("c.set") && !output.contains("pools"), "\(output)")
+    }
+
+    /// An rpmemd of an earlier version does not know the option.
+    @Test func anOlderDaemonListsWithoutProgress() throws {
+        try target.makePool()
+        let older = target.directory.file("older")
+        try write(
+            """
+            #!/bin/sh
+            for word; do
+                case $word in --with-*) echo "rpmemd: unknown option '$word'; rpmemd --help lists them" >&2; exit 255 ;; esac
+            done
+            exec \(target.command) "$@"
+
+            """, to: older)
+        chmod(older, 0o755)
+        let (ending, output) = try onTerminal("list", environment: ["RPMEM_CMD": older])
+        #expect(ending == .exited(0) && output.contains("a.set") && !output.contains("option"), "\(output)")
+    }
+
     @Test func aRepairIsAskedFor() throws {
         try target.makePool()
         try target.damage("a1", at: 4090)

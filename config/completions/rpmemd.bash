@@ -80,7 +80,7 @@ _rpmemd() {
     [ "$split" != true ] || return 0
 
     mapfile -t COMPREPLY < <(compgen -W '
-        --config --remove --force --pool-set --dry-run --list --info --check --repair --status --doctor --check-config --restrict --help --version
+        --config --remove --force --pool-set --dry-run --list --with-progress --info --check --repair --status --doctor --check-config --restrict --help --version
         --poolset-dir --part-mode --environment --restrict-to --permissions --quota --providers --confinement --log-file --use-syslog --log-level --persist-apm --persist-general
         --in-band-address --port-range --in-band-peer --in-band-secret --commit-writes --max-lanes --verbs-odp --lane-timeout --peer-timeout
         --nthreads --poll-time

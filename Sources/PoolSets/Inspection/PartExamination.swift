@@ -47,7 +47,7 @@ extension PoolStore {
     ///
     /// - Parameters:
     ///   - hasHeader: Whether the set gives the part a header.
-    ///   - depth: ``ExaminationDepth/whole`` asks the devices, too.
+    ///   - depth: Whether to ask the device, too.
     func examine(_ spec: ResolvedSet.Spec, hasHeader: Bool, depth: ExaminationDepth) -> PartExamination {
         var part = PartExamination(path: spec.path, line: spec.line)
         if case .exactly(let size) = spec.size { part.configuredSize = size }
@@ -57,7 +57,7 @@ extension PoolStore {
                     spec.location, path: spec.path, in: directory, writable: false, lock: .none)
             else { return part }
             var opened = try facts(of: file)
-            if depth == .whole {
+            if depth == .whole || opened.isDevice || opened.region != nil {
                 opened.badBlocks = try? health.badBlocks(file.descriptor.number, file.path)
                 opened.unsafeShutdowns = try? health.shutdownCounts(of: [file])
             }
@@ -88,9 +88,9 @@ extension PoolStore {
 
 /// How much an examination asks.
 package enum ExaminationDepth: Sendable {
-    /// Files, headers and locks.
+    /// Files, headers and locks; devices only where they are persistent memory, since others keep no such counts.
     case overview
-    /// Devices as well: bad blocks and unsafe shutdowns.
+    /// All devices as well: bad blocks and unsafe shutdowns.
     case whole
 }
 

@@ -16,8 +16,12 @@ package struct PoolDirectoryListing: Sendable {
 extension PoolStore {
     /// Finds the pools below the pool set directory: pool set files, and plain files that start with a pool header. It looks at
     /// regular files alone, and does not follow symbolic links. It needs the permission to read the directory.
-    package func list(_ limits: PoolDirectoryWalk.Limits = .init()) throws(PoolError) -> PoolDirectoryListing {
-        var walk = PoolDirectoryWalk(directory, limits)
+    ///
+    /// - Parameter filter: What to look at.
+    package func list(
+        _ limits: PoolDirectoryWalk.Limits = .init(), filter: PoolDirectoryWalk.Filter = .init()
+    ) throws(PoolError) -> PoolDirectoryListing {
+        var walk = PoolDirectoryWalk(directory, limits, filter)
         return try walk.run()
     }
 }
@@ -40,17 +44,29 @@ package struct PoolDirectoryWalk {
         }
     }
 
+    /// What a walk looks at; by default all.
+    package struct Filter: Sendable {
+        /// Whether a name may be a pool.
+        package var isPool: @Sendable (PoolDescriptor) -> Bool = { _ in true }
+        /// Whether there may be such pools in and below a directory.
+        package var leadsToPools: @Sendable (PoolDescriptor) -> Bool = { _ in true }
+
+        package init() {}
+    }
+
     private let directory: PoolSetDirectory
     private let limits: Limits
+    private let filter: Filter
     private var listing = PoolDirectoryListing()
     private var entries = 0
     /// Pools that are files themselves, until it is known that they are no parts of a set.
     private var plain: [(name: PoolDescriptor, identity: FileIdentity)] = []
     private var parts: Set<FileIdentity> = []
 
-    init(_ directory: PoolSetDirectory, _ limits: Limits) {
+    init(_ directory: PoolSetDirectory, _ limits: Limits, _ filter: Filter) {
         self.directory = directory
         self.limits = limits
+        self.filter = filter
     }
 
     mutating func run() throws(PoolError) -> PoolDirectoryListing {
@@ -108,8 +124,8 @@ package struct PoolDirectoryWalk {
                 continue
             }
             switch status.st_mode & S_IFMT {
-            case S_IFDIR: below.append(path)
-            case S_IFREG: look(at: descriptor, status)
+            case S_IFDIR: if filter.leadsToPools(descriptor) { below.append(path) }
+            case S_IFREG: if filter.isPool(descriptor) { look(at: descriptor, status) }
             default: break
             }
         }

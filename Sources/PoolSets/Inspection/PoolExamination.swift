@@ -55,6 +55,15 @@ package struct PoolExamination: Sendable {
         return nil
     }
 
+    /// The number of ranges of all parts that cannot be read; nil while a part was not asked.
+    package var badBlockCount: Int? {
+        let counts = parts.compactMap { $0.opened?.badBlocks?.count }
+        return counts.count == parts.count ? counts.reduce(0, +) : nil
+    }
+
+    /// The sum of the devices' counts of unsafe shutdowns; nil while a part was not asked.
+    package var unsafeShutdowns: UInt64? { parts.shutdownCounts?.unsafeShutdowns }
+
     /// The shutdown state in the first part's header; nil for pools that keep none.
     package var shutdownState: ShutdownFacts? {
         guard let header = firstHeader, header.incompatFeatures & Feature.shutdownState != 0 else { return nil }

@@ -33,10 +33,12 @@ extension PoolStore {
     /// Carries out a plan of an examination.
     ///
     /// All parts are locked, and the pool is looked at again. Nothing is written when the plan that follows now is another one.
-    /// The first part is written last.
+    /// The first part is written last. When a header cannot be written, those that were get their old contents back. A repair
+    /// that is killed half way leaves some headers repaired: the next examination names the rest.
     ///
     /// - Parameter plan: The identifier of the plan.
     /// - Returns: What was done.
+    /// - Throws: ``PoolError/notRepaired(set:cause:errno:left:)`` when a header cannot be written.
     package func repair(_ descriptor: PoolDescriptor, plan: String) throws(PoolError) -> [String] {
         let set = try ResolvedSet(descriptor, in: directory)
         try set.checkNumbers()
@@ -61,7 +63,10 @@ extension PoolStore {
                 place: set.place,
                 reason: "what is to be repaired has changed since it was shown, nothing is written: check again")
         }
-        for (index, page) in repairs.pages.sorted(by: { $0.key > $1.key }) { try files[index].writeHeader(page.bytes) }
+        let old = parts.prefix(headerCount).compactMap { $0.opened?.header }
+        do throws(HeaderReplacementFailure) { try files.replaceHeaders(old, with: repairs.pages) } catch {
+            throw .notRepaired(set: set.path, cause: "\(error.cause)", errno: error.cause.errno, left: error.left)
+        }
         return repairs.steps
     }
 }

@@ -51,7 +51,8 @@ extension PoolStore {
         let geometry = try set.geometry(
             sizes: plan.map(\.size), requestedSize: requestedSize, onDevices: existing.contains { $0?.device != nil })
         let newFiles = plan.compactMap(\.newFile)
-        try checkQuota(of: set, newFiles.map(\.size))
+        let turn = try takeQuota(for: newFiles.map(\.size), of: set, descriptor, isCancelled: isCancelled)
+        defer { withExtendedLifetime(turn) {} }
         try FreeSpace.check(for: newFiles)
 
         let parts = PoolParts()
@@ -76,12 +77,6 @@ extension PoolStore {
     }
 
     // MARK: Checks
-
-    private func checkQuota(of set: ResolvedSet, _ sizes: [UInt64]) throws(PoolError) {
-        guard let quota else { return }
-        let sum = sizes.reduce(UInt64(0)) { $0.addingReportingOverflow($1).overflow ? .max : $0 + $1 }
-        if sum > quota { throw .overQuota(set: set.path, needed: sum, quota: quota) }
-    }
 
     private func checkOptions(of set: ResolvedSet, _ attributes: PoolAttributes) throws(PoolError) {
         let hasHeaders = !set.options.contains(.noHeaders)

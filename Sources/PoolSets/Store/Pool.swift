@@ -177,26 +177,20 @@ package final class Pool: Sendable {
     private func rewriteHeaders(_ parts: [PartFile], _ attributes: PoolAttributes) throws(PoolError) {
         var before: [PoolHeader] = []
         for part in parts.prefix(headers) { before.append(try part.readHeader()) }
-        var written: [Int] = []
-        do throws(PoolError) {
-            // The first part last: OPEN answers with its attributes.
-            for index in (0..<headers).reversed() {
-                var header = before[index]
-                header.setAttributes(attributes)
-                if index == 0 { header.uuid = attributes.uuid }
-                header.linkToFirst(attributes.uuid, index, of: headers)
-                header.seal()
-                written.append(index)
-                try parts[index].writeHeader(header.bytes)
-            }
-        } catch {
-            var left: [PoolError.Leftover] = []
-            for index in written {
-                do throws(PoolError) { try parts[index].writeHeader(before[index].bytes) } catch {
-                    left.append(PoolError.Leftover(path: parts[index].path, errno: error.errno))
-                }
-            }
-            throw left.isEmpty ? error : .halfChanged(set: path, cause: "\(error)", errno: error.errno, left: left)
+        var after: [Int: PoolHeader] = [:]
+        for (index, header) in before.enumerated() {
+            var header = header
+            header.setAttributes(attributes)
+            if index == 0 { header.uuid = attributes.uuid }
+            header.linkToFirst(attributes.uuid, index, of: headers)
+            header.seal()
+            after[index] = header
+        }
+        // The first part's last: OPEN answers with its attributes.
+        do throws(HeaderReplacementFailure) { try parts.replaceHeaders(before, with: after) } catch {
+            throw error.left.isEmpty
+                ? error.cause
+                : .halfChanged(set: path, cause: "\(error.cause)", errno: error.cause.errno, left: error.left)
         }
     }
 

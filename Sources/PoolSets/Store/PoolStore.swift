@@ -13,8 +13,8 @@ import SystemSupport
 package final class PoolStore: Sendable {
     let directory: PoolSetDirectory
     let partMode: mode_t
-    /// Bytes of the part files that one CREATE may make; nil for no limit.
-    let quota: UInt64?
+    /// For CREATE; nil for no limit.
+    let quota: PoolQuota?
     let health: DeviceHealth
     let usesNamelessFiles: Bool
     let onStep: (@Sendable (CreateStep) throws(PoolError) -> Void)?
@@ -24,12 +24,12 @@ package final class PoolStore: Sendable {
     /// - Parameters:
     ///   - directory: An absolute path.
     ///   - partMode: Permission bits of parts that are created. The umask does not apply.
-    ///   - quota: Bytes of the part files that one CREATE may make; nil for no limit.
+    ///   - quota: For CREATE; nil for no limit. It needs the permission to read the directory.
     ///   - health: The source of bad blocks, device ids and unsafe shutdown counts.
     ///   - usesNamelessFiles: Whether CREATE makes parts without a name (O_TMPFILE) where the file system can.
     ///   - onStep: Called before each step of a creation. An error that it throws is the step's failure. For tests.
     package init(
-        directory: String, partMode: mode_t = 0o600, quota: UInt64? = nil, health: DeviceHealth = .libpmem2,
+        directory: String, partMode: mode_t = 0o600, quota: PoolQuota? = nil, health: DeviceHealth = .libpmem2,
         usesNamelessFiles: Bool = true,
         onStep: (@Sendable (CreateStep) throws(PoolError) -> Void)? = nil
     ) throws(PoolError) {

@@ -1,4 +1,5 @@
 import Glibc
+import PoolSets
 import RpmemProtocol
 
 /// What a client may do with the pools that it may use at all. Each word takes away more than the one before it.
@@ -27,16 +28,38 @@ package struct PoolPatterns: Equatable, Sendable {
     /// Whether a client may use the pool set. A name with a component that is empty, `.` or `..` matches no pattern.
     func allows(_ set: PoolDescriptor) -> Bool {
         if patterns.isEmpty { return true }
+        guard let components = Self.components(of: set) else { return false }
+        return (1...components.count).contains { count in
+            patterns.contains { Self.matches($0, components[..<count]) }
+        }
+    }
+
+    /// Whether there may be a pool set that a client may use in or below a directory.
+    func lead(to directory: PoolDescriptor) -> Bool {
+        if allows(directory) { return true }
+        guard let components = Self.components(of: directory) else { return false }
+        return patterns.contains { pattern in
+            // A backslash may stand before a slash.
+            if pattern.contains("\\") { return true }
+            let beginning = pattern.split(separator: "/").prefix(components.count).joined(separator: "/")
+            return Self.matches(beginning, components[...])
+        }
+    }
+
+    /// nil when one is empty, `.` or `..`.
+    private static func components(of set: PoolDescriptor) -> [ArraySlice<UInt8>]? {
         let components = set.bytes.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
         let dot = UInt8(ascii: ".")
-        if components.contains(where: { $0.isEmpty || $0.elementsEqual([dot]) || $0.elementsEqual([dot, dot]) }) {
-            return false
+        let isPlain = components.allSatisfy {
+            !$0.isEmpty && !$0.elementsEqual([dot]) && !$0.elementsEqual([dot, dot])
         }
-        return (1...components.count).contains { count in
-            let name = Array(components[..<count].joined(separator: [UInt8(ascii: "/")])) + [0]
-            return patterns.contains { pattern in
-                name.withUnsafeBytes { fnmatch(pattern, $0.bindMemory(to: CChar.self).baseAddress!, FNM_PATHNAME) == 0 }
-            }
+        return isPlain ? components : nil
+    }
+
+    private static func matches(_ pattern: some StringProtocol, _ components: ArraySlice<ArraySlice<UInt8>>) -> Bool {
+        let name = Array(components.joined(separator: [UInt8(ascii: "/")])) + [0]
+        return name.withUnsafeBytes {
+            fnmatch(String(pattern), $0.bindMemory(to: CChar.self).baseAddress!, FNM_PATHNAME) == 0
         }
     }
 }
@@ -88,6 +111,15 @@ extension SettingType where Value == Set<Provider> {
 }
 
 extension Settings {
+    /// The client's quota: the part files of all pool sets that it may use count. nil for no limit.
+    var poolQuota: PoolQuota? {
+        let sets = restrictTo.value
+        var filter = PoolDirectoryWalk.Filter()
+        filter.isPool = { sets.allows($0) }
+        filter.leadsToPools = { sets.lead(to: $0) }
+        return quota.value.map { PoolQuota(bytes: $0, sets: filter) }
+    }
+
     /// Why the client may not do this with the pool set; nil when it may.
     func objection(to action: PoolAction, _ set: PoolDescriptor) -> String? {
         guard restrictTo.value.allows(set) else {

@@ -24,6 +24,7 @@ private struct CommandLineParser {
     private var force = false
     private var removePoolSet = false
     private var isDryRun = false
+    private var withProgress = false
     private var plan: String?
     /// The queries on the command line, in order. One is allowed.
     private var queries: [Query] = []
@@ -58,13 +59,13 @@ private struct CommandLineParser {
         if let fault { throw UsageError(fault, isSession: isSession) }
         if let shown { return shown }
         if restricts {
-            guard isSession, !force, !removePoolSet, !isDryRun, plan == nil else {
+            guard isSession, !force, !removePoolSet, !isDryRun, plan == nil, !withProgress else {
                 throw UsageError("--restrict takes the command from the client: leave the others out", isSession: false)
             }
             return .restricted(overrides)
         }
         if checks { return .checkConfiguration(overrides) }
-        if let doctor, queries.isEmpty, set == nil, !isDryRun, plan == nil {
+        if let doctor, queries.isEmpty, set == nil, !isDryRun, plan == nil, !withProgress {
             return .doctor(set: doctor.isEmpty ? nil : doctor, overrides)
         }
         if let query = try query() { return .query(query, overrides) }
@@ -85,6 +86,13 @@ private struct CommandLineParser {
         if isDryRun, set == nil {
             try refuse("--dry-run goes with --remove only; write rpmemd --remove SET --dry-run")
         }
+        if withProgress {
+            guard case .list? = queries.first else {
+                throw UsageError(
+                    "--with-progress goes with --list only; write rpmemd --list --with-progress", isSession: false)
+            }
+            return .list(withProgress: true)
+        }
         if case .check(let set, _)? = queries.first { return .check(set: set, plan: plan) }
         if plan != nil { try refuse("--repair goes with --check only; write rpmemd --check SET --repair PLAN") }
         if let set, isDryRun { return .removal(set: set, force: force, removePoolSet: removePoolSet) }
@@ -99,11 +107,12 @@ private struct CommandLineParser {
         case .command(.force): force = true
         case .command(.poolSet): removePoolSet = true
         case .command(.dryRun): isDryRun = true
-        case .command(.list): queries.append(.list)
+        case .command(.list): queries.append(.list(withProgress: false))
+        case .command(.withProgress): withProgress = true
         case .command(.info): queries.append(.info(set: argument ?? ""))
         case .command(.check): queries.append(.check(set: argument ?? "", plan: nil))
         case .command(.repair): plan = argument
-        case .command(.status): queries.append(.status)
+        case .command(.status): queries.append(.status(ownSetsOnly: false))
         case .command(.doctor): doctor = argument ?? ""
         case .command(.checkConfiguration): checks = true
         case .command(.restrict): restricts = true
@@ -115,7 +124,7 @@ private struct CommandLineParser {
             switch options.meaning(of: step.refused) {
             case .command(.remove): set = ""
             case .command(.info), .command(.check), .command(.list), .command(.status), .command(.doctor):
-                queries.append(.list)
+                queries.append(.list(withProgress: false))
             default: break
             }
             refuse(explanation(step, options: options, vector: vector))

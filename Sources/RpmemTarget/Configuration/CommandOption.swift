@@ -6,6 +6,7 @@ package enum CommandOption: String, CaseIterable, Hashable, Sendable {
     case poolSet = "pool-set"
     case dryRun = "dry-run"
     case list
+    case withProgress = "with-progress"
     case info
     case check
     case repair
@@ -25,7 +26,8 @@ package enum CommandOption: String, CaseIterable, Hashable, Sendable {
         case .remove: "r"
         case .force: "f"
         case .poolSet: "s"
-        case .dryRun, .list, .info, .check, .repair, .status, .doctor, .checkConfiguration, .restrict: nil
+        case .dryRun, .list, .withProgress, .info, .check, .repair, .status, .doctor, .checkConfiguration, .restrict:
+            nil
         case .help: "h"
         case .version: "V"
         }
@@ -37,7 +39,8 @@ package enum CommandOption: String, CaseIterable, Hashable, Sendable {
         case .config: "FILE"
         case .remove, .info, .check, .doctor: "SET"
         case .repair: "PLAN"
-        case .force, .poolSet, .dryRun, .list, .status, .checkConfiguration, .restrict, .help, .version: nil
+        case .force, .poolSet, .dryRun, .list, .withProgress, .status, .checkConfiguration, .restrict, .help, .version:
+            nil
         }
     }
 
@@ -53,6 +56,7 @@ package enum CommandOption: String, CaseIterable, Hashable, Sendable {
         case .poolSet: "with --remove: remove the pool set file, too"
         case .dryRun: "with --remove: print what would be removed as JSON, and remove nothing"
         case .list: "print the pools below the pool set directory as JSON, and exit"
+        case .withProgress: "with --list: print lines before, which say how many pools are looked at"
         case .info: "print all that is known of a pool as JSON, and exit"
         case .check: "print what is wrong with a pool as JSON, and exit"
         case .repair: "with --check: make the repairs of this plan, which --check printed"

@@ -31,7 +31,9 @@ package enum Invocation: Equatable, Sendable {
 /// A question about the target's pools, which the daemon answers with one JSON document on standard output.
 package enum Query: Equatable, Sendable {
     /// `--list`
-    case list
+    ///
+    /// - Parameter withProgress: `--with-progress`: lines before the document say how far it is.
+    case list(withProgress: Bool)
     /// `--info SET`
     case info(set: String)
     /// `--check SET`; with a plan, `--repair PLAN`.
@@ -39,7 +41,9 @@ package enum Query: Equatable, Sendable {
     /// `--remove SET --dry-run`
     case removal(set: String, force: Bool, removePoolSet: Bool)
     /// `--status`
-    case status
+    ///
+    /// - Parameter ownSetsOnly: Only the sessions of the pool sets that `restrict-to` has, for the client of a restricted key.
+    case status(ownSetsOnly: Bool)
 
     /// Whether the answer changes nothing on the target.
     package var isReadOnly: Bool {

@@ -48,9 +48,9 @@ enum RestrictedCommand {
                 try merge(clients, into: operators, isSession: false))
         case .query(let query, let clients):
             guard query.isReadOnly else { throw refused("--\(CommandOption.repair.name)") }
-            // It names the sessions of all keys of this user.
-            if query == .status { throw refused("--\(CommandOption.status.name)") }
-            return .query(query, try merge(clients, into: operators, isSession: false))
+            // Other keys of this user have sessions as well.
+            let own = if case .status = query { Query.status(ownSetsOnly: true) } else { query }
+            return .query(own, try merge(clients, into: operators, isSession: false))
         // It shows settings, and files beside those of the client.
         case .doctor: throw refused("--\(CommandOption.doctor.name)")
         case .checkConfiguration: throw refused("--\(CommandOption.checkConfiguration.name)")

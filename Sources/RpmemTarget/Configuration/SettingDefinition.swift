@@ -120,7 +120,7 @@ package struct SettingDefinition: Sendable {
         SettingDefinition(
             .permissions, \.permissions, .word(), .access, "what a client may do with pools"),
         SettingDefinition(
-            .quota, \.quota, .size, .access, "most bytes of part files that a session may make"),
+            .quota, \.quota, .size, .access, "most bytes of part files in a client's pool sets"),
         SettingDefinition(
             .providers, \.providers, .providers, .access, "providers that a client may ask for"),
         SettingDefinition(

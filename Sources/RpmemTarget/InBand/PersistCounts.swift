@@ -1,9 +1,10 @@
 import RpmemProtocol
 import Synchronization
 
-/// The persist requests that a worker has answered, by mode, the bytes of their ranges, and how long some of them took.
+/// The persist requests that a worker has answered, by mode, the bytes of their ranges, how long some of them took, and the
+/// batches.
 ///
-/// Thirty numbers of 8 bytes at fixed places, so that they can lie in memory that other processes map. Only the worker writes
+/// Thirty-one numbers of 8 bytes at fixed places, so that they can lie in memory that other processes map. Only the worker writes
 /// them; each thread may read them at any time, each number for itself. A relaxed store of the only writer is an ordinary
 /// store in machine code.
 struct PersistCounts: ~Copyable {
@@ -28,6 +29,8 @@ struct PersistCounts: ~Copyable {
     let inline = Count()
     let deep = Count()
     let times = PersistTimes()
+    /// Drains, and syncs, each for all ranges of a batch. A deep persist is one of its own, and not counted.
+    let batches = Atomic<UInt64>(0)
 
     /// Called by the worker after it has sent an answer.
     @inline(__always)
@@ -39,9 +42,14 @@ struct PersistCounts: ~Copyable {
         }
     }
 
+    /// Called by the worker once the ranges of a batch are durable.
+    @inline(__always)
+    func addBatch() { batches.store(batches.load(ordering: .relaxed) &+ 1, ordering: .relaxed) }
+
     /// The numbers now.
     var totals: PersistTotals {
-        PersistTotals(relaxed: relaxed.value, inline: inline.value, deep: deep.value)
+        PersistTotals(
+            relaxed: relaxed.value, inline: inline.value, deep: deep.value, batches: batches.load(ordering: .relaxed))
     }
 }
 
@@ -63,10 +71,13 @@ struct PersistTotals: Equatable, Sendable {
     var inline = Count()
     /// Ranges that were persisted down to the medium.
     var deep = Count()
+    /// ``PersistCounts/batches``
+    var batches: UInt64 = 0
 
     static func + (left: PersistTotals, right: PersistTotals) -> PersistTotals {
         PersistTotals(
-            relaxed: left.relaxed + right.relaxed, inline: left.inline + right.inline, deep: left.deep + right.deep)
+            relaxed: left.relaxed + right.relaxed, inline: left.inline + right.inline, deep: left.deep + right.deep,
+            batches: left.batches &+ right.batches)
     }
 }
 

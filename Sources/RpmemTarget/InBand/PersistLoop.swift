@@ -233,6 +233,7 @@ struct PersistLoop: ~Copyable {
         if mustDrain {
             context.persister.drain()
             mustDrain = false
+            counts.pointee.addBatch()
         }
         var index = 0
         while index < rangeCount {
@@ -246,6 +247,7 @@ struct PersistLoop: ~Copyable {
                 UnsafeRawPointer(bitPattern: merged.start).unsafelyUnwrapped, Int(merged.end &- merged.start))
             if errno != 0 { return endForSync(merged.start, merged.end, errno: errno) }
         }
+        if rangeCount > 0 { counts.pointee.addBatch() }
         // A device that writes may have the pages pinned.
         if !context.writesByDevice { dropLargeFolios() }
         rangeCount = 0

@@ -16,33 +16,40 @@ func answer(_ query: Query, _ overrides: CommandLineOverrides) -> Int32 {
         for problem in error.problems { complaints.write(reason: "configuration: \(problem)") }
         return error.errno.rawValue
     }
+    // What has been changed, for when the document cannot tell.
+    var repairs: [String] = []
     do throws(PoolError) {
-        let text = try text(for: query, settings)
+        let text = try text(for: query, settings, &repairs)
         do throws(SystemCallError) {
             try writeAll(Array((text + "\n").utf8), to: STDOUT_FILENO)
             return 0
         } catch {
+            for repair in repairs { complaints.write(reason: "repaired: \(repair)") }
             complaints.write(reason: "standard output: \(error)")
             return error.errno.rawValue
         }
     } catch {
+        for repair in repairs { complaints.write(reason: "repaired: \(repair)") }
         complaints.write(reason: "--\(query.option.name): \(error)")
         return error.errno.rawValue
     }
 }
 
-private func text(for query: Query, _ settings: Settings) throws(PoolError) -> String {
+/// - Parameter repairs: The repairs that were made, also when this throws.
+private func text(
+    for query: Query, _ settings: Settings, _ repairs: inout [String]
+) throws(PoolError) -> String {
     /// Opens the pool set directory, which may be missing where the question is about sessions.
     func pools() throws(PoolError) -> PoolAnswers {
         let store = try PoolStore(directory: settings.poolsetDirectory.value, partMode: settings.partMode.value)
         return PoolAnswers(store: store, settings: settings)
     }
     return switch query {
-    case .status: jsonText(StatusReport.now())
-    case .list: jsonText(try pools().list())
+    case .status(let ownSetsOnly): jsonText(StatusReport.now(of: ownSetsOnly ? settings.restrictTo.value : nil))
+    case .list(let withProgress): jsonText(try pools().list(withProgress ? ProgressLines() : nil))
     case .info(let set): jsonText(try pools().info(set))
     case .check(let set, nil): jsonText(try pools().check(set))
-    case .check(let set, let plan?): jsonText(try pools().repair(set, plan: plan))
+    case .check(let set, let plan?): jsonText(try pools().repair(set, plan: plan, &repairs))
     case .removal(let set, let force, let removePoolSet):
         jsonText(try pools().removal(set, force: force, removePoolSet: removePoolSet))
     }
@@ -67,13 +74,18 @@ private struct PoolAnswers {
     /// The most parts that are looked at for one list.
     private static let partLimit = 20_000
 
-    func list() throws(PoolError) -> PoolListReport {
+    /// - Parameter progress: Where to say how far it is.
+    func list(_ progress: ProgressLines?) throws(PoolError) -> PoolListReport {
+        var progress = progress
+        progress?.show(0, of: 0)
         let listing = try store.list()
+        let names = listing.names.filter(settings.restrictTo.value.allows)
         var report = PoolListReport(
             rpmemd: projectVersion, directory: settings.poolsetDirectory.value, truncated: listing.isTruncated,
             pools: [])
         var partCount = 0
-        for name in listing.names where settings.restrictTo.value.allows(name) {
+        for (index, name) in names.enumerated() {
+            progress?.show(index, of: names.count)
             if partCount >= Self.partLimit {
                 report.truncated = true
                 break
@@ -119,14 +131,15 @@ private struct PoolAnswers {
         }
     }
 
-    func repair(_ set: String, plan: String) throws(PoolError) -> PoolCheckReport {
+    func repair(_ set: String, plan: String, _ repairs: inout [String]) throws(PoolError) -> PoolCheckReport {
         let name = try named(set, for: .repair)
         let log = SessionLog.open(settings, peer: SessionEnvironment.current(input: STDIN_FILENO).peer.map { "\($0)" })
         let steps = try store.repair(name, plan: plan)
         for step in steps { log.notice("pool \(name) repaired: \(step)") }
+        repairs = steps.map(escapingControls)
         var report = try check(name)
         report.repaired = true
-        report.repairs = steps.map(escapingControls)
+        report.repairs = repairs
         return report
     }
 

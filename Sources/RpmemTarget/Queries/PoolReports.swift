@@ -29,6 +29,8 @@ extension ReportedPool {
         }
         persistentMemory = examination.forecast?.isPersistentMemory
         applianceMethodPossible = persistentMemory
+        badBlocks = examination.badBlockCount.map(UInt64.init)
+        unsafeShutdowns = examination.unsafeShutdowns
         if state == .damaged || state == .unknown {
             problem = examination.findings.first { $0.severity == .error }.map { finding in
                 finding.part.map { "\($0): \(finding.message)" } ?? finding.message

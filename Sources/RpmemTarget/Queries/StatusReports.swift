@@ -8,12 +8,17 @@ import TargetReports
 extension StatusReport {
     /// The sessions of this user; as root, those of the service as well.
     ///
-    /// - Parameter runtimeDirectory: As `XDG_RUNTIME_DIR` has it.
-    static func now(runtimeDirectory: String? = StatusDirectory.runtimeDirectory) -> StatusReport {
+    /// - Parameters:
+    ///   - runtimeDirectory: As `XDG_RUNTIME_DIR` has it.
+    ///   - sets: Pool sets that the client may use, or nil. Of others it learns nothing: there are no sums over sessions that have
+    ///     ended, and no problems.
+    static func now(
+        runtimeDirectory: String? = StatusDirectory.runtimeDirectory, of sets: PoolPatterns? = nil
+    ) -> StatusReport {
         var report = StatusReport(
             rpmemd: projectVersion, clock: 0, directories: [], truncated: false, sessions: [], ended: EndedSessions(),
             problems: [])
-        report.ended.persistTimes = ReportedTimes(PersistTimeTotals())
+        report.ended = .none
         for (parent, _) in StatusDirectory.candidates(runtimeDirectory: runtimeDirectory) {
             do throws(SystemCallError) {
                 report.add(try StatusDirectory(in: parent, makes: false, anyOwner: geteuid() == 0))
@@ -26,7 +31,15 @@ extension StatusReport {
             }
         }
         report.clock = monotonicNanoseconds()
+        if let sets, !sets.patterns.isEmpty { report.restrict(to: sets) }
         return report
+    }
+
+    private mutating func restrict(to sets: PoolPatterns) {
+        restrictedTo = sets.patterns
+        sessions.removeAll { !sets.allow(sessionOf: $0.poolSet) }
+        ended = .none
+        problems = []
     }
 
     private mutating func add(_ directory: StatusDirectory) {
@@ -57,6 +70,17 @@ extension StatusReport {
     }
 }
 
+extension PoolPatterns {
+    /// Whether a client may use the pool set of a session's record. A name that the record has escaped or cut is none of the
+    /// client's.
+    fileprivate func allow(sessionOf name: String) -> Bool {
+        guard !name.contains("\\"), name.utf8.count < SessionRecord.Layout.poolSet.count - 8,
+            let set = try? PoolDescriptor(validating: name)
+        else { return false }
+        return allows(set)
+    }
+}
+
 extension ReportedSession {
     fileprivate init(_ record: SessionRecord, isAlive: Bool) {
         self.init(
@@ -79,6 +103,7 @@ extension ReportedPersists {
         inlineBytes = totals.inline.bytes
         deepRequests = totals.deep.requests
         deepBytes = totals.deep.bytes
+        batches = totals.batches
     }
 }
 
@@ -89,6 +114,14 @@ extension ReportedTimes {
 }
 
 extension EndedSessions {
+    /// With a zero for each number that this daemon counts.
+    fileprivate static var none: EndedSessions {
+        var none = EndedSessions()
+        none.persists = ReportedPersists(PersistTotals())
+        none.persistTimes = ReportedTimes(PersistTimeTotals())
+        return none
+    }
+
     fileprivate mutating func add(_ totals: SessionTotals) {
         closed &+= totals.sessions[SessionTotals.Result.closed.rawValue]
         failed &+= totals.sessions[SessionTotals.Result.failed.rawValue]

@@ -63,6 +63,8 @@ struct SessionRecord: Equatable, Sendable {
         static let sessionCounts = 64
         /// Of ``PersistTimes`` in a worker's counts.
         static let times = 48
+        /// Of ``PersistCounts/batches`` in a worker's counts: zero in files of an rpmemd that did not count them.
+        static let batches = times + PersistTimes.numberCount * 8
         /// Places of texts: two bytes with the length, then the text in UTF-8.
         static let user = 128..<192
         static let peer = 192..<256
@@ -137,7 +139,9 @@ struct SessionRecord: Equatable, Sendable {
                 return .init(
                     requests: Self.load(bytes, offset, UInt64.self), bytes: Self.load(bytes, offset + 8, UInt64.self))
             }
-            persists = persists + PersistTotals(relaxed: count(0), inline: count(1), deep: count(2))
+            let batches = Self.load(bytes, Layout.counts(ofWorker: worker) + Layout.batches, UInt64.self)
+            persists =
+                persists + PersistTotals(relaxed: count(0), inline: count(1), deep: count(2), batches: batches)
             times =
                 times
                 + PersistTimeTotals {

@@ -35,6 +35,7 @@ func table(losses: Int) -> [Boot] {
                 Case("rdma-memory-limit"),
                 Case("rdma-address"),
                 Case("rdma-doctor"),
+                Case("rdma-read-only"),
                 Case("rdma-paging"),
                 Case("rdma-write-back"),
                 Case("rdma-latency"),

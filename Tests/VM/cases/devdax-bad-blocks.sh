@@ -16,10 +16,9 @@ refused initiate open a.set --provider sockets
 contains "OPEN" "$output" "$device: bad blocks: " "at offset 16777216" "ndctl"
 
 # rpmemctl says so, too.
-ask() {
-    status=0
-    output=$(as_user rpmemctl "$@" --json 2>/dev/null | tr -d ' \n'; exit "${PIPESTATUS[0]}") || status=$?
-}
+ask list
+contains "list" "$output" '"state":"damaged"' '"badBlocks":1'
+contains "metrics" "$(as_user rpmemctl metrics)" 'rpmemd_pool_bad_blocks{pool="a.set"} 1'
 ask info a.set
 contains "info" "$output" '"badBlocks":[{"offset":16777216,"length":'
 ask check a.set

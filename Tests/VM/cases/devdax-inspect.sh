@@ -6,15 +6,11 @@ region=$(region_of 0)
 pool_set a.set "AUTO $device"
 initiate create a.set --compat 1 --provider sockets
 
-# ask COMMAND [ARGUMENT...]: the document without blanks, in $output; the exit status is in $status.
-ask() {
-    status=0
-    output=$(as_user rpmemctl "$@" --json 2>"$WORK/stderr" | tr -d ' \n'; exit "${PIPESTATUS[0]}") || status=$?
-    [ ! -s "$WORK/stderr" ] || cat "$WORK/stderr"
-}
 ask list
 equal "the status of list" "$status" 0
-contains "list" "$output" '"name":"a.set"' '"state":"clean"'
+contains "list" "$output" '"name":"a.set"' '"state":"clean"' '"badBlocks":0' '"unsafeShutdowns":'
+contains "metrics" "$(as_user rpmemctl metrics)" 'rpmemd_pool_bad_blocks{pool="a.set"} 0' \
+    'rpmemd_pool_unsafe_shutdowns_total{pool="a.set"} '
 ask info a.set
 equal "the status of info" "$status" 0
 contains "info" "$output" "\"path\":\"$device\"" '"kind":"device"' "\"size\":$size" '"badBlocks":[]' "\"region\":\"$region\"" \

@@ -1,0 +1,102 @@
+import CLinux
+import Glibc
+import RpmemProtocol
+import SystemPackage
+import SystemSupport
+
+/// The most bytes of part files that the pool sets of one client may have. It limits CREATE, and no pool that is there.
+package struct PoolQuota: Sendable {
+    package let bytes: UInt64
+    /// The pool sets of the client: their part files count, whoever made them.
+    package let sets: PoolDirectoryWalk.Filter
+
+    package init(bytes: UInt64, sets: PoolDirectoryWalk.Filter) {
+        self.bytes = bytes
+        self.sets = sets
+    }
+}
+
+extension PoolStore {
+    /// Refuses a CREATE that would take the client over its quota.
+    ///
+    /// - Parameters:
+    ///   - sizes: Bytes of each file that the CREATE makes. Without files there is nothing to refuse.
+    /// - Returns: To be kept until the files have their names; nil without a quota.
+    func takeQuota(
+        for sizes: [UInt64], of set: ResolvedSet, _ descriptor: PoolDescriptor, isCancelled: () -> Bool
+    ) throws(PoolError) -> QuotaTurn? {
+        guard let quota, !sizes.isEmpty else { return nil }
+        let needed = sizes.reduce(0, clampedSum)
+        // No look at other pools can help.
+        if needed > quota.bytes { throw .overQuota(set: set.path, needed: needed, used: nil, quota: quota.bytes) }
+        let turn = try QuotaTurn(directory, isCancelled: isCancelled, set: set.path)
+        let used = try usedBytes(of: quota, with: descriptor)
+        if clampedSum(used, needed) > quota.bytes {
+            throw .overQuota(set: set.path, needed: needed, used: used, quota: quota.bytes)
+        }
+        return turn
+    }
+
+    /// Bytes of the part files of all pool sets that count, each file once. Devices do not count, nor do sets that break a rule.
+    private func usedBytes(of quota: PoolQuota, with descriptor: PoolDescriptor) throws(PoolError) -> UInt64 {
+        let listing = try list(filter: quota.sets)
+        if listing.isTruncated { throw .uncountable(directory: directory.path) }
+        var files: Set<FileIdentity> = []
+        var sum: UInt64 = 0
+        for name in Set(listing.names + [descriptor]) {
+            guard let set = try? ResolvedSet(name, in: directory) else { continue }
+            for part in set.parts {
+                guard let status = status(of: part.location), status.st_mode & S_IFMT == S_IFREG,
+                    files.insert(FileIdentity(status)).inserted
+                else { continue }
+                sum = clampedSum(sum, UInt64(clamping: status.st_size))
+            }
+        }
+        return sum
+    }
+
+    private func status(of location: PartLocation) -> stat? {
+        var status = stat()
+        switch location {
+        case .absolute(let path): return path.withPlatformString({ stat($0, &status) }) == 0 ? status : nil
+        case .beneath(let descriptor):
+            guard let file = try? directory.open(descriptor, flags: PoolSetDirectory.lookupOnly) else { return nil }
+            return fstat(file.number, &status) == 0 ? status : nil
+        }
+    }
+
+    private func clampedSum(_ one: UInt64, _ other: UInt64) -> UInt64 {
+        let (sum, overflow) = one.addingReportingOverflow(other)
+        return overflow ? .max : sum
+    }
+}
+
+/// The right to make files under a ``PoolQuota``: a lock (flock(2)) on the pool set directory, as long as this lives. Of two
+/// creations at once, the second one counts what the first one has made.
+final class QuotaTurn {
+    private let directory: Descriptor
+
+    /// How long to wait for another creation, which may be allocating blocks; milliseconds.
+    private static let patience: UInt64 = 10_000
+
+    fileprivate init(_ directory: PoolSetDirectory, isCancelled: () -> Bool, set: String) throws(PoolError) {
+        let file: Descriptor
+        do throws(SystemCallError) {
+            file = try Descriptor.open(directory.path, O_RDONLY | O_DIRECTORY)
+        } catch {
+            throw .from(error, path: directory.path)
+        }
+        let deadline = Deadline.after(milliseconds: Self.patience)
+        while true {
+            do throws(SystemCallError) {
+                if try PartLock.take(file.number, LOCK_EX) { break }
+            } catch {
+                throw .system(SystemCallError(error.call, on: directory.path, errno: error.errno))
+            }
+            if isCancelled() { throw .cancelled(set: set) }
+            if deadline.hasPassed { throw .quotaBusy(directory: directory.path) }
+            usleep(2000)
+        }
+        self.directory = file
+    }
+}
