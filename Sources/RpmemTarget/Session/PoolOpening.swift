@@ -131,11 +131,17 @@ struct PoolOpening {
 
     // MARK: Lanes
 
+    /// The sockets provider has a thread of its own, which carries out all that a session sends and receives. A worker in its
+    /// place on the CPU holds all lanes up.
+    static func defaultWorkers(for provider: Provider, processors: Int = onlineProcessors()) -> Int {
+        provider == .sockets ? max(1, processors - 1) : processors
+    }
+
     private func openLanes(of pool: Pool, size: Int, _ watchdog: Watchdog) throws(RequestError) -> InBandServer {
         let aliases: [SyncAlias]
         do throws(PoolError) {
             aliases = try pool.makeSyncAliases(
-                settings.threads.value > 0 ? settings.threads.value : onlineProcessors())
+                settings.threads.value > 0 ? settings.threads.value : Self.defaultWorkers(for: request.provider))
         } catch {
             throw RequestError(error)
         }
