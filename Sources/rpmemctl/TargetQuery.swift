@@ -57,18 +57,23 @@ struct TargetQuery {
         guard case .status(0)? = outcome.ending.exit else { throw failure(outcome, arguments) }
     }
 
-    private func run(_ arguments: [String]) throws -> RemoteCommand.Outcome {
+    /// Starts `rpmemd` with these arguments.
+    func start(_ arguments: [String]) throws(InitiatorError) -> RemoteCommand {
         let command = options.commands.next()
-        let remote =
+        return
             if let target {
                 try RemoteCommand(command, arguments, on: target, forceIPv4: false, options: options)
             } else {
                 try RemoteCommand(onThisMachine: command, arguments, options: options)
             }
-        return try remote.finish(limit: Self.outputLimit, within: options.openTimeout)
     }
 
-    private func failure(_ outcome: RemoteCommand.Outcome, _ arguments: [String]) -> ToolError {
+    private func run(_ arguments: [String]) throws -> RemoteCommand.Outcome {
+        try start(arguments).finish(limit: Self.outputLimit, within: options.openTimeout)
+    }
+
+    /// Why a command that ended so has not answered.
+    func failure(_ outcome: RemoteCommand.Outcome, _ arguments: [String]) -> ToolError {
         let (output, ending) = (outcome.output, outcome.ending)
         let lines = ending.targetLines.map(escapingControls)
         let said =

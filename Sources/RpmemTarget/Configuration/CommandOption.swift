@@ -11,6 +11,8 @@ package enum CommandOption: String, CaseIterable, Hashable, Sendable {
     case repair
     case status
     case doctor
+    case digest
+    case length
     case checkConfiguration = "check-config"
     case restrict
     case help
@@ -25,7 +27,8 @@ package enum CommandOption: String, CaseIterable, Hashable, Sendable {
         case .remove: "r"
         case .force: "f"
         case .poolSet: "s"
-        case .dryRun, .list, .info, .check, .repair, .status, .doctor, .checkConfiguration, .restrict: nil
+        case .dryRun, .list, .info, .check, .repair, .status, .doctor, .digest, .length,
+            .checkConfiguration, .restrict: nil
         case .help: "h"
         case .version: "V"
         }
@@ -35,8 +38,9 @@ package enum CommandOption: String, CaseIterable, Hashable, Sendable {
     package var argument: String? {
         switch self {
         case .config: "FILE"
-        case .remove, .info, .check, .doctor: "SET"
+        case .remove, .info, .check, .doctor, .digest: "SET"
         case .repair: "PLAN"
+        case .length: "BYTES"
         case .force, .poolSet, .dryRun, .list, .status, .checkConfiguration, .restrict, .help, .version: nil
         }
     }
@@ -58,6 +62,8 @@ package enum CommandOption: String, CaseIterable, Hashable, Sendable {
         case .repair: "with --check: make the repairs of this plan, which --check printed"
         case .status: "print the sessions of this user and their counts as JSON, and exit"
         case .doctor: "listen for lanes, and print what keeps sessions from working as JSON, and exit"
+        case .digest: "print digests of the blocks of a pool that nobody has open, and exit"
+        case .length: "with --digest: of the first bytes of the pool, up to this many"
         case .checkConfiguration: "print the settings in effect and their origins, and exit"
         case .restrict: "do what the client of a restricted key asks for (SSH_ORIGINAL_COMMAND), if it may"
         case .help: "print this, and exit"

@@ -51,6 +51,9 @@ enum RestrictedCommand {
             // It names the sessions of all keys of this user.
             if query == .status { throw refused("--\(CommandOption.status.name)") }
             return .query(query, try merge(clients, into: operators, isSession: false))
+        // It reads pools that the client may open.
+        case .digest(let set, let length, let clients):
+            return .digest(set: set, length: length, try merge(clients, into: operators, isSession: false))
         // It shows settings, and files beside those of the client.
         case .doctor: throw refused("--\(CommandOption.doctor.name)")
         case .checkConfiguration: throw refused("--\(CommandOption.checkConfiguration.name)")
