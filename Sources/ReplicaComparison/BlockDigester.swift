@@ -8,6 +8,11 @@ package struct DigestBatch: Sendable {
     package let blocks: Range<Int>
     /// ``SHA256Library/digestSize`` bytes for each block.
     package let digests: [UInt8]
+
+    package init(blocks: Range<Int>, digests: [UInt8]) {
+        self.blocks = blocks
+        self.digests = digests
+    }
 }
 
 /// Digests a pool on several threads. The batches come in order, and few are made ahead of the one that is taken next.

@@ -32,6 +32,19 @@ package struct PoolSyncReport: Report {
     }
 }
 
+/// A range of bytes of a pool.
+package struct ReportedRange: Codable, Sendable, Equatable {
+    /// Bytes from the start of the pool.
+    package var offset: UInt64
+    /// Bytes.
+    package var length: UInt64
+
+    package init(offset: UInt64, length: UInt64) {
+        self.offset = offset
+        self.length = length
+    }
+}
+
 /// In what a pool on this machine and its replica on a target differ.
 package struct ReportedComparison: Codable, Sendable, Equatable {
     /// The pool set file or the file, as it was named.
@@ -54,7 +67,7 @@ package struct ReportedComparison: Codable, Sendable, Equatable {
     /// Bytes of these blocks.
     package var differingBytes: UInt64
     /// Neighbouring blocks are one range. At most ``mostRanges``.
-    package var ranges: [ReportedExtent]
+    package var ranges: [ReportedRange]
     /// Whether there are more ranges.
     package var truncated: Bool
 
@@ -67,7 +80,7 @@ package struct ReportedComparison: Codable, Sendable, Equatable {
     package init(
         local: String, target: String, poolSet: String, poolSetUUID: String?, identified: Bool, same: Bool,
         halfWritten: Side?, from: UInt64, to: UInt64, blockSize: UInt64, differingBlocks: UInt64,
-        differingBytes: UInt64, ranges: [ReportedExtent], truncated: Bool
+        differingBytes: UInt64, ranges: [ReportedRange], truncated: Bool
     ) {
         self.local = local
         self.target = target

@@ -65,9 +65,18 @@ struct CatchingUp {
     func fromTarget() throws -> Outcome {
         let here = local.pool.attributes
         let pool = try local.pool.open(requestedSize: UInt64(local.size))
+        let target: InitiatorPool
+        do {
+            target = try openTarget(UnsafeMutableRawBufferPointer(start: pool.base, count: local.size))
+        } catch {
+            // Nothing was written.
+            try? pool.close()
+            throw error
+        }
         do {
             if !here.isNone { try pool.setAttributes(here.catchingUp(true)) }
-            try receive(into: pool)
+            try receive(from: target, into: pool)
+            try target.close()
             // nonisolated(unsafe): the threads only read, and end before the pool does.
             nonisolated(unsafe) let base = pool.base
             let after = try Comparison.make(
@@ -81,6 +90,7 @@ struct CatchingUp {
             }
             if !here.isNone { try pool.setAttributes(here.catchingUp(false)) }
         } catch {
+            try? target.close()
             pool.leaveDirty()
             throw error
         }
@@ -88,10 +98,8 @@ struct CatchingUp {
         return Outcome(writtenBytes: byteCount, left: DifferingBlocks())
     }
 
-    private func receive(into local: Pool) throws {
+    private func receive(from target: InitiatorPool, into local: Pool) throws {
         let aliases = try local.makeSyncAliases(Self.lanes)
-        let target = try openTarget(UnsafeMutableRawBufferPointer(start: local.base, count: self.local.size))
-        defer { try? target.close() }
         nonisolated(unsafe) let base = local.base
         try eachPiece(lanes: min(target.lanes, aliases.count), "received") { lane, pieces in
             let persister = aliases[lane].persister

@@ -81,7 +81,7 @@ struct Comparison {
             from: UInt64(bytes.first), to: UInt64(bytes.end), blockSize: UInt64(bytes.blockSize),
             differingBlocks: UInt64(differing.blockCount), differingBytes: UInt64(differing.byteCount),
             ranges: differing.ranges.prefix(ReportedComparison.mostRanges).map {
-                ReportedExtent(offset: UInt64($0.lowerBound), length: UInt64($0.count))
+                ReportedRange(offset: UInt64($0.lowerBound), length: UInt64($0.count))
             }, truncated: differing.ranges.count > ReportedComparison.mostRanges)
     }
 }
