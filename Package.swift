@@ -85,7 +85,8 @@ let package = Package(
             name: "RpmemTarget",
             dependencies: [
                 "CFabric", "CLinux", "CSystemd", "DoctorChecks", "Fabric", "PersistentMemory", "PoolSets",
-                "ReplicaComparison", "RpmemProtocol", "SystemSupport", "TargetReports", .product(name: "Logging", package: "swift-log"),
+                "ReplicaComparison", "RpmemProtocol", "SystemSupport", "TargetReports",
+                .product(name: "Logging", package: "swift-log"),
                 .product(name: "SystemPackage", package: "swift-system"),
             ], swiftSettings: strict),
         .executableTarget(
@@ -228,7 +229,7 @@ let package = Package(
         .testTarget(
             name: "CConsumerTests",
             dependencies: [
-                "SystemSupport", "TestSupport", "rpmemd", "rpmem-counter", "rpmem-fibonacci", "rpmem-hello",
+                "SystemSupport", "TestSupport", "rpmemctl", "rpmemd", "rpmem-counter", "rpmem-fibonacci", "rpmem-hello",
             ],
             exclude: ["Programs"],
             swiftSettings: strict),

@@ -27,9 +27,12 @@ package struct ReplicaMatch: Sendable, Equatable {
             return "another pool: the local one is \(signatureText(local.signature)) \(local.major), the target's is "
                 + "\(signatureText(target.signature)) \(target.major)"
         }
-        if local.uuid == target.uuid { return "the target's pool is a copy of the local replica, and no other replica of it" }
+        if local.uuid == target.uuid {
+            return "the target's pool is a copy of the local replica, and no other replica of it"
+        }
         guard target.uuid == local.nextUUID || target.uuid == local.previousUUID else {
-            return "no replica of the local pool any more, or no neighbour of it: it has the id \(target.uuid), the local "
+            return
+                "no replica of the local pool any more, or no neighbour of it: it has the id \(target.uuid), the local "
                 + "replica's neighbours are \(local.previousUUID) and \(local.nextUUID)"
         }
         return nil

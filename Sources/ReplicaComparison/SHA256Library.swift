@@ -40,7 +40,8 @@ package struct SHA256Library: Sendable {
             let reason = dlerror().map { String(cString: $0) } ?? "no reason given"
             return .failure(
                 Unavailable(
-                    description: "the library that digests pools cannot be loaded: \(reason): `apt-get install libssl3`"))
+                    description: "the library that digests pools cannot be loaded: \(reason): `apt-get install libssl3`"
+                ))
         }
         guard let fetch = dlsym(handle, "EVP_MD_fetch"), let newContext = dlsym(handle, "EVP_MD_CTX_new"),
             let freeContext = dlsym(handle, "EVP_MD_CTX_free"), let begin = dlsym(handle, "EVP_DigestInit_ex2"),

@@ -61,11 +61,12 @@ struct TargetQuery {
     func start(_ arguments: [String]) throws(InitiatorError) -> RemoteCommand {
         let command = options.commands.next()
         return
-            if let target {
-                try RemoteCommand(command, arguments, on: target, forceIPv4: false, options: options)
-            } else {
-                try RemoteCommand(onThisMachine: command, arguments, options: options)
-            }
+            if let target
+        {
+            try RemoteCommand(command, arguments, on: target, forceIPv4: false, options: options)
+        } else {
+            try RemoteCommand(onThisMachine: command, arguments, options: options)
+        }
     }
 
     private func run(_ arguments: [String]) throws -> RemoteCommand.Outcome {

@@ -9,7 +9,8 @@ import Testing
 
 /// Digests and their comparison.
 @Suite struct ComparisonTests {
-    private static let objects = PoolAttributes(signature: SIMD8(Array("PMEMOBJ".utf8) + [0]), major: 6, uuid: .random())
+    private static let objects = PoolAttributes(
+        signature: SIMD8(Array("PMEMOBJ".utf8) + [0]), major: 6, uuid: .random())
     private static let other = PoolAttributes(signature: SIMD8("OPERATED".utf8), major: 1, uuid: .random())
 
     /// All digests of a pool's bytes.
@@ -35,7 +36,9 @@ import Testing
         return found
     }
 
-    private func differing(_ left: [UInt8], _ right: [UInt8], _ attributes: PoolAttributes = other) throws -> [Range<Int>] {
+    private func differing(_ left: [UInt8], _ right: [UInt8], _ attributes: PoolAttributes = other) throws -> [Range<
+        Int
+    >] {
         let bytes = ComparedBytes(size: left.count, attributes: attributes, blockSize: 4096)
         var found = DifferingBlocks()
         found.compare(
@@ -48,7 +51,8 @@ import Testing
         var digest: [UInt8] = []
         let bytes: [UInt8] = Array("abc".utf8)
         try bytes.withUnsafeBytes { try SHA256(SHA256Library.shared()).digest($0, to: &digest) }
-        #expect(digest.prefix(4) == [0xba, 0x78, 0x16, 0xbf] && digest.suffix(2) == [0x15, 0xad] && digest.count == 32)
+        #expect(
+            digest.prefix(4) == [0xba, 0x78, 0x16, 0xbf] && digest.suffix(2) == [0x15, 0xad] && digest.count == 32)
     }
 
     @Test func aMissingLibraryIsNamedWithItsPackage() {
@@ -155,7 +159,9 @@ import Testing
     @Test func otherPoolsAreNone() {
         let local = replica(0, of: 2)
         var other = replica(1, of: 2)
-        func objection(_ target: PoolAttributes) -> String { ReplicaMatch(local: local, target: target).objection ?? "" }
+        func objection(_ target: PoolAttributes) -> String {
+            ReplicaMatch(local: local, target: target).objection ?? ""
+        }
         other.poolsetUUID = .random()
         #expect(objection(other).contains("another pool"))
         other = replica(1, of: 2)

@@ -57,14 +57,17 @@ import Testing
     }
 
     @Test func anEndBeforeTheLastBlock() {
-        #expect(error(DigestFrame.encode(batch(0..<4)) + DigestFrame.end(blockCount: 4)) == .truncated(block: 4, of: 10))
+        #expect(
+            error(DigestFrame.encode(batch(0..<4)) + DigestFrame.end(blockCount: 4)) == .truncated(block: 4, of: 10))
     }
 
     @Test func framesInAnotherOrder() {
         #expect(
-            error(DigestFrame.encode(batch(4..<5)) + DigestFrame.encode(batch(0..<4))) == .outOfOrder(found: 4, expected: 0))
+            error(DigestFrame.encode(batch(4..<5)) + DigestFrame.encode(batch(0..<4)))
+                == .outOfOrder(found: 4, expected: 0))
         #expect(
-            error(DigestFrame.encode(batch(0..<4)) + DigestFrame.encode(batch(0..<4))) == .outOfOrder(found: 0, expected: 4))
+            error(DigestFrame.encode(batch(0..<4)) + DigestFrame.encode(batch(0..<4)))
+                == .outOfOrder(found: 0, expected: 4))
         #expect(error(DigestFrame.end(blockCount: 10)) == .outOfOrder(found: 10, expected: 0))
     }
 

@@ -112,6 +112,12 @@ import Testing
             try parse("--d", "-r", "a") == .query(.removal(set: "a", force: false, removePoolSet: false), .init()))
     }
 
+    @Test func digest() throws {
+        #expect(try parse("--digest", "a.set") == .digest(set: "a.set", length: nil, .init()))
+        #expect(try parse("--digest=a", "--length", "8192") == .digest(set: "a", length: 8192, .init()))
+        #expect(try parse("--length=18446744073709551615", "--digest=a") == .digest(set: "a", length: .max, .init()))
+    }
+
     @Test func onlyARepairChangesSomething() {
         #expect(Query.list.isReadOnly && Query.info(set: "a").isReadOnly && Query.check(set: "a", plan: nil).isReadOnly)
         #expect(Query.removal(set: "a", force: true, removePoolSet: true).isReadOnly && Query.status.isReadOnly)
@@ -125,6 +131,11 @@ import Testing
         ["--list=a"], ["--check", "a", "--repair"], ["--list", "a"], ["--info", "a", "--dry-rum"],
         ["--info", "a", "--dry-run"], ["--doctor", "a"], ["--doctor", "--list"], ["--doctor", "--remove", "a"],
         ["--doctor", "--dry-run"], ["--doctor", "--repair", "0"], ["--restrict", "--doctor"],
+        ["--digest"], ["--digest", "a", "--list"], ["--digest", "a", "--doctor"], ["--digest", "a", "--remove", "a"],
+        ["--digest", "a", "--dry-run"], ["--digest", "a", "--repair", "0"], ["--restrict", "--digest", "a"],
+        ["--length", "8192"], ["--digest", "a", "--length"], ["--digest", "a", "--length", "8191"],
+        ["--digest", "a", "--length", "-1"], ["--digest", "a", "--length", "18446744073709551616"],
+        ["--digest", "a", "--length", "8K"], ["--list", "--length", "8192"],
     ])
     func queriesThatMakeNoSenseAreRefused(arguments: [String]) {
         var error: UsageError?

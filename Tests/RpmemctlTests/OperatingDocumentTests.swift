@@ -50,6 +50,8 @@ struct OperatingDocumentTests {
             case .event("replica a.set"):
                 pair = try ReplicaPair(target)
                 try pair?.put([1, 2, 3], at: 1 << 20)
+            case .event("no replica"):
+                for file in ["\(target.sets)/a.set", "\(target.parts)/a0", "\(target.parts)/a1"] { unlink(file) }
             case .event(let other): Issue.record("unknown event \(other)")
             case .command(let line):
                 var line = line.replacing("user@target", with: target.address)
@@ -61,7 +63,10 @@ struct OperatingDocumentTests {
             }
         }
         let all = outputs.joined()
-        for text in ["in use", "[no-pool]", "[dirty]", "[header-checksum]", "repaired:", "Removed.", "total", "different:", "the same:"] {
+        for text in [
+            "in use", "[no-pool]", "[dirty]", "[header-checksum]", "repaired:", "Removed.", "total", "different:",
+            "the same:",
+        ] {
             #expect(all.contains(text), "\(text)")
         }
         #expect(!all.contains("look at orders.set"))

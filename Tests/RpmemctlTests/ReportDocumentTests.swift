@@ -182,7 +182,8 @@ import Testing
         try expectSame(Self.sync)
         try expectSame(
             DigestHead(
-                rpmemd: "1", frames: 1, size: .max, blockSize: 65536, first: 4096, ignored: [6688, 8192], attributes: "00"))
+                rpmemd: "1", frames: 1, size: .max, blockSize: 65536, first: 4096, ignored: [6688, 8192],
+                attributes: "00"))
         try expectSame(DoctorGreeting(rpmemd: "1"))
         try expectSame(
             DoctorOffer(

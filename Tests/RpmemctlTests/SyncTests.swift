@@ -28,7 +28,9 @@ struct SyncTests {
         try pair.putOnTarget(bytes, at: 5 << 20)
     }
 
-    private func report(_ outcome: OperatedTarget.Outcome) throws -> PoolSyncReport { try outcome.document(PoolSyncReport.self) }
+    private func report(_ outcome: OperatedTarget.Outcome) throws -> PoolSyncReport {
+        try outcome.document(PoolSyncReport.self)
+    }
 
     // MARK: Both directions
 
@@ -51,7 +53,9 @@ struct SyncTests {
     @Test(arguments: ["--to-target", "--from-target"]) func everythingDiffers(_ direction: String) throws {
         try pair.put([UInt8](repeating: 0xa5, count: ReplicaPair.size - 4096), at: 4096)
         let outcome = try pair.sync(direction, "--yes")
-        #expect(outcome.ending == .exited(0) && outcome.output.contains("Written: \(ReplicaPair.size - 4096) bytes."), "\(outcome)")
+        #expect(
+            outcome.ending == .exited(0) && outcome.output.contains("Written: \(ReplicaPair.size - 4096) bytes."),
+            "\(outcome)")
         try pair.expectSame()
     }
 
@@ -72,7 +76,8 @@ struct SyncTests {
     /// Runs sync on a terminal where somebody types `input`.
     private func onTerminal(typing input: String) throws -> (ending: ChildProcess.Ending?, output: String) {
         let line = "\(Binaries.rpmemctl) sync \(pair.words.joined(separator: " ")) --to-target"
-        let process = try target.launch(["/usr/bin/script", "-qec", line, "/dev/null"], environment: ["SHELL": "/bin/sh"])
+        let process = try target.launch(
+            ["/usr/bin/script", "-qec", line, "/dev/null"], environment: ["SHELL": "/bin/sh"])
         try process.send(Array(input.utf8))
         let output = String(decoding: try process.receive(1 << 20, within: 120_000), as: UTF8.self)
         return (try process.wait(), output)
@@ -110,7 +115,8 @@ struct SyncTests {
         let header = side == .local ? try pair.localHeader() : try pair.remoteHeader()
         #expect(header.incompatFeatures == 6 | 1 << 31 && header.isChecksumValid, sourceLocation: sourceLocation)
         let (report, outcome) = try pair.verify()
-        #expect(outcome.ending == .exited(2) && report.halfWritten == side, "\(outcome)", sourceLocation: sourceLocation)
+        #expect(
+            outcome.ending == .exited(2) && report.halfWritten == side, "\(outcome)", sourceLocation: sourceLocation)
         let before = pair.files()
         let wrong = try pair.sync(side == .local ? "--to-target" : "--from-target", "--yes")
         #expect(
@@ -194,7 +200,9 @@ struct SyncTests {
         let spoiling = try command(
             atTheSecondDigest("printf x | dd of=\(target.parts)/a1 bs=1 seek=3000000 conv=notrunc status=none"))
         let outcome = try target.run(["sync"] + pair.words + ["--to-target", "--yes"], environment: spoiling)
-        #expect(outcome.ending == .exited(2) && outcome.errors.contains("1 blocks differ after they were written"), "\(outcome)")
+        #expect(
+            outcome.ending == .exited(2) && outcome.errors.contains("1 blocks differ after they were written"),
+            "\(outcome)")
     }
 
     @Test func aReadOnlyKeyMayVerifyAndNotSync() throws {
@@ -217,6 +225,8 @@ struct SyncTests {
         let outcome = try target.run(["verify", set, target.address, "a.set", "--json"])
         #expect(try outcome.document(PoolVerifyReport.self).comparison.to == 8 << 20)
         let refused = try target.run(["sync", set, target.address, "a.set", "--from-target", "--yes"])
-        #expect(refused.ending == .exited(1) && refused.errors.contains("has another replica on this machine"), "\(refused)")
+        #expect(
+            refused.ending == .exited(1) && refused.errors.contains("has another replica on this machine"), "\(refused)"
+        )
     }
 }

@@ -26,7 +26,8 @@ struct VerifyTests {
         #expect(outcome.ending == .exited(0) && report.same && report.ranges == [] && report.identified, "\(outcome)")
         #expect(report.from == 4096 && report.to == UInt64(ReplicaPair.size) && report.blockSize == 65536)
         let text = try target.run(["verify"] + pair.words)
-        #expect(text.ending == .exited(0) && text.output.hasPrefix("the same: \(pair.localSet) and a.set on"), "\(text)")
+        #expect(
+            text.ending == .exited(0) && text.output.hasPrefix("the same: \(pair.localSet) and a.set on"), "\(text)")
         #expect(text.errors.isEmpty)
         #expect(pair.files() == before)
     }
@@ -89,13 +90,15 @@ struct VerifyTests {
         try target.addSet("b.set", "8M @/b0")
         try target.store().create(
             descriptor: PoolDescriptor(validating: "b.set"),
-            attributes: PoolAttributes(signature: SIMD8("OPERATED".utf8), major: 1, incompatFeatures: 6), requestedSize: 0
+            attributes: PoolAttributes(signature: SIMD8("OPERATED".utf8), major: 1, incompatFeatures: 6),
+            requestedSize: 0
         ).close()
         try expectRefused([pair.localSet, target.address, "b.set"], "needs \(ReplicaPair.size) bytes")
         try target.addSet("c.set", "16M @/c0")
         try target.store().create(
             descriptor: PoolDescriptor(validating: "c.set"),
-            attributes: PoolAttributes(signature: SIMD8("OPERATED".utf8), major: 1, incompatFeatures: 6), requestedSize: 0
+            attributes: PoolAttributes(signature: SIMD8("OPERATED".utf8), major: 1, incompatFeatures: 6),
+            requestedSize: 0
         ).close()
         try expectRefused([pair.localSet, target.address, "c.set"], "is no replica of \(pair.localSet): another pool")
     }
@@ -113,7 +116,8 @@ struct VerifyTests {
         for part in ["a0", "a1"] { unlink("\(target.parts)/\(part)") }
         try expectRefused(pair.words, "`pmempool sync` with the local pool set")
         try expectRefused([pair.localSet, target.address, "none.set"], "no such pool set")
-        try expectRefused([pair.place.file("none.set"), target.address, "a.set"], "none.set: No such file or directory")
+        try expectRefused(
+            [pair.place.file("none.set"), target.address, "a.set"], "none.set: No such file or directory")
     }
 
     @Test func aPoolThatIsSmallerIsRefused() throws {
@@ -125,7 +129,8 @@ struct VerifyTests {
     @Test func directionsMustBeSaid() throws {
         for options in [[], ["--to-target", "--from-target"]] {
             let outcome = try target.run(["sync"] + pair.words + options)
-            #expect(outcome.ending == .exited(64) && outcome.errors.contains("--to-target or --from-target"), "\(outcome)")
+            #expect(
+                outcome.ending == .exited(64) && outcome.errors.contains("--to-target or --from-target"), "\(outcome)")
         }
     }
 
@@ -176,9 +181,11 @@ struct VerifyTests {
     // MARK: Keys
 
     @Test func aRestrictedKeyReadsItsOwnPools() throws {
-        let allowed = try target.run(["verify"] + pair.words, environment: ["RPMEM_CMD": try restrictedCommand("a.set")])
+        let allowed = try target.run(
+            ["verify"] + pair.words, environment: ["RPMEM_CMD": try restrictedCommand("a.set")])
         #expect(allowed.ending == .exited(0), "\(allowed)")
-        let refused = try target.run(["verify"] + pair.words, environment: ["RPMEM_CMD": try restrictedCommand("b.set")])
+        let refused = try target.run(
+            ["verify"] + pair.words, environment: ["RPMEM_CMD": try restrictedCommand("b.set")])
         #expect(refused.ending == .exited(1) && refused.errors.contains("restrict-to"), "\(refused)")
     }
 

@@ -75,7 +75,8 @@ private struct CommandLineParser {
             return .digest(set: digest, length: length, overrides)
         }
         if length != nil {
-            throw UsageError("--length goes with --digest only; write rpmemd --digest SET --length BYTES", isSession: false)
+            throw UsageError(
+                "--length goes with --digest only; write rpmemd --digest SET --length BYTES", isSession: false)
         }
         if let query = try query() { return .query(query, overrides) }
         if let set { return .remove(set: set, force: force, removePoolSet: removePoolSet, overrides) }

@@ -28,7 +28,8 @@ package enum CommandOption: String, CaseIterable, Hashable, Sendable {
         case .force: "f"
         case .poolSet: "s"
         case .dryRun, .list, .info, .check, .repair, .status, .doctor, .digest, .length,
-            .checkConfiguration, .restrict: nil
+            .checkConfiguration, .restrict:
+            nil
         case .help: "h"
         case .version: "V"
         }

@@ -57,7 +57,8 @@ struct CatchingUp {
         try pool.close()
         // Nobody has changed the local replica, which is locked: its digests are those from before.
         let after = try Comparison.make(
-            local, replicas.query, replicas.poolSet, from: .digests(comparison.localDigests), bar: bar, "compared again")
+            local, replicas.query, replicas.poolSet, from: .digests(comparison.localDigests), bar: bar, "compared again"
+        )
         withExtendedLifetime(mapping) {}
         return Outcome(writtenBytes: byteCount, left: after.differing)
     }
@@ -132,11 +133,13 @@ struct CatchingUp {
     /// Opens the target's pool, which must be the one that was compared.
     private func openTarget(_ memory: UnsafeMutableRawBufferPointer) throws -> InitiatorPool {
         let pool = try InitiatorPool.open(
-            target: replicas.target.address, poolSet: replicas.poolSet, memory: memory, lanes: Self.lanes, options: options)
+            target: replicas.target.address, poolSet: replicas.poolSet, memory: memory, lanes: Self.lanes,
+            options: options)
         guard pool.attributes == comparison.attributes else {
             try? pool.close()
             throw ToolError(
-                "\(replicas.poolSet) on \(replicas.target.address): another pool is there since it was compared: nothing was written")
+                "\(replicas.poolSet) on \(replicas.target.address): another pool is there since it was compared: nothing was written"
+            )
         }
         return pool
     }
@@ -214,7 +217,8 @@ enum GoingOn {
                 _ = try? PollSet.wait(for: number, until: nil)
                 guard let signal = queue.pointee.next() else { continue }
                 try? writeAll(
-                    Array("\nrpmemctl: interrupted: the same command goes on where this one has ended\n".utf8), to: STDERR_FILENO)
+                    Array("\nrpmemctl: interrupted: the same command goes on where this one has ended\n".utf8),
+                    to: STDERR_FILENO)
                 // As shells report a command that a signal has ended.
                 _exit(128 + signal)
             }

@@ -45,7 +45,8 @@ struct Comparison {
         }
         if here.isCatchingUp, attributes.isCatchingUp {
             throw ToolError(
-                "both replicas are half-written by an interrupted sync: restore one of them from a third replica or a backup")
+                "both replicas are half-written by an interrupted sync: restore one of them from a third replica or a backup"
+            )
         }
         defer { bar.clear() }
         var digests = LocalDigests(library: library, bytes: bytes)
@@ -65,7 +66,8 @@ struct Comparison {
             next = blocks.upperBound
             let done = Double(next) / Double(bytes.blockCount)
             bar.show(
-                "\(what): \(sizeText(UInt64(bytes.range(of: 0..<next).count))), \(differing.blockCount) blocks differ", done: done)
+                "\(what): \(sizeText(UInt64(bytes.range(of: 0..<next).count))), \(differing.blockCount) blocks differ",
+                done: done)
         }
         try target.finish()
         return Comparison(
@@ -131,7 +133,9 @@ extension Page {
         if let side = comparison.halfWritten {
             line(
                 .init("half-written:", .red),
-                .init("\(side == .local ? comparison.local : replica) was being overwritten by a sync that did not finish"))
+                .init(
+                    "\(side == .local ? comparison.local : replica) was being overwritten by a sync that did not finish"
+                ))
         }
         let compared = "\(sizeText(comparison.to - comparison.from)) from offset \(comparison.from) on"
         guard comparison.differingBlocks > 0 else {
@@ -147,6 +151,8 @@ extension Page {
             line(.init("  \(range.length) bytes at \(range.offset)"))
         }
         let rest = comparison.ranges.count - Self.mostRanges
-        if rest > 0 { line(.init("  and \(comparison.truncated ? "more than " : "")\(rest) more ranges: --json lists them")) }
+        if rest > 0 {
+            line(.init("  and \(comparison.truncated ? "more than " : "")\(rest) more ranges: --json lists them"))
+        }
     }
 }

@@ -56,7 +56,8 @@ struct LocalReplica {
             for part in parts {
                 guard case .bytes(let bytes) = part else {
                     throw ToolError(
-                        "\(pool.path):\(line): another local replica has a part of the size AUTO: write its size in bytes")
+                        "\(pool.path):\(line): another local replica has a part of the size AUTO: write its size in bytes"
+                    )
                 }
                 sizes.append(bytes)
             }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Fabric
 import Glibc
 import RpmemInitiator
 import TargetReports
@@ -43,6 +44,9 @@ struct Sync: ParsableCommand {
     func run() throws {
         BusErrorLine.install()
         try GoingOn.explainInterruptions()
+        // Most of its third of a second is sleep, and the comparison goes on meanwhile. exit(3) would wait for it, too.
+        if !dryRun { FabricLibrary.beginLoading(settingUpProviders: true) }
+        defer { FabricLibrary.finishLoading() }
         let local = try replicas.open(writable: true)
         if fromTarget, local.hasOtherLocalReplicas {
             throw ToolError(
@@ -88,7 +92,8 @@ struct Sync: ParsableCommand {
     private func checkSource(_ comparison: Comparison, _ local: LocalReplica) throws {
         if toTarget, comparison.isLocalHalfWritten {
             throw ToolError(
-                "\(local.path): is half-written, since a sync from the target was interrupted: finish it with --from-target")
+                "\(local.path): is half-written, since a sync from the target was interrupted: finish it with --from-target"
+            )
         }
         if fromTarget, comparison.isTargetHalfWritten {
             throw ToolError(

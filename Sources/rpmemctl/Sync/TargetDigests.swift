@@ -33,7 +33,8 @@ final class TargetDigests {
         let head = try TargetQuery.decode(line, as: DigestHead.self, of: query.place)
         guard head.frames == DigestFrame.version else {
             throw ToolError(
-                "\(query.place): its rpmemd \(head.rpmemd) digests in another form: install the same version on both machines")
+                "\(query.place): its rpmemd \(head.rpmemd) digests in another form: install the same version on both machines"
+            )
         }
         guard let attributes = PoolAttributes(digits: head.attributes),
             let blockSize = Int(exactly: head.blockSize), (4096...1 << 24).contains(blockSize),
@@ -43,7 +44,8 @@ final class TargetDigests {
         let ignored = bytes.ignored.map { [UInt64($0.lowerBound), UInt64($0.upperBound)] }
         guard head.size == UInt64(size), head.first == UInt64(bytes.first), head.ignored == ignored else {
             throw ToolError(
-                "\(query.place): its rpmemd \(head.rpmemd) digests other bytes: install the same version on both machines")
+                "\(query.place): its rpmemd \(head.rpmemd) digests other bytes: install the same version on both machines"
+            )
         }
         decoder = DigestDecoder(blockCount: bytes.blockCount)
         return (bytes, attributes)
@@ -99,8 +101,11 @@ final class TargetDigests {
     private func failure(_ outcome: RemoteCommand.Outcome) -> ToolError {
         let error = query.failure(outcome, arguments)
         // What no session can open has to be made again.
-        let isMissing = ["no such part", "has no pool on it", "did not finish"].contains { error.description.contains($0) }
+        let isMissing = ["no such part", "has no pool on it", "did not finish"].contains {
+            error.description.contains($0)
+        }
         return isMissing
-            ? ToolError("\(error); a replica that is missing is made by `pmempool sync` with the local pool set") : error
+            ? ToolError("\(error); a replica that is missing is made by `pmempool sync` with the local pool set")
+            : error
     }
 }
