@@ -165,7 +165,7 @@ MUTATIONS = [
         ["DurableNameTests.aDirectoryThatCannotBeOpenedIsAFailure"]),
     Mutation(
         "a comparison of replicas finds no difference", "Sources/ReplicaComparison/DifferingBlocks.swift",
-        "if !left.elementsEqual(right) { add", "if left.isEmpty { add",
+        "if !left.elementsEqual(right) { add", "if left.isEmpty, !left.elementsEqual(right) { add",
         ["ComparisonTests.everyByteCounts", "VerifyTests.everyDifferenceIsFound", "SyncTests.onlyBlocksThatDifferAreWritten"]),
     Mutation(
         "sync does not mark the target's replica", "Sources/rpmemctl/Sync/CatchingUp.swift",
