@@ -90,9 +90,16 @@ struct CatchUpTests {
         expectSame(try place.bytes(of: "local.part", from: 4096), try place.bytes(of: "remote.part", from: 4096))
         #expect(try objectsOfBoth() == objects)
         #expect(try run([program, "digest", one]) == objects)
-        // What libpmemobj wrote meanwhile to its local replica alone is not taken for a difference.
+        // The run-time state that libpmemobj wrote meanwhile to its local replica alone is not taken for a difference.
         #expect(place.awaitDaemons())
         try run([Binaries.rpmemctl, "verify", one, Workplace.target, "remote.set"])
+        // Locks and footers of chunks are, which a program with locks in its objects leaves in the local replica alone.
+        try run([program, "fill", one, "4"])
+        #expect(place.awaitDaemons())
+        let verify = [Binaries.rpmemctl, "verify", one, Workplace.target, "remote.set"]
+        #expect(try Outcome(of: verify, environment: environment).ending == .exited(2))
+        try sync("--to-target")
+        try run(verify)
     }
 
     @Test("libpmemobj opens no replica that is half-written")
@@ -114,7 +121,7 @@ struct CatchUpTests {
             environment: environment.merging(["RPMEM_CMD": failing]) { _, new in new })
         #expect(outcome.ending == .exited(1), "\(outcome)")
         let refused = try Outcome(of: [program, "digest", one], environment: environment)
-        #expect(!refused.isSuccess, "\(refused)")
+        #expect(!refused.isSuccess && refused.errors.contains("unknown incompat features"), "\(refused)")
         #expect(place.awaitDaemons())
         try sync("--from-target")
         try run([program, "digest", one])
