@@ -1,5 +1,6 @@
 import ReplicaComparison
 import RpmemProtocol
+import TestSupport
 import Testing
 
 /// The frames of a target, which may be anything.
@@ -78,6 +79,37 @@ import Testing
         #expect(
             error([0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff], blockCount: .max)
                 == .tooMany(count: .max, left: .max))
+    }
+
+    /// Streams with bytes that were changed, put in and taken out: the pieces that they come in decide nothing.
+    @Test func anythingIsDecodedAlikeInOnePieceAndInMany() {
+        var generator = SeededGenerator(seed: 11)
+        for _ in 0..<3000 {
+            var bytes = stream
+            for _ in 0..<Int.random(in: 0...3, using: &generator) {
+                let place = Int.random(in: 0..<bytes.count, using: &generator)
+                switch Int.random(in: 0...2, using: &generator) {
+                case 0: bytes[place] = .random(in: 0...255, using: &generator)
+                case 1: bytes.insert(.random(in: 0...255, using: &generator), at: place)
+                default: bytes.removeSubrange(place..<min(bytes.count, place + 40))
+                }
+            }
+            var decoder = DigestDecoder(blockCount: 10)
+            var failure: DigestStreamError?
+            do throws(DigestStreamError) {
+                var rest = bytes[...]
+                while !rest.isEmpty {
+                    let piece = rest.prefix(Int.random(in: 1...100, using: &generator))
+                    try decoder.append(piece)
+                    rest = rest.dropFirst(piece.count)
+                }
+                try decoder.finish()
+            } catch { failure = error }
+            if failure != error(bytes) {
+                Issue.record("\(bytes): \(String(describing: failure))")
+                return
+            }
+        }
     }
 
     @Test func somethingBehindTheEnd() { #expect(error(stream + [0]) == .trailing) }

@@ -6,7 +6,7 @@ import Synchronization
 import SystemSupport
 
 /// A pool whose parts are locked, as programs and sessions lock them, and whose headers OPEN accepts. Nothing is written to it, and
-/// its contents are read without a mapping, so that an unreadable page is an error and no SIGBUS; Device DAX has a mapping.
+/// its contents are read without a mapping, so that an unreadable page is an error and no SIGBUS.
 ///
 /// Unchecked: everything is constant, or behind the mutex. The last reference gives the locks back, unless ``open(requestedSize:)``
 /// has passed them on.
@@ -19,8 +19,8 @@ package final class LockedPool: @unchecked Sendable {
     let interrupted: InterruptedAttributes?
     let partsWithEarlierErrors: [String]
     let health: DeviceHealth
-    /// Of Device DAX, made by the first read.
-    private let mapping = Mutex<Mapping?>(nil)
+    /// Addresses at which parts that are Device DAX are mapped, by their paths. The first read maps them, the deinit unmaps them.
+    private let mappings = Mutex<[String: UInt]>([:])
 
     init(
         set: ResolvedSet, parts: [PartFile], headers: [PoolHeader], geometry: PoolGeometry,
@@ -80,7 +80,7 @@ package final class LockedPool: @unchecked Sendable {
                 let position = offset + done
                 let rest = UnsafeMutableRawBufferPointer(
                     rebasing: buffer[done..<min(buffer.count, done + end - position)])
-                done += try read(part, Int(piece.offset) + position - start, poolOffset: position, into: rest)
+                done += try read(part, Int(piece.offset) + position - start, into: rest)
             }
             start = end
         }
@@ -89,13 +89,9 @@ package final class LockedPool: @unchecked Sendable {
 
     /// - Returns: Bytes read, at least 1.
     private func read(
-        _ part: PartFile, _ offset: Int, poolOffset: Int, into buffer: UnsafeMutableRawBufferPointer
+        _ part: PartFile, _ offset: Int, into buffer: UnsafeMutableRawBufferPointer
     ) throws(PoolError) -> Int {
-        if part.device != nil {
-            buffer.copyMemory(
-                from: UnsafeRawBufferPointer(start: try deviceMapping().base + poolOffset, count: buffer.count))
-            return buffer.count
-        }
+        if part.device != nil { return try readDevice(part, offset, into: buffer) }
         while true {
             let count = pread(part.descriptor.number, buffer.baseAddress, buffer.count, off_t(offset))
             if count > 0 { return count }
@@ -109,16 +105,47 @@ package final class LockedPool: @unchecked Sendable {
         }
     }
 
-    private func deviceMapping() throws(PoolError) -> Mapping {
-        let result: Result<Mapping, PoolError> = mapping.withLock { mapping in
-            if let mapping { return .success(mapping) }
-            do throws(PoolError) {
-                let made = try Pool.map(parts, geometry)
-                mapping = made
-                return .success(made)
-            } catch { return .failure(error) }
+    /// Device DAX has no read(2). The kernel copies from a mapping through a pipe: a bad block is an error (EFAULT) then, where a
+    /// load would deliver SIGBUS.
+    private func readDevice(
+        _ part: PartFile, _ offset: Int, into buffer: UnsafeMutableRawBufferPointer
+    ) throws(PoolError) -> Int {
+        let start = try deviceMapping(part) + offset
+        do throws(SystemCallError) {
+            let pipe = try Pipe()
+            // A user with many pipes gets small ones.
+            try retryingInterrupts("fcntl(F_SETFL)") { fcntl(pipe.write.number, F_SETFL, O_NONBLOCK) }
+            let written = try retryingInterrupts("read at offset \(offset)", on: part.path) {
+                write(pipe.write.number, start, min(buffer.count, 1 << 16))
+            }
+            return try retryingInterrupts("read", on: part.path) {
+                Glibc.read(pipe.read.number, buffer.baseAddress, written)
+            }
+        } catch {
+            throw .system(error)
         }
-        return try result.get()
+    }
+
+    /// The whole of a Device DAX, for reading.
+    private func deviceMapping(_ part: PartFile) throws(PoolError) -> UnsafeRawPointer {
+        let result: Result<UInt, PoolError> = mappings.withLock { mappings in
+            if let start = mappings[part.path] { return .success(start) }
+            guard
+                let start = mmap(nil, Int(part.size), PROT_READ, MAP_SHARED, part.descriptor.number, 0),
+                start != MAP_FAILED
+            else { return .failure(.system(.last("mmap", on: part.path))) }
+            mappings[part.path] = UInt(bitPattern: start)
+            return .success(UInt(bitPattern: start))
+        }
+        // mmap(2) has returned it, so it is not NULL.
+        return UnsafeRawPointer(bitPattern: try result.get())!
+    }
+
+    deinit {
+        let mappings = mappings.withLock(\.self)
+        for part in parts {
+            if let start = mappings[part.path] { munmap(UnsafeMutableRawPointer(bitPattern: start), Int(part.size)) }
+        }
     }
 
     /// Maps the pool for a session that sends from it. The pool must stay, and the caller writes nothing to the mapping.

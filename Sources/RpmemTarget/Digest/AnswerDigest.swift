@@ -11,8 +11,6 @@ import TargetReports
 /// - Parameter length: Bytes from the pool's start; nil for all.
 /// - Returns: The exit status: 0 when all digests were sent; otherwise an errno.
 func answerDigest(_ set: String, length: UInt64?, _ overrides: CommandLineOverrides) -> Int32 {
-    // Device DAX is read through a mapping.
-    BusErrors.install()
     let complaints = StandardError()
     func fail(_ reason: String, _ errno: Int32) -> Int32 {
         complaints.write(reason: "--\(CommandOption.digest.name): \(reason)")
