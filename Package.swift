@@ -79,10 +79,14 @@ let package = Package(
                 .product(name: "SystemPackage", package: "swift-system"),
             ], swiftSettings: strict),
         .target(
+            name: "ReplicaComparison", dependencies: ["CLinux", "PoolSets", "RpmemProtocol", "SystemSupport"],
+            swiftSettings: strict),
+        .target(
             name: "RpmemTarget",
             dependencies: [
                 "CFabric", "CLinux", "CSystemd", "DoctorChecks", "Fabric", "PersistentMemory", "PoolSets",
-                "RpmemProtocol", "SystemSupport", "TargetReports", .product(name: "Logging", package: "swift-log"),
+                "ReplicaComparison", "RpmemProtocol", "SystemSupport", "TargetReports",
+                .product(name: "Logging", package: "swift-log"),
                 .product(name: "SystemPackage", package: "swift-system"),
             ], swiftSettings: strict),
         .executableTarget(
@@ -116,8 +120,8 @@ let package = Package(
         .executableTarget(
             name: "rpmemctl",
             dependencies: [
-                "CFabric", "DoctorChecks", "Fabric", "RpmemInitiator", "RpmemProtocol", "SystemSupport",
-                "TargetReports",
+                "CFabric", "DoctorChecks", "Fabric", "PersistentMemory", "PoolSets", "ReplicaComparison",
+                "RpmemInitiator", "RpmemProtocol", "SystemSupport", "TargetReports",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ], swiftSettings: strict),
@@ -203,6 +207,10 @@ let package = Package(
                 .product(name: "SystemPackage", package: "swift-system"),
             ], swiftSettings: strict),
         .testTarget(
+            name: "ReplicaComparisonTests",
+            dependencies: ["PoolSets", "ReplicaComparison", "RpmemProtocol", "SystemSupport", "TestSupport"],
+            swiftSettings: strict),
+        .testTarget(
             name: "RpmemTargetTests",
             dependencies: [
                 "CFabric", "CLinux", "DoctorChecks", "Fabric", "FabricTestSupport", "PersistentMemory", "PoolSets",
@@ -221,15 +229,15 @@ let package = Package(
         .testTarget(
             name: "CConsumerTests",
             dependencies: [
-                "SystemSupport", "TestSupport", "rpmemd", "rpmem-counter", "rpmem-fibonacci", "rpmem-hello",
+                "SystemSupport", "TestSupport", "rpmemctl", "rpmemd", "rpmem-counter", "rpmem-fibonacci", "rpmem-hello",
             ],
             exclude: ["Programs"],
             swiftSettings: strict),
         .testTarget(
             name: "RpmemctlTests",
             dependencies: [
-                "CLinux", "PoolSets", "RpmemProtocol", "SystemSupport", "TargetReports", "TestSupport",
-                "driven-initiator", "rpmem-hello", "rpmemctl", "rpmemd",
+                "CLinux", "PoolSets", "RpmemInitiator", "RpmemProtocol", "SystemSupport", "TargetReports",
+                "TestSupport", "driven-initiator", "rpmem-hello", "rpmemctl", "rpmemd",
             ], swiftSettings: strict),
         // Debian packages, `make install`, and README's first steps in minimal machines.
         .testTarget(

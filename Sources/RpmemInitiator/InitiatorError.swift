@@ -109,7 +109,7 @@ extension InitiatorError: CustomStringConvertible {
         case .refused(let request, let status, _): "\(request) refused: \(status.reason)"
         case .lost(let target, let reason, _): "\(target): connection lost: \(reason)"
         case .notResumed(let loss, let reason):
-            "\(loss); the session is not resumed: \(reason): `pmempool sync` with the local pool set catches the replica up"
+            "\(loss); the session is not resumed: \(reason)"
         case .noLaneConnected(let target, let reason, _): "\(target): no lane reached the target: \(reason)"
         case .timedOut(let what, let duration): "no \(what) within \(duration.seconds) s"
         case .fabric(let step, let error): "\(step): \(error)"

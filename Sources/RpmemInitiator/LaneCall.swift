@@ -74,9 +74,9 @@ extension LaneSet {
     func awaitSession(lane: Int? = nil, _ budget: inout WaitBudget) throws(InitiatorError) {
         if budget.isSpent() {
             let error = stickyError.set(
-                .notResumed(
-                    loss: stickyError.loss ?? .lost(target: subject, reason: "again and again", targetLines: []),
-                    reason: "a call was lost again after \(budget.limit) in all (RPMEM_RESUME)"))
+                stickyError.notResumed(
+                    stickyError.loss ?? .lost(target: subject, reason: "again and again", targetLines: []),
+                    "a call was lost again after \(budget.limit) in all (RPMEM_RESUME)"))
             wakeAll()
             throw error
         }

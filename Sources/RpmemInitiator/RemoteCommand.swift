@@ -43,6 +43,11 @@ package final class RemoteCommand {
     package struct Outcome: Sendable {
         package let output: [UInt8]
         package let ending: SessionEnding
+
+        package init(output: [UInt8], ending: SessionEnding) {
+            self.output = output
+            self.ending = ending
+        }
     }
 
     /// Closes the command's standard input, and waits for its end.
@@ -99,6 +104,29 @@ package final class RemoteCommand {
             case .late: throw .timedOut(waitingFor: "line from \(place)", after: timeout)
             }
         }
+    }
+
+    /// Some of a command's output.
+    package enum Output: Sendable {
+        /// At least one byte.
+        case bytes([UInt8])
+        /// The output has ended, and the command with it.
+        case end(SessionEnding)
+    }
+
+    /// What has come of the command's output and was not returned yet. Waits for some.
+    ///
+    /// - Throws: ``InitiatorError/timedOut(waitingFor:after:)``.
+    package func readSome(within timeout: Duration) throws(InitiatorError) -> Output {
+        if output.isEmpty {
+            switch try receive(until: .after(timeout)) {
+            case .bytes: break
+            case .end(let ending): return .end(ending)
+            case .late: throw .timedOut(waitingFor: "output of the command on \(place)", after: timeout)
+            }
+        }
+        defer { output = [] }
+        return .bytes(output)
     }
 
     /// Output that ``readLine(within:)`` has not returned.

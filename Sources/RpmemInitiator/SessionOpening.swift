@@ -76,7 +76,7 @@ package struct SessionOpening {
         let token = options.resumeTime > .zero ? WriterToken(.random(in: .min ... .max)) : nil
         return try connect(showing: token, as: nil) { connected throws(InitiatorError) in
             let stickyError: StickyError
-            do throws(SystemCallError) { stickyError = try StickyError(resuming(connected)) } catch {
+            do throws(SystemCallError) { stickyError = try StickyError(resuming(connected), remedy: remedy) } catch {
                 throw .system(error)
             }
             let lanes = try LaneSet(
@@ -91,6 +91,12 @@ package struct SessionOpening {
                 laneHost: connected.choice.host, persistMethod: connected.inBand.method,
                 extensions: connected.extensions, attributes: connected.attributes, times: connected.times)
         }
+    }
+
+    /// What catches the replica up once the pool has failed.
+    private var remedy: String {
+        "`rpmemctl sync LOCAL \(shellQuoted("\(target)")) \(shellQuoted(poolSet)) --to-target` catches the replica up, with the local "
+            + "pool set as LOCAL"
     }
 
     private func resuming(_ connected: Connected) -> StickyError.Resuming {

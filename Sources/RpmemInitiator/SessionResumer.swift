@@ -91,7 +91,7 @@ final class SessionResumer: @unchecked Sendable {
             } catch {
                 if removing, case .refused(_, .noSuchPool, _) = error { return }
                 if let reason = reasonToGiveUp(error, attempts, deadline) {
-                    throw .notResumed(loss: loss, reason: reason)
+                    throw lanes.stickyError.notResumed(loss, reason)
                 }
                 usleep(UInt32(clamping: ResumePolicy.pause(afterAttempt: attempts).nanoseconds / 1000))
             }
@@ -144,7 +144,7 @@ final class SessionResumer: @unchecked Sendable {
             } catch {
                 lanes.disconnect()
                 if let reason = reasonToGiveUp(error, attempts, deadline) {
-                    let final = stickyError.set(.notResumed(loss: loss, reason: reason))
+                    let final = stickyError.set(stickyError.notResumed(loss, reason))
                     giveBack(held)
                     lanes.wakeAll()
                     tell(.gaveUp(final))
@@ -178,7 +178,7 @@ final class SessionResumer: @unchecked Sendable {
                 }
                 if deadline.hasPassed {
                     let final = lanes.stickyError.set(
-                        .notResumed(loss: loss, reason: "a call has not left lane \(number) within \(limit)"))
+                        lanes.stickyError.notResumed(loss, "a call has not left lane \(number) within \(limit)"))
                     giveBack(held)
                     lanes.wakeAll()
                     tell(.gaveUp(final))

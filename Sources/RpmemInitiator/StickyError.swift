@@ -28,6 +28,7 @@ final class StickyError: Sendable {
     }
 
     let resuming: Resuming
+    private let remedy: String
     private let margin: Duration
     private let state = Mutex(State())
     /// Set while there is an error or an outage. Each call on a lane loads it: through a pointer, which counts no references.
@@ -47,10 +48,15 @@ final class StickyError: Sendable {
         }
     }
 
-    /// - Parameter margin: How much longer than ``limit`` a thread waits for the monitor, which gives up much earlier. The
-    ///   monitor may be stopped, and a child of fork(2) has no such thread.
-    init(_ resuming: Resuming = .off, margin: Duration = .seconds(120)) throws(SystemCallError) {
+    /// - Parameters:
+    ///   - remedy: What catches the replica up once the pool has failed, for messages.
+    ///   - margin: How much longer than ``limit`` a thread waits for the monitor, which gives up much earlier. The
+    ///     monitor may be stopped, and a child of fork(2) has no such thread.
+    init(
+        _ resuming: Resuming = .off, remedy: String = "", margin: Duration = .seconds(120)
+    ) throws(SystemCallError) {
         self.resuming = resuming
+        self.remedy = remedy
         self.margin = margin
         if case .on = resuming { wakeUps = try WakeUps() } else { wakeUps = nil }
         flag = .allocate(capacity: 1)
@@ -96,6 +102,11 @@ final class StickyError: Sendable {
         }
     }
 
+    /// The error of a pool whose session is not resumed, with the way to catch the replica up.
+    func notResumed(_ loss: InitiatorError, _ reason: String) -> InitiatorError {
+        .notResumed(loss: loss, reason: remedy.isEmpty ? reason : "\(reason): \(remedy)")
+    }
+
     /// Begins an outage with an error that is a loss, where sessions are resumed. Any other error fails the pool.
     ///
     /// - Returns: The error of the pool, or the loss.
@@ -108,7 +119,7 @@ final class StickyError: Sendable {
         guard error.isLoss else { return set(error) }
         switch resuming {
         case .off: return set(error)
-        case .impossible(let reason): return set(.notResumed(loss: error, reason: reason))
+        case .impossible(let reason): return set(notResumed(error, reason))
         case .on: break
         }
         return state.withLock { state in
@@ -137,8 +148,7 @@ final class StickyError: Sendable {
                     if deadline.hasPassed {
                         // The lane goes back to its caller. A monitor that goes on later must not use it, and what the lane
                         // remembers is not sent again: so the pool fails.
-                        let error = InitiatorError.notResumed(
-                            loss: loss, reason: "the library's thread has not ended the outage in time")
+                        let error = notResumed(loss, "the library's thread has not ended the outage in time")
                         state.error = error
                         flag.pointee.store(true, ordering: .releasing)
                         wakeUps?.ended.signal()

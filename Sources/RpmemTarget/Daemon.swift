@@ -27,6 +27,8 @@ package func runDaemon(arguments: [String]) -> Int32 {
             return remove(set, force: force, removePoolSet: removePoolSet, overrides)
         case .query(let query, let overrides): return answer(query, overrides)
         case .doctor(let set, let overrides): return answerDoctor(set, overrides)
+        // Its threads may wait for storage.
+        case .digest(let set, let length, let overrides): leave(with: answerDigest(set, length: length, overrides))
         case .restricted: return EPERM
         case .serve(let overrides):
             // A session speaks with a program.

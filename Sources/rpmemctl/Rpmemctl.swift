@@ -13,7 +13,8 @@ struct Rpmemctl: ParsableCommand {
             """,
         version: "rpmemctl version \(projectVersion)",
         subcommands: [
-            List.self, Info.self, Check.self, StatusCommand.self, Doctor.self, Metrics.self, Remove.self, Ping.self,
+            List.self, Info.self, Check.self, Verify.self, Sync.self, StatusCommand.self, Doctor.self, Metrics.self,
+            Remove.self, Ping.self,
             Bench.self,
             BaselineServer.self,
         ])

@@ -80,20 +80,26 @@ struct TargetQuery {
         guard case .status(0)? = outcome.ending.exit else { throw failure(outcome, arguments) }
     }
 
+    /// Starts `rpmemd` with these arguments.
+    func start(_ arguments: [String]) throws(InitiatorError) -> RemoteCommand {
+        let command = options.commands.next()
+        return
+            if let target
+        {
+            try RemoteCommand(command, arguments, on: target, forceIPv4: false, options: options)
+        } else {
+            try RemoteCommand(onThisMachine: command, arguments, options: options)
+        }
+    }
+
     private func run(
         _ arguments: [String], onLine: (ArraySlice<UInt8>) -> Bool = { _ in false }
     ) throws -> RemoteCommand.Outcome {
-        let command = options.commands.next()
-        let remote =
-            if let target {
-                try RemoteCommand(command, arguments, on: target, forceIPv4: false, options: options)
-            } else {
-                try RemoteCommand(onThisMachine: command, arguments, options: options)
-            }
-        return try remote.finish(limit: Self.outputLimit, within: options.openTimeout, onLine: onLine)
+        try start(arguments).finish(limit: Self.outputLimit, within: options.openTimeout, onLine: onLine)
     }
 
-    private func failure(_ outcome: RemoteCommand.Outcome, _ arguments: [String]) -> ToolError {
+    /// Why a command that ended so has not answered.
+    func failure(_ outcome: RemoteCommand.Outcome, _ arguments: [String]) -> ToolError {
         let (output, ending) = (outcome.output, outcome.ending)
         let lines = ending.targetLines.map(escapingControls)
         let said =

@@ -312,7 +312,8 @@ import Testing
         }
         #expect(
             "\(error.map { "\($0)" } ?? "")".contains("another session could write to the pool on the target since"))
-        #expect("\(error.map { "\($0)" } ?? "")".contains("pmempool sync"))
+        let remedy = "`rpmemctl sync LOCAL \(reach.address) \(original.plan.descriptor) --to-target`"
+        #expect("\(error.map { "\($0)" } ?? "")".contains(remedy))
         #expect(throws: InitiatorError.self) { try pool.close() }
         reach.expectNothingRuns()
         try successor.plan.expectOnParts(successor.expected, in: [4096..<100_000])

@@ -120,7 +120,7 @@ MUTATIONS = [
         [FAILED_CLOSE, "ForgettingFailureTests.aMarkThatCannotBeClearedIsToldOf"]),
     Mutation(
         "OPEN does not mark the pool", f"{POOLS}/Store/OpenPool.swift",
-        "            try setDirtyMark(parts, first.shutdownState)\n", "            _ = first\n", [SURVIVE, KILLED_CREATING]),
+        "            try parts[0].writeShutdownState(ShutdownState(counts, isDirty: true))\n", "            _ = counts\n", [SURVIVE, KILLED_CREATING]),
     Mutation(
         "headers and the mark are written, and not made durable", "Sources/CLinux/shim.h",
         "1L, (long)offset, 0L, RWF_DSYNC);", "1L, (long)offset, 0L, 0L);", [SURVIVE]),
@@ -164,4 +164,13 @@ MUTATIONS = [
         "CREATE does not synchronise the directory of new parts", f"{POOLS}/Store/CreatePool.swift",
         "            try part.synchronizeDirectory()\n", "",
         ["DurableNameTests.aDirectoryThatCannotBeOpenedIsAFailure"]),
+    Mutation(
+        "a comparison of replicas finds no difference", "Sources/ReplicaComparison/DifferingBlocks.swift",
+        "if !left.elementsEqual(right) { add", "if left.isEmpty, !left.elementsEqual(right) { add",
+        ["ComparisonTests.everyByteCounts", "VerifyTests.everyDifferenceIsFound", "SyncTests.onlyBlocksThatDifferAreWritten"]),
+    Mutation(
+        "sync does not mark the target's replica", "Sources/rpmemctl/Sync/CatchingUp.swift",
+        "if marks { try pool.setAttributes(comparison.attributes.catchingUp(true)) }",
+        "if marks { try pool.setAttributes(comparison.attributes.catchingUp(false)) }",
+        ["SyncTests.aTargetThatIsKilledLeavesAMarkedReplica"]),
 ]

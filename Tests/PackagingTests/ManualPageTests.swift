@@ -14,7 +14,10 @@ import Testing
         let binary = program == "rpmemctl" ? Binaries.rpmemctl : Binaries.hello
         var offered: Set<String> = []
         for subcommand in program == "rpmemctl"
-            ? [[], ["list"], ["info"], ["check"], ["status"], ["doctor"], ["metrics"], ["remove"], ["ping"], ["bench"]]
+            ? [
+                [], ["list"], ["info"], ["check"], ["status"], ["doctor"], ["verify"], ["sync"], ["metrics"],
+                ["remove"], ["ping"], ["bench"],
+            ]
             : [[]]
         {
             let outcome = try Command([binary] + subcommand + ["--help"])

@@ -60,6 +60,11 @@ struct PackageContentsTests {
         #expect(try dependencies(of: package).contains { $0 == "libfabric1" })
     }
 
+    @Test("name libssl3, which is opened for digests alone", arguments: ["rpmemd", "rpmemctl"])
+    func needLibcrypto(package: String) throws {
+        #expect(try dependencies(of: package).contains { $0.prefix { $0 != " " } == "libssl3" })
+    }
+
     @Test("name the libraries that the daemon is linked with, and ssh on each side")
     func otherDependencies() throws {
         let daemon = try dependencies(of: "rpmemd").map { $0.prefix { $0 != " " } }

@@ -32,6 +32,22 @@ struct DevicePoolTests {
         }
     }
 
+    @Test func aLockedPoolReadsTheDevice() async {
+        await #expect(processExitsWith: .success) {
+            let fixture = PoolFixture()
+            try #require(FakeDeviceDAX.install(size: 16 << 20, alignment: 2 << 20) == nil)
+            fixture.writeSet("a.set", "OPTION NOHDRS", "AUTO /dev/dax0.0")
+            let pool = try fixture.store().lock(descriptor: .named("a.set"), writable: false)
+            #expect(pool.size == 16 << 20)
+            let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 300_000, alignment: 8)
+            for offset in [0, 5 << 20, (16 << 20) - 300_000] {
+                buffer.initializeMemory(as: UInt8.self, repeating: 0xff)
+                try pool.read(into: buffer, at: offset)
+                #expect(buffer.allSatisfy { $0 == 0 })
+            }
+        }
+    }
+
     @Test func headersAreWrittenThroughTheDevice() async {
         await #expect(processExitsWith: .success) {
             let fixture = PoolFixture()

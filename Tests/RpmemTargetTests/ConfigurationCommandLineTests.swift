@@ -113,6 +113,12 @@ import Testing
             try parse("--d", "-r", "a") == .query(.removal(set: "a", force: false, removePoolSet: false), .init()))
     }
 
+    @Test func digest() throws {
+        #expect(try parse("--digest", "a.set") == .digest(set: "a.set", length: nil, .init()))
+        #expect(try parse("--digest=a", "--length", "8192") == .digest(set: "a", length: 8192, .init()))
+        #expect(try parse("--length=18446744073709551615", "--digest=a") == .digest(set: "a", length: .max, .init()))
+    }
+
     @Test func onlyARepairChangesSomething() {
         #expect(
             Query.list(withProgress: true).isReadOnly && Query.info(set: "a").isReadOnly
@@ -131,6 +137,11 @@ import Testing
         ["--info", "a", "--dry-run"], ["--doctor", "a"], ["--doctor", "--list"], ["--doctor", "--remove", "a"],
         ["--doctor", "--dry-run"], ["--doctor", "--repair", "0"], ["--restrict", "--doctor"], ["--with-progress"],
         ["--info", "a", "--with-progress"], ["--doctor", "--with-progress"], ["--restrict", "--with-progress"],
+        ["--digest"], ["--digest", "a", "--list"], ["--digest", "a", "--doctor"], ["--digest", "a", "--remove", "a"],
+        ["--digest", "a", "--dry-run"], ["--digest", "a", "--repair", "0"], ["--restrict", "--digest", "a"],
+        ["--length", "8192"], ["--digest", "a", "--length"], ["--digest", "a", "--length", "8191"],
+        ["--digest", "a", "--length", "-1"], ["--digest", "a", "--length", "18446744073709551616"],
+        ["--digest", "a", "--length", "8K"], ["--list", "--length", "8192"],
     ])
     func queriesThatMakeNoSenseAreRefused(arguments: [String]) {
         var error: UsageError?

@@ -48,6 +48,7 @@ import Testing
             ("rpmemd --status", .query(.status(ownSetsOnly: true), Self.operators)),
             ("rpmemd --info \"a \\\"b\\\" \\c\"", .query(.info(set: "a \"b\" \\c"), Self.operators)),
             ("rpmemd --check a\\ b", .query(.check(set: "a b", plan: nil), Self.operators)),
+            ("rpmemd --digest a --length 8192", .digest(set: "a", length: 8192, Self.operators)),
             (
                 "rpmemd --remove a --dry-run",
                 .query(.removal(set: "a", force: false, removePoolSet: false), Self.operators)

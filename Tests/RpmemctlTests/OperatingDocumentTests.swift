@@ -29,6 +29,7 @@ struct OperatingDocumentTests {
         try target.addSet("test.set", "8M @/test")
         try target.addSet("new.set", "20M @/new0", "20M @/new1")
         var session: ChildProcess?
+        var pair: ReplicaPair?
         var status: Int32 = 0
         var outputs: [String] = []
         let steps = try steps()
@@ -46,16 +47,26 @@ struct OperatingDocumentTests {
                 while try target.check("orders.set").0.pool.state == .inUse, !deadline.hasPassed {}
             case .event("damage"): try target.damage("orders1", at: 4090)
             case .event("status 2"): status = 2
+            case .event("replica a.set"):
+                pair = try ReplicaPair(target)
+                try pair?.put([1, 2, 3], at: 1 << 20)
+            case .event("no replica"):
+                for file in ["\(target.sets)/a.set", "\(target.parts)/a0", "\(target.parts)/a1"] { unlink(file) }
             case .event(let other): Issue.record("unknown event \(other)")
             case .command(let line):
-                let outcome = try target.shell(line.replacing("user@target", with: target.address))
+                var line = line.replacing("user@target", with: target.address)
+                if let pair { line = line.replacing("local.set", with: pair.localSet) }
+                let outcome = try target.shell(line)
                 #expect(outcome.ending == .exited(status), "\(line): \(outcome)")
                 status = 0
                 outputs.append(outcome.output)
             }
         }
         let all = outputs.joined()
-        for text in ["in use", "[no-pool]", "[dirty]", "[header-checksum]", "repaired:", "Removed.", "total"] {
+        for text in [
+            "in use", "[no-pool]", "[dirty]", "[header-checksum]", "repaired:", "Removed.", "total", "different:",
+            "the same:",
+        ] {
             #expect(all.contains(text), "\(text)")
         }
         #expect(!all.contains("look at orders.set"))

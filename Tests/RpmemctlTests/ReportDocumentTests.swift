@@ -98,6 +98,12 @@ import Testing
         target: "t", poolSet: "p", provider: "tcp", method: "APM", lanes: 1, created: true, stages: [stage],
         totalNanoseconds: 1, persists: persists)
 
+    private static let range = ReportedRange(offset: 1, length: 2)
+    private static let comparison = ReportedComparison(
+        local: "l", target: "t", poolSet: "p", poolSetUUID: "u", identified: true, same: false, halfWritten: .target,
+        from: 1, to: 2, blockSize: 3, differingBlocks: 4, differingBytes: 5, ranges: [range], truncated: true)
+    private static let sync = PoolSyncReport(direction: .toTarget, comparison: comparison)
+
     private static var doctor: DoctorReport {
         var doctor = DoctorReport(rpmemctl: "1", target: "t", poolSet: "p")
         doctor.rpmemd = "1"
@@ -120,6 +126,8 @@ import Testing
             ("persist requests", requests), ("times of persist requests", times),
             ("document of remove", removal), ("document of ping", ping), ("document of bench", bench),
             ("document of doctor", doctor), ("result", result), ("pool", pool),
+            ("document of verify", PoolVerifyReport(comparison)), ("document of sync", sync),
+            ("comparison", comparison), ("range", range),
             ("holder", holder), ("part", part),
             ("bad block", extent), ("header", header), ("shutdown state", state), ("mapping", mapping),
             ("finding", finding), ("file", file), ("stage", stage), ("persists", persists),
@@ -181,6 +189,12 @@ import Testing
         try expectSame(Self.ping)
         try expectSame(Self.bench)
         try expectSame(Self.doctor)
+        try expectSame(PoolVerifyReport(Self.comparison))
+        try expectSame(Self.sync)
+        try expectSame(
+            DigestHead(
+                rpmemd: "1", frames: 1, size: .max, blockSize: 65536, first: 4096, ignored: [6688, 8192],
+                attributes: "00"))
         try expectSame(DoctorGreeting(rpmemd: "1"))
         try expectSame(
             DoctorOffer(
@@ -220,7 +234,7 @@ import Testing
         }
         for name in ReportedCheck.Name.allCases { #expect(text.contains("\n.B \(name.rawValue)\n"), "\(name)") }
         for code in PoolFindingCodes.all { #expect(text.contains(code), "\(code)") }
-        for command in ["list", "info", "check", "status", "doctor", "remove"] {
+        for command in ["list", "info", "check", "status", "doctor", "verify", "sync", "remove"] {
             let process = try ChildProcess([Binaries.rpmemctl, "help", command], environment: [:])
             let help = String(decoding: try process.receive(1 << 16), as: UTF8.self)
             let options = Set(help.split(whereSeparator: { " \n[]():,.".contains($0) }).filter { $0.hasPrefix("--") })

@@ -13,7 +13,7 @@ _rpmemd() {
             _filedir -d
             return
             ;;
-        -r | --remove | --info | --check | --doctor)
+        -r | --remove | --info | --check | --doctor | --digest)
             # Relative to the pool set directory, as a rule that of the user's configuration.
             local directory
             directory=$("${words[0]}" --check-config 2>/dev/null | sed -n 's/^poolset-dir *= \(.*[^ ]\) *# .*/\1/p')
@@ -80,7 +80,7 @@ _rpmemd() {
     [ "$split" != true ] || return 0
 
     mapfile -t COMPREPLY < <(compgen -W '
-        --config --remove --force --pool-set --dry-run --list --with-progress --info --check --repair --status --doctor --check-config --restrict --help --version
+        --config --remove --force --pool-set --dry-run --list --with-progress --info --check --repair --status --doctor --digest --length --check-config --restrict --help --version
         --poolset-dir --part-mode --environment --restrict-to --permissions --quota --providers --confinement --log-file --use-syslog --log-level --persist-apm --persist-general
         --in-band-address --port-range --in-band-peer --in-band-secret --commit-writes --max-lanes --verbs-odp --lane-timeout --peer-timeout
         --nthreads --poll-time

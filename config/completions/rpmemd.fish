@@ -18,6 +18,8 @@ complete -c rpmemd -l check -xa '(__rpmemd_sets)' -d 'Print what is wrong with a
 complete -c rpmemd -l repair -x -d 'With --check: make the repairs of this plan'
 complete -c rpmemd -l status -d 'Print the sessions of this user and their counts, and exit'
 complete -c rpmemd -l doctor -a '(__rpmemd_sets)' -d 'Listen for lanes, print what keeps sessions from working, and exit'
+complete -c rpmemd -l digest -xa '(__rpmemd_sets)' -d 'Print digests of the blocks of a pool that nobody has open, and exit'
+complete -c rpmemd -l length -x -d 'With --digest: of the first bytes of the pool'
 complete -c rpmemd -l check-config -d 'Print the settings in effect and their origins, and exit'
 complete -c rpmemd -l restrict -d 'Do what the client of a restricted key asks for, if it may'
 complete -c rpmemd -s h -l help -d 'Print the options, and exit'

@@ -5,6 +5,16 @@ package struct PoolSetDescription: Equatable, Sendable {
     /// At least one.
     package var parts: [Part]
     package var options: Options
+    /// Of an initiator's set, the replicas behind the first one; empty for a target's.
+    package var otherReplicas: [Replica] = []
+
+    /// A replica behind the first one.
+    package enum Replica: Equatable, Sendable {
+        /// `REPLICA HOST SET`, on line `line`.
+        case remote(line: Int)
+        /// `REPLICA` alone, on line `line`, and the sizes of its parts.
+        case local(line: Int, sizes: [Size])
+    }
 
     /// A `SIZE PATH` line.
     package struct Part: Equatable, Sendable {
@@ -62,8 +72,16 @@ package enum PoolSetFile {
         package var reason: String
     }
 
+    /// The machine whose pool set file is parsed.
+    package enum Side: Sendable {
+        /// The set is one replica.
+        case target
+        /// The first replica of the set is taken, as libpmemobj does; the lines `REPLICA` are behind it.
+        case initiator
+    }
+
     /// Parses a pool set file, whatever its bytes are.
-    package static func parse(_ bytes: [UInt8]) throws(SyntaxError) -> PoolSetDescription {
+    package static func parse(_ bytes: [UInt8], of side: Side = .target) throws(SyntaxError) -> PoolSetDescription {
         // As with PMDK, a line may end with a carriage return and a newline, and the file may be padded with NUL.
         let text = bytes.prefix((bytes.lastIndex { $0 != 0 } ?? -1) + 1)
         var lines = text.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
@@ -75,6 +93,7 @@ package enum PoolSetFile {
 
         var parts: [PoolSetDescription.Part] = []
         var options: PoolSetDescription.Options = []
+        var others: [PoolSetDescription.Replica] = []
         for (index, line) in lines.enumerated() {
             let number = index + 2
             let fields = fields(of: line)
@@ -85,6 +104,8 @@ package enum PoolSetFile {
             switch String(decoding: keyword, as: UTF8.self) {
             case "OPTION":
                 try options.formUnion(parseOptions(fields.dropFirst(), line: number))
+            case "REPLICA" where side == .initiator:
+                others.append(try parseReplica(fields, line: number))
             case "REPLICA":
                 throw SyntaxError(
                     line: number,
@@ -94,7 +115,14 @@ package enum PoolSetFile {
                 if parts.count == maximumParts {
                     throw SyntaxError(line: number, reason: "more than \(maximumParts) parts")
                 }
-                parts.append(try parsePart(fields, line: number))
+                let part = try parsePart(fields, line: number)
+                switch others.last {
+                case nil: parts.append(part)
+                case .local(let line, let sizes)?:
+                    others[others.count - 1] = .local(line: line, sizes: sizes + [part.size])
+                case .remote?:
+                    throw SyntaxError(line: number, reason: "a part behind a replica on another machine")
+                }
             }
         }
         if parts.isEmpty {
@@ -103,7 +131,18 @@ package enum PoolSetFile {
         if options.isSuperset(of: [.singleHeader, .noHeaders]) {
             throw SyntaxError(line: lines.count + 1, reason: "both SINGLEHDR and NOHDRS: keep one of them")
         }
-        return PoolSetDescription(parts: parts, options: options)
+        return PoolSetDescription(parts: parts, options: options, otherReplicas: others)
+    }
+
+    private static func parseReplica(
+        _ fields: [ArraySlice<UInt8>], line: Int
+    ) throws(SyntaxError) -> PoolSetDescription.Replica {
+        switch fields.count {
+        case 1: .local(line: line, sizes: [])
+        case 3: .remote(line: line)
+        default:
+            throw SyntaxError(line: line, reason: "REPLICA stands alone, or with a host and a pool set behind it")
+        }
     }
 
     private static func firstLineReason(_ line: some Collection<UInt8>) -> String {

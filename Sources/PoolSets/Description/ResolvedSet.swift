@@ -7,7 +7,7 @@ import SystemSupport
 struct ResolvedSet {
     /// The pool set file, or the plain file or device that is the pool; for messages.
     let path: String
-    let options: PoolSetDescription.Options
+    private(set) var options: PoolSetDescription.Options
     var parts: [Spec] = []
     /// Directories in which CREATE makes the parts that the pool needs; empty unless the set lists directories.
     var directories: [GrowthDirectory] = []
@@ -17,6 +17,8 @@ struct ResolvedSet {
     let identity: FileIdentity?
     /// Why a plain file can be no pool, since it is too small. It is meant to be a pool set file, then.
     var plainObstacle: PoolError?
+    /// Of an initiator's set; see ``PoolSetDescription/otherReplicas``.
+    var otherReplicas: [PoolSetDescription.Replica] = []
     /// The part that is missing in ``directories``. CREATE and OPEN refuse such a set, a removal takes the other parts.
     var missingNumber: PoolError?
 
@@ -39,7 +41,9 @@ struct ResolvedSet {
     }
 
     /// Looks the descriptor up and reads the pool set file.
-    init(_ descriptor: PoolDescriptor, in directory: PoolSetDirectory) throws(PoolError) {
+    init(
+        _ descriptor: PoolDescriptor, in directory: PoolSetDirectory, of side: PoolSetFile.Side = .target
+    ) throws(PoolError) {
         let path = directory.path(of: descriptor)
         let file: Descriptor
         do throws(SystemCallError) {
@@ -63,7 +67,7 @@ struct ResolvedSet {
             throw .system(SystemCallError(error.call, on: path, errno: error.errno))
         }
         let description: PoolSetDescription
-        do throws(PoolSetFile.SyntaxError) { description = try PoolSetFile.parse(text) } catch {
+        do throws(PoolSetFile.SyntaxError) { description = try PoolSetFile.parse(text, of: side) } catch {
             throw .badConfiguration(place: "pool set \(path):\(error.line)", reason: error.reason)
         }
         try self.init(description, path: path, identity: FileIdentity(status))
@@ -113,6 +117,14 @@ struct ResolvedSet {
                 + "\(status.st_size) bytes it is no pool, which has at least \(PoolGeometry.minimumPart)")
     }
 
+    /// Takes a plain file as one without a header.
+    mutating func takeAsRaw() throws(PoolError) {
+        guard isPlain else {
+            throw .badConfiguration(place: place, reason: "is a pool set file, and no raw file")
+        }
+        options = .noHeaders
+    }
+
     /// A plain file or Device DAX.
     init(plain descriptor: PoolDescriptor, _ path: String) {
         self.path = path
@@ -129,6 +141,7 @@ struct ResolvedSet {
         options = description.options
         isPlain = false
         self.identity = identity
+        otherReplicas = description.otherReplicas
         let isDirectory = description.parts.map { part in
             var status = stat()
             let found = part.path.withPlatformString { stat($0, &status) } == 0

@@ -212,6 +212,9 @@ package enum Feature {
     package static let checksum2K: UInt32 = 1 << 1
     /// incompat: the pool has a shutdown state.
     package static let shutdownState: UInt32 = 1 << 2
+    /// incompat: `rpmemctl sync` is overwriting the pool, or was interrupted (`docs/media.md`, section 4.1 (Feature bits that a
+    /// target acts on)). libpmemobj opens no pool with a feature that it does not know.
+    package static let catchingUp: UInt32 = 1 << 31
 }
 
 extension UUIDBytes {

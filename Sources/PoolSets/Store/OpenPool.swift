@@ -7,20 +7,35 @@ extension PoolStore {
     ///
     /// - Parameter requestedSize: Bytes that the pool must have at least.
     package func open(descriptor: PoolDescriptor, requestedSize: UInt64) throws(PoolError) -> Pool {
-        let set = try ResolvedSet(descriptor, in: directory)
+        try lock(descriptor: descriptor).open(requestedSize: requestedSize)
+    }
+
+    /// Locks a pool and checks its headers, as the first half of OPEN. Nothing is written.
+    ///
+    /// - Parameters:
+    ///   - side: The machine whose pool set file it is.
+    ///   - writable: False to lock a pool that is only read. It cannot be opened or mapped then.
+    ///   - isRaw: Whether it is a plain file that has data in the place of headers. A file with a pool header is refused then.
+    package func lock(
+        descriptor: PoolDescriptor, of side: PoolSetFile.Side = .target, writable: Bool = true, isRaw: Bool = false
+    ) throws(PoolError) -> LockedPool {
+        var set = try ResolvedSet(descriptor, in: directory, of: side)
+        if isRaw { try set.takeAsRaw() }
         try set.checkNumbers()
         var parts: [PartFile] = []
-        for (part, spec) in zip(try openParts(of: set), set.parts) {
+        for (part, spec) in zip(try openParts(of: set, writable: writable), set.parts) {
             guard let part else { throw .notFound(what: .part, path: spec.path, set: set.path) }
             parts.append(part)
         }
         if parts.isEmpty {
             throw .notFound(what: .part, path: GrowthDirectory.fileName(0), set: set.path)
         }
-        let sizes = parts.map(\.size)
-        let onDevices = parts[0].device != nil
         // The requested size is compared after the headers, whose errors say more.
-        let geometry = try set.geometry(sizes: sizes, requestedSize: 0, onDevices: onDevices)
+        let geometry = try set.geometry(
+            sizes: parts.map(\.size), requestedSize: 0, onDevices: parts[0].device != nil)
+        if isRaw, case let header = try parts[0].readHeader(), !header.isZero, header.isChecksumValid {
+            throw .badConfiguration(place: parts[0].path, reason: "has a pool header, so it is no raw file")
+        }
         let partsWithEarlierErrors = try parts.settleWriteBack()
         var headers = try readHeaders(of: parts.prefix(geometry.headers))
         if headers.first?.isMarkedClean != true {
@@ -35,10 +50,26 @@ extension PoolStore {
             try set.checkSingleHeader(incompatFeatures: first.incompatFeatures, origin: "pool's header")
             if first.compatFeatures & Feature.checkBadBlocks != 0 { try health.checkBadBlocks(of: parts) }
         }
-        _ = try set.geometry(sizes: sizes, requestedSize: requestedSize, onDevices: onDevices, exists: true)
+        return LockedPool(
+            set: set, parts: parts, headers: headers, geometry: geometry, interrupted: interrupted,
+            partsWithEarlierErrors: partsWithEarlierErrors, health: health)
+    }
+
+    private func readHeaders(of parts: ArraySlice<PartFile>) throws(PoolError) -> [PoolHeader] {
+        var headers: [PoolHeader] = []
+        for part in parts { headers.append(try part.readHeader()) }
+        return headers
+    }
+}
+
+extension LockedPool {
+    /// The second half of OPEN: marks the pool as open, and maps it. The locks go over to the pool.
+    package func open(requestedSize: UInt64) throws(PoolError) -> Pool {
+        try check(requestedSize: requestedSize)
         let mapping = try Pool.map(parts, geometry)
         if let first = headers.first, first.incompatFeatures & Feature.shutdownState != 0 {
-            try setDirtyMark(parts, first.shutdownState)
+            let counts = try checkedCounts(first.shutdownState)
+            try parts[0].writeShutdownState(ShutdownState(counts, isDirty: true))
         }
         let changed = interrupted?.parts ?? []
         for index in changed { try parts[index].writeHeader(headers[index].bytes) }
@@ -49,14 +80,8 @@ extension PoolStore {
             partsWithInterruptedAttributes: changed.map { parts[$0].path })
     }
 
-    private func readHeaders(of parts: ArraySlice<PartFile>) throws(PoolError) -> [PoolHeader] {
-        var headers: [PoolHeader] = []
-        for part in parts { headers.append(try part.readHeader()) }
-        return headers
-    }
-
-    /// Writes a shutdown state with the dirty mark, unless the last one says that the pool may be corrupt.
-    private func setDirtyMark(_ parts: [PartFile], _ before: ShutdownState) throws(PoolError) {
+    /// The devices' counts now, unless those of the last opening say that the pool may be corrupt.
+    func checkedCounts(_ before: ShutdownState) throws(PoolError) -> ShutdownState.Counts {
         let counts = try health.shutdownCounts(of: parts)
         if before.mayBeCorrupt(now: counts) {
             throw .badConfiguration(
@@ -65,7 +90,7 @@ extension PoolStore {
                     + "(unsafe shutdowns then \(before.counts.unsafeShutdowns), now \(counts.unsafeShutdowns)): "
                     + "it may be corrupt; restore it from another replica with `pmempool sync`")
         }
-        try parts[0].writeShutdownState(ShutdownState(counts, isDirty: true))
+        return counts
     }
 }
 

@@ -43,10 +43,12 @@ package final class PoolStore: Sendable {
 
     /// Opens and locks the parts that are there, and compares them with the set.
     ///
-    /// - Parameter onStep: Called with the number of each part before it is opened.
+    /// - Parameters:
+    ///   - writable: Whether the parts are opened for writing, too.
+    ///   - onStep: Called with the number of each part before it is opened.
     /// - Returns: nil for each part that is missing.
     func openParts(
-        of set: ResolvedSet, onStep: (Int) throws(PoolError) -> Void = { _ in }
+        of set: ResolvedSet, writable: Bool = true, onStep: (Int) throws(PoolError) -> Void = { _ in }
     ) throws(PoolError) -> [PartFile?] {
         if let obstacle = set.plainObstacle { throw obstacle }
         var parts: [PartFile?] = []
@@ -54,7 +56,7 @@ package final class PoolStore: Sendable {
             try onStep(index)
             do throws(PoolError) {
                 let part = try PartFile.open(
-                    spec.location, path: spec.path, in: directory,
+                    spec.location, path: spec.path, in: directory, writable: writable,
                     near: parts.lazy.compactMap { $0 }.last?.place.parent)
                 if let part {
                     try check(part, against: spec, of: set)

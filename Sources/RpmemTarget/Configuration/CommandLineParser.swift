@@ -30,6 +30,10 @@ private struct CommandLineParser {
     private var queries: [Query] = []
     /// The argument of `--doctor`, which may be empty; nil without the option.
     private var doctor: String?
+    /// The argument of `--digest`.
+    private var digest: String?
+    /// The argument of `--length`.
+    private var length: UInt64?
     private var checks = false
     private var restricts = false
     private var shown: Invocation?
@@ -55,7 +59,7 @@ private struct CommandLineParser {
     }
 
     func result() throws(UsageError) -> Invocation {
-        let isSession = set == nil && !checks && queries.isEmpty && doctor == nil
+        let isSession = set == nil && !checks && queries.isEmpty && doctor == nil && digest == nil
         if let fault { throw UsageError(fault, isSession: isSession) }
         if let shown { return shown }
         if restricts {
@@ -65,8 +69,15 @@ private struct CommandLineParser {
             return .restricted(overrides)
         }
         if checks { return .checkConfiguration(overrides) }
-        if let doctor, queries.isEmpty, set == nil, !isDryRun, plan == nil, !withProgress {
+        if let doctor, queries.isEmpty, set == nil, digest == nil, !isDryRun, plan == nil, !withProgress {
             return .doctor(set: doctor.isEmpty ? nil : doctor, overrides)
+        }
+        if let digest, queries.isEmpty, set == nil, doctor == nil, !isDryRun, plan == nil, !withProgress {
+            return .digest(set: digest, length: length, overrides)
+        }
+        if length != nil {
+            throw UsageError(
+                "--length goes with --digest only; write rpmemd --digest SET --length BYTES", isSession: false)
         }
         if let query = try query() { return .query(query, overrides) }
         if let set { return .remove(set: set, force: force, removePoolSet: removePoolSet, overrides) }
@@ -80,8 +91,9 @@ private struct CommandLineParser {
     /// The query of the options; nil when there is none.
     private func query() throws(UsageError) -> Query? {
         func refuse(_ explanation: String) throws(UsageError) { throw UsageError(explanation, isSession: false) }
-        if queries.count + (set == nil ? 0 : 1) + (doctor == nil ? 0 : 1) > 1 {
-            try refuse("two commands at once; give one of --list, --info, --check, --status, --doctor and --remove")
+        if queries.count + (set == nil ? 0 : 1) + (doctor == nil ? 0 : 1) + (digest == nil ? 0 : 1) > 1 {
+            try refuse(
+                "two commands at once; give one of --list, --info, --check, --status, --doctor, --digest and --remove")
         }
         if isDryRun, set == nil {
             try refuse("--dry-run goes with --remove only; write rpmemd --remove SET --dry-run")
@@ -114,6 +126,12 @@ private struct CommandLineParser {
         case .command(.repair): plan = argument
         case .command(.status): queries.append(.status(ownSetsOnly: false))
         case .command(.doctor): doctor = argument ?? ""
+        case .command(.digest): digest = argument ?? ""
+        case .command(.length):
+            length = argument.flatMap { UInt64($0) }
+            if length ?? 0 < 8192 {
+                refuse("--length: \(quoted(argument ?? "")) is no number of bytes from 8192 on; write --length BYTES")
+            }
         case .command(.checkConfiguration): checks = true
         case .command(.restrict): restricts = true
         case .command(.help): if fault == nil { shown = .help }
@@ -123,7 +141,8 @@ private struct CommandLineParser {
         case nil:
             switch options.meaning(of: step.refused) {
             case .command(.remove): set = ""
-            case .command(.info), .command(.check), .command(.list), .command(.status), .command(.doctor):
+            case .command(.info), .command(.check), .command(.list), .command(.status), .command(.doctor),
+                .command(.digest), .command(.length):
                 queries.append(.list(withProgress: false))
             default: break
             }

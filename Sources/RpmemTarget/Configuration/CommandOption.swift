@@ -12,6 +12,8 @@ package enum CommandOption: String, CaseIterable, Hashable, Sendable {
     case repair
     case status
     case doctor
+    case digest
+    case length
     case checkConfiguration = "check-config"
     case restrict
     case help
@@ -26,7 +28,8 @@ package enum CommandOption: String, CaseIterable, Hashable, Sendable {
         case .remove: "r"
         case .force: "f"
         case .poolSet: "s"
-        case .dryRun, .list, .withProgress, .info, .check, .repair, .status, .doctor, .checkConfiguration, .restrict:
+        case .dryRun, .list, .withProgress, .info, .check, .repair, .status, .doctor, .digest, .length,
+            .checkConfiguration, .restrict:
             nil
         case .help: "h"
         case .version: "V"
@@ -37,8 +40,9 @@ package enum CommandOption: String, CaseIterable, Hashable, Sendable {
     package var argument: String? {
         switch self {
         case .config: "FILE"
-        case .remove, .info, .check, .doctor: "SET"
+        case .remove, .info, .check, .doctor, .digest: "SET"
         case .repair: "PLAN"
+        case .length: "BYTES"
         case .force, .poolSet, .dryRun, .list, .withProgress, .status, .checkConfiguration, .restrict, .help, .version:
             nil
         }
@@ -62,6 +66,8 @@ package enum CommandOption: String, CaseIterable, Hashable, Sendable {
         case .repair: "with --check: make the repairs of this plan, which --check printed"
         case .status: "print the sessions of this user and their counts as JSON, and exit"
         case .doctor: "listen for lanes, and print what keeps sessions from working as JSON, and exit"
+        case .digest: "print digests of the blocks of a pool that nobody has open, and exit"
+        case .length: "with --digest: of the first bytes of the pool, up to this many"
         case .checkConfiguration: "print the settings in effect and their origins, and exit"
         case .restrict: "do what the client of a restricted key asks for (SSH_ORIGINAL_COMMAND), if it may"
         case .help: "print this, and exit"

@@ -10,6 +10,10 @@ package enum Invocation: Equatable, Sendable {
     ///
     /// - Parameter set: The pool set to look at; nil for all.
     case doctor(set: String?, CommandLineOverrides)
+    /// Print digests of a pool. No initial status is sent.
+    ///
+    /// - Parameter length: Bytes from the pool's start; nil for all.
+    case digest(set: String, length: UInt64?, CommandLineOverrides)
     /// Print the settings in effect, or their errors.
     case checkConfiguration(CommandLineOverrides)
     /// Do what the client's own command line asks for; see ``RestrictedCommand``.
@@ -21,7 +25,7 @@ package enum Invocation: Equatable, Sendable {
     var workOverrides: CommandLineOverrides? {
         switch self {
         case .serve(let overrides), .remove(_, _, _, let overrides), .query(_, let overrides),
-            .doctor(_, let overrides):
+            .doctor(_, let overrides), .digest(_, _, let overrides):
             overrides
         case .checkConfiguration, .restricted, .help, .version: nil
         }

@@ -51,6 +51,9 @@ enum RestrictedCommand {
             // Other keys of this user have sessions as well.
             let own = if case .status = query { Query.status(ownSetsOnly: true) } else { query }
             return .query(own, try merge(clients, into: operators, isSession: false))
+        // It reads pools that the client may open.
+        case .digest(let set, let length, let clients):
+            return .digest(set: set, length: length, try merge(clients, into: operators, isSession: false))
         // It shows settings, and files beside those of the client.
         case .doctor: throw refused("--\(CommandOption.doctor.name)")
         case .checkConfiguration: throw refused("--\(CommandOption.checkConfiguration.name)")

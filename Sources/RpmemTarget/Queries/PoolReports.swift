@@ -103,6 +103,7 @@ extension ReportedHeader {
         if header.incompatFeatures & Feature.singleHeader != 0 { features.append("SINGLEHDR") }
         if header.incompatFeatures & Feature.checksum2K != 0 { features.append("CKSUM_2K") }
         if header.incompatFeatures & Feature.shutdownState != 0 { features.append("SHUTDOWN_STATE") }
+        if header.incompatFeatures & Feature.catchingUp != 0 { features.append("CATCHING_UP") }
         self.init(
             signature: signatureText(header.signature), major: header.major, compatFeatures: header.compatFeatures,
             incompatFeatures: header.incompatFeatures, roCompatFeatures: header.roCompatFeatures, features: features,

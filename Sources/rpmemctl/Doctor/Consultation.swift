@@ -80,7 +80,7 @@ struct Consultation {
         // One for all lines.
         let deadline = ContinuousClock.now + options.connectTimeout
         for _ in 0..<Self.mostLines {
-            let line = try nextLine(remote, until: deadline)
+            let line = try remote.readLine(until: deadline, limit: options.connectTimeout, "\(target)")
             guard let start = line.firstRange(of: "{\"version\"")?.lowerBound else {
                 diagnosis.noise += Array("\(line)\n".utf8)
                 continue
@@ -94,23 +94,6 @@ struct Consultation {
             }
         }
         return nil
-    }
-
-    private func nextLine(
-        _ remote: RemoteCommand, until deadline: ContinuousClock.Instant
-    ) throws(InitiatorError) -> String {
-        while true {
-            // In parts of a second: a session has to be seen.
-            let part = min(.seconds(1), max(.zero, deadline - .now))
-            do throws(InitiatorError) { return try remote.readLine(within: part) } catch {
-                guard case .timedOut = error else { throw error }
-                // A session waits for a request, until its input ends.
-                if InitialStatus.ends(remote.unread) { remote.closeInput() }
-                if .now >= deadline {
-                    throw .timedOut(waitingFor: "answer from \(target)", after: options.connectTimeout)
-                }
-            }
-        }
     }
 
     /// How far the target's clock is ahead, by the shortest of a few round trips.

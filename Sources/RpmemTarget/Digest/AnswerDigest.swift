@@ -1,0 +1,131 @@
+import Glibc
+import PoolSets
+import ReplicaComparison
+import RpmemProtocol
+import SystemSupport
+import TargetReports
+
+/// `rpmemd --digest SET`: digests a pool on all processors (`docs/protocol.md`, section 11 (Digests of a pool)). The pool is locked as
+/// by a session, and a pool in use is refused. Nothing is written to it.
+///
+/// - Parameter length: Bytes from the pool's start; nil for all.
+/// - Returns: The exit status: 0 when all digests were sent; otherwise an errno.
+func answerDigest(_ set: String, length: UInt64?, _ overrides: CommandLineOverrides) -> Int32 {
+    let complaints = StandardError()
+    func fail(_ reason: String, _ errno: Int32) -> Int32 {
+        complaints.write(reason: "--\(CommandOption.digest.name): \(reason)")
+        return errno
+    }
+    let settings: Settings
+    do throws(ConfigurationError) { settings = try Settings.load(overrides) } catch {
+        for problem in error.problems { complaints.write(reason: "configuration: \(problem)") }
+        return error.errno.rawValue
+    }
+    let name: PoolDescriptor
+    do throws(PoolDescriptor.FormatError) { name = try PoolDescriptor(validating: set) } catch {
+        return fail("\(error)", EBADF)
+    }
+    let log = SessionLog.open(settings, peer: SessionEnvironment.current(input: STDIN_FILENO).peer.map { "\($0)" })
+    if let objection = settings.objection(to: .inspect, name) {
+        log.error("digests of \(name): \(objection)")
+        return EACCES
+    }
+    // It keeps sessions from the pool for a while.
+    log.notice("DIGEST request: user \(SessionEnvironment.user), pool set \(name)")
+    do throws(ComparisonError) {
+        try DigestAnswer(name: name, length: length, settings: settings).run()
+        return 0
+    } catch {
+        switch error {
+        case .pool(let cause):
+            log.error("digests of \(name): \(cause)")
+            return cause.errno.rawValue
+        case .system(let cause):
+            log.error("digests of \(name): \(cause)")
+            return cause.errno.rawValue
+        case .digests, .stream:
+            log.error("digests of \(name): \(error)")
+            return ENOSYS
+        }
+    }
+}
+
+private struct DigestAnswer {
+    let name: PoolDescriptor
+    let length: UInt64?
+    let settings: Settings
+
+    func run() throws(ComparisonError) {
+        let library: SHA256Library
+        do throws(SHA256Library.Unavailable) { library = try SHA256Library.shared() } catch { throw .digests(error) }
+        let pool: LockedPool
+        do throws(PoolError) {
+            let store = try PoolStore(directory: settings.poolsetDirectory.value)
+            pool = try store.lock(descriptor: name, writable: false)
+            try pool.checkReadable()
+            if let length { try pool.check(requestedSize: length) }
+        } catch { throw .pool(error) }
+        let bytes = ComparedBytes(size: length.map(Int.init) ?? pool.size, attributes: pool.attributes)
+        let head = DigestHead(
+            rpmemd: projectVersion, frames: DigestFrame.version, size: UInt64(bytes.end),
+            blockSize: UInt64(bytes.blockSize), first: UInt64(bytes.first),
+            ignored: bytes.ignored.map { [UInt64($0.lowerBound), UInt64($0.upperBound)] },
+            attributes: pool.attributes.digits)
+        let output = BoundedOutput(patience: UInt64(settings.peerTimeout.value) * 1000)
+        try output.write(Array((jsonText(head) + "\n").utf8))
+        let digester = try Self.begin(bytes, library, pool)
+        while !digester.isFinished {
+            if let batch = try digester.take() {
+                try output.write(DigestFrame.encode(batch))
+            } else {
+                try output.wait(with: digester.descriptor)
+            }
+        }
+        try output.write(DigestFrame.end(blockCount: bytes.blockCount))
+    }
+
+    private static func begin(
+        _ bytes: ComparedBytes, _ library: SHA256Library, _ pool: LockedPool
+    ) throws(ComparisonError) -> BlockDigester {
+        do throws(SystemCallError) {
+            return try BlockDigester(bytes, library) { buffer, offset throws(PoolError) in
+                try pool.read(into: buffer, at: offset)
+            }
+        } catch { throw .system(error) }
+    }
+}
+
+/// Standard output whose reader may stop reading, or leave. A pipe that polls writable takes PIPE_BUF bytes without blocking.
+private struct BoundedOutput {
+    /// How long the reader may take nothing, in milliseconds.
+    let patience: UInt64
+
+    func write(_ bytes: [UInt8]) throws(ComparisonError) {
+        do throws(SystemCallError) {
+            var rest = bytes[...]
+            while !rest.isEmpty {
+                guard try PollSet.wait(for: STDOUT_FILENO, .writable, until: .after(milliseconds: patience)) else {
+                    throw SystemCallError("write", on: "standard output", errno: .timedOut)
+                }
+                let piece = rest.prefix(Int(PIPE_BUF))
+                let count = try retryingInterrupts("write", on: "standard output") {
+                    piece.withUnsafeBytes { Glibc.write(STDOUT_FILENO, $0.baseAddress, $0.count) }
+                }
+                rest = rest.dropFirst(count)
+            }
+        } catch { throw .system(error) }
+    }
+
+    /// Waits until `descriptor` is readable.
+    ///
+    /// - Throws: EPIPE when the reader has left: the threads may be in the kernel, waiting for storage.
+    func wait(with descriptor: Int32) throws(ComparisonError) {
+        do throws(SystemCallError) {
+            var set = PollSet()
+            set.add(descriptor)
+            let output = set.add(STDOUT_FILENO, for: .hangUp)
+            try set.wait(until: nil)
+            if set.isHungUp(output) { throw SystemCallError("poll", on: "standard output", errno: .brokenPipe) }
+        } catch { throw .system(error) }
+    }
+}

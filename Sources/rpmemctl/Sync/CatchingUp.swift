@@ -1,0 +1,227 @@
+import Glibc
+import PersistentMemory
+import PoolSets
+import ReplicaComparison
+import RpmemInitiator
+import RpmemProtocol
+import Synchronization
+import SystemSupport
+
+/// Overwrites the blocks of one replica that differ from the other, and compares again.
+///
+/// The replica that is written to has the mark of ``Feature/catchingUp`` meanwhile, where it has headers: half of the old blocks and
+/// half of the new ones are no pool.
+struct CatchingUp {
+    let local: LocalReplica
+    let comparison: Comparison
+    let replicas: ReplicaArguments
+    let options: InitiatorOptions
+    let bar: ProgressBar
+
+    struct Outcome {
+        var writtenBytes: Int
+        /// What differs afterwards.
+        var left: DifferingBlocks
+    }
+
+    /// Lanes, each with a thread.
+    private static let lanes = 4
+    /// Bytes of one call.
+    private static let pieceSize = 4 << 20
+    /// Bytes that a thread may have written and not made durable.
+    private static let durableAfter = 64 << 20
+
+    func toTarget() throws -> Outcome {
+        let mapping = try local.pool.map()
+        let pool = try openTarget(UnsafeMutableRawBufferPointer(start: mapping.base, count: local.size))
+        let marks = !comparison.attributes.isNone
+        do {
+            if marks { try pool.setAttributes(comparison.attributes.catchingUp(true)) }
+            try eachPiece(lanes: pool.lanes, "sent") { lane, pieces in
+                var pending = 0
+                while let piece = pieces() {
+                    try pool.flush(offset: piece.lowerBound, length: piece.count, lane: lane, mode: .relaxed)
+                    pending += piece.count
+                    if pending >= Self.durableAfter {
+                        try pool.drain(lane: lane)
+                        pending = 0
+                    }
+                }
+                try pool.drain(lane: lane)
+            }
+            if marks { try pool.setAttributes(comparison.attributes.catchingUp(false)) }
+        } catch {
+            try? pool.close()
+            throw error
+        }
+        try pool.close()
+        // Nobody has changed the local replica, which is locked: its digests are those from before.
+        let after = try Comparison.make(
+            local, replicas.query, replicas.poolSet, from: .digests(comparison.localDigests), bar: bar, "compared again"
+        )
+        withExtendedLifetime(mapping) {}
+        return Outcome(writtenBytes: byteCount, left: after.differing)
+    }
+
+    func fromTarget() throws -> Outcome {
+        let here = local.pool.attributes
+        let pool = try local.pool.open(requestedSize: UInt64(local.size))
+        let target: InitiatorPool
+        do {
+            target = try openTarget(UnsafeMutableRawBufferPointer(start: pool.base, count: local.size))
+        } catch {
+            // Nothing was written.
+            try? pool.close()
+            throw error
+        }
+        do {
+            if !here.isNone { try pool.setAttributes(here.catchingUp(true)) }
+            try receive(from: target, into: pool)
+            try target.close()
+            // nonisolated(unsafe): the threads only read, and end before the pool does.
+            nonisolated(unsafe) let base = pool.base
+            let after = try Comparison.make(
+                local, replicas.query, replicas.poolSet,
+                from: .function { (buffer, offset) throws(PoolError) in
+                    buffer.copyMemory(from: UnsafeRawBufferPointer(start: base + offset, count: buffer.count))
+                }, bar: bar, "compared again")
+            guard after.differing.isEmpty else {
+                pool.leaveDirty()
+                return Outcome(writtenBytes: byteCount, left: after.differing)
+            }
+            if !here.isNone { try pool.setAttributes(here.catchingUp(false)) }
+        } catch {
+            try? target.close()
+            pool.leaveDirty()
+            throw error
+        }
+        try pool.close()
+        return Outcome(writtenBytes: byteCount, left: DifferingBlocks())
+    }
+
+    private func receive(from target: InitiatorPool, into local: Pool) throws {
+        let aliases = try local.makeSyncAliases(Self.lanes)
+        nonisolated(unsafe) let base = local.base
+        try eachPiece(lanes: min(target.lanes, aliases.count), "received") { lane, pieces in
+            let persister = aliases[lane].persister
+            let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Self.pieceSize, alignment: 4096)
+            defer { buffer.deallocate() }
+            var written: Range<Int>?
+            func makeDurable() throws {
+                guard let range = written else { return }
+                written = nil
+                if persister.isPersistentMemory { return persister.drain() }
+                let result = persister.synchronize(base + range.lowerBound, range.count)
+                if result != 0 { throw ToolError("\(self.local.path): msync: \(String(cString: strerror(result)))") }
+            }
+            var pending = 0
+            while let piece = pieces() {
+                let bytes = UnsafeMutableRawBufferPointer(rebasing: buffer[..<piece.count])
+                try target.read(into: bytes, offset: piece.lowerBound, lane: lane)
+                persister.copy(to: base + piece.lowerBound, from: bytes.baseAddress!, length: piece.count)
+                written = (written?.lowerBound ?? piece.lowerBound)..<piece.upperBound
+                pending += piece.count
+                if pending >= Self.durableAfter {
+                    try makeDurable()
+                    pending = 0
+                }
+            }
+            try makeDurable()
+        }
+    }
+
+    /// Opens the target's pool, which must be the one that was compared.
+    private func openTarget(_ memory: UnsafeMutableRawBufferPointer) throws -> InitiatorPool {
+        let pool = try InitiatorPool.open(
+            target: replicas.target.address, poolSet: replicas.poolSet, memory: memory, lanes: Self.lanes,
+            options: options)
+        guard pool.attributes == comparison.attributes else {
+            try? pool.close()
+            throw ToolError(
+                "\(replicas.poolSet) on \(replicas.target.address): another pool is there since it was compared: nothing was written"
+            )
+        }
+        return pool
+    }
+
+    // MARK: Pieces
+
+    /// What is written: the blocks that differ, and the run-time state of libpmemobj, as `pmempool sync` writes it.
+    private var pieces: [Range<Int>] {
+        var ranges = comparison.differing.ranges
+        if let ignored = comparison.bytes.ignored, !ranges.isEmpty, ranges[0].lowerBound > ignored.lowerBound {
+            ranges.insert(ignored, at: 0)
+        }
+        return ranges.flatMap { range in
+            stride(from: range.lowerBound, to: range.upperBound, by: Self.pieceSize).map {
+                $0..<min($0 + Self.pieceSize, range.upperBound)
+            }
+        }
+    }
+
+    private var byteCount: Int { pieces.reduce(0) { $0 + $1.count } }
+
+    /// Runs `body` on a thread for each lane; it takes pieces until there are none.
+    private func eachPiece(
+        lanes: Int, _ what: String, _ body: @escaping @Sendable (Int, () -> Range<Int>?) throws -> Void
+    ) throws {
+        let pieces = pieces
+        let total = byteCount
+        let progress = PieceProgress()
+        var threads: [NamedThread] = []
+        for lane in 0..<min(lanes, max(1, pieces.count)) {
+            threads.append(
+                try NamedThread(name: "lane-\(lane)") {
+                    do {
+                        try body(lane) {
+                            if progress.failure.withLock({ $0 != nil }) { return nil }
+                            let index = progress.next.wrappingAdd(1, ordering: .relaxed).oldValue
+                            guard index < pieces.count else { return nil }
+                            progress.bytes.wrappingAdd(pieces[index].count, ordering: .relaxed)
+                            return pieces[index]
+                        }
+                    } catch { progress.failure.withLock { $0 = $0 ?? error } }
+                    progress.ended.wrappingAdd(1, ordering: .releasing)
+                })
+        }
+        while progress.ended.load(ordering: .acquiring) < threads.count {
+            let bytes = progress.bytes.load(ordering: .relaxed)
+            bar.show("\(what): \(sizeText(UInt64(bytes)))", done: Double(bytes) / Double(max(total, 1)))
+            usleep(20_000)
+        }
+        bar.clear()
+        for thread in threads { thread.join() }
+        if let failure = progress.failure.withLock({ $0 }) { throw failure }
+    }
+
+    private final class PieceProgress: Sendable {
+        let next = Atomic(0)
+        let bytes = Atomic(0)
+        let ended = Atomic(0)
+        let failure = Mutex<(any Error)?>(nil)
+    }
+}
+
+/// What somebody who ends the tool is told.
+enum GoingOn {
+    /// Ends the process at SIGINT, SIGTERM and SIGHUP, with a line. Threads inherit the blocked signals, so this comes before any
+    /// thread is started.
+    static func explainInterruptions() throws {
+        let signals = try SignalQueue([SIGINT, SIGTERM, SIGHUP])
+        let number = signals.descriptor.number
+        // The thread has it until the process ends.
+        nonisolated(unsafe) let queue = UnsafeMutablePointer<SignalQueue>.allocate(capacity: 1)
+        queue.initialize(to: signals)
+        try NamedThread(name: "interruption") {
+            while true {
+                _ = try? PollSet.wait(for: number, until: nil)
+                guard let signal = queue.pointee.next() else { continue }
+                try? writeAll(
+                    Array("\nrpmemctl: interrupted: the same command goes on where this one has ended\n".utf8),
+                    to: STDERR_FILENO)
+                // As shells report a command that a signal has ended.
+                _exit(128 + signal)
+            }
+        }.detach()
+    }
+}

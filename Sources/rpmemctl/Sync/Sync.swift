@@ -1,0 +1,115 @@
+import ArgumentParser
+import Fabric
+import Glibc
+import RpmemInitiator
+import TargetReports
+
+/// Catches a replica up.
+struct Sync: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Overwrites the blocks of a replica that differ from the other one.",
+        usage: "rpmemctl sync local target set (--to-target | --from-target) [--dry-run | --yes] [--raw] [--json]",
+        discussion: """
+            Compares both replicas as verify does, shows what would be written, and asks on the terminal. Then it writes only \
+            the blocks that differ, durably, and compares again. After an interruption the same command goes on.
+            """)
+
+    @OptionGroup var replicas: ReplicaArguments
+
+    @Flag(help: "The local replica is right: overwrite the target's.")
+    var toTarget = false
+
+    @Flag(help: "The target's replica is right: overwrite the local one.")
+    var fromTarget = false
+
+    @Flag(help: "Show what would be written, and write nothing.")
+    var dryRun = false
+
+    @Flag(help: "Do not ask.")
+    var yes = false
+
+    @Option(help: "The libfabric provider: verbs, sockets or tcp. Default: the first that the environment enables.")
+    var provider: ProviderArgument?
+
+    @Flag(help: "Print JSON, which rpmemctl(1) describes.")
+    var json = false
+
+    func validate() throws {
+        guard toTarget != fromTarget else {
+            throw ValidationError("which replica is right? Write --to-target or --from-target")
+        }
+        if dryRun && yes { throw ValidationError("--dry-run and --yes exclude each other: use one of them") }
+    }
+
+    func run() throws {
+        BusErrorLine.install()
+        try GoingOn.explainInterruptions()
+        // Most of its third of a second is sleep, and the comparison goes on meanwhile. exit(3) would wait for it, too.
+        if !dryRun { FabricLibrary.beginLoading(settingUpProviders: true) }
+        defer { FabricLibrary.finishLoading() }
+        let local = try replicas.open(writable: true)
+        if fromTarget, local.hasOtherLocalReplicas {
+            throw ToolError(
+                "\(local.path): has another replica on this machine, which would not be overwritten: leave one local replica in the "
+                    + "pool set, and restore the others with `pmempool sync` afterwards")
+        }
+        let bar = ProgressBar(isShown: isatty(STDERR_FILENO) == 1)
+        let comparison = try Comparison.make(local, replicas.query, replicas.poolSet, bar: bar, "compared")
+        try checkSource(comparison, local)
+        var report = PoolSyncReport(
+            direction: toTarget ? .toTarget : .fromTarget,
+            comparison: comparison.report(local, replicas.target.address, replicas.poolSet))
+        if !json || !(dryRun || yes) { show(report) }
+        if comparison.isSame {
+            report.synchronized = true
+        } else if !dryRun {
+            try Confirmation(isGiven: yes).ask("Overwrite these blocks of \(destination(local))?")
+            var options = InitiatorOptions.processEnvironment()
+            if let provider { options.providers = [provider.provider] }
+            let work = CatchingUp(
+                local: local, comparison: comparison, replicas: replicas, options: options, bar: bar)
+            let outcome = toTarget ? try work.toTarget() : try work.fromTarget()
+            report.writtenBytes = UInt64(outcome.writtenBytes)
+            report.synchronized = outcome.left.isEmpty
+            if !outcome.left.isEmpty {
+                complain(
+                    "\(outcome.left.blockCount) blocks differ after they were written: another session or program wrote to "
+                        + "\(replicas.poolSet) on \(replicas.target.address) meanwhile, or its storage lost something; the first is at "
+                        + "offset \(outcome.left.ranges[0].lowerBound)")
+            } else if !json {
+                print("Written: \(outcome.writtenBytes) bytes. The replicas are the same.")
+            }
+        }
+        if json { print(jsonText(report)) }
+        if !dryRun, !report.synchronized { throw ExitStatus.errorsFound }
+    }
+
+    private func destination(_ local: LocalReplica) -> String {
+        toTarget ? "\(replicas.poolSet) on \(replicas.target.address)" : local.path
+    }
+
+    /// Refuses to copy from a replica that is half-written.
+    private func checkSource(_ comparison: Comparison, _ local: LocalReplica) throws {
+        if toTarget, comparison.isLocalHalfWritten {
+            throw ToolError(
+                "\(local.path): is half-written, since a sync from the target was interrupted: finish it with --from-target"
+            )
+        }
+        if fromTarget, comparison.isTargetHalfWritten {
+            throw ToolError(
+                "\(replicas.poolSet) on \(replicas.target.address): is half-written, since a sync to the target was interrupted: "
+                    + "finish it with --to-target")
+        }
+    }
+
+    private func show(_ report: PoolSyncReport) {
+        var page = Page()
+        page.show(report.comparison)
+        if !report.comparison.same {
+            let place = toTarget ? "\(replicas.poolSet) on \(replicas.target.address)" : replicas.local
+            page.line(
+                .init("to write:"), .init("\(report.comparison.differingBytes) bytes to \(place)", .yellow))
+        }
+        page.show()
+    }
+}

@@ -1,0 +1,111 @@
+import ReplicaComparison
+import RpmemInitiator
+import RpmemProtocol
+import TargetReports
+
+/// A run of `rpmemd --digest` on a target. The deinit ends it.
+final class TargetDigests {
+    private let query: TargetQuery
+    private let remote: RemoteCommand
+    private let arguments: [String]
+    private var decoder: DigestDecoder?
+
+    /// Lines that a login shell may print.
+    private static let mostLines = 200
+
+    /// Starts the command.
+    ///
+    /// - Parameter size: Bytes of the pool on this machine.
+    init(_ query: TargetQuery, poolSet: String, size: Int) throws {
+        self.query = query
+        arguments = ["--digest", poolSet, "--length", "\(size)"]
+        remote = try query.start(arguments)
+    }
+
+    deinit { remote.end() }
+
+    /// Reads what the digests are of.
+    ///
+    /// - Parameter size: Bytes of the pool on this machine.
+    /// - Throws: When the target refuses, and when it would not digest what this machine does.
+    func readHead(size: Int) throws -> (bytes: ComparedBytes, attributes: PoolAttributes) {
+        let line = try readDocument()
+        let head = try TargetQuery.decode(line, as: DigestHead.self, of: query.place)
+        guard head.frames == DigestFrame.version else {
+            throw ToolError(
+                "\(query.place): its rpmemd \(head.rpmemd) digests in another form: install the same version on both machines"
+            )
+        }
+        guard let attributes = PoolAttributes(digits: head.attributes),
+            let blockSize = Int(exactly: head.blockSize), (4096...1 << 24).contains(blockSize),
+            blockSize.nonzeroBitCount == 1
+        else { throw ToolError("\(query.place): its rpmemd sent digests of no pool") }
+        let bytes = ComparedBytes(size: size, attributes: attributes, blockSize: blockSize)
+        let ignored = bytes.ignored.map { [UInt64($0.lowerBound), UInt64($0.upperBound)] }
+        guard head.size == UInt64(size), head.first == UInt64(bytes.first), head.ignored == ignored else {
+            throw ToolError(
+                "\(query.place): its rpmemd \(head.rpmemd) digests other bytes: install the same version on both machines"
+            )
+        }
+        decoder = DigestDecoder(blockCount: bytes.blockCount)
+        return (bytes, attributes)
+    }
+
+    /// A login shell may print lines of its own before the document, and the start of its line.
+    private func readDocument() throws -> String {
+        var noise: [UInt8] = []
+        let deadline = ContinuousClock.now + query.options.openTimeout
+        do throws(InitiatorError) {
+            for _ in 0..<Self.mostLines {
+                let line = try remote.readLine(until: deadline, limit: query.options.openTimeout, query.place)
+                if let start = line.firstRange(of: "{\"version\"")?.lowerBound { return String(line[start...]) }
+                noise += Array("\(line)\n".utf8)
+            }
+        } catch {
+            guard case .sessionEnded(_, _, let ending) = error else { throw error }
+            throw failure(.init(output: noise + remote.unread, ending: ending))
+        }
+        throw ToolError("\(query.place): rpmemd printed no document within \(Self.mostLines) lines")
+    }
+
+    /// Digests of the next `count` blocks.
+    func take(_ count: Int) throws -> ArraySlice<UInt8> {
+        while true {
+            if let digests = decoder?.take(count) { return digests }
+            guard try readMore() else { throw ToolError("\(query.place): \(stoppedEarly)") }
+        }
+    }
+
+    private var stoppedEarly: String { "its digests ended before the last block" }
+
+    /// - Returns: False when the command has ended.
+    private func readMore() throws -> Bool {
+        switch try remote.readSome(within: query.options.operationTimeout) {
+        case .bytes(let bytes):
+            do throws(DigestStreamError) { try decoder?.append(bytes) } catch {
+                throw ToolError("\(query.place): \(error)")
+            }
+            return true
+        case .end(let ending):
+            guard case .status(0)? = ending.exit else { throw failure(.init(output: [], ending: ending)) }
+            do throws(DigestStreamError) { try decoder?.finish() } catch {
+                throw ToolError("\(query.place): \(error)")
+            }
+            return false
+        }
+    }
+
+    /// Waits for the command's end, which gives the target's lock back.
+    func finish() throws { while try readMore() {} }
+
+    private func failure(_ outcome: RemoteCommand.Outcome) -> ToolError {
+        let error = query.failure(outcome, arguments)
+        // What no session can open has to be made again.
+        let isMissing = ["no such part", "has no pool on it", "did not finish"].contains {
+            error.description.contains($0)
+        }
+        return isMissing
+            ? ToolError("\(error); a replica that is missing is made by `pmempool sync` with the local pool set")
+            : error
+    }
+}

@@ -1,0 +1,185 @@
+import Glibc
+import PoolSets
+import RpmemProtocol
+import SystemSupport
+import TestSupport
+import Testing
+
+@testable import ReplicaComparison
+
+/// Digests and their comparison.
+@Suite struct ComparisonTests {
+    private static let objects = PoolAttributes(
+        signature: SIMD8(Array("PMEMOBJ".utf8) + [0]), major: 6, uuid: .random())
+    private static let other = PoolAttributes(signature: SIMD8("OPERATED".utf8), major: 1, uuid: .random())
+
+    /// All digests of a pool's bytes.
+    private func digests(
+        _ contents: [UInt8], _ attributes: PoolAttributes = other, threads: Int = 3, blockSize: Int = 4096
+    ) throws -> [UInt8] {
+        let bytes = ComparedBytes(size: contents.count, attributes: attributes, blockSize: blockSize)
+        let digester = try BlockDigester(bytes, SHA256Library.shared(), threads: threads) { buffer, offset in
+            contents.withUnsafeBytes { buffer.copyMemory(from: .init(rebasing: $0[offset..<offset + buffer.count])) }
+        }
+        var found: [UInt8] = []
+        var next = 0
+        while !digester.isFinished {
+            guard let batch = try digester.take() else {
+                try PollSet.wait(for: digester.descriptor, until: nil)
+                continue
+            }
+            #expect(batch.blocks.lowerBound == next)
+            next = batch.blocks.upperBound
+            found += batch.digests
+        }
+        #expect(next == bytes.blockCount)
+        return found
+    }
+
+    private func differing(_ left: [UInt8], _ right: [UInt8], _ attributes: PoolAttributes = other) throws -> [Range<
+        Int
+    >] {
+        let bytes = ComparedBytes(size: left.count, attributes: attributes, blockSize: 4096)
+        var found = DifferingBlocks()
+        found.compare(
+            0..<bytes.blockCount, bytes, try digests(left, attributes)[...], try digests(right, attributes)[...])
+        return found.ranges
+    }
+
+    /// The digest of FIPS 180-4's first example, "abc".
+    @Test func theDigestIsSHA256() throws {
+        var digest: [UInt8] = []
+        let bytes: [UInt8] = Array("abc".utf8)
+        try bytes.withUnsafeBytes { try SHA256(SHA256Library.shared()).digest($0, to: &digest) }
+        #expect(
+            digest.prefix(4) == [0xba, 0x78, 0x16, 0xbf] && digest.suffix(2) == [0x15, 0xad] && digest.count == 32)
+    }
+
+    @Test func aMissingLibraryIsNamedWithItsPackage() {
+        guard case .failure(let error) = SHA256Library.load("libcrypto.so.none") else {
+            Issue.record("loaded")
+            return
+        }
+        #expect("\(error)".contains("libcrypto.so.none") && "\(error)".contains("`apt-get install libssl3`"))
+    }
+
+    /// More batches than the threads may be ahead.
+    @Test(arguments: [1, 2, 5]) func theDigestsAreInOrderWithAnyNumberOfThreads(_ threads: Int) throws {
+        let contents = (0..<(2000 * 4096 + 4096)).map { UInt8(truncatingIfNeeded: $0 >> 12 &* 7) }
+        #expect(try digests(contents, threads: threads) == digests(contents, threads: 3))
+    }
+
+    /// A comparison that always says "the same" fails here.
+    @Test func everyByteCounts() throws {
+        let left = [UInt8](repeating: 0x5a, count: 10 * 4096 + 100)
+        #expect(try differing(left, left) == [])
+        for offset in [4096, 4097, 8191, 8192, 5 * 4096, 10 * 4096 - 1, 10 * 4096, 10 * 4096 + 99] {
+            var right = left
+            right[offset] ^= 1
+            let start = offset / 4096 * 4096
+            #expect(try differing(left, right) == [start..<min(start + 4096, left.count)], "\(offset)")
+        }
+    }
+
+    @Test func theHeaderPageIsNotCompared() throws {
+        let left = [UInt8](repeating: 1, count: 8 * 4096)
+        var right = left
+        for offset in 0..<4096 { right[offset] = 2 }
+        #expect(try differing(left, right) == [])
+        // Without headers the first page is data.
+        #expect(try differing(left, right, .none) == [0..<4096])
+    }
+
+    @Test func theRunTimeStateOfLibpmemobjIsNotCompared() throws {
+        let left = [UInt8](repeating: 1, count: 8 * 4096)
+        for (offset, isCompared) in [(6687, true), (6688, false), (8191, false), (8192, true)] {
+            var right = left
+            right[offset] = 2
+            #expect(try differing(left, right, Self.objects).isEmpty != isCompared, "\(offset)")
+            #expect(try differing(left, right).isEmpty == false)
+        }
+    }
+
+    @Test func rangesThatTouchAreOne() throws {
+        let left = [UInt8](repeating: 1, count: 10 * 4096)
+        var right = left
+        for page in [2, 3, 4, 7, 9] { right[page * 4096 + 5] = 2 }
+        #expect(try differing(left, right) == [8192..<20480, 28672..<32768, 36864..<40960])
+    }
+
+    @Test func blocksOfTheUsualSizeBeginBehindTheHeader() {
+        let bytes = ComparedBytes(size: 200_000, attributes: Self.other)
+        #expect(bytes.blockCount == 4)
+        #expect(bytes.range(of: 0) == 4096..<65536 && bytes.range(of: 3) == 196_608..<200_000)
+        #expect(bytes.range(of: 0..<4) == 4096..<200_000)
+    }
+
+    @Test func anUnreadableBlockIsAnError() throws {
+        let bytes = ComparedBytes(size: 1 << 20, attributes: Self.other)
+        let digester = try BlockDigester(bytes, SHA256Library.shared(), threads: 1) { _, _ throws(PoolError) in
+            throw .system(SystemCallError("read at offset 0", on: "/part", errno: .ioError))
+        }
+        #expect(throws: ComparisonError.self) {
+            while !digester.isFinished {
+                if try digester.take() == nil { try PollSet.wait(for: digester.descriptor, until: nil) }
+            }
+        }
+    }
+
+    /// The threads wait for room, and end.
+    @Test func aDigesterNeedsNoReader() throws {
+        let bytes = ComparedBytes(size: 1 << 26, attributes: Self.other, blockSize: 4096)
+        let digester = try BlockDigester(bytes, SHA256Library.shared(), threads: 2) { _, _ in }
+        try PollSet.wait(for: digester.descriptor, until: nil)
+    }
+
+    // MARK: Headers
+
+    private static let ring = (0..<4).map { _ in UUIDBytes.random() }
+    private static let set = UUIDBytes.random()
+
+    /// Of a replica in a ring of these.
+    private func replica(_ own: Int, of count: Int) -> PoolAttributes {
+        PoolAttributes(
+            signature: SIMD8("OPERATED".utf8), major: 1, poolsetUUID: Self.set, uuid: Self.ring[own],
+            nextUUID: Self.ring[(own + 1) % count], previousUUID: Self.ring[(own + count - 1) % count])
+    }
+
+    @Test func neighboursAreReplicas() {
+        for (count, other) in [(2, 1), (3, 1), (3, 2), (4, 1), (4, 3)] {
+            #expect(ReplicaMatch(local: replica(0, of: count), target: replica(other, of: count)).objection == nil)
+        }
+        #expect(ReplicaMatch(local: .none, target: .none).objection == nil)
+        // An interrupted sync changes nothing of that.
+        let marked = replica(1, of: 2).catchingUp(true)
+        #expect(marked.isCatchingUp && marked.catchingUp(false) == replica(1, of: 2))
+        #expect(ReplicaMatch(local: replica(0, of: 2), target: marked).objection == nil)
+    }
+
+    @Test func otherPoolsAreNone() {
+        let local = replica(0, of: 2)
+        var other = replica(1, of: 2)
+        func objection(_ target: PoolAttributes) -> String {
+            ReplicaMatch(local: local, target: target).objection ?? ""
+        }
+        other.poolsetUUID = .random()
+        #expect(objection(other).contains("another pool"))
+        other = replica(1, of: 2)
+        other.signature = SIMD8("DIFFERED".utf8)
+        #expect(objection(other).contains("OPERATED 1, the target's is DIFFERED 1"))
+        other = replica(1, of: 2)
+        other.uuid = .random()
+        #expect(objection(other).contains("no replica of the local pool any more"))
+        #expect(objection(local).contains("a copy of the local replica"))
+        #expect(objection(.none).contains("NOHDRS"))
+        #expect(ReplicaMatch(local: .none, target: local).objection?.contains("NOHDRS") == true)
+    }
+
+    @Test func attributesAsDigits() {
+        let attributes = replica(1, of: 3)
+        #expect(PoolAttributes(digits: attributes.digits) == attributes && attributes.digits.count == 208)
+        #expect(PoolAttributes(digits: String(attributes.digits.dropLast())) == nil)
+        #expect(PoolAttributes(digits: "x" + attributes.digits.dropFirst()) == nil)
+        #expect(PoolAttributes(digits: "") == nil)
+    }
+}
