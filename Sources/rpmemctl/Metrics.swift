@@ -44,6 +44,11 @@ struct MetricsText {
             ("unclean", ended.unclean &+ unclean),
         ]
         for (result, count) in results { sample("rpmemd_sessions_total", [("result", result)], count) }
+        if let resumed = ended.resumed {
+            family("rpmemd_sessions_resumed", "counter", "Sessions that resumed an earlier one of their initiator.")
+            let now = sessions.count { $0.resumes ?? 0 > 0 }
+            sample("rpmemd_sessions_resumed_total", [], resumed &+ UInt64(now))
+        }
         family("rpmemd_lanes_granted", "gauge", "Lanes that the sessions were granted.")
         sample("rpmemd_lanes_granted", [], now { UInt64($0.lanesGranted) })
         family("rpmemd_lanes_connected", "gauge", "Lanes that are connected.")

@@ -44,7 +44,7 @@ extension PoolStore {
         for index in changed { try parts[index].writeHeader(headers[index].bytes) }
         return Pool(
             set: set, mapping: mapping, geometry: geometry, parts: PoolParts(parts),
-            attributes: headers.first?.attributes ?? .none, isCreated: false,
+            attributes: headers.first?.attributes ?? .none, isCreated: false, writerDirectory: writerDirectory,
             partsWithEarlierErrors: partsWithEarlierErrors,
             partsWithInterruptedAttributes: changed.map { parts[$0].path })
     }

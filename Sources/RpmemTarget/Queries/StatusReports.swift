@@ -14,6 +14,7 @@ extension StatusReport {
             rpmemd: projectVersion, clock: 0, directories: [], truncated: false, sessions: [], ended: EndedSessions(),
             problems: [])
         report.ended.persistTimes = ReportedTimes(PersistTimeTotals())
+        report.ended.resumed = 0
         for (parent, _) in StatusDirectory.candidates(runtimeDirectory: runtimeDirectory) {
             do throws(SystemCallError) {
                 report.add(try StatusDirectory(in: parent, makes: false, anyOwner: geteuid() == 0))
@@ -66,7 +67,8 @@ extension ReportedSession {
             provider: record.provider, method: record.method, lanesGranted: record.lanesGranted,
             lanesConnected: record.lanes.lanesConnected, lanesEverConnected: record.lanes.lanesEverConnected,
             lanesRefused: record.lanes.lanesRefused, droppedPackets: record.lanes.droppedPackets,
-            persists: ReportedPersists(record.persists), persistTimes: ReportedTimes(record.times))
+            persists: ReportedPersists(record.persists), persistTimes: ReportedTimes(record.times),
+            resumes: record.lanes.resumes)
     }
 }
 
@@ -98,6 +100,7 @@ extension EndedSessions {
         lanesRefused &+= totals.lanesRefused
         droppedPackets &+= totals.droppedPackets
         violations &+= totals.violations
+        resumed = (resumed ?? 0) &+ totals.resumed
         persists = persists + ReportedPersists(totals.persists)
         let times = ReportedTimes(totals.times)
         persistTimes = persistTimes.map { $0 + times } ?? times
