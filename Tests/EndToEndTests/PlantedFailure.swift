@@ -5,10 +5,10 @@ import TestSupport
 /// One call of a target's daemons that fails, or at which the daemon is killed: the n-th call of a function, counted over all
 /// daemons with this environment.
 struct PlantedFailure {
-    private let path: String
+    private let directory = TemporaryDirectory("rpmem-planted")
+    private var path: String { directory.file("call") }
 
-    init(in directory: String) throws {
-        path = "\(directory)/planted-\(UInt32.random(in: .min ... .max))"
+    init() throws {
         guard FailingCalls.library != nil else { throw TestSupportError("failing-calls.c cannot be compiled") }
         try FailingCalls.makeCounts("\(path).counts")
     }

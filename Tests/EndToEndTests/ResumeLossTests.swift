@@ -26,7 +26,7 @@ struct ResumeLossTests {
         of functions: [String], _ reach: Reach, _ original: Original, lanes: Int,
         between before: (InitiatorPool) throws -> Void, and after: (InitiatorPool) throws -> Void
     ) throws -> [(before: Int, after: Int)] {
-        let counting = try PlantedFailure(in: reach.target.path)
+        let counting = try PlantedFailure()
         let pool = try original.create(reach, lanes: lanes, options(reach, counting))
         try before(pool)
         let first = try counting.counts()
@@ -56,7 +56,7 @@ struct ResumeLossTests {
             between: { try $0.persist(offset: 4096, length: 64, lane: 0) }, and: { try $0.close(removing: isRemoved) })
         // Not every function is called in both ways of closing.
         if seen[0].before == seen[0].after { return }
-        let planted = try PlantedFailure(in: reach.target.path)
+        let planted = try PlantedFailure()
         let call = "\(function):\(seen[0].before + 1)"
         let pool = try original.create(reach, lanes: 1, options(reach, planted, killingAt: call))
         var random = SeededGenerator(seed: 181)
@@ -75,7 +75,7 @@ struct ResumeLossTests {
 
     // MARK: Within a resume
 
-    private static let stages = ["openat2", "flock", "mmap", "fsetxattr", "fi_passive_ep", "fi_accept", "fi_mr_reg"]
+    private static let stages = ["openat2", "flock", "mmap", "fsetxattr", "fi_passive_ep", "fi_reg", "fi_listen", "fi_accept"]
 
     /// The daemon of the resumed session is killed as well: before it has the pool, while CLAIM is answered, and between the
     /// lanes. The outage goes on, and ends with the next session.
@@ -87,7 +87,7 @@ struct ResumeLossTests {
             between: { try $0.persist(offset: 4096, length: 64, lane: 0) },
             and: { try loseSession(reach, $0) })
         try #require(seen[0].before < seen[0].after, "\(function) is not called")
-        let planted = try PlantedFailure(in: reach.target.path)
+        let planted = try PlantedFailure()
         let call = "\(function):\(isLast ? seen[0].after : seen[0].before + 1)"
         let pool = try original.create(reach, lanes: 3, options(reach, planted, killingAt: call))
         var random = SeededGenerator(seed: 182)

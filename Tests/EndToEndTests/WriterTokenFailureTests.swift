@@ -52,7 +52,7 @@ struct WriterTokenFailureTests {
 
     /// How often a session calls a function before its CLAIM.
     private func calls(of function: String) throws -> Int {
-        let counting = try PlantedFailure(in: target.home)
+        let counting = try PlantedFailure()
         let session = try extended(counting.environment(nil))
         let count = try counting.counts()[function] ?? 0
         try session.close()
@@ -63,19 +63,19 @@ struct WriterTokenFailureTests {
 
     /// The secret of the lanes never leaves the target, so nothing is acknowledged.
     @Test(arguments: [1, 2]) func aTokenThatIsNotDurableEndsTheSession(part: Int) throws {
-        let planted = try PlantedFailure(in: target.home)
+        let planted = try PlantedFailure()
         let session = try extended(planted.environment("fsync:\(calls(of: "fsync") + part)"))
         #expect(!planted.isHit)
         #expect(try session.ask(.claim(.new, Self.other)) == .refused(.claim, .fatal))
         try session.expectEnd(1)
         #expect(planted.isHit)
-        #expect(try session.log().contains { $0.message.hasPrefix("CLAIM request: fsync on ") })
+        #expect(try session.log().contains { $0.message.hasPrefix("CLAIM request: ") && $0.message.contains(": fsync: ") })
         #expect(try isDirty())
         #expect(try claim(.resume, Self.mine) == .otherWriter)
     }
 
     @Test(arguments: [1, 2]) func aCountOfResumesThatIsNotDurableEndsTheSession(call: Int) throws {
-        let planted = try PlantedFailure(in: target.home)
+        let planted = try PlantedFailure()
         let session = try extended(planted.environment("fsync:\(calls(of: "fsync") + call)"))
         let answer = try session.ask(.claim(.resume, Self.mine))
         // Only the first part counts.
@@ -92,7 +92,7 @@ struct WriterTokenFailureTests {
 
     /// No part keeps a token that another part has no room for, and none keeps the former one.
     @Test(arguments: [1, 2]) func aTokenWithoutRoomIsNotKept(part: Int) throws {
-        let planted = try PlantedFailure(in: target.home)
+        let planted = try PlantedFailure()
         let session = try extended(planted.environment("fsetxattr:\(part)"))
         guard case .claim(.notKept, let secret) = try session.ask(.claim(.new, Self.other)) else {
             throw TestSupportError("CLAIM has another outcome")
@@ -107,7 +107,7 @@ struct WriterTokenFailureTests {
     /// Whoever could write without a token of its own gets no lane while another token may be there.
     @Test(arguments: Way.allCases, ["fremovexattr:1", "fremovexattr:2", "fsync"])
     func aTokenThatCannotBeRemovedEndsTheSession(_ way: Way, _ call: String) throws {
-        let planted = try PlantedFailure(in: target.home)
+        let planted = try PlantedFailure()
         // The kernel tells of no token, or of none that is durable.
         let failing = call == "fsync" ? "fsync:\(try calls(of: "fsync") + 1)" : call
         let environment = planted.environment(failing)
@@ -134,7 +134,7 @@ struct WriterTokenFailureTests {
 
     /// Parts whose tokens differ belong to nobody.
     @Test func killedBetweenTheTokensOfTwoParts() throws {
-        let planted = try PlantedFailure(in: target.home)
+        let planted = try PlantedFailure()
         let session = try extended(planted.environment("fsetxattr:2", kills: true))
         try session.send(Request.claim(.new, Self.other).encode())
         #expect(try session.end().ending == .signalled(SIGKILL))
@@ -144,7 +144,7 @@ struct WriterTokenFailureTests {
     }
 
     @Test func killedBetweenTheRemovalsFromTwoParts() throws {
-        let planted = try PlantedFailure(in: target.home)
+        let planted = try PlantedFailure()
         let session = try target.session(environment: planted.environment("fremovexattr:2", kills: true)).ready()
         try session.send(Request.open("two.set").encode())
         #expect(try session.end().ending == .signalled(SIGKILL))
@@ -154,7 +154,7 @@ struct WriterTokenFailureTests {
     /// The count of resumed sessions is no part of the token.
     @Test func killedWhileASessionIsResumed() throws {
         for call in ["fsetxattr:1", "fsync:\(try calls(of: "fsync") + 1)"] {
-            let planted = try PlantedFailure(in: target.home)
+            let planted = try PlantedFailure()
             let session = try extended(planted.environment(call, kills: true))
             try session.send(Request.claim(.resume, Self.mine).encode())
             #expect(try session.end().ending == .signalled(SIGKILL))

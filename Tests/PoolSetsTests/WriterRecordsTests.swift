@@ -83,7 +83,8 @@ import Testing
 
     private func put(_ bytes: [UInt8], to path: String) throws {
         unlink(path)
-        try writeAll(bytes, to: Descriptor.open(path, O_WRONLY | O_CREAT, mode: 0o600).number)
+        let file = try Descriptor.open(path, O_WRONLY | O_CREAT, mode: 0o600)
+        try writeAll(bytes, to: file.number)
     }
 
     @Test func whatAKilledSessionLeftIsNoRecord() throws {

@@ -44,7 +44,7 @@ extension PartFile {
             return fgetxattr(descriptor.number, Self.attribute, nil, 0) >= 0 || errno == ENODATA
         }
         guard let records, records.isWritable else { return false }
-        return (try? device.identity()) ?? nil != nil
+        return (try? device.identity()) != nil
     }
 
     /// The record that the part keeps; nil without one.

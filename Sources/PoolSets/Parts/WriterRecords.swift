@@ -26,7 +26,7 @@ package final class WriterRecords: Sendable {
             var status = stat()
             if fstat(descriptor.number, &status) != 0 { throw .last("stat", on: path) }
             guard status.st_uid == 0 || status.st_uid == geteuid(), status.st_mode & 0o002 == 0 else {
-                throw SystemCallError("open, to keep who writes to a device,", on: path, errno: .notPermitted)
+                throw SystemCallError("open, to keep who writes to a device", on: path, errno: .notPermitted)
             }
             self.path = path
             self.descriptor = descriptor
@@ -84,7 +84,7 @@ package final class WriterRecords: Sendable {
         if unlinkat(descriptor.number, device.uuid, 0) == 0 { return try synchronize() }
         if errno == ENOENT { return }
         let error = SystemCallError.last(
-            "unlink, so that no other initiator resumes its session,", on: "\(path)/\(device.uuid)")
+            "unlink, so that no other initiator resumes its session", on: "\(path)/\(device.uuid)")
         // A user who may not change the directory, and a read-only file system, say so before they look for the file.
         var status = stat()
         if fstatat(descriptor.number, device.uuid, &status, AT_SYMLINK_NOFOLLOW) != 0, errno == ENOENT { return }

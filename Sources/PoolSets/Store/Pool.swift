@@ -210,7 +210,7 @@ package final class Pool: Sendable {
     /// Whether every part has room for a ``WriterToken``: files on a file system with extended attributes, Device DAX where the
     /// machine has ``WriterRecords``.
     package var keepsWriter: Bool {
-        guard let records = try? writerRecords.get() else { return false }
+        guard case .success(let records) = writerRecords else { return false }
         return state.withLock { $0.parts?.files.allSatisfy { $0.keepsWriter(records) } ?? false }
     }
 
