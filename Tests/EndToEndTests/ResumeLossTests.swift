@@ -75,11 +75,14 @@ struct ResumeLossTests {
 
     // MARK: Within a resume
 
-    private static let stages = ["openat2", "flock", "mmap", "fsetxattr", "fi_passive_ep", "fi_reg", "fi_listen", "fi_accept"]
+    private static let stages = [
+        "openat2", "flock", "mmap", "fsetxattr", "fi_passive_ep", "fi_reg", "fi_listen", "fi_accept",
+    ]
 
     /// The daemon of the resumed session is killed as well: before it has the pool, while CLAIM is answered, and between the
     /// lanes. The outage goes on, and ends with the next session.
-    @Test(arguments: stages, [false, true]) func aLossWhileASessionIsResumed(_ function: String, _ isLast: Bool) throws {
+    @Test(arguments: stages, [false, true]) func aLossWhileASessionIsResumed(_ function: String, _ isLast: Bool) throws
+    {
         let reach = try Reach()
         let original = try Original(PoolKind.onePart.prepare(on: reach.target))
         let seen = try calls(
@@ -163,7 +166,9 @@ private final class HeldCall: @unchecked Sendable {
             pthread_sigmask(SIG_UNBLOCK, &signals, nil)
             var link = [CChar](repeating: 0, count: 64)
             let count = max(0, readlink("/proc/thread-self", &link, link.count))
-            directory.withLock { $0 = "/proc/" + String(decoding: link[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self) }
+            directory.withLock {
+                $0 = "/proc/" + String(decoding: link[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+            }
             handle.store(pthread_self(), ordering: .releasing)
             do throws(InitiatorError) { try call() } catch { self.error.withLock { $0 = error } }
         }

@@ -69,7 +69,8 @@ struct WriterTokenFailureTests {
         #expect(try session.ask(.claim(.new, Self.other)) == .refused(.claim, .fatal))
         try session.expectEnd(1)
         #expect(planted.isHit)
-        #expect(try session.log().contains { $0.message.hasPrefix("CLAIM request: ") && $0.message.contains(": fsync: ") })
+        #expect(
+            try session.log().contains { $0.message.hasPrefix("CLAIM request: ") && $0.message.contains(": fsync: ") })
         #expect(try isDirty())
         #expect(try claim(.resume, Self.mine) == .otherWriter)
     }

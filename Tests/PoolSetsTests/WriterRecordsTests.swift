@@ -20,7 +20,9 @@ import Testing
     private func device(size: Int = 4096) throws -> DeviceIdentity {
         let sysfs = place.file("sysfs")
         var path = sysfs
-        for name in ["", "/bus", "/bus/dax", "/bus/dax/devices", "/region0", "/region0/dax0.1", "/region0/dax0.1/dax0.0"] {
+        for name in [
+            "", "/bus", "/bus/dax", "/bus/dax/devices", "/region0", "/region0/dax0.1", "/region0/dax0.1/dax0.0",
+        ] {
             path = sysfs + name
             mkdir(path, 0o755)
         }

@@ -67,7 +67,9 @@ import Testing
         status.end(.failed)
         #expect(TemporaryDirectory.entries(of: path) == ["totals"])
         let totals = SessionTotals.read(in: try .forSession(runtimeDirectory: runtime.path)) { totals, _ in totals }
-        #expect(totals?.sessions == [0, 1, 0, 0] && totals?.violations == 1 && totals?.resumed == 1 && totals?.persists == expected.persists)
+        #expect(
+            totals?.sessions == [0, 1, 0, 0] && totals?.violations == 1 && totals?.resumed == 1
+                && totals?.persists == expected.persists)
         #expect(totals?.times == expected.times)
         #expect(lines.all == [])
     }

@@ -70,7 +70,9 @@ package final class WriterRecords: Sendable {
             let file = try open(name, O_WRONLY | O_CREAT | O_EXCL)
             try writeAll(contents(of: record, device), to: file.number)
             if fsync(file.number) != 0 { throw .last("fsync", on: name) }
-            if renameat(descriptor.number, name, descriptor.number, device.uuid) != 0 { throw .last("rename", on: name) }
+            if renameat(descriptor.number, name, descriptor.number, device.uuid) != 0 {
+                throw .last("rename", on: name)
+            }
         } catch {
             unlinkat(descriptor.number, name, 0)
             return false
