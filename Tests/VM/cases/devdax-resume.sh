@@ -46,7 +46,7 @@ echo >&"${holding[two]}"
 if wait "${held[two]}"; then fail "it goes on"; fi
 contains "the reason" "$(cat "$WORK/two")" "another session could write to the pool on the target since"
 daxio --input "$device" --skip 4096 --output "$WORK/found" --len 4096
-cmp "$WORK/other" "$WORK/found"
+cmp -n 4096 "$WORK/other" "$WORK/found"
 
 # Without the directory.
 rm -rf /var/lib/rpmemd
