@@ -1,5 +1,5 @@
 # `make demo` and `make test` do everything on a fresh Debian 12 with the Swift toolchain, apt packages included.
-.PHONY: all deps test-deps demo demo-programs library test test-vm test-vm-long vm-programs test-storage test-power-loss test-forgetting mutants fuzz test-every-call check unit sanitize release hot-path bench docs lint format examples deb install install-library uninstall clean
+.PHONY: all deps test-deps demo demo-programs library test test-vm test-vm-long vm-programs test-storage test-power-loss test-forgetting campaign mutants fuzz test-every-call check unit sanitize release hot-path bench docs lint format examples deb install install-library uninstall clean
 
 SWIFT ?= swift
 SANITIZER ?= thread address
@@ -130,6 +130,13 @@ test-power-loss: test-deps
 # OPEN, and ROUNDS times at random moments.
 test-forgetting: test-deps
 	FORGETTING_ROUNDS=$(ROUNDS) $(SWIFT) test --disable-xctest --no-parallel --filter 'Forgetting(|Device|Kill|Failure)Tests'
+
+# Long outages: daemons killed 200 times, sshd restarted 20 times, a link cut 20 times for up to 20 s, and losses at more moments,
+# below libpmemobj's transactions and below writers. FILTER limits the tests. `make test` has a few rounds of each.
+campaign: test-deps
+	$(SWIFT) build --build-tests
+	RPMEM_LONG_TESTS=1 $(SWIFT) test --disable-xctest --skip-build --no-parallel \
+	    --filter '$(or $(FILTER),ResumeTests|ResumeLossTests|OutageTests|/outlives)'
 
 # Breaks the source on purpose, in a copy, and expects the tests to find it. ONLY limits it to mutations with this text in
 # their name.

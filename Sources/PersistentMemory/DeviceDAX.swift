@@ -35,6 +35,8 @@ package final class DeviceDAX: Sendable {
     // Threads may share them: after init they are only read. The one later call, ndctl_region_deep_flush, is a pwrite
     // to a descriptor.
     nonisolated(unsafe) let region: OpaquePointer?
+    /// The kernel's name, such as `dax0.0`.
+    private let name: String
     private nonisolated(unsafe) let daxContext: OpaquePointer
     private nonisolated(unsafe) let ndctlContext: OpaquePointer?
 
@@ -74,6 +76,7 @@ package final class DeviceDAX: Sendable {
         let region = ndctlContext.flatMap { Self.findRegion(in: $0, major: major, minor: minor) }
 
         self.path = path
+        self.name = String(cString: daxctl_dev_get_devname(device))
         self.size = daxctl_dev_get_size(device)
         // Without a usable alignment: 2 MiB, the default of the kernel.
         self.alignment = alignment == 0 || alignment > 1 << 30 ? 2 << 20 : Int(alignment)
@@ -88,6 +91,9 @@ package final class DeviceDAX: Sendable {
         if let ndctlContext { ndctl_unref(ndctlContext) }
         daxctl_unref(daxContext)
     }
+
+    /// See ``DeviceIdentity/find(device:sysfs:)``.
+    package func identity() throws(SystemCallError) -> DeviceIdentity? { try DeviceIdentity.find(device: name) }
 
     private static func findDevice(in context: OpaquePointer, major: Int32, minor: Int32) -> OpaquePointer? {
         var region = daxctl_region_get_first(context)

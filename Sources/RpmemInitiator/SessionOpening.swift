@@ -105,12 +105,12 @@ package struct SessionOpening {
         case .kept: return .on(options.resumeTime)
         case .notKept, .otherWriter:
             return .impossible(
-                reason: "the file system of the target's parts has no room for the mark of the last writer")
+                reason: "the file systems of the target have no room for the mark of the last writer")
         case nil:
             return .impossible(
                 reason:
-                    "the target does not keep who has written last: it is PMDK's or older, its parts are no files, or "
-                    + "RPMEM_EXTENSIONS=0 is set")
+                    "the target does not keep who has written last: it is PMDK's or older, its parts are files without extended "
+                    + "attributes or Device DAX without /var/lib/rpmemd, or RPMEM_EXTENSIONS=0 is set")
         }
     }
 

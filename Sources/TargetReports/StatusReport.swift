@@ -61,6 +61,9 @@ package struct ReportedSession: Codable, Sendable, Equatable {
     package var persists: ReportedPersists
     /// nil when an older daemon answers.
     package var persistTimes: ReportedTimes?
+    /// How often the initiator has resumed its session, this one included; 0 for a session that resumes none. nil when an older
+    /// daemon answers.
+    package var resumes: UInt64?
 
     package enum State: String, Codable, Sendable, CaseIterable {
         /// The daemon lives.
@@ -73,7 +76,7 @@ package struct ReportedSession: Codable, Sendable, Equatable {
         session: String, state: State, process: Int32, user: String, peer: String?, poolSet: String,
         poolSetUUID: String, since: UInt64, provider: String, method: String, lanesGranted: UInt32,
         lanesConnected: UInt64, lanesEverConnected: UInt64, lanesRefused: UInt64, droppedPackets: UInt64,
-        persists: ReportedPersists, persistTimes: ReportedTimes?
+        persists: ReportedPersists, persistTimes: ReportedTimes?, resumes: UInt64?
     ) {
         self.session = session
         self.state = state
@@ -92,6 +95,7 @@ package struct ReportedSession: Codable, Sendable, Equatable {
         self.droppedPackets = droppedPackets
         self.persists = persists
         self.persistTimes = persistTimes
+        self.resumes = resumes
     }
 }
 
@@ -142,6 +146,8 @@ package struct EndedSessions: Codable, Sendable, Equatable {
     package var persists = ReportedPersists()
     /// nil when an older daemon answers.
     package var persistTimes: ReportedTimes?
+    /// Sessions that resumed an earlier one. nil when an older daemon answers.
+    package var resumed: UInt64?
 
     package init() {}
 }

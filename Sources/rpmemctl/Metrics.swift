@@ -64,6 +64,11 @@ struct MetricsText {
             ("unclean", ended.unclean &+ UInt64(status.sessions.count { $0.state == .unclean })),
         ]
         for (result, count) in results { sample("rpmemd_sessions_total", [("result", result)], count) }
+        if let resumed = ended.resumed {
+            family("rpmemd_sessions_resumed", "counter", "Sessions that resumed an earlier one of their initiator.")
+            let now = status.sessions.count { $0.resumes ?? 0 > 0 }
+            sample("rpmemd_sessions_resumed_total", [], resumed &+ UInt64(now))
+        }
         family("rpmemd_lanes_opened", "counter", "Lanes that were connected.")
         sample("rpmemd_lanes_opened_total", [], ended.lanesEverConnected &+ sum(\.lanesEverConnected))
         family("rpmemd_lanes_refused", "counter", "Lanes that were refused.")

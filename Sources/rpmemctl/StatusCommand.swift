@@ -72,6 +72,10 @@ struct StatusCommand: ParsableCommand {
                     "\(session.lanesRefused) lanes refused, \(session.droppedPackets) packets of other machines dropped"
                 ))
         }
+        for session in report.sessions {
+            guard let count = session.resumes, count > 0 else { continue }
+            page.line(.init("\(session.session):"), .init("resumed \(count) \(count == 1 ? "time" : "times")"))
+        }
         for session in report.sessions where session.state == .unclean {
             page.line(
                 .init("\(session.session):", .red),

@@ -76,7 +76,7 @@ import Testing
         .enabled(if: LoopbackSSHD.unavailableReason == nil, Comment(rawValue: LoopbackSSHD.unavailableReason ?? "")))
     func writersOutliveTheDeathOfSSH() throws {
         try writersOutlive(.tcp, Reach(.sshd), rounds: 3) { _ in
-            for process in ThisProcess.children(named: "ssh") { kill(process, SIGKILL) }
+            for process in descendants(of: getpid(), named: "ssh") { kill(process, SIGKILL) }
         }
     }
 
@@ -375,19 +375,5 @@ import Testing
         }
         #expect(throws: InitiatorError.self) { try pool.setAttributes(.sample) }
         #expect(throws: InitiatorError.self) { try pool.close() }
-    }
-}
-
-private enum ThisProcess {
-    /// Children of this process with this command name.
-    static func children(named name: String) -> [pid_t] {
-        TemporaryDirectory.entries(of: "/proc").compactMap { entry in
-            guard let process = pid_t(entry), let file = try? Descriptor.open("/proc/\(entry)/stat", O_RDONLY),
-                let bytes = try? readFile(file, limit: 4096)
-            else { return nil }
-            let text = String(decoding: bytes, as: UTF8.self)
-            let fields = text.split(separator: " ")
-            return fields.count > 3 && fields[1] == "(\(name))" && pid_t(fields[3]) == getpid() ? process : nil
-        }
     }
 }

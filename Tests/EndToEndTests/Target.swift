@@ -22,7 +22,7 @@ final class Target {
     var configuration: String { "\(path)/rpmemd.conf" }
     var logFile: String { "\(path)/rpmemd.log" }
     /// The working directory of the daemons.
-    private var home: String { "\(path)/home" }
+    var home: String { "\(path)/home" }
 
     /// - Parameters:
     ///   - settings: Lines for the configuration file, after those that say where sets and log are.

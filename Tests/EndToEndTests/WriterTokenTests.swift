@@ -19,8 +19,8 @@ import Testing
     }
 
     /// A session that has agreed on tokens.
-    private func extended(_ request: Request) throws -> Session {
-        let session = try target.session().ready()
+    private func extended(_ request: Request, _ environment: [String: String] = [:]) throws -> Session {
+        let session = try target.session(environment: environment).ready()
         _ = try session.pool(request)
         #expect(try session.ask(.extend(Self.extensions)) == .extend(Self.extensions, LaneSecret(.zero)))
         return session
@@ -52,6 +52,36 @@ import Testing
         #expect(try claim(.new, WriterToken(SIMD16(repeating: 8))) == .kept)
         #expect(try claim(.resume) == .otherWriter)
         #expect(try claim(.resume, WriterToken(SIMD16(repeating: 8))) == .kept)
+    }
+
+    /// `rpmemd --status` counts for each session, and for all of them.
+    @Test(.enabled(if: access("/dev/shm", W_OK) == 0, "/dev/shm is missing")) func resumedSessionsAreCounted() throws {
+        let runtime = TemporaryDirectory("rpmem-status", in: "/dev/shm")
+        let environment = ["HOME": target.home, "XDG_RUNTIME_DIR": runtime.path]
+        func status() throws -> String {
+            let process = try ChildProcess(
+                [Binaries.rpmemd, "--config", target.configuration, "--status"], environment: environment)
+            return try process.finish(within: 60)
+        }
+        try create()
+        for count in 1...3 {
+            let session = try extended(.open("one.set", inlineSize: Self.offer), environment)
+            #expect(try status().contains("\"resumes\":0"))
+            guard case .claim(.kept, _) = try session.ask(.claim(.resume, Self.mine)) else {
+                throw TestSupportError("CLAIM was refused")
+            }
+            let text = try status()
+            #expect(text.contains("\"resumes\":\(count)") && text.contains("\"resumed\":\(count - 1)"), "\(text)")
+            if count == 2 { kill(session.process.identifier, SIGKILL) } else { try session.close() }
+            if count == 2 { _ = try session.end() }
+        }
+        #expect(try status().contains("\"resumed\":3"))
+        // Another initiator begins with none.
+        #expect(try claim(.new, WriterToken(SIMD16(repeating: 9))) == .kept)
+        let session = try extended(.open("one.set", inlineSize: Self.offer), environment)
+        _ = try session.ask(.claim(.resume, WriterToken(SIMD16(repeating: 9))))
+        #expect(try status().contains("\"resumes\":1"))
+        try session.close()
     }
 
     @Test func anInitiatorOfPMDKLeavesNoToken() throws {

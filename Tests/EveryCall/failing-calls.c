@@ -4,6 +4,7 @@
 //   RPMEM_FAIL_PROGRAM   the name of the program; in others no call is counted or fails
 //   RPMEM_FAIL_COUNTS    a file of ENTRIES records of 48 bytes: a name of 44 bytes, and the calls so far, of all processes
 //   RPMEM_FAIL_CALL      NAME:N, the call that fails; without it, all calls are only counted
+//   RPMEM_FAIL_KILLS     set: the process is killed at this call, and does not carry it out
 //   RPMEM_FAIL_REPORT    a file: when the call has failed, the stack is appended
 //   RPMEM_FAIL_SANITIZED set when the program has AddressSanitizer, whose functions lie between the caller and these
 //
@@ -38,6 +39,7 @@
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "failing-calls.h"
@@ -54,6 +56,7 @@ static char failing_name[44];
 static uint32_t failing_number;
 static const char *report;
 static int is_sanitized;
+static int kills;
 static void *own_base;
 static uintptr_t text_start, text_end;
 static _Thread_local int inside;
@@ -85,6 +88,7 @@ __attribute__((constructor)) static void start(void) {
     const char *counts = getenv("RPMEM_FAIL_COUNTS");
     if (program == NULL || counts == NULL || strcmp(program, program_invocation_short_name) != 0) return;
     is_sanitized = getenv("RPMEM_FAIL_SANITIZED") != NULL;
+    kills = getenv("RPMEM_FAIL_KILLS") != NULL;
     report = getenv("RPMEM_FAIL_REPORT");
     const char *call = getenv("RPMEM_FAIL_CALL");
     if (call != NULL) sscanf(call, "%43[^:]:%u", failing_name, &failing_number);
@@ -160,6 +164,7 @@ int call_fails(const char *name, struct entry **entry, void *caller, int is_inte
         inside = 1;
         write_report(name, number);
         inside = 0;
+        if (kills) syscall(SYS_kill, getpid(), SIGKILL);
     }
     errno = before;
     return hit;
@@ -278,6 +283,11 @@ int flock(int fd, int operation) {
     errno = ENOLCK;
     return -1;
 }
+CALL(ssize_t, fgetxattr, (int fd, const char *name, void *value, size_t size), (fd, name, value, size), EIO)
+CALL(int, fsetxattr, (int fd, const char *name, const void *value, size_t size, int flags),
+    (fd, name, value, size, flags), EIO)
+CALL(int, fremovexattr, (int fd, const char *name), (fd, name), EIO)
+CALL(int, renameat, (int from, const char *path, int to, const char *name), (from, path, to, name), EIO)
 CALL(int, unlinkat, (int fd, const char *path, int flags), (fd, path, flags), EIO)
 CALL(int, linkat, (int from, const char *path, int to, const char *name, int flags), (from, path, to, name, flags), EIO)
 CALL(ssize_t, readlinkat, (int fd, const char *path, char *text, size_t size), (fd, path, text, size), EIO)

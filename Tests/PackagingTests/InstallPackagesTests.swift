@@ -34,6 +34,7 @@ struct InstallPackagesTests {
         // libfabric is opened, not linked.
         #expect(try machine.expect("ldconfig -p").contains("libfabric.so.1"))
         #expect(try machine.expect("stat -c '%U:%G %a' /var/lib/rpmem") == "rpmem:rpmem 750\n")
+        #expect(try machine.expect("stat -c '%U:%G %a' /var/lib/rpmemd") == "root:rpmem 2775\n")
         #expect(try machine.expect("getent passwd rpmem").contains(":/var/lib/rpmem:"))
         // The daemon reads the configuration file that is installed.
         #expect(try machine.expect("rpmemd --check-config").contains("# /etc/rpmemd/rpmemd.conf: read\n"))

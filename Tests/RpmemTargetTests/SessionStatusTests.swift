@@ -27,7 +27,7 @@ import Testing
         #expect(MemoryLayout<PersistCounts>.size == 248 && SessionRecord.Layout.stride == 256)
         #expect(MemoryLayout<PersistTimes>.size == SessionRecord.Layout.batches - SessionRecord.Layout.times)
         #expect(SessionRecord.Layout.counts(ofWorker: 1) % 64 == 0)
-        #expect(MemoryLayout<SessionCounts>.size == 40)
+        #expect(MemoryLayout<SessionCounts>.size == 48)
         #expect(SessionRecord.Layout.sessionCounts + 40 <= SessionRecord.Layout.user.lowerBound)
     }
 
@@ -50,12 +50,15 @@ import Testing
         counts.droppedPackets = 4
         status.note(counts)
         status.noteViolation()
+        status.noteResumed(times: 3)
+        status.note(counts)
         let found = try #require(
             try StatusDirectory.forSession(runtimeDirectory: runtime.path).read("\(log.session).session"))
         let read = try found.record.get()
         var expected = record(log)
         expected.lanes = counts
         expected.lanes.violations = 1
+        expected.lanes.resumes = 3
         expected.persists.relaxed = .init(requests: 2, bytes: 15)
         expected.persists.deep = .init(requests: 1, bytes: 1)
         expected.persists.batches = 3
@@ -66,7 +69,9 @@ import Testing
         status.end(.failed)
         #expect(TemporaryDirectory.entries(of: path) == ["totals"])
         let totals = SessionTotals.read(in: try .forSession(runtimeDirectory: runtime.path)) { totals, _ in totals }
-        #expect(totals?.sessions == [0, 1, 0, 0] && totals?.violations == 1 && totals?.persists == expected.persists)
+        #expect(
+            totals?.sessions == [0, 1, 0, 0] && totals?.violations == 1 && totals?.resumed == 1
+                && totals?.persists == expected.persists)
         #expect(totals?.times == expected.times)
         #expect(lines.all == [])
     }

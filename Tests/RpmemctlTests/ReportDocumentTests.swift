@@ -76,6 +76,7 @@ import Testing
     private static var endedSessions: EndedSessions {
         var ended = EndedSessions()
         ended.persistTimes = times
+        ended.resumed = 4
         return ended
     }
     private static var requests: ReportedPersists {
@@ -86,7 +87,7 @@ import Testing
     private static let session = ReportedSession(
         session: "s", state: .running, process: 1, user: "u", peer: "p", poolSet: "a", poolSetUUID: "u", since: 2,
         provider: "tcp", method: "APM", lanesGranted: 3, lanesConnected: 4, lanesEverConnected: 5, lanesRefused: 6,
-        droppedPackets: 7, persists: requests, persistTimes: times)
+        droppedPackets: 7, persists: requests, persistTimes: times, resumes: 8)
     private static var status: StatusReport {
         var status = StatusReport(
             rpmemd: "1", clock: 1, directories: ["d"], truncated: false, sessions: [session], ended: endedSessions,

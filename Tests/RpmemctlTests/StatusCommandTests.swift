@@ -319,6 +319,7 @@ struct StatusCommandTests {
         _ = try status { $0.ended.closed == 1 }
         let after = try metrics()
         #expect(after["rpmemd_sessions_total{result=\"closed\"}"] == 1 && after["rpmemd_lanes_opened_total"] == 1)
+        #expect(after["rpmemd_sessions_resumed_total"] == 0)
         let bytes = ["relaxed", "inline", "deep"].compactMap { after["rpmemd_persist_bytes_total{mode=\"\($0)\"}"] }
         #expect(bytes.count == 3 && bytes.reduce(0, +) == 200_000)
         // One lane: no two requests share a batch.

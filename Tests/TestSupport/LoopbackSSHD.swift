@@ -8,8 +8,9 @@ public final class LoopbackSSHD {
     public let clientCommand: String
     /// `user@address:port`
     public let target: String
-    private let daemon: ChildProcess
+    private var daemon: ChildProcess
     private let directory: String
+    private let prefix: [String]
 
     /// The reason why this host cannot run one; nil when it can.
     public static var unavailableReason: String? {
@@ -61,13 +62,7 @@ public final class LoopbackSSHD {
                 MaxSessions 200
 
                 """ + settings.map { $0 + "\n" }.joined(), to: "\(directory)/sshd_config")
-            let daemon = try ChildProcess(
-                prefix + ["/usr/sbin/sshd", "-D", "-e", "-f", "\(directory)/sshd_config"])
-            let deadline = Deadline.after(milliseconds: 60_000)
-            while !daemon.errorText.contains("Server listening") {
-                if try daemon.wait(within: 20) != nil || deadline.hasPassed { break }
-            }
-            if daemon.errorText.contains("Server listening") {
+            if let daemon = try Self.start(in: directory, prefix: prefix) {
                 started = (daemon, port)
                 break
             }
@@ -75,10 +70,37 @@ public final class LoopbackSSHD {
         guard let (daemon, port) = started else { throw TestSupportError("sshd does not start") }
         self.daemon = daemon
         self.port = port
+        self.prefix = prefix
         let user = getpwuid(geteuid()).map { String(cString: $0.pointee.pw_name) } ?? "root"
         target = "\(user)@\(address):\(port)"
         self.directory = directory
         clientCommand = try Self.writeClient("ssh", in: directory, key: keys.keys.sorted()[0])
+    }
+
+    /// - Returns: nil when it does not listen, on a port that is taken.
+    private static func start(in directory: String, prefix: [String]) throws -> ChildProcess? {
+        let daemon = try ChildProcess(prefix + ["/usr/sbin/sshd", "-D", "-e", "-f", "\(directory)/sshd_config"])
+        let deadline = Deadline.after(milliseconds: 60_000)
+        while !daemon.errorText.contains("Server listening") {
+            if try daemon.wait(within: 20) != nil || deadline.hasPassed { break }
+        }
+        return daemon.errorText.contains("Server listening") ? daemon : nil
+    }
+
+    /// Kills sshd with all its connections. ``restart()`` starts it again.
+    public func stop() throws {
+        let connections = descendants(of: daemon.identifier, named: "sshd")
+        daemon.signal(SIGKILL)
+        _ = try daemon.wait()
+        for process in connections { kill(process, SIGKILL) }
+    }
+
+    /// Starts sshd again, with the same keys on the same port.
+    public func restart() throws {
+        guard let daemon = try Self.start(in: directory, prefix: prefix) else {
+            throw TestSupportError("sshd does not start again on port \(port)")
+        }
+        self.daemon = daemon
     }
 
     /// Writes another value for `RPMEM_SSH`, and returns it.

@@ -1,49 +1,91 @@
 import CLinux
 import Glibc
+import PersistentMemory
 import RpmemProtocol
 import SystemSupport
 
-/// The ``WriterToken`` of a part, in an extended attribute of its file: it changes no byte of the pool, a copy of the file does
-/// not have it, and it outlives a reboot. Behind the token is the inode's number, so that a file restored with its attributes
-/// is another one.
+/// What a part keeps of the last initiator that could write.
+struct WriterRecord: Hashable {
+    var token: WriterToken
+    /// How often that initiator has resumed its session. The first part counts.
+    var resumes: UInt64 = 0
+
+    static let byteCount = WriterToken.byteCount + 8
+
+    var bytes: [UInt8] { token.array + Self.bytes(resumes) }
+
+    init(_ token: WriterToken, resumes: UInt64 = 0) {
+        self.token = token
+        self.resumes = resumes
+    }
+
+    /// - Parameter bytes: As many as a record has; otherwise nil.
+    init?(_ bytes: some Collection<UInt8>) {
+        guard bytes.count == Self.byteCount else { return nil }
+        token = WriterToken(SIMD16(bytes.prefix(WriterToken.byteCount)))
+        resumes = bytes.dropFirst(WriterToken.byteCount).reversed().reduce(0) { $0 << 8 | UInt64($1) }
+    }
+
+    /// Little-endian.
+    static func bytes(_ number: UInt64) -> [UInt8] { (0..<8).map { UInt8(truncatingIfNeeded: number >> (8 * $0)) } }
+}
+
+/// A file keeps its ``WriterRecord`` in an extended attribute: it changes no byte of the pool, a copy of the file does not have it,
+/// and it outlives a reboot. Behind the record is the inode's number, so that a file restored with its attributes is another
+/// one. A Device DAX keeps it in the ``WriterRecords``.
 extension PartFile {
     private static let attribute = "user.rpmemd.writer"
 
-    /// Whether the file has room for a token.
-    var keepsWriter: Bool {
-        guard device == nil else { return false }
-        return fgetxattr(descriptor.number, Self.attribute, nil, 0) >= 0 || errno == ENODATA
+    /// Whether the part has room for a record.
+    ///
+    /// - Parameter records: nil on a machine without.
+    func keepsWriter(_ records: WriterRecords?) -> Bool {
+        guard let device else {
+            return fgetxattr(descriptor.number, Self.attribute, nil, 0) >= 0 || errno == ENODATA
+        }
+        guard let records, records.isWritable else { return false }
+        return (try? device.identity()) != nil
     }
 
-    /// The token that the part keeps; nil without one.
-    func writer() throws(PoolError) -> WriterToken? {
-        guard device == nil else { return nil }
-        var bytes = [UInt8](repeating: 0, count: WriterToken.byteCount + 8)
+    /// The record that the part keeps; nil without one.
+    func writer(_ records: WriterRecords?) throws(PoolError) -> WriterRecord? {
+        if device != nil {
+            guard let (records, identity) = try place(records) else { return nil }
+            return try records.record(of: identity)
+        }
+        var bytes = [UInt8](repeating: 0, count: WriterRecord.byteCount + 8)
         let count = fgetxattr(descriptor.number, Self.attribute, &bytes, bytes.count)
         if count < 0 {
-            // ERANGE: longer than any token.
+            // ERANGE: longer than any record.
             if [ENODATA, EOPNOTSUPP, ERANGE].contains(errno) { return nil }
             throw .system(.last("fgetxattr", on: path))
         }
-        let token = WriterToken(SIMD16(bytes.prefix(WriterToken.byteCount)))
-        return count == bytes.count && bytes == record(token) ? token : nil
+        let record = WriterRecord(bytes.prefix(WriterRecord.byteCount))
+        return count == bytes.count ? record.flatMap { attribute($0) == bytes ? $0 : nil } : nil
     }
 
-    /// Keeps a token, durably.
+    /// Keeps a record in place of any other, durably.
     ///
-    /// - Returns: False when the file has no room for it.
-    /// - Throws: When the file cannot be made durable.
-    func keepWriter(_ token: WriterToken) throws(PoolError) -> Bool {
-        let bytes = record(token)
+    /// - Returns: False when the part has no room for it.
+    /// - Throws: When the record cannot be made durable.
+    func keepWriter(_ record: WriterRecord, _ records: WriterRecords?) throws(PoolError) -> Bool {
+        if device != nil {
+            guard let (records, identity) = try place(records) else { return false }
+            return try records.keep(record, of: identity)
+        }
+        let bytes = attribute(record)
         if fsetxattr(descriptor.number, Self.attribute, bytes, bytes.count, 0) != 0 { return false }
         try synchronize()
         try checkWritable()
         return true
     }
 
-    /// Removes the token, durably. Writes nothing where there is none.
-    func forgetWriter() throws(PoolError) {
-        guard device == nil else { return }
+    /// Removes the record, durably. Writes nothing where there is none.
+    func forgetWriter(_ records: WriterRecords?) throws(PoolError) {
+        if device != nil {
+            if let (records, identity) = try place(records) { try records.forget(identity) }
+            return
+        }
         if fremovexattr(descriptor.number, Self.attribute) != 0 {
             if errno == ENODATA || errno == EOPNOTSUPP { return }
             // A file system may refuse before it looks for the attribute.
@@ -56,7 +98,16 @@ extension PartFile {
         try checkWritable()
     }
 
-    private func record(_ token: WriterToken) -> [UInt8] {
-        token.array + (0..<8).map { UInt8(truncatingIfNeeded: identity.inode >> (8 * UInt64($0))) }
+    private func attribute(_ record: WriterRecord) -> [UInt8] { record.bytes + WriterRecord.bytes(identity.inode) }
+
+    /// Where the record of a Device DAX is; nil where there can be none.
+    private func place(_ records: WriterRecords?) throws(PoolError) -> (WriterRecords, DeviceIdentity)? {
+        guard let records, let device else { return nil }
+        do throws(SystemCallError) {
+            guard let identity = try device.identity() else { return nil }
+            return (records, identity)
+        } catch {
+            throw .system(error)
+        }
     }
 }

@@ -68,7 +68,7 @@ extension PoolStore {
             try writeHeaders(headers, on: parts, staleHeaders: staleHeaders)
             return Pool(
                 set: set, mapping: mapping, geometry: geometry, parts: parts,
-                attributes: headers.first?.attributes ?? .none, isCreated: true,
+                attributes: headers.first?.attributes ?? .none, isCreated: true, writerDirectory: writerDirectory,
                 partsWithEarlierErrors: partsWithEarlierErrors)
         } catch {
             let left = parts.takeBack()

@@ -19,12 +19,15 @@ package final class LockedPool: @unchecked Sendable {
     let interrupted: InterruptedAttributes?
     let partsWithEarlierErrors: [String]
     let health: DeviceHealth
+    /// See ``PoolStore``.
+    let writerDirectory: String
     /// Addresses at which parts that are Device DAX are mapped, by their paths. The first read maps them, the deinit unmaps them.
     private let mappings = Mutex<[String: UInt]>([:])
 
     init(
         set: ResolvedSet, parts: [PartFile], headers: [PoolHeader], geometry: PoolGeometry,
-        interrupted: InterruptedAttributes?, partsWithEarlierErrors: [String], health: DeviceHealth
+        interrupted: InterruptedAttributes?, partsWithEarlierErrors: [String], health: DeviceHealth,
+        writerDirectory: String
     ) {
         self.set = set
         self.parts = parts
@@ -33,6 +36,7 @@ package final class LockedPool: @unchecked Sendable {
         self.interrupted = interrupted
         self.partsWithEarlierErrors = partsWithEarlierErrors
         self.health = health
+        self.writerDirectory = writerDirectory
     }
 
     /// The pool set file, or the plain file or device; for messages.

@@ -52,7 +52,7 @@ extension PoolStore {
         }
         return LockedPool(
             set: set, parts: parts, headers: headers, geometry: geometry, interrupted: interrupted,
-            partsWithEarlierErrors: partsWithEarlierErrors, health: health)
+            partsWithEarlierErrors: partsWithEarlierErrors, health: health, writerDirectory: writerDirectory)
     }
 
     private func readHeaders(of parts: ArraySlice<PartFile>) throws(PoolError) -> [PoolHeader] {
@@ -75,7 +75,7 @@ extension LockedPool {
         for index in changed { try parts[index].writeHeader(headers[index].bytes) }
         return Pool(
             set: set, mapping: mapping, geometry: geometry, parts: PoolParts(parts),
-            attributes: headers.first?.attributes ?? .none, isCreated: false,
+            attributes: headers.first?.attributes ?? .none, isCreated: false, writerDirectory: writerDirectory,
             partsWithEarlierErrors: partsWithEarlierErrors,
             partsWithInterruptedAttributes: changed.map { parts[$0].path })
     }

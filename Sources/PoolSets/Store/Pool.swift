@@ -43,6 +43,8 @@ package final class Pool: Sendable {
     private let set: ResolvedSet
     private let headers: Int
     private let isCreated: Bool
+    /// Of pools on Device DAX. Opened here: later the session may open nothing.
+    private let writerRecords: Result<WriterRecords?, PoolError>
     private let state: Mutex<OpenState>
 
     private struct OpenState: ~Copyable {
@@ -69,7 +71,7 @@ package final class Pool: Sendable {
     /// - Parameter mapping: From ``map(_:_:)``.
     init(
         set: ResolvedSet, mapping: Mapping, geometry: PoolGeometry, parts: PoolParts,
-        attributes: PoolAttributes, isCreated: Bool, partsWithEarlierErrors: [String],
+        attributes: PoolAttributes, isCreated: Bool, writerDirectory: String, partsWithEarlierErrors: [String],
         partsWithInterruptedAttributes: [String] = []
     ) {
         path = set.path
@@ -85,6 +87,9 @@ package final class Pool: Sendable {
         self.set = set
         headers = geometry.headers
         self.isCreated = isCreated
+        writerRecords = Result { () throws(PoolError) in
+            parts.files.contains { $0.device != nil } ? try WriterRecords(at: writerDirectory) : nil
+        }
         self.partsWithEarlierErrors = partsWithEarlierErrors
         self.partsWithInterruptedAttributes = partsWithInterruptedAttributes
         state = Mutex(OpenState(parts: parts, attributes: attributes))
@@ -196,25 +201,44 @@ package final class Pool: Sendable {
 
     // MARK: Writer
 
-    /// Whether every part has room for a ``WriterToken``: files on a file system with extended attributes. Device DAX has none.
-    package var keepsWriter: Bool { state.withLock { $0.parts?.files.allSatisfy(\.keepsWriter) ?? false } }
+    /// Whether every part has room for a ``WriterToken``: files on a file system with extended attributes, Device DAX where the
+    /// machine has ``WriterRecords``.
+    package var keepsWriter: Bool {
+        guard case .success(let records) = writerRecords else { return false }
+        return state.withLock { $0.parts?.files.allSatisfy { $0.keepsWriter(records) } ?? false }
+    }
+
+    /// The directory with the ``WriterRecords``, in which ``claim(_:_:)`` and ``forgetWriter()`` make and remove files; nil where
+    /// they do not. Valid as long as this.
+    package var writerDirectory: Int32? { (try? writerRecords.get())?.descriptor.number }
 
     /// Keeps `token` in place of any other, durably, or compares it with the one that all parts keep.
     ///
+    /// - Returns: The outcome; how often the initiator with this token has resumed its session, now included.
     /// - Throws: When a part cannot be made durable, or when another token can be neither replaced nor removed, or not be read.
     ///   The pool has failed then: see ``hasFailed``.
-    package func claim(_ purpose: ClaimPurpose, _ token: WriterToken) throws(PoolError) -> ClaimOutcome {
-        try withFiles { files throws(PoolError) in
+    package func claim(
+        _ purpose: ClaimPurpose, _ token: WriterToken
+    ) throws(PoolError) -> (outcome: ClaimOutcome, resumes: UInt64) {
+        try withFiles { files, records throws(PoolError) in
             switch purpose {
             case .resume:
-                for file in files where try file.writer() != token { return .otherWriter }
-                return .kept
-            case .new:
-                for file in files where try !file.keepWriter(token) {
-                    for file in files { try file.forgetWriter() }
-                    return .notKept
+                var resumes: UInt64 = 1
+                for (index, file) in files.enumerated() {
+                    guard let record = try file.writer(records), record.token == token else {
+                        return (.otherWriter, 0)
+                    }
+                    if index == 0 { resumes = record.resumes &+ 1 }
                 }
-                return .kept
+                // Without room the count stays as it is.
+                _ = try files.first?.keepWriter(WriterRecord(token, resumes: resumes), records)
+                return (.kept, resumes)
+            case .new:
+                for file in files where try !file.keepWriter(WriterRecord(token), records) {
+                    for file in files { try file.forgetWriter(records) }
+                    return (.notKept, 0)
+                }
+                return (.kept, 0)
             }
         }
     }
@@ -223,17 +247,17 @@ package final class Pool: Sendable {
     ///
     /// - Throws: When a part cannot be changed, or not be made durable. The pool has failed then: see ``hasFailed``.
     package func forgetWriter() throws(PoolError) {
-        try withFiles { files throws(PoolError) in for file in files { try file.forgetWriter() } }
+        try withFiles { files, records throws(PoolError) in for file in files { try file.forgetWriter(records) } }
     }
 
     /// An error of `body` makes the pool fail: fsync(2) reports a lost page once, and ``close()`` would find nothing.
     private func withFiles<Result: Sendable>(
-        _ body: ([PartFile]) throws(PoolError) -> Result
+        _ body: ([PartFile], WriterRecords?) throws(PoolError) -> Result
     ) throws(PoolError) -> Result {
         let result: Swift.Result<Result, PoolError> = state.withLock { state in
             guard let parts = state.parts else { return .failure(.closed(set: path)) }
             if let failure = state.failure { return .failure(failure) }
-            do throws(PoolError) { return .success(try body(parts.files)) } catch {
+            do throws(PoolError) { return .success(try body(parts.files, try writerRecords.get())) } catch {
                 state.failure = error
                 return .failure(error)
             }

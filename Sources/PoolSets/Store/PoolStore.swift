@@ -16,6 +16,8 @@ package final class PoolStore: Sendable {
     /// For CREATE; nil for no limit.
     let quota: PoolQuota?
     let health: DeviceHealth
+    /// Where the ``WriterRecords`` are.
+    let writerDirectory: String
     let usesNamelessFiles: Bool
     let onStep: (@Sendable (CreateStep) throws(PoolError) -> Void)?
 
@@ -26,17 +28,19 @@ package final class PoolStore: Sendable {
     ///   - partMode: Permission bits of parts that are created. The umask does not apply.
     ///   - quota: For CREATE; nil for no limit. It needs the permission to read the directory.
     ///   - health: The source of bad blocks, device ids and unsafe shutdown counts.
+    ///   - writerDirectory: Where pools on Device DAX keep who could write last.
     ///   - usesNamelessFiles: Whether CREATE makes parts without a name (O_TMPFILE) where the file system can.
     ///   - onStep: Called before each step of a creation. An error that it throws is the step's failure. For tests.
     package init(
         directory: String, partMode: mode_t = 0o600, quota: PoolQuota? = nil, health: DeviceHealth = .libpmem2,
-        usesNamelessFiles: Bool = true,
+        writerDirectory: String = WriterRecords.standardPath, usesNamelessFiles: Bool = true,
         onStep: (@Sendable (CreateStep) throws(PoolError) -> Void)? = nil
     ) throws(PoolError) {
         self.directory = try PoolSetDirectory(directory)
         self.partMode = partMode
         self.quota = quota
         self.health = health
+        self.writerDirectory = writerDirectory
         self.usesNamelessFiles = usesNamelessFiles
         self.onStep = onStep
     }

@@ -90,7 +90,8 @@ extension ReportedSession {
             provider: record.provider, method: record.method, lanesGranted: record.lanesGranted,
             lanesConnected: record.lanes.lanesConnected, lanesEverConnected: record.lanes.lanesEverConnected,
             lanesRefused: record.lanes.lanesRefused, droppedPackets: record.lanes.droppedPackets,
-            persists: ReportedPersists(record.persists), persistTimes: ReportedTimes(record.times))
+            persists: ReportedPersists(record.persists), persistTimes: ReportedTimes(record.times),
+            resumes: record.lanes.resumes)
     }
 }
 
@@ -119,6 +120,7 @@ extension EndedSessions {
         var none = EndedSessions()
         none.persists = ReportedPersists(PersistTotals())
         none.persistTimes = ReportedTimes(PersistTimeTotals())
+        none.resumed = 0
         return none
     }
 
@@ -131,6 +133,7 @@ extension EndedSessions {
         lanesRefused &+= totals.lanesRefused
         droppedPackets &+= totals.droppedPackets
         violations &+= totals.violations
+        resumed = (resumed ?? 0) &+ totals.resumed
         persists = persists + ReportedPersists(totals.persists)
         let times = ReportedTimes(totals.times)
         persistTimes = persistTimes.map { $0 + times } ?? times

@@ -85,7 +85,7 @@ enum ConfinedCalls {
             SYS_inotify_init1, SYS_inotify_add_watch, SYS_inotify_rm_watch, SYS_eventfd2, SYS_epoll_create1, SYS_pipe2,
             SYS_pselect6,
             // A part's writer token.
-            SYS_fgetxattr, SYS_fsetxattr, SYS_fremovexattr,
+            SYS_fgetxattr, SYS_fsetxattr, SYS_fremovexattr, SYS_renameat, SYS_renameat2,
             // libsystemd passes an entry in a file of memory when the journal's socket takes no message.
             SYS_memfd_create,
         ]

@@ -76,6 +76,10 @@ package final class Confinement {
             try pool.withDescriptors { (parts, directories) throws(SystemCallError) in
                 // For the reason of a bus error, and for inotify.
                 for part in parts { try files.allow(.readFile, beneath: part) }
+                // Writer tokens of pools on Device DAX.
+                if let records = pool.writerDirectory {
+                    try files.allow([.readFile, .writeFile, .makeFile, .removeFile], beneath: records)
+                }
                 // CLOSE may remove a pool that this session has created.
                 guard isCreated else { return }
                 for directory in directories {

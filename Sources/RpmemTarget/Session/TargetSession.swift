@@ -277,13 +277,17 @@ package final class TargetSession {
         served.watchdog.turnLong()
         defer { served.watchdog.beginTurn() }
         let outcome: ClaimOutcome
-        do throws(PoolError) { outcome = try served.pool.claim(purpose, token) } catch {
+        let resumes: UInt64
+        do throws(PoolError) { (outcome, resumes) = try served.pool.claim(purpose, token) } catch {
             log.error("CLAIM request: \(error)")
             try connection.send(.refused(.claim, RequestError(error).status))
             return .failed
         }
         switch outcome {
-        case .kept: log.info("CLAIM request: the initiator \(purpose == .new ? "may" : "does") resume its session")
+        case .kept where resumes > 0:
+            log.info("CLAIM request: the initiator resumes its session, \(resumes) times so far")
+            status?.noteResumed(times: resumes)
+        case .kept: log.info("CLAIM request: the initiator may resume its session")
         case .notKept: log.info("CLAIM request: the parts have no room for the token: the session cannot be resumed")
         case .otherWriter:
             log.notice("CLAIM request: another session could write to the pool since: the session is not resumed")

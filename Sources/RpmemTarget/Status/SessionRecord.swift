@@ -53,7 +53,7 @@ struct SessionRecord: Equatable, Sendable {
     /// Places in the file.
     enum Layout {
         static let magic = UInt64(littleEndian: 0x5345_444d_454d_5052)
-        static let version: UInt32 = 2
+        static let version: UInt32 = 3
         static let headerSize = 4096
         /// Of each worker's counts: four cache lines.
         static let stride = 256
@@ -190,6 +190,7 @@ struct SessionCounts: ~Copyable {
     let lanesRefused = Atomic<UInt64>(0)
     let droppedPackets = Atomic<UInt64>(0)
     let violations = Atomic<UInt64>(0)
+    let resumes = Atomic<UInt64>(0)
 
     struct Values: Equatable, Sendable {
         /// Now.
@@ -199,6 +200,8 @@ struct SessionCounts: ~Copyable {
         var droppedPackets: UInt64 = 0
         /// Requests that break the protocol. Each ends its session.
         var violations: UInt64 = 0
+        /// How often the initiator has resumed its session, this one included; 0 for a session that resumes none.
+        var resumes: UInt64 = 0
 
         init() {}
 
@@ -209,6 +212,7 @@ struct SessionCounts: ~Copyable {
             lanesRefused = number(2)
             droppedPackets = number(3)
             violations = number(4)
+            resumes = number(5)
         }
     }
 
@@ -218,5 +222,6 @@ struct SessionCounts: ~Copyable {
         lanesRefused.store(values.lanesRefused, ordering: .relaxed)
         droppedPackets.store(values.droppedPackets, ordering: .relaxed)
         violations.store(values.violations, ordering: .relaxed)
+        resumes.store(values.resumes, ordering: .relaxed)
     }
 }

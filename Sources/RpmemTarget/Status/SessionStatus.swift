@@ -67,6 +67,7 @@ package final class SessionStatus {
     func note(_ values: SessionCounts.Values) {
         var values = values
         values.violations = counts.violations
+        values.resumes = counts.resumes
         guard values != counts else { return }
         counts = values
         page?.store(values)
@@ -75,6 +76,12 @@ package final class SessionStatus {
     /// Counts a violation, which ends the session.
     func noteViolation() {
         counts.violations = 1
+        page?.store(counts)
+    }
+
+    /// The session resumes an earlier one; see ``SessionCounts/Values/resumes``.
+    func noteResumed(times: UInt64) {
+        counts.resumes = times
         page?.store(counts)
     }
 
@@ -87,6 +94,7 @@ package final class SessionStatus {
                 } else {
                     totals.sessions[result.rawValue] &+= 1
                     totals.violations &+= counts.violations
+                    totals.resumed &+= counts.resumes > 0 ? 1 : 0
                 }
                 page?.remove(from: directory)
             }

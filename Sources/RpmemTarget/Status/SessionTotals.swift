@@ -26,13 +26,15 @@ struct SessionTotals: Equatable, Sendable {
     var lanesRefused: UInt64 = 0
     var droppedPackets: UInt64 = 0
     var violations: UInt64 = 0
+    /// Sessions that resumed an earlier one.
+    var resumed: UInt64 = 0
     var persists = PersistTotals()
     var times = PersistTimeTotals()
 
     static let name = "totals"
     private static let magic = UInt64(littleEndian: 0x5453_444d_454d_5052)
     private static let version: UInt64 = 3
-    private static let firstTime = 17
+    private static let firstTime = 18
     private static let numberCount = firstTime + PersistTimes.numberCount
     /// How long to wait for another process, in milliseconds. Each has the lock for less than a few.
     private static let patience: UInt64 = 1000
@@ -43,6 +45,7 @@ struct SessionTotals: Equatable, Sendable {
         lanesRefused &+= record.lanes.lanesRefused
         droppedPackets &+= record.lanes.droppedPackets
         violations &+= record.lanes.violations
+        resumed &+= record.lanes.resumes > 0 ? 1 : 0
         persists = persists + record.persists
         times = times + record.times
     }
@@ -63,6 +66,7 @@ struct SessionTotals: Equatable, Sendable {
         violations = numbers[9]
         func count(_ index: Int) -> PersistTotals.Count { .init(requests: numbers[index], bytes: numbers[index + 1]) }
         persists = PersistTotals(relaxed: count(10), inline: count(12), deep: count(14), batches: numbers[16])
+        resumed = numbers[17]
         times = PersistTimeTotals { numbers[Self.firstTime + $0] }
     }
 
@@ -72,7 +76,7 @@ struct SessionTotals: Equatable, Sendable {
         let modes = [persists.relaxed, persists.inline, persists.deep].flatMap { [$0.requests, $0.bytes] }
         let numbers =
             [Self.magic, Self.version] + sessions + [lanesEverConnected, lanesRefused, droppedPackets, violations]
-            + modes + [persists.batches] + times.numbers
+            + modes + [persists.batches, resumed] + times.numbers
         return numbers.flatMap { number in withUnsafeBytes(of: number) { Array($0) } }
     }
 

@@ -75,6 +75,8 @@ struct CatchingUp {
             throw error
         }
         do {
+            // Where this replica is the target of another initiator, that one must not resume its session.
+            try pool.forgetWriter()
             if !here.isNone { try pool.setAttributes(here.catchingUp(true)) }
             try receive(from: target, into: pool)
             try target.close()

@@ -1,14 +1,20 @@
-// objects fill|digest|endless|until SET [THREADS]: a program on libpmemobj that knows nothing of replicas.
+// objects fill|digest|sequences|endless|until SET [THREADS [RECORD]]: a program on libpmemobj that knows nothing of replicas.
 //
 // fill: each thread grows a chain by transactions and a list atomically, and aborts some transactions in between.
 // digest: prints a digest of all that is in the pool. endless: goes on filling until it is ended.
 // until: goes on filling until standard input has a byte, or ends.
+//
+// Each transaction that commits takes its thread's next number. RECORD is a file outside of the pool: eight numbers, of the last
+// transaction of each thread that has returned. sequences: prints the numbers that the pool has.
+#include <fcntl.h>
 #include <libpmemobj.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 enum { CHAINS = 8, ROUNDS = 8 };
 
@@ -35,11 +41,13 @@ struct root {
     TOID(struct link) chains[CHAINS];
     uint64_t lengths[CHAINS];
     struct items lists[CHAINS];
+    uint64_t sequences[CHAINS];
 };
 
 static PMEMobjpool *pool;
 static TOID(struct root) root;
 static volatile int is_endless;
+static volatile uint64_t *record;
 
 static void fail(const char *what) {
     fprintf(stderr, "%s: %s\n", what, pmemobj_errormsg());
@@ -57,10 +65,13 @@ static void grow_chain(int chain, int aborts) {
         TX_ADD_FIELD(root, lengths[chain]);
         D_RW(root)->chains[chain] = link;
         D_RW(root)->lengths[chain] = length + 1;
+        TX_ADD_FIELD(root, sequences[chain]);
+        D_RW(root)->sequences[chain]++;
         if (aborts) pmemobj_tx_abort(ECANCELED);
     } TX_ONABORT {
         if (!aborts) fail("transaction");
     } TX_END
+    if (record) record[chain] = D_RO(root)->sequences[chain];
 }
 
 static int set_number(PMEMobjpool *pop, void *object, void *argument) {
@@ -117,6 +128,13 @@ int main(int argc, char **argv) {
     pool = pmemobj_open(argv[2], NULL);
     if (!pool) fail(argv[2]);
     root = POBJ_ROOT(pool, struct root);
+    if (argc > 4) {
+        int file = open(argv[4], O_RDWR);
+        void *memory = mmap(NULL, CHAINS * 8, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+        if (memory == MAP_FAILED) fail(argv[4]);
+        close(file);
+        record = memory;
+    }
     if (strcmp(argv[1], "digest") == 0) {
         digest = 14695981039346656037u;
         unsigned count = 0;
@@ -137,6 +155,8 @@ int main(int argc, char **argv) {
             }
         }
         printf("%u objects, digest %016llx\n", count, (unsigned long long)digest);
+    } else if (strcmp(argv[1], "sequences") == 0) {
+        for (int i = 0; i < CHAINS; i++) printf("%llu ", (unsigned long long)D_RO(root)->sequences[i]);
     } else {
         int ends = strcmp(argv[1], "until") == 0;
         is_endless = ends || strcmp(argv[1], "endless") == 0;

@@ -19,6 +19,8 @@ enum Tolerated {
 
     private static func reasonInDaemon(_ name: String) -> String? {
         switch name {
+        case "fgetxattr": "the session cannot be resumed"
+        case "fremovexattr": "another look shows that the part has no token"
         case "eventfd": "without its eventfd the handler of SIGBUS ends the process itself"
         case "sigaction": "without the handler SIGBUS ends the process"
         case "fi_getinfo", "pthread_create": "the library is loaded, and its providers are set up, when they are needed"

@@ -17,6 +17,7 @@ func table(losses: Int) -> [Boot] {
                 Case("devdax-stale-header"),
                 Case("devdax-deep-persist"),
                 Case("devdax-shutdown-state"),
+                Case("devdax-resume"),
                 Case("fsdax-ext4"),
                 Case("fsdax-xfs"),
                 Case("fsdax-bad-blocks"),

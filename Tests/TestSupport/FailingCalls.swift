@@ -1,14 +1,14 @@
 import Glibc
 import SystemSupport
-import TestSupport
 
-/// The library that makes one call of a program fail: `failing-calls.c`. It is compiled once.
-struct FailingCalls {
+/// The library that makes one call of a program fail, or kills the program at it: `Tests/EveryCall/failing-calls.c`. It is compiled
+/// once.
+package struct FailingCalls {
     private static let directory = TemporaryDirectory("rpmem-every-call")
     private static let source = Binaries.packageDirectory + "/Tests/EveryCall"
 
     /// Its path.
-    static let library: String? = {
+    package static let library: String? = {
         let path = directory.file("failing-calls.so")
         let compiler = try? ChildProcess(
             ["/usr/bin/cc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", path]
@@ -23,7 +23,7 @@ struct FailingCalls {
     private static let recordCount = 256
 
     /// Makes an empty file of counts.
-    static func makeCounts(_ path: String) throws {
+    package static func makeCounts(_ path: String) throws {
         let file = try Descriptor.open(path, O_RDWR | O_CREAT | O_TRUNC, mode: 0o666)
         guard ftruncate(file.number, off_t(recordSize * recordCount)) == 0 else {
             throw SystemCallError.last("ftruncate")
@@ -31,7 +31,7 @@ struct FailingCalls {
     }
 
     /// How often each function was called.
-    static func counts(_ path: String) throws -> [String: Int] {
+    package static func counts(_ path: String) throws -> [String: Int] {
         let bytes = try readFile(try Descriptor.open(path, O_RDONLY), limit: 1 << 20)
         var counts: [String: Int] = [:]
         for record in 0..<bytes.count / recordSize {
@@ -41,32 +41,5 @@ struct FailingCalls {
             if !name.isEmpty { counts[name] = count }
         }
         return counts
-    }
-}
-
-/// The n-th call of a function.
-struct Call: Hashable, CustomStringConvertible {
-    let name: String
-    /// From 1.
-    let number: Int
-
-    var description: String { "\(name):\(number)" }
-
-    /// Calls that make bytes durable. When one of them fails, the pool must not count as cleanly closed.
-    var isDurability: Bool {
-        ["msync", "fsync", "fdatasync", "syncfs", "pwritev2", "pmem_msync", "sync_file_range"].contains(name)
-    }
-}
-
-/// The two programs of a session.
-enum Program: String, CaseIterable {
-    case daemon = "rpmemd"
-    case initiator = "every-call-initiator"
-
-    var path: String {
-        switch self {
-        case .daemon: Binaries.rpmemd
-        case .initiator: Binaries.everyCallInitiator
-        }
     }
 }
