@@ -38,15 +38,19 @@ extension PoolStore {
     }
 
     /// Bytes of the part files of all pool sets that count, each file once. Devices do not count, nor do sets that break a rule.
+    /// A file that may be there, and cannot be looked at, is an error.
     private func usedBytes(of quota: PoolQuota, with descriptor: PoolDescriptor) throws(PoolError) -> UInt64 {
-        let listing = try list(filter: quota.sets)
+        var filter = quota.sets
+        // CREATE follows them, too.
+        filter.followsLinks = true
+        let listing = try list(filter: filter)
         if listing.isTruncated { throw .uncountable(directory: directory.path) }
         var files: Set<FileIdentity> = []
         var sum: UInt64 = 0
         for name in Set(listing.names + [descriptor]) {
             guard let set = try? ResolvedSet(name, in: directory) else { continue }
             for part in set.parts {
-                guard let status = status(of: part.location), status.st_mode & S_IFMT == S_IFREG,
+                guard let status = try status(of: part.location), status.st_mode & S_IFMT == S_IFREG,
                     files.insert(FileIdentity(status)).inserted
                 else { continue }
                 sum = clampedSum(sum, UInt64(clamping: status.st_size))
@@ -55,13 +59,21 @@ extension PoolStore {
         return sum
     }
 
-    private func status(of location: PartLocation) -> stat? {
+    /// nil when there is no file.
+    private func status(of location: PartLocation) throws(PoolError) -> stat? {
         var status = stat()
-        switch location {
-        case .absolute(let path): return path.withPlatformString({ stat($0, &status) }) == 0 ? status : nil
-        case .beneath(let descriptor):
-            guard let file = try? directory.open(descriptor, flags: PoolSetDirectory.lookupOnly) else { return nil }
-            return fstat(file.number, &status) == 0 ? status : nil
+        do throws(SystemCallError) {
+            switch location {
+            case .absolute(let path):
+                if path.withPlatformString({ stat($0, &status) }) != 0 { throw .last("stat") }
+            case .beneath(let descriptor):
+                let file = try directory.open(descriptor, flags: PoolSetDirectory.lookupOnly)
+                if fstat(file.number, &status) != 0 { throw .last("fstat") }
+            }
+            return status
+        } catch {
+            if error.errno == .noSuchFileOrDirectory || error.errno == .notDirectory { return nil }
+            throw .uncountable(directory: directory.path)
         }
     }
 
