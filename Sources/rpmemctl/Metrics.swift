@@ -102,17 +102,33 @@ struct MetricsText {
         family(
             "rpmemd_pool_bad_blocks", "gauge",
             "Ranges of a pool on persistent memory that cannot be read, at most 64 of a part.")
-        for pool in pools {
-            if let count = pool.badBlocks { sample("rpmemd_pool_bad_blocks", [("pool", pool.name)], count) }
-        }
+        for (pool, count) in Self.sums(pools, \.badBlocks) { sample("rpmemd_pool_bad_blocks", [("pool", pool)], count) }
         family(
             "rpmemd_pool_unsafe_shutdowns", "counter",
             "Losses of power at which a device under the pool did not save its persistence domain.")
+        for (pool, count) in Self.sums(pools, \.unsafeShutdowns) {
+            sample("rpmemd_pool_unsafe_shutdowns_total", [("pool", pool)], count)
+        }
+    }
+
+    /// Counts by the text of a pool's name, in the order of the pools. Names of other bytes may have the same text, and a series
+    /// may be there once only.
+    private static func sums(
+        _ pools: [ReportedPool], _ count: (ReportedPool) -> UInt64?
+    ) -> [(pool: String, count: UInt64)] {
+        var sums: [(pool: String, count: UInt64)] = []
+        var places: [String: Int] = [:]
         for pool in pools {
-            if let count = pool.unsafeShutdowns {
-                sample("rpmemd_pool_unsafe_shutdowns_total", [("pool", pool.name)], count)
+            guard let count = count(pool) else { continue }
+            let name = escapingControls(pool.name)
+            if let place = places[name] {
+                sums[place].count &+= count
+            } else {
+                places[name] = sums.count
+                sums.append((name, count))
             }
         }
+        return sums
     }
 
     private static func sum(_ left: ReportedTimes?, _ right: ReportedTimes?) -> ReportedTimes? {
