@@ -30,8 +30,9 @@ struct MetricsText {
         family("rpmemd_build", "info", "The version of rpmemd.")
         sample("rpmemd_build_info", [("version", status.rpmemd)], 1)
         gauges(status.sessions.filter { $0.state == .running })
-        // A restricted key does not see sums over ended sessions, and a sum that shrinks when a session ends is no counter.
-        if status.restrictedTo == nil {
+        // A sum that shrinks is no counter: one without the sums over ended sessions, which a restricted key does not see, or
+        // without some of the sessions.
+        if status.restrictedTo == nil, status.endedUnknown != true, !status.truncated {
             sessionCounters(status)
             persistCounters(status)
         }
@@ -41,8 +42,8 @@ struct MetricsText {
                 "rpmemd_pools", [("state", state.rawValue)], UInt64(pools.pools.count { $0.state == state }))
         }
         devices(pools.pools)
-        family("rpmemd_status_problems", "gauge", "Files of sessions that cannot be read.")
-        sample("rpmemd_status_problems", [], UInt64(status.problems.count))
+        family("rpmemd_status_problems", "gauge", "Files of sessions that cannot be read, and 1 if there are too many.")
+        sample("rpmemd_status_problems", [], UInt64(status.problems.count + (status.truncated ? 1 : 0)))
         text += "# EOF\n"
     }
 

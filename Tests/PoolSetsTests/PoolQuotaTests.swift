@@ -142,6 +142,24 @@ import Testing
         #expect(error == .uncountable(directory: fixture.sets) && error?.errno == .permissionDenied)
     }
 
+    /// Whoever can read the directory can lock it for ever.
+    @Test func aLockThatIsNeverGivenBackIsNotWaitedForLong() throws {
+        let held = open(fixture.sets, O_RDONLY | O_DIRECTORY)
+        defer { close(held) }
+        #expect(flock(held, LOCK_EX) == 0)
+        var quota = PoolQuota(bytes: 40 << 20, sets: .init())
+        quota.patience = 20
+        let store = try PoolStore(directory: fixture.sets, quota: quota, health: .fake())
+        let before = fixture.snapshot()
+        let error = create(store, "a.set")
+        #expect(error == .quotaBusy(directory: fixture.sets) && error?.status == .busy)
+        let text = error?.description ?? ""
+        #expect(text.contains(fixture.sets) && text.contains("another program") && text.contains("lslocks"), "\(text)")
+        #expect(fixture.snapshot() == before)
+        #expect(flock(held, LOCK_UN) == 0)
+        #expect(create(store, "a.set") == nil)
+    }
+
     /// The files of the first one have no names yet when the second one counts.
     @Test func ofTwoCreationsAtOnceTheSecondWaits() throws {
         let second = Mutex<PoolError?>(nil)

@@ -75,6 +75,18 @@ import Testing
         #expect(text["rpmemd_pool_bad_blocks{pool=\"a\\\\n\"}"] == 2)
     }
 
+    /// A counter that goes down stands for a restart, and all that it had counts a second time when it is back.
+    @Test(arguments: [true, false]) func countersThatAreNotWholeAreLeftOut(isTruncated: Bool) throws {
+        var status = StatusReport(
+            rpmemd: "1", clock: 1, directories: ["/run"], truncated: isTruncated, sessions: [], ended: EndedSessions(),
+            problems: isTruncated ? [] : ["p"])
+        if !isTruncated { status.endedUnknown = true }
+        let list = PoolListReport(rpmemd: "1", directory: "/sets", truncated: false, pools: [])
+        let found = try openMetrics(MetricsText(status, list).text)
+        #expect(!found.keys.contains { $0.contains("_total") || $0.contains("_duration_") }, "\(found)")
+        #expect(found["rpmemd_status_problems"] == 1 && found["rpmemd_sessions_active"] == 0)
+    }
+
     @Test func aHostileNameOfAPoolIsEscaped() throws {
         let list = PoolListReport(
             rpmemd: "1", directory: "/sets", truncated: false,

@@ -9,6 +9,8 @@ package struct PoolQuota: Sendable {
     package let bytes: UInt64
     /// The pool sets of the client: their part files count, whoever made them.
     package let sets: PoolDirectoryWalk.Filter
+    /// How long a CREATE waits for another one, which may be allocating blocks; milliseconds.
+    package var patience: UInt64 = 10_000
 
     package init(bytes: UInt64, sets: PoolDirectoryWalk.Filter) {
         self.bytes = bytes
@@ -29,7 +31,7 @@ extension PoolStore {
         let needed = sizes.reduce(0, clampedSum)
         // No look at other pools can help.
         if needed > quota.bytes { throw .overQuota(set: set.path, needed: needed, used: nil, quota: quota.bytes) }
-        let turn = try QuotaTurn(directory, isCancelled: isCancelled, set: set.path)
+        let turn = try QuotaTurn(directory, patience: quota.patience, isCancelled: isCancelled, set: set.path)
         let used = try usedBytes(of: quota, with: descriptor)
         if clampedSum(used, needed) > quota.bytes {
             throw .overQuota(set: set.path, needed: needed, used: used, quota: quota.bytes)
@@ -88,17 +90,16 @@ extension PoolStore {
 final class QuotaTurn {
     private let directory: Descriptor
 
-    /// How long to wait for another creation, which may be allocating blocks; milliseconds.
-    private static let patience: UInt64 = 10_000
-
-    fileprivate init(_ directory: PoolSetDirectory, isCancelled: () -> Bool, set: String) throws(PoolError) {
+    fileprivate init(
+        _ directory: PoolSetDirectory, patience: UInt64, isCancelled: () -> Bool, set: String
+    ) throws(PoolError) {
         let file: Descriptor
         do throws(SystemCallError) {
             file = try Descriptor.open(directory.path, O_RDONLY | O_DIRECTORY)
         } catch {
             throw .from(error, path: directory.path)
         }
-        let deadline = Deadline.after(milliseconds: Self.patience)
+        let deadline = Deadline.after(milliseconds: patience)
         while true {
             do throws(SystemCallError) {
                 if try PartLock.take(file.number, LOCK_EX) { break }
