@@ -131,6 +131,18 @@ import Testing
         #expect(error == .uncountable(directory: fixture.sets))
     }
 
+    /// The parts in a directory that may not be read.
+    @Test(.enabled(if: geteuid() != 0, "root may read all directories"))
+    func aSetThatCannotBeLookedAtIsNotLeftOut() throws {
+        mkdir(fixture.part("closed"), 0o300)
+        fixture.writeSet("z.set", "OPTION SINGLEHDR", "64M @/closed")
+        #expect(create(try store(40), "a.set") == .uncountable(directory: fixture.sets))
+        // A set that breaks a rule has no pool.
+        fixture.writeSet("y.set", "1K @/y")
+        chmod(fixture.part("closed"), 0o700)
+        #expect(create(try store(40), "a.set") == nil)
+    }
+
     /// The directory is deeper than a walk goes: who knows what is there.
     @Test func whatCannotBeCountedIsRefused() throws {
         var path = fixture.sets

@@ -50,7 +50,7 @@ extension PoolStore {
         var files: Set<FileIdentity> = []
         var sum: UInt64 = 0
         for name in Set(listing.names + [descriptor]) {
-            guard let set = try? ResolvedSet(name, in: directory) else { continue }
+            guard let set = try countedSet(name) else { continue }
             for part in set.parts {
                 guard let status = try status(of: part.location), status.st_mode & S_IFMT == S_IFREG,
                     files.insert(FileIdentity(status)).inserted
@@ -59,6 +59,16 @@ extension PoolStore {
             }
         }
         return sum
+    }
+
+    /// nil when the set breaks a rule, or is gone meanwhile.
+    private func countedSet(_ name: PoolDescriptor) throws(PoolError) -> ResolvedSet? {
+        do throws(PoolError) { return try ResolvedSet(name, in: directory) } catch {
+            switch error {
+            case .badConfiguration, .badName, .notFound: return nil
+            default: throw .uncountable(directory: directory.path)
+            }
+        }
     }
 
     /// nil when there is no file.
