@@ -144,9 +144,11 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
                     ? "make the parts smaller, or the quota larger" : "remove a pool, or make the quota larger")
         case .uncountable(let directory):
             "pool set directory \(directory): quota counts the part files of all pool sets that restrict-to has, and not all can "
-                + "be found: there are too many files, or a directory that this user may not read: name fewer in restrict-to"
+                + "be found: there are too many files, or this user may not look into a directory of sets or parts: name fewer in "
+                + "restrict-to, or give this user the permission"
         case .quotaBusy(let directory):
-            "pool set directory \(directory): another creation under a quota goes on: try again when it is done"
+            "pool set directory \(directory): another creation under a quota, or another program, has its lock (`lslocks`): try "
+                + "again when it is done"
         case .cancelled(let set): "pool set \(set): the creation is given up, because the session ended"
         case .incompleteRemoval(let set, let left):
             "pool set \(set): not removed: \(Self.list(left)); all other files are removed"

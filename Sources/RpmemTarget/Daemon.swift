@@ -78,7 +78,11 @@ private func settleEnvironment(of invocation: Invocation) -> Int32? {
 private func resolveRestriction(_ invocation: Invocation) -> Invocation? {
     guard case .restricted(let overrides) = invocation else { return invocation }
     do throws(RestrictedCommand.Refusal) {
-        return try RestrictedCommand.parse(getenv("SSH_ORIGINAL_COMMAND").map { String(cString: $0) }, overrides)
+        // With errors in the configuration nothing but these is logged.
+        let operators = try? Settings.load(overrides)
+        return try RestrictedCommand.parse(
+            getenv("SSH_ORIGINAL_COMMAND").map { String(cString: $0) }, overrides,
+            leastLogLevel: operators?.logLevel.value ?? .err)
     } catch {
         let peer = SessionEnvironment.current(input: STDIN_FILENO).peer.map { "\($0)" }
         let log = (try? Settings.load(overrides)).map { SessionLog.open($0, peer: peer) } ?? .openDefault(peer: peer)

@@ -17,6 +17,8 @@ package struct StatusReport: Report {
     package var ended: EndedSessions
     /// What could not be read, and why.
     package var problems: [String]
+    /// true when the sums of a directory could not be read: ``ended`` is without them. nil otherwise.
+    package var endedUnknown: Bool?
     /// Patterns of the pool sets that the client's key may use; nil when it may use all. Sessions of others are left out then,
     /// ``ended`` is zero, and ``problems`` is empty.
     package var restrictedTo: [String]?

@@ -30,8 +30,9 @@ struct MetricsText {
         family("rpmemd_build", "info", "The version of rpmemd.")
         sample("rpmemd_build_info", [("version", status.rpmemd)], 1)
         gauges(status.sessions.filter { $0.state == .running })
-        // A restricted key does not see sums over ended sessions, and a sum that shrinks when a session ends is no counter.
-        if status.restrictedTo == nil {
+        // A sum that shrinks is no counter: one without the sums over ended sessions, which a restricted key does not see, or
+        // without some of the sessions.
+        if status.restrictedTo == nil, status.endedUnknown != true, !status.truncated {
             sessionCounters(status)
             persistCounters(status)
         }
@@ -41,8 +42,8 @@ struct MetricsText {
                 "rpmemd_pools", [("state", state.rawValue)], UInt64(pools.pools.count { $0.state == state }))
         }
         devices(pools.pools)
-        family("rpmemd_status_problems", "gauge", "Files of sessions that cannot be read.")
-        sample("rpmemd_status_problems", [], UInt64(status.problems.count))
+        family("rpmemd_status_problems", "gauge", "Files of sessions that cannot be read, and 1 if there are too many.")
+        sample("rpmemd_status_problems", [], UInt64(status.problems.count + (status.truncated ? 1 : 0)))
         text += "# EOF\n"
     }
 
@@ -107,17 +108,33 @@ struct MetricsText {
         family(
             "rpmemd_pool_bad_blocks", "gauge",
             "Ranges of a pool on persistent memory that cannot be read, at most 64 of a part.")
-        for pool in pools {
-            if let count = pool.badBlocks { sample("rpmemd_pool_bad_blocks", [("pool", pool.name)], count) }
-        }
+        for (pool, count) in Self.sums(pools, \.badBlocks) { sample("rpmemd_pool_bad_blocks", [("pool", pool)], count) }
         family(
             "rpmemd_pool_unsafe_shutdowns", "counter",
             "Losses of power at which a device under the pool did not save its persistence domain.")
+        for (pool, count) in Self.sums(pools, \.unsafeShutdowns) {
+            sample("rpmemd_pool_unsafe_shutdowns_total", [("pool", pool)], count)
+        }
+    }
+
+    /// Counts by the text of a pool's name, in the order of the pools. Names of other bytes may have the same text, and a series
+    /// may be there once only.
+    private static func sums(
+        _ pools: [ReportedPool], _ count: (ReportedPool) -> UInt64?
+    ) -> [(pool: String, count: UInt64)] {
+        var sums: [(pool: String, count: UInt64)] = []
+        var places: [String: Int] = [:]
         for pool in pools {
-            if let count = pool.unsafeShutdowns {
-                sample("rpmemd_pool_unsafe_shutdowns_total", [("pool", pool.name)], count)
+            guard let count = count(pool) else { continue }
+            let name = escapingControls(pool.name)
+            if let place = places[name] {
+                sums[place].count &+= count
+            } else {
+                places[name] = sums.count
+                sums.append((name, count))
             }
         }
+        return sums
     }
 
     private static func sum(_ left: ReportedTimes?, _ right: ReportedTimes?) -> ReportedTimes? {

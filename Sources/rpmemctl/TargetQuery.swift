@@ -70,7 +70,8 @@ struct TargetQuery {
             }
             return try decoder.decode(Answer.self, from: data)
         } catch let error as DecodingError {
-            throw ToolError("\(place): the document of its rpmemd cannot be read: \(clipped("\(error)"))")
+            throw ToolError(
+                "\(place): the document of its rpmemd cannot be read: \(clipped(escapingControls("\(error)")))")
         }
     }
 

@@ -203,6 +203,46 @@ struct RestrictedKeyTests {
         #expect(TemporaryDirectory.entries(of: scene.reach.target.parts) == ["a.part"])
     }
 
+    /// CREATE takes a file whose header page is zero, which its client can write, and any file of a set without headers. To take
+    /// that CREATE back is not to remove the file.
+    @Test(arguments: [false, true]) func withoutRemovalOfFilesThatWereThere(noHeaders: Bool) throws {
+        let scene = try Scene("--permissions no-remove")
+        if noHeaders { try scene.reach.target.addSet("alice.set", "OPTION NOHDRS", "16M %/a.part") }
+        let part = "\(scene.reach.target.parts)/a.part"
+        try scene.reach.target.addPart("a.part", megabytes: 16)
+        let pool = try InitiatorPool.create(
+            target: scene.reach.address, poolSet: "alice.set", memory: scene.memory.bytes, lanes: 1,
+            attributes: noHeaders ? .none : .sample, options: scene.options("alice"))
+        try pool.close(removing: true)
+        var status = stat()
+        #expect(stat(part, &status) == 0 && status.st_size == 16 << 20)
+        #expect(try scene.reach.target.bytes(of: "a.part", at: 0, count: 4096).allSatisfy { $0 == 0 })
+        let log = try scene.reach.target.log()
+        #expect(
+            log.contains { $0.message.contains("permissions = no-remove") && $0.message.contains("are kept") }, "\(log)"
+        )
+    }
+
+    /// The log is the operator's audit trail: a client may have more of it, not less.
+    @Test func aClientCannotSilenceTheLog() throws {
+        let scene = try Scene("--log-level notice")
+        try scene.makePool()
+        #expect(try scene.ssh("alice", "rpmemd --log-level err --remove alice.set").ending == .exited(0))
+        let log = try scene.reach.target.log()
+        #expect(log.contains { $0.message.hasPrefix("REMOVE request: ") }, "\(log)")
+    }
+
+    /// What others have does not keep a key's own pools out of its list, nor does the list tell of it.
+    @Test func aListDependsOnOwnPoolsAlone() throws {
+        let scene = try Scene()
+        for number in 0..<20_001 {
+            close(open("\(scene.reach.target.sets)/bob/\(number)", O_WRONLY | O_CREAT, 0o600))
+        }
+        let list = try scene.ssh("alice", "rpmemd --list")
+        let text = String(decoding: list.output, as: UTF8.self)
+        #expect(text.contains("\"alice.set\"") && text.contains("\"truncated\":false"), "\(text)")
+    }
+
     @Test func withoutCreation() throws {
         let scene = try Scene("--permissions no-create")
         expectRefusal(EACCES, "permissions = no-create") { _ = try scene.create("alice", "alice.set") }

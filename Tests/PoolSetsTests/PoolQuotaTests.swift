@@ -92,6 +92,57 @@ import Testing
         #expect(create(store, "a.set") == nil && create(store, "b.set") == nil)
     }
 
+    /// CREATE follows links that stay below the pool set directory.
+    @Test func poolsBehindSymbolicLinksCount() throws {
+        mkdir("\(fixture.sets)/real", 0o755)
+        for name in ["a", "b"] {
+            rename("\(fixture.sets)/\(name).set", "\(fixture.sets)/real/\(name).set")
+        }
+        symlink("real", "\(fixture.sets)/own")
+        symlink("real/b.set", "\(fixture.sets)/own.set")
+        // They lead nowhere that CREATE would go.
+        for target in ["/", "..", "nothing", "own2"] { symlink(target, "\(fixture.sets)/own-\(target.count)") }
+        symlink("own2", "\(fixture.sets)/own2")
+        var own = PoolDirectoryWalk.Filter()
+        own.isPool = { "\($0)".hasPrefix("own") }
+        own.leadsToPools = { "\($0)".hasPrefix("own") }
+        let store = try store(24, sets: own)
+        #expect(create(store, "own/a.set") == nil)
+        guard case .overQuota(_, _, used: 16_777_216, _)? = create(store, "own.set") else {
+            Issue.record("a directory behind a link does not count")
+            return
+        }
+        try store.remove(descriptor: .named("own/a.set"), force: false, removePoolSet: false)
+        #expect(create(store, "own.set") == nil)
+        guard case .overQuota(_, _, used: 16_777_216, _)? = create(store, "own/a.set") else {
+            Issue.record("a pool set behind a link does not count")
+            return
+        }
+        // A client's questions leave links out.
+        let listing = try store.list(filter: own)
+        #expect(listing.names.isEmpty && !listing.isTruncated)
+    }
+
+    /// The path of a part leads through something that cannot be looked up: whether the file is there is not known.
+    @Test func aPartThatCannotBeLookedAtIsNotLeftOut() throws {
+        symlink("loop", fixture.part("loop"))
+        fixture.writeSet("z.set", "16M @/loop/z")
+        let error = create(try store(40), "a.set")
+        #expect(error == .uncountable(directory: fixture.sets))
+    }
+
+    /// The parts in a directory that may not be read.
+    @Test(.enabled(if: geteuid() != 0, "root may read all directories"))
+    func aSetThatCannotBeLookedAtIsNotLeftOut() throws {
+        mkdir(fixture.part("closed"), 0o300)
+        fixture.writeSet("z.set", "OPTION SINGLEHDR", "64M @/closed")
+        #expect(create(try store(40), "a.set") == .uncountable(directory: fixture.sets))
+        // A set that breaks a rule has no pool.
+        fixture.writeSet("y.set", "1K @/y")
+        chmod(fixture.part("closed"), 0o700)
+        #expect(create(try store(40), "a.set") == nil)
+    }
+
     /// The directory is deeper than a walk goes: who knows what is there.
     @Test func whatCannotBeCountedIsRefused() throws {
         var path = fixture.sets
@@ -101,6 +152,24 @@ import Testing
         }
         let error = create(try store(40), "a.set")
         #expect(error == .uncountable(directory: fixture.sets) && error?.errno == .permissionDenied)
+    }
+
+    /// Whoever can read the directory can lock it for ever.
+    @Test func aLockThatIsNeverGivenBackIsNotWaitedForLong() throws {
+        let held = open(fixture.sets, O_RDONLY | O_DIRECTORY)
+        defer { close(held) }
+        #expect(flock(held, LOCK_EX) == 0)
+        var quota = PoolQuota(bytes: 40 << 20, sets: .init())
+        quota.patience = 20
+        let store = try PoolStore(directory: fixture.sets, quota: quota, health: .fake())
+        let before = fixture.snapshot()
+        let error = create(store, "a.set")
+        #expect(error == .quotaBusy(directory: fixture.sets) && error?.status == .busy)
+        let text = error?.description ?? ""
+        #expect(text.contains(fixture.sets) && text.contains("another program") && text.contains("lslocks"), "\(text)")
+        #expect(fixture.snapshot() == before)
+        #expect(flock(held, LOCK_UN) == 0)
+        #expect(create(store, "a.set") == nil)
     }
 
     /// The files of the first one have no names yet when the second one counts.

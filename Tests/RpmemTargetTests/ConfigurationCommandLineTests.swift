@@ -61,6 +61,18 @@ import Testing
                 == .remove(set: "a.set", force: true, removePoolSet: true, .init()))
     }
 
+    @Test(arguments: [["--list"], ["--info", "a"], ["--check", "a"], ["--status"], ["--doctor"], ["--check-config"]])
+    func removalOptionsWithAnotherCommandAreRefused(_ command: [String]) throws {
+        for option in ["--force", "--pool-set"] {
+            do {
+                let found = try Invocation.parse(["rpmemd"] + command + [option])
+                Issue.record("\(found)")
+            } catch {
+                #expect(error.description.contains("\(option) is for --remove") && !error.isSession, "\(error)")
+            }
+        }
+    }
+
     @Test(arguments: ["--force", "--pool-set"]) func removalOptionsAloneAreRefused(_ option: String) throws {
         #expect(throws: UsageError("\(option) is for --remove; write --remove SET \(option)")) { try parse(option) }
         #expect(try parse(option, "--remove", "a").isRemoval)

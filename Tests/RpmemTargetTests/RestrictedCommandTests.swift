@@ -30,6 +30,19 @@ import Testing
         #expect(try parse(text) == .serve(expected))
     }
 
+    /// The log is the operator's audit trail.
+    @Test func theClientsLogLevelOnlyAdds() throws {
+        for (text, kept) in [("err", []), ("warn", []), ("notice", ["notice"]), ("debug", ["debug"])] {
+            var expected = Self.operators
+            expected.assignments += kept.map { .init(.logLevel, $0) }
+            for command in ["", " --list", " --remove a"] {
+                let invocation = try RestrictedCommand.parse(
+                    "rpmemd --log-level \(text)\(command)", Self.operators, leastLogLevel: .notice)
+                #expect(invocation.workOverrides == expected, "\(text)\(command)")
+            }
+        }
+    }
+
     @Test func removalsAndQuestions() throws {
         let all: [(String, Invocation)] = [
             ("rpmemd --remove a.set", .remove(set: "a.set", force: false, removePoolSet: false, Self.operators)),

@@ -121,6 +121,25 @@ import Testing
         #expect(lines.all.count == 2 && lines.all.allSatisfy { $0.contains("totals: flock: ") }, "\(lines.all)")
     }
 
+    /// A reader then knows that the sums are not those of an hour ago.
+    @Test func sumsThatCannotBeReadAreSaidToBeUnknown() throws {
+        let status = try #require(SessionStatus.open(runtime.path, log))
+        status.end(.closed)
+        #expect(StatusReport.now(runtimeDirectory: runtime.path).endedUnknown == nil)
+        do {
+            let held = try Descriptor.open("\(path)/totals", O_RDWR)
+            try #require(rpmem_flock(held.number, LOCK_EX) == 0)
+            let report = StatusReport.now(runtimeDirectory: runtime.path)
+            #expect(report.endedUnknown == true && report.ended.closed == 0 && report.problems.count == 1)
+            var patterns = PoolPatterns()
+            patterns.patterns = ["a"]
+            #expect(StatusReport.now(runtimeDirectory: runtime.path, of: patterns).endedUnknown == nil)
+        }
+        let file = try Descriptor.open("\(path)/totals", O_RDWR)
+        #expect(ftruncate(file.number, 7) == 0)
+        #expect(StatusReport.now(runtimeDirectory: runtime.path).endedUnknown == true)
+    }
+
     @Test func aSessionBeyondTheLimitHasNoFile() throws {
         let status = try #require(SessionStatus.open(runtime.path, log))
         #expect(status.makePage(workers: SessionRecord.Layout.workerLimit + 1) == nil)

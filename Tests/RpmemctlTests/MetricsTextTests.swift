@@ -60,6 +60,33 @@ import Testing
         #expect(found["rpmemd_sessions_active"] == 0 && found["rpmemd_pools{state=\"clean\"}"] == 1)
     }
 
+    /// Names that are no UTF-8, or have control characters, may look the same once they are text. A series that is there twice
+    /// would have Prometheus refuse all others, too.
+    @Test func poolsWithTheSameTextAreOneSeries() throws {
+        let text = try samples(
+            batches: nil,
+            [
+                pool("\u{fffd}.set", badBlocks: 2, unsafeShutdowns: 7), pool("a\n", badBlocks: 1, unsafeShutdowns: nil),
+                pool("\u{fffd}.set", badBlocks: 3, unsafeShutdowns: 8),
+                pool("a\\n", badBlocks: 1, unsafeShutdowns: nil),
+            ])
+        #expect(text["rpmemd_pool_bad_blocks{pool=\"\u{fffd}.set\"}"] == 5)
+        #expect(text["rpmemd_pool_unsafe_shutdowns_total{pool=\"\u{fffd}.set\"}"] == 15)
+        #expect(text["rpmemd_pool_bad_blocks{pool=\"a\\\\n\"}"] == 2)
+    }
+
+    /// A counter that goes down stands for a restart, and all that it had counts a second time when it is back.
+    @Test(arguments: [true, false]) func countersThatAreNotWholeAreLeftOut(isTruncated: Bool) throws {
+        var status = StatusReport(
+            rpmemd: "1", clock: 1, directories: ["/run"], truncated: isTruncated, sessions: [], ended: EndedSessions(),
+            problems: isTruncated ? [] : ["p"])
+        if !isTruncated { status.endedUnknown = true }
+        let list = PoolListReport(rpmemd: "1", directory: "/sets", truncated: false, pools: [])
+        let found = try openMetrics(MetricsText(status, list).text)
+        #expect(!found.keys.contains { $0.contains("_total") || $0.contains("_duration_") }, "\(found)")
+        #expect(found["rpmemd_status_problems"] == 1 && found["rpmemd_sessions_active"] == 0)
+    }
+
     @Test func aHostileNameOfAPoolIsEscaped() throws {
         let list = PoolListReport(
             rpmemd: "1", directory: "/sets", truncated: false,

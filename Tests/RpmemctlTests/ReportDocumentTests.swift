@@ -1,9 +1,12 @@
 import FoundationEssentials
 import Glibc
+import RpmemProtocol
 import SystemSupport
 import TargetReports
 import TestSupport
 import Testing
+
+@testable import rpmemctl
 
 /// The documents, and what rpmemctl(1) says of them.
 @Suite struct ReportDocumentTests {
@@ -92,6 +95,7 @@ import Testing
         var status = StatusReport(
             rpmemd: "1", clock: 1, directories: ["d"], truncated: false, sessions: [session], ended: endedSessions,
             problems: ["p"])
+        status.endedUnknown = true
         status.restrictedTo = ["r"]
         return status
     }
@@ -215,6 +219,17 @@ import Testing
     @Test func textIsSafeForTerminals() {
         let text = jsonText("\u{0}\u{1b}\u{7f}\u{9b}\u{202e}\u{2028}\u{e0001}é漢")
         #expect(text == #""\u0000\u001b\u007f\u009b\u202e\u2028\udb40\udc01é漢""#)
+    }
+
+    /// The reason names the value that a field may not have.
+    @Test func aDocumentThatCannotBeReadIsSafeForTerminals() throws {
+        let text = jsonText(Self.status).replacing("\"running\"", with: #""\u001b[2J\u009b31m\u000a\u202e""#)
+        let error = #expect(throws: ToolError.self) {
+            _ = try TargetQuery.decode(text, as: StatusReport.self, of: "host")
+        }
+        let description = try #require(error).description
+        #expect(description.contains("[2J"), "\(description)")
+        #expect(description == escapingControls(description), "\(description)")
     }
 
     @Test func fieldsWithoutAValueAreLeftOut() {

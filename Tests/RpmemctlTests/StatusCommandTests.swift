@@ -361,7 +361,9 @@ func openMetrics(_ text: String) throws -> [String: UInt64] {
             if match.2 == "sum" { continue }
             let count = try #require(UInt64(match.3), "\(line)")
             #expect(samples.updateValue(count, forKey: "\(match.1)_\(match.2)") == nil, "\(line)")
-        } else if let match = line.wholeMatch(of: /(([a-z_]+)(\{[a-z]+="[^"\\]*"(?:,[a-z]+="[^"\\]*")*\})?) (\d+)/) {
+        } else if let match = line.wholeMatch(
+            of: /(([a-z_]+)(\{[a-z]+="(?:[^"\\]|\\[\\"n])*"(?:,[a-z]+="(?:[^"\\]|\\[\\"n])*")*\})?) (\d+)/)
+        {
             let suffix = ["counter": "_total", "info": "_info"][String(family.type)] ?? ""
             #expect(match.2 == family.name + suffix, "\(line)")
             #expect(samples.updateValue(try #require(UInt64(match.4)), forKey: String(match.1)) == nil, "\(line)")

@@ -15,7 +15,8 @@ package struct PoolDirectoryListing: Sendable {
 
 extension PoolStore {
     /// Finds the pools below the pool set directory: pool set files, and plain files that start with a pool header. It looks at
-    /// regular files alone, and does not follow symbolic links. It needs the permission to read the directory.
+    /// regular files alone, and follows symbolic links only where the filter says so. It needs the permission to read the
+    /// directory.
     ///
     /// - Parameter filter: What to look at.
     package func list(
@@ -50,6 +51,8 @@ package struct PoolDirectoryWalk {
         package var isPool: @Sendable (PoolDescriptor) -> Bool = { _ in true }
         /// Whether there may be such pools in and below a directory.
         package var leadsToPools: @Sendable (PoolDescriptor) -> Bool = { _ in true }
+        /// Whether to look at what symbolic links lead to, where an initiator may name it. A loop of links is too deep.
+        package var followsLinks = false
 
         package init() {}
     }
@@ -123,6 +126,10 @@ package struct PoolDirectoryWalk {
                 if errno != ENOENT { listing.isTruncated = true }
                 continue
             }
+            if filter.followsLinks, status.st_mode & S_IFMT == S_IFLNK {
+                guard let found = resolve(descriptor) else { continue }
+                status = found
+            }
             switch status.st_mode & S_IFMT {
             case S_IFDIR: if filter.leadsToPools(descriptor) { below.append(path) }
             case S_IFREG: if filter.isPool(descriptor) { look(at: descriptor, status) }
@@ -131,8 +138,28 @@ package struct PoolDirectoryWalk {
         }
     }
 
+    /// What a symbolic link leads to; nil where no initiator can follow it, and when it cannot be looked up.
+    private mutating func resolve(_ link: PoolDescriptor) -> stat? {
+        guard filter.isPool(link) || filter.leadsToPools(link) else { return nil }
+        do throws(SystemCallError) {
+            let file = try directory.open(link, flags: PoolSetDirectory.lookupOnly)
+            var status = stat()
+            if fstat(file.number, &status) != 0 { throw .last("fstat") }
+            return status
+        } catch {
+            let leadsNowhere: [Errno] = [
+                .noSuchFileOrDirectory, .notDirectory, .improperLink, .tooManySymbolicLinkLevels, .permissionDenied,
+            ]
+            if !leadsNowhere.contains(error.errno) { listing.isTruncated = true }
+            return nil
+        }
+    }
+
+    /// For open(2): an entry that has become a symbolic link since it was looked at is not followed.
+    private var linkFlag: Int32 { filter.followsLinks ? 0 : rpmem_o_nofollow }
+
     private func open(_ name: [UInt8]) throws(SystemCallError) -> OpaquePointer {
-        let flags = O_RDONLY | O_DIRECTORY | O_NONBLOCK | rpmem_o_nofollow
+        let flags = O_RDONLY | O_DIRECTORY | O_NONBLOCK | linkFlag
         let path = name.isEmpty ? [UInt8(ascii: ".")] : name
         guard let descriptor = try? PoolDescriptor(validating: path) else {
             throw SystemCallError("open", errno: .fileNameTooLong)
@@ -151,7 +178,7 @@ package struct PoolDirectoryWalk {
         guard size >= UInt64(PoolSetFile.signature.count) else { return }
         let file: Descriptor
         do throws(SystemCallError) {
-            file = try directory.open(name, flags: O_RDONLY | O_NONBLOCK | O_NOCTTY | rpmem_o_nofollow)
+            file = try directory.open(name, flags: O_RDONLY | O_NONBLOCK | O_NOCTTY | linkFlag)
         } catch {
             // The file is gone, or is not for this user.
             let isNone = [.noSuchFileOrDirectory, .permissionDenied, .tooManySymbolicLinkLevels].contains(error.errno)

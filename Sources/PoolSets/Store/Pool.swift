@@ -296,8 +296,8 @@ package final class Pool: Sendable {
     }
 
     /// Ends a pool that this session created, and undoes the creation: removes new parts, and writes zeros over the
-    /// header pages of parts that were there before. Only for pools that no lane wrote to. Closes a pool that was
-    /// opened. Later calls do nothing.
+    /// header pages of parts that were there before. What lanes wrote to the latter stays. Closes a pool that was opened.
+    /// Later calls do nothing.
     ///
     /// - Throws: `incompleteRemoval` with the parts that could not be undone.
     package func abandonCreated() throws(PoolError) {

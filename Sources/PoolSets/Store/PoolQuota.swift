@@ -9,6 +9,8 @@ package struct PoolQuota: Sendable {
     package let bytes: UInt64
     /// The pool sets of the client: their part files count, whoever made them.
     package let sets: PoolDirectoryWalk.Filter
+    /// How long a CREATE waits for another one, which may be allocating blocks; milliseconds.
+    package var patience: UInt64 = 10_000
 
     package init(bytes: UInt64, sets: PoolDirectoryWalk.Filter) {
         self.bytes = bytes
@@ -29,7 +31,7 @@ extension PoolStore {
         let needed = sizes.reduce(0, clampedSum)
         // No look at other pools can help.
         if needed > quota.bytes { throw .overQuota(set: set.path, needed: needed, used: nil, quota: quota.bytes) }
-        let turn = try QuotaTurn(directory, isCancelled: isCancelled, set: set.path)
+        let turn = try QuotaTurn(directory, patience: quota.patience, isCancelled: isCancelled, set: set.path)
         let used = try usedBytes(of: quota, with: descriptor)
         if clampedSum(used, needed) > quota.bytes {
             throw .overQuota(set: set.path, needed: needed, used: used, quota: quota.bytes)
@@ -38,15 +40,19 @@ extension PoolStore {
     }
 
     /// Bytes of the part files of all pool sets that count, each file once. Devices do not count, nor do sets that break a rule.
+    /// A file that may be there, and cannot be looked at, is an error.
     private func usedBytes(of quota: PoolQuota, with descriptor: PoolDescriptor) throws(PoolError) -> UInt64 {
-        let listing = try list(filter: quota.sets)
+        var filter = quota.sets
+        // CREATE follows them, too.
+        filter.followsLinks = true
+        let listing = try list(filter: filter)
         if listing.isTruncated { throw .uncountable(directory: directory.path) }
         var files: Set<FileIdentity> = []
         var sum: UInt64 = 0
         for name in Set(listing.names + [descriptor]) {
-            guard let set = try? ResolvedSet(name, in: directory) else { continue }
+            guard let set = try countedSet(name) else { continue }
             for part in set.parts {
-                guard let status = status(of: part.location), status.st_mode & S_IFMT == S_IFREG,
+                guard let status = try status(of: part.location), status.st_mode & S_IFMT == S_IFREG,
                     files.insert(FileIdentity(status)).inserted
                 else { continue }
                 sum = clampedSum(sum, UInt64(clamping: status.st_size))
@@ -55,13 +61,31 @@ extension PoolStore {
         return sum
     }
 
-    private func status(of location: PartLocation) -> stat? {
+    /// nil when the set breaks a rule, or is gone meanwhile.
+    private func countedSet(_ name: PoolDescriptor) throws(PoolError) -> ResolvedSet? {
+        do throws(PoolError) { return try ResolvedSet(name, in: directory) } catch {
+            switch error {
+            case .badConfiguration, .badName, .notFound: return nil
+            default: throw .uncountable(directory: directory.path)
+            }
+        }
+    }
+
+    /// nil when there is no file.
+    private func status(of location: PartLocation) throws(PoolError) -> stat? {
         var status = stat()
-        switch location {
-        case .absolute(let path): return path.withPlatformString({ stat($0, &status) }) == 0 ? status : nil
-        case .beneath(let descriptor):
-            guard let file = try? directory.open(descriptor, flags: PoolSetDirectory.lookupOnly) else { return nil }
-            return fstat(file.number, &status) == 0 ? status : nil
+        do throws(SystemCallError) {
+            switch location {
+            case .absolute(let path):
+                if path.withPlatformString({ stat($0, &status) }) != 0 { throw .last("stat") }
+            case .beneath(let descriptor):
+                let file = try directory.open(descriptor, flags: PoolSetDirectory.lookupOnly)
+                if fstat(file.number, &status) != 0 { throw .last("fstat") }
+            }
+            return status
+        } catch {
+            if error.errno == .noSuchFileOrDirectory || error.errno == .notDirectory { return nil }
+            throw .uncountable(directory: directory.path)
         }
     }
 
@@ -76,17 +100,16 @@ extension PoolStore {
 final class QuotaTurn {
     private let directory: Descriptor
 
-    /// How long to wait for another creation, which may be allocating blocks; milliseconds.
-    private static let patience: UInt64 = 10_000
-
-    fileprivate init(_ directory: PoolSetDirectory, isCancelled: () -> Bool, set: String) throws(PoolError) {
+    fileprivate init(
+        _ directory: PoolSetDirectory, patience: UInt64, isCancelled: () -> Bool, set: String
+    ) throws(PoolError) {
         let file: Descriptor
         do throws(SystemCallError) {
             file = try Descriptor.open(directory.path, O_RDONLY | O_DIRECTORY)
         } catch {
             throw .from(error, path: directory.path)
         }
-        let deadline = Deadline.after(milliseconds: Self.patience)
+        let deadline = Deadline.after(milliseconds: patience)
         while true {
             do throws(SystemCallError) {
                 if try PartLock.take(file.number, LOCK_EX) { break }

@@ -46,6 +46,14 @@ package struct PoolPatterns: Equatable, Sendable {
         }
     }
 
+    /// For walks that look at nothing else.
+    var walkFilter: PoolDirectoryWalk.Filter {
+        var filter = PoolDirectoryWalk.Filter()
+        filter.isPool = { allows($0) }
+        filter.leadsToPools = { lead(to: $0) }
+        return filter
+    }
+
     /// nil when one is empty, `.` or `..`.
     private static func components(of set: PoolDescriptor) -> [ArraySlice<UInt8>]? {
         let components = set.bytes.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
@@ -112,13 +120,7 @@ extension SettingType where Value == Set<Provider> {
 
 extension Settings {
     /// The client's quota: the part files of all pool sets that it may use count. nil for no limit.
-    var poolQuota: PoolQuota? {
-        let sets = restrictTo.value
-        var filter = PoolDirectoryWalk.Filter()
-        filter.isPool = { sets.allows($0) }
-        filter.leadsToPools = { sets.lead(to: $0) }
-        return quota.value.map { PoolQuota(bytes: $0, sets: filter) }
-    }
+    var poolQuota: PoolQuota? { quota.value.map { PoolQuota(bytes: $0, sets: restrictTo.value.walkFilter) } }
 
     /// Why the client may not do this with the pool set; nil when it may.
     func objection(to action: PoolAction, _ set: PoolDescriptor) -> String? {

@@ -62,6 +62,10 @@ private struct CommandLineParser {
         let isSession = set == nil && !checks && queries.isEmpty && doctor == nil && digest == nil
         if let fault { throw UsageError(fault, isSession: isSession) }
         if let shown { return shown }
+        if force || removePoolSet, set == nil, !restricts {
+            let option = "--\((force ? CommandOption.force : .poolSet).name)"
+            throw UsageError("\(option) is for --remove; write --remove SET \(option)", isSession: isSession)
+        }
         if restricts {
             guard isSession, !force, !removePoolSet, !isDryRun, plan == nil, !withProgress else {
                 throw UsageError("--restrict takes the command from the client: leave the others out", isSession: false)
@@ -81,10 +85,6 @@ private struct CommandLineParser {
         }
         if let query = try query() { return .query(query, overrides) }
         if let set { return .remove(set: set, force: force, removePoolSet: removePoolSet, overrides) }
-        if force || removePoolSet {
-            let option = "--\((force ? CommandOption.force : .poolSet).name)"
-            throw UsageError("\(option) is for --remove; write --remove SET \(option)")
-        }
         return .serve(overrides)
     }
 

@@ -18,7 +18,10 @@ enum RestrictedCommand {
     /// - Parameters:
     ///   - text: The client's command line; nil when the client asked for a shell.
     ///   - overrides: Those of the operator's command line. The client's `--log-level` comes behind them.
-    static func parse(_ text: String?, _ overrides: CommandLineOverrides) throws(Refusal) -> Invocation {
+    ///   - leastLogLevel: What the operator has logged. A client's level that logs less has no effect.
+    static func parse(
+        _ text: String?, _ overrides: CommandLineOverrides, leastLogLevel: LogLevel = .err
+    ) throws(Refusal) -> Invocation {
         guard let text else {
             throw Refusal(reason: "the client gave no command: a shell is not for this key", isSession: false)
         }
@@ -33,27 +36,30 @@ enum RestrictedCommand {
         do throws(UsageError) { invocation = try Invocation.parse(["rpmemd"] + words) } catch {
             throw Refusal(reason: error.description, isSession: error.isSession)
         }
-        return try allow(invocation, overrides)
+        return try allow(invocation, overrides, leastLogLevel)
     }
 
     private static func allow(
-        _ invocation: Invocation, _ operators: CommandLineOverrides
+        _ invocation: Invocation, _ operators: CommandLineOverrides, _ leastLogLevel: LogLevel
     ) throws(Refusal) -> Invocation {
+        func merge(_ clients: CommandLineOverrides, isSession: Bool) throws(Refusal) -> CommandLineOverrides {
+            try Self.merge(clients, into: operators, leastLogLevel, isSession: isSession)
+        }
         switch invocation {
         case .serve(let clients):
-            return .serve(try merge(clients, into: operators, isSession: true))
+            return .serve(try merge(clients, isSession: true))
         case .remove(let set, let force, let removePoolSet, let clients):
             return .remove(
                 set: set, force: force, removePoolSet: removePoolSet,
-                try merge(clients, into: operators, isSession: false))
+                try merge(clients, isSession: false))
         case .query(let query, let clients):
             guard query.isReadOnly else { throw refused("--\(CommandOption.repair.name)") }
             // Other keys of this user have sessions as well.
             let own = if case .status = query { Query.status(ownSetsOnly: true) } else { query }
-            return .query(own, try merge(clients, into: operators, isSession: false))
+            return .query(own, try merge(clients, isSession: false))
         // It reads pools that the client may open.
         case .digest(let set, let length, let clients):
-            return .digest(set: set, length: length, try merge(clients, into: operators, isSession: false))
+            return .digest(set: set, length: length, try merge(clients, isSession: false))
         // It shows settings, and files beside those of the client.
         case .doctor: throw refused("--\(CommandOption.doctor.name)")
         case .checkConfiguration: throw refused("--\(CommandOption.checkConfiguration.name)")
@@ -70,7 +76,8 @@ enum RestrictedCommand {
     }
 
     private static func merge(
-        _ clients: CommandLineOverrides, into operators: CommandLineOverrides, isSession: Bool
+        _ clients: CommandLineOverrides, into operators: CommandLineOverrides, _ leastLogLevel: LogLevel,
+        isSession: Bool
     ) throws(Refusal) -> CommandLineOverrides {
         if clients.configurationFile != nil {
             throw refused("--\(CommandOption.config.name)", isSession: isSession)
@@ -79,7 +86,10 @@ enum RestrictedCommand {
             throw refused("--\(other.key.name)", isSession: isSession)
         }
         var merged = operators
-        merged.assignments += clients.assignments
+        // The log is the operator's audit trail.
+        merged.assignments += clients.assignments.filter {
+            LogLevel(rawValue: $0.text).map { $0 >= leastLogLevel } ?? false
+        }
         return merged
     }
 

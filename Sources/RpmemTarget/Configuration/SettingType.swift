@@ -243,8 +243,13 @@ private func decimal<Number: FixedWidthInteger>(_ text: some StringProtocol, _: 
 }
 
 /// The lowest level that is logged. The cases before it are logged as well.
-package enum LogLevel: String, CaseIterable, Hashable, Sendable {
+package enum LogLevel: String, CaseIterable, Hashable, Comparable, Sendable {
     case err, warn, notice, info, debug
+
+    /// Whether `left` logs less.
+    package static func < (left: Self, right: Self) -> Bool { left.place < right.place }
+
+    private var place: Int { Self.allCases.firstIndex(of: self)! }
 }
 
 /// Whether the Appliance Persistency Method is used.

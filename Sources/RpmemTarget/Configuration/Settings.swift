@@ -13,7 +13,7 @@ package struct Settings: Sendable, Equatable {
     /// The pool sets that a client may use.
     package internal(set) var restrictTo = Setting(PoolPatterns())
     package internal(set) var permissions = Setting<Permissions>(.all)
-    /// Bytes of the part files that one session may make; nil for no limit.
+    /// Bytes of the part files that the pool sets of ``restrictTo`` may have together; nil for no limit.
     package internal(set) var quota = Setting<UInt64?>(nil)
     package internal(set) var providers = Setting(Set(Provider.allCases))
     /// Whether a session takes rights from its process once its pool is open; see ``Confinement``.

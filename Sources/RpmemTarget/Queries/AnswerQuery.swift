@@ -78,8 +78,9 @@ private struct PoolAnswers {
     func list(_ progress: ProgressLines?) throws(PoolError) -> PoolListReport {
         var progress = progress
         progress?.show(0, of: 0)
-        let listing = try store.list()
-        let names = listing.names.filter(settings.restrictTo.value.allows)
+        // Whatever others have, the answer is the same, and so is how far a walk comes.
+        let listing = try store.list(filter: settings.restrictTo.value.walkFilter)
+        let names = listing.names
         var report = PoolListReport(
             rpmemd: projectVersion, directory: settings.poolsetDirectory.value, truncated: listing.isTruncated,
             pools: [])

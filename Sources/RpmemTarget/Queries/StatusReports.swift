@@ -39,6 +39,7 @@ extension StatusReport {
         restrictedTo = sets.patterns
         sessions.removeAll { !sets.allow(sessionOf: $0.poolSet) }
         ended = .none
+        endedUnknown = nil
         problems = []
     }
 
@@ -48,6 +49,7 @@ extension StatusReport {
         SessionTotals.read(in: directory) { totals, problem in
             if let totals { found.ended.add(totals) }
             if let problem {
+                found.endedUnknown = true
                 found.problems.append("\(directory.path)/\(SessionTotals.name): \(escapingControls(problem))")
             }
             let (names, isTruncated) = directory.names()

@@ -3,7 +3,8 @@ import PoolSets
 extension ServedPool {
     /// Takes the lanes down, then closes the pool.
     ///
-    /// - Parameter removing: Whether CLOSE asks for the pool's removal. Only the session that created the pool may remove it.
+    /// - Parameter removing: Whether CLOSE asks for the pool's removal. Only the session that created the pool may remove it. A
+    ///   client that may not remove pools takes back what its CREATE made, and no file that was there before.
     /// - Returns: False when something failed, which the log shows.
     func release(removing: Bool) -> Bool {
         lanes.shutDown()
@@ -23,9 +24,18 @@ extension ServedPool {
                 "CLOSE asks to remove the pool: only the session that created the pool may do that, so the pool is kept"
             )
         }
+        let permissions = settings.permissions
+        let mayRemove = isCreated && permissions.value == .all
+        if removing, isCreated, !mayRemove {
+            log.notice(
+                "CLOSE asks to remove the pool: with permissions = \(permissions.value.rawValue) (\(permissions.origin)) files that "
+                    + "were there before CREATE are kept")
+        }
         // Removing large files may take any time.
         if isUnused || removing { watchdog.endTurn() }
-        return pool.dispose(isUnused ? .undoCreation : removing && isCreated ? .remove : .keep, log)
+        return pool.dispose(
+            isUnused || removing && isCreated && !mayRemove ? .undoCreation : removing && mayRemove ? .remove : .keep,
+            log)
     }
 }
 
