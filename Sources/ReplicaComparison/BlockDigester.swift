@@ -6,7 +6,7 @@ import SystemSupport
 /// Digests of consecutive blocks.
 package struct DigestBatch: Sendable {
     package let blocks: Range<Int>
-    /// ``SHA256Library/digestSize`` bytes for each block.
+    /// ``BlockDigest/size`` bytes for each block.
     package let digests: [UInt8]
 
     package init(blocks: Range<Int>, digests: [UInt8]) {
@@ -34,7 +34,7 @@ package final class BlockDigester {
     ///   - threads: nil for one on each processor.
     ///   - read: Fills a buffer with the pool's bytes from an offset on. Called from several threads.
     package init(
-        _ bytes: ComparedBytes, _ library: SHA256Library, threads wanted: Int? = nil,
+        _ bytes: ComparedBytes, _ library: DigestLibrary, _ key: DigestKey, threads wanted: Int? = nil,
         read: @escaping @Sendable (UnsafeMutableRawBufferPointer, Int) throws(PoolError) -> Void
     ) throws(SystemCallError) {
         batches = (bytes.blockCount + Self.batchBlocks - 1) / Self.batchBlocks
@@ -44,7 +44,7 @@ package final class BlockDigester {
             threads.append(
                 try NamedThread(name: "digest-\(number)") { [work, batches] in
                     do throws(ComparisonError) {
-                        let digester = try Self.make(library)
+                        let digester = try Self.make(library, key)
                         let buffer = UnsafeMutableRawBufferPointer.allocate(
                             byteCount: bytes.blockSize, alignment: 4096)
                         defer { buffer.deallocate() }
@@ -52,15 +52,16 @@ package final class BlockDigester {
                             let blocks =
                                 batch * Self.batchBlocks..<min(bytes.blockCount, (batch + 1) * Self.batchBlocks)
                             var digests: [UInt8] = []
-                            digests.reserveCapacity(blocks.count * SHA256Library.digestSize)
+                            digests.reserveCapacity(blocks.count * BlockDigest.size)
                             for block in blocks {
                                 if work.isStopped { return }
                                 let range = bytes.range(of: block)
                                 let page = UnsafeMutableRawBufferPointer(rebasing: buffer[..<range.count])
                                 do throws(PoolError) { try read(page, range.lowerBound) } catch { throw .pool(error) }
                                 bytes.clearIgnored(page, from: range.lowerBound)
-                                do throws(SHA256Library.Unavailable) {
-                                    try digester.digest(UnsafeRawBufferPointer(page), to: &digests)
+                                do throws(DigestLibrary.Unavailable) {
+                                    try digester.digest(
+                                        UnsafeRawBufferPointer(page), number: block, to: &digests)
                                 } catch { throw .digests(error) }
                             }
                             guard work.put(.success(DigestBatch(blocks: blocks, digests: digests)), number) else {
@@ -77,8 +78,10 @@ package final class BlockDigester {
         for thread in threads { thread.join() }
     }
 
-    private static func make(_ library: SHA256Library) throws(ComparisonError) -> SHA256 {
-        do throws(SHA256Library.Unavailable) { return try SHA256(library) } catch { throw .digests(error) }
+    private static func make(
+        _ library: DigestLibrary, _ key: DigestKey
+    ) throws(ComparisonError) -> BlockDigest {
+        do throws(DigestLibrary.Unavailable) { return try BlockDigest(library, key) } catch { throw .digests(error) }
     }
 
     /// For poll(2): readable when a batch may have come.
@@ -162,9 +165,11 @@ package final class BlockDigester {
 /// Why a pool cannot be digested or compared.
 package enum ComparisonError: Error, CustomStringConvertible {
     case pool(PoolError)
-    case digests(SHA256Library.Unavailable)
+    case digests(DigestLibrary.Unavailable)
     case stream(DigestStreamError)
     case system(SystemCallError)
+    /// A target was not told the key of its digests.
+    case noKey
 
     package var description: String {
         switch self {
@@ -172,6 +177,7 @@ package enum ComparisonError: Error, CustomStringConvertible {
         case .digests(let error): "\(error)"
         case .stream(let error): "\(error)"
         case .system(let error): "\(error)"
+        case .noKey: "standard input has no key of \(2 * DigestKey.byteCount) hexadecimal digits, which rpmemctl sends"
         }
     }
 }

@@ -28,7 +28,7 @@ package struct DifferingBlocks: Sendable, Equatable {
     package mutating func compare(
         _ blocks: Range<Int>, _ bytes: ComparedBytes, _ here: ArraySlice<UInt8>, _ there: ArraySlice<UInt8>
     ) {
-        let size = SHA256Library.digestSize
+        let size = BlockDigest.size
         precondition(here.count == blocks.count * size && there.count == here.count, "a digest of each block")
         for (index, block) in blocks.enumerated() {
             let left = here.dropFirst(index * size).prefix(size)

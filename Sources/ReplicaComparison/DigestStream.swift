@@ -94,12 +94,12 @@ package struct DigestDecoder {
         }
         guard count <= DigestFrame.mostDigests, Int(count) <= left else { throw .tooMany(count: count, left: left) }
         announced += Int(count)
-        missing = Int(count) * SHA256Library.digestSize
+        missing = Int(count) * BlockDigest.size
     }
 
     /// The next `count` digests; nil while they have not come.
     package mutating func take(_ count: Int) -> ArraySlice<UInt8>? {
-        let size = count * SHA256Library.digestSize
+        let size = count * BlockDigest.size
         guard digests.count - taken >= size else { return nil }
         defer { taken += size }
         if taken > 1 << 20 {
@@ -111,6 +111,6 @@ package struct DigestDecoder {
 
     /// The stream has ended.
     package func finish() throws(DigestStreamError) {
-        if !isComplete { throw .truncated(block: announced - missing / SHA256Library.digestSize, of: blockCount) }
+        if !isComplete { throw .truncated(block: announced - missing / BlockDigest.size, of: blockCount) }
     }
 }

@@ -58,14 +58,12 @@ extension PoolAttributes {
     package var digits: String {
         var writer = ByteWriter(capacity: Self.size)
         write(to: &writer)
-        return writer.bytes.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
+        return hexadecimalDigits(writer.bytes)
     }
 
     /// - Parameter digits: From ``digits``; nil for anything else.
     package init?(digits: String) {
-        let nibbles = digits.utf8.compactMap { Character(Unicode.Scalar($0)).hexDigitValue }
-        guard nibbles.count == 2 * Self.size, nibbles.count == digits.utf8.count else { return nil }
-        let bytes = stride(from: 0, to: nibbles.count, by: 2).map { UInt8(nibbles[$0] << 4 | nibbles[$0 + 1]) }
+        guard let bytes = [UInt8](hexadecimalDigits: digits), bytes.count == Self.size else { return nil }
         var reader = ByteReader(bytes)
         guard let attributes = try? PoolAttributes(from: &reader) else { return nil }
         self = attributes

@@ -18,7 +18,7 @@ import Testing
         _ contents: [UInt8], _ attributes: PoolAttributes = other, threads: Int = 3, blockSize: Int = 4096
     ) throws -> [UInt8] {
         let bytes = ComparedBytes(size: contents.count, attributes: attributes, blockSize: blockSize)
-        let digester = try BlockDigester(bytes, SHA256Library.shared(), threads: threads) { buffer, offset in
+        let digester = try BlockDigester(bytes, DigestLibrary.shared(), Self.key, threads: threads) { buffer, offset in
             contents.withUnsafeBytes { buffer.copyMemory(from: .init(rebasing: $0[offset..<offset + buffer.count])) }
         }
         var found: [UInt8] = []
@@ -46,17 +46,27 @@ import Testing
         return found.ranges
     }
 
-    /// The digest of FIPS 180-4's first example, "abc".
-    @Test func theDigestIsSHA256() throws {
-        var digest: [UInt8] = []
-        let bytes: [UInt8] = Array("abc".utf8)
-        try bytes.withUnsafeBytes { try SHA256(SHA256Library.shared()).digest($0, to: &digest) }
-        #expect(
-            digest.prefix(4) == [0xba, 0x78, 0x16, 0xbf] && digest.suffix(2) == [0x15, 0xad] && digest.count == 32)
+    private static let key = DigestKey()
+
+    /// Against `openssl mac -cipher AES-256-GCM -macopt hexkey:... -macopt hexiv:000000000703000000000000 GMAC`.
+    @Test func theDigestIsGMACWithTheBlocksNumberAsNonce() throws {
+        let digits = "78dc4e0aaf52d935c3c01eea57428f00ca1fd475f5da86a49c8dd73d68c8e223"
+        let key = try #require(DigestKey(digits: digits))
+        #expect(key.digits == digits)
+        let digester = try BlockDigest(DigestLibrary.shared(), key)
+        var found: [UInt8] = []
+        for _ in 0..<2 { try Array("abc".utf8).withUnsafeBytes { try digester.digest($0, number: 0x307, to: &found) } }
+        #expect(hexadecimalDigits(found) == String(repeating: "18ce14204857d9355874e8e4a8ebec02", count: 2))
+    }
+
+    @Test(arguments: ["", "00", "zz", String(repeating: "0", count: 63), String(repeating: "0", count: 66)])
+    func noKeyIsMadeOfOtherDigits(_ digits: String) {
+        #expect(DigestKey(digits: digits) == nil)
+        #expect(DigestKey() != DigestKey())
     }
 
     @Test func aMissingLibraryIsNamedWithItsPackage() {
-        guard case .failure(let error) = SHA256Library.load("libcrypto.so.none") else {
+        guard case .failure(let error) = DigestLibrary.load("libcrypto.so.none") else {
             Issue.record("loaded")
             return
         }
@@ -116,7 +126,8 @@ import Testing
 
     @Test func anUnreadableBlockIsAnError() throws {
         let bytes = ComparedBytes(size: 1 << 20, attributes: Self.other)
-        let digester = try BlockDigester(bytes, SHA256Library.shared(), threads: 1) { _, _ throws(PoolError) in
+        let digester = try BlockDigester(bytes, DigestLibrary.shared(), Self.key, threads: 1) {
+            _, _ throws(PoolError) in
             throw .system(SystemCallError("read at offset 0", on: "/part", errno: .ioError))
         }
         #expect(throws: ComparisonError.self) {
@@ -129,7 +140,7 @@ import Testing
     /// The threads wait for room, and end.
     @Test func aDigesterNeedsNoReader() throws {
         let bytes = ComparedBytes(size: 1 << 26, attributes: Self.other, blockSize: 4096)
-        let digester = try BlockDigester(bytes, SHA256Library.shared(), threads: 2) { _, _ in }
+        let digester = try BlockDigester(bytes, DigestLibrary.shared(), Self.key, threads: 2) { _, _ in }
         try PollSet.wait(for: digester.descriptor, until: nil)
     }
 

@@ -6,7 +6,7 @@ import Testing
 /// The frames of a target, which may be anything.
 @Suite struct DigestStreamTests {
     private func batch(_ blocks: Range<Int>) -> DigestBatch {
-        DigestBatch(blocks: blocks, digests: blocks.flatMap { [UInt8](repeating: UInt8($0 & 255), count: 32) })
+        DigestBatch(blocks: blocks, digests: blocks.flatMap { [UInt8](repeating: UInt8($0 & 255), count: 16) })
     }
 
     /// Three frames of ten blocks, and the end.
@@ -38,10 +38,10 @@ import Testing
 
     @Test func digestsComeWhenAllAreThere() throws {
         var decoder = DigestDecoder(blockCount: 10)
-        try decoder.append(stream.prefix(12 + 4 * 32 - 1))
+        try decoder.append(stream.prefix(12 + 4 * 16 - 1))
         #expect(decoder.take(4) == nil)
         #expect(decoder.take(3).map(Array.init) == batch(0..<3).digests)
-        try decoder.append(stream.dropFirst(12 + 4 * 32 - 1))
+        try decoder.append(stream.dropFirst(12 + 4 * 16 - 1))
         #expect(decoder.take(7).map(Array.init) == batch(3..<10).digests)
         #expect(decoder.take(1) == nil)
     }

@@ -141,6 +141,15 @@ struct VerifyTests {
         #expect(outcome.ending == .exited(1) && outcome.errors.contains("does not know --digest"), "\(outcome)")
     }
 
+    @Test(arguments: ["", "00", String(repeating: "x", count: 5000)]) func digestsNeedAKey(_ input: String) throws {
+        let shell = try ChildProcess([
+            "/bin/sh", "-c", "printf %s \(input.isEmpty ? "''" : input) | \(target.command) --digest a.set",
+        ])
+        shell.closeInput()
+        #expect(try shell.wait() == .exited(EINVAL), "\(shell.errorText)")
+        #expect(shell.errorText.contains("has no key of 64 hexadecimal digits"), "\(shell.errorText)")
+    }
+
     /// A target whose answer ends early, or says that everything is as here.
     @Test func anAnswerThatEndsEarlyIsNoAnswer() throws {
         let cut = target.directory.file("cut")

@@ -43,6 +43,9 @@ func answerDigest(_ set: String, length: UInt64?, _ overrides: CommandLineOverri
         case .system(let cause):
             log.error("digests of \(name): \(cause)")
             return cause.errno.rawValue
+        case .noKey:
+            log.error("digests of \(name): \(error)")
+            return EINVAL
         case .digests, .stream:
             log.error("digests of \(name): \(error)")
             return ENOSYS
@@ -56,8 +59,8 @@ private struct DigestAnswer {
     let settings: Settings
 
     func run() throws(ComparisonError) {
-        let library: SHA256Library
-        do throws(SHA256Library.Unavailable) { library = try SHA256Library.shared() } catch { throw .digests(error) }
+        let library: DigestLibrary
+        do throws(DigestLibrary.Unavailable) { library = try DigestLibrary.shared() } catch { throw .digests(error) }
         let pool: LockedPool
         do throws(PoolError) {
             let store = try PoolStore(directory: settings.poolsetDirectory.value)
@@ -71,9 +74,10 @@ private struct DigestAnswer {
             blockSize: UInt64(bytes.blockSize), first: UInt64(bytes.first),
             ignored: bytes.ignored.map { [UInt64($0.lowerBound), UInt64($0.upperBound)] },
             attributes: pool.attributes.digits)
-        let output = BoundedOutput(patience: UInt64(settings.peerTimeout.value) * 1000)
+        let patience = UInt64(settings.peerTimeout.value) * 1000
+        let output = BoundedOutput(patience: patience)
         try output.write(Array((jsonText(head) + "\n").utf8))
-        let digester = try Self.begin(bytes, library, pool)
+        let digester = try Self.begin(bytes, library, try readKey(until: .after(milliseconds: patience)), pool)
         while !digester.isFinished {
             if let batch = try digester.take() {
                 try output.write(DigestFrame.encode(batch))
@@ -85,14 +89,34 @@ private struct DigestAnswer {
     }
 
     private static func begin(
-        _ bytes: ComparedBytes, _ library: SHA256Library, _ pool: LockedPool
+        _ bytes: ComparedBytes, _ library: DigestLibrary, _ key: DigestKey, _ pool: LockedPool
     ) throws(ComparisonError) -> BlockDigester {
         do throws(SystemCallError) {
-            return try BlockDigester(bytes, library) { buffer, offset throws(PoolError) in
+            return try BlockDigester(bytes, library, key) { buffer, offset throws(PoolError) in
                 try pool.read(into: buffer, at: offset)
             }
         } catch { throw .system(error) }
     }
+}
+
+/// Reads the line that a comparison begins with.
+private func readKey(until deadline: Deadline) throws(ComparisonError) -> DigestKey {
+    var line: [UInt8] = []
+    var chunk = [UInt8](repeating: 0, count: 256)
+    do throws(SystemCallError) {
+        while !line.contains(UInt8(ascii: "\n")), line.count <= chunk.count {
+            guard try PollSet.wait(for: STDIN_FILENO, until: deadline) else {
+                throw SystemCallError("read", on: "standard input", errno: .timedOut)
+            }
+            let count = try retryingInterrupts("read", on: "standard input") { read(STDIN_FILENO, &chunk, chunk.count) }
+            if count == 0 { break }
+            line += chunk[..<count]
+        }
+    } catch { throw .system(error) }
+    guard let key = DigestKey(digits: String(decoding: line.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)) else {
+        throw .noKey
+    }
+    return key
 }
 
 /// Standard output whose reader may stop reading, or leave. A pipe that polls writable takes PIPE_BUF bytes without blocking.

@@ -57,8 +57,8 @@ struct CatchingUp {
         try pool.close()
         // Nobody has changed the local replica, which is locked: its digests are those from before.
         let after = try Comparison.make(
-            local, replicas.query, replicas.poolSet, from: .digests(comparison.localDigests), bar: bar, "compared again"
-        )
+            local, replicas.query, replicas.poolSet, from: .digests(comparison.localDigests, comparison.key), bar: bar,
+            "compared again")
         withExtendedLifetime(mapping) {}
         return Outcome(writtenBytes: byteCount, left: after.differing)
     }

@@ -13,6 +13,7 @@ struct Comparison {
     let differing: DifferingBlocks
     /// Of all blocks here.
     let localDigests: [UInt8]
+    let key: DigestKey
     /// Whether the headers were compared; without headers nothing shows that the two are replicas.
     let isIdentified: Bool
     let isLocalHalfWritten: Bool
@@ -22,8 +23,8 @@ struct Comparison {
     /// Where this machine's digests come from.
     enum Source {
         case pool
-        /// Of a comparison before.
-        case digests([UInt8])
+        /// Of a comparison before, whose key this one has, too.
+        case digests([UInt8], DigestKey)
         /// Read by this function, as ``LockedPool/read(into:at:)``.
         case function(@Sendable (UnsafeMutableRawBufferPointer, Int) throws(PoolError) -> Void)
     }
@@ -35,9 +36,14 @@ struct Comparison {
         _ local: LocalReplica, _ query: TargetQuery, _ poolSet: String, from source: Source = .pool, bar: ProgressBar,
         _ what: String
     ) throws -> Comparison {
+        let key =
+            switch source {
+            case .digests(_, let former): former
+            case .pool, .function: DigestKey()
+            }
         // Before anything is started on the target.
-        let library = try SHA256Library.shared()
-        let target = try TargetDigests(query, poolSet: poolSet, size: local.size)
+        let library = try DigestLibrary.shared()
+        let target = try TargetDigests(query, poolSet: poolSet, size: local.size, key: key)
         let (bytes, attributes) = try target.readHead(size: local.size)
         let here = local.pool.attributes
         if !local.isRaw, let objection = ReplicaMatch(local: here, target: attributes).objection {
@@ -49,12 +55,12 @@ struct Comparison {
             )
         }
         defer { bar.clear() }
-        var digests = LocalDigests(library: library, bytes: bytes)
+        var digests = LocalDigests(library: library, key: key, bytes: bytes)
         switch source {
         case .pool:
             let pool = local.pool
             try digests.begin { (buffer, offset) throws(PoolError) in try pool.read(into: buffer, at: offset) }
-        case .digests(let former): digests.all = former
+        case .digests(let former, _): digests.all = former
         case .function(let read): try digests.begin(read)
         }
         var differing = DifferingBlocks()
@@ -71,7 +77,7 @@ struct Comparison {
         }
         try target.finish()
         return Comparison(
-            bytes: bytes, attributes: attributes, differing: differing, localDigests: digests.all,
+            bytes: bytes, attributes: attributes, differing: differing, localDigests: digests.all, key: key,
             isIdentified: !local.isRaw && !here.isNone, isLocalHalfWritten: here.isCatchingUp)
     }
 
@@ -90,12 +96,14 @@ struct Comparison {
 
 /// The digests of this machine's blocks, in order.
 private struct LocalDigests {
-    let library: SHA256Library
+    let library: DigestLibrary
+    let key: DigestKey
     let bytes: ComparedBytes
     var all: [UInt8] = []
     private var digester: BlockDigester?
 
-    init(library: SHA256Library, bytes: ComparedBytes) {
+    init(library: DigestLibrary, key: DigestKey, bytes: ComparedBytes) {
+        self.key = key
         self.library = library
         self.bytes = bytes
     }
@@ -103,12 +111,12 @@ private struct LocalDigests {
     mutating func begin(
         _ read: @escaping @Sendable (UnsafeMutableRawBufferPointer, Int) throws(PoolError) -> Void
     ) throws {
-        all.reserveCapacity(bytes.blockCount * SHA256Library.digestSize)
-        digester = try BlockDigester(bytes, library, read: read)
+        all.reserveCapacity(bytes.blockCount * BlockDigest.size)
+        digester = try BlockDigester(bytes, library, key, read: read)
     }
 
     mutating func take(_ blocks: Range<Int>) throws -> ArraySlice<UInt8> {
-        let size = SHA256Library.digestSize
+        let size = BlockDigest.size
         while let digester, all.count < blocks.upperBound * size {
             do throws(ComparisonError) {
                 if let batch = try digester.take() { all += batch.digests; continue }

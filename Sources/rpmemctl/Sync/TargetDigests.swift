@@ -16,10 +16,12 @@ final class TargetDigests {
     /// Starts the command.
     ///
     /// - Parameter size: Bytes of the pool on this machine.
-    init(_ query: TargetQuery, poolSet: String, size: Int) throws {
+    init(_ query: TargetQuery, poolSet: String, size: Int, key: DigestKey) throws {
         self.query = query
         arguments = ["--digest", poolSet, "--length", "\(size)"]
         remote = try query.start(arguments)
+        // Not on the command line, which every user of the target sees.
+        try remote.send(line: key.digits, within: query.options.operationTimeout)
     }
 
     deinit { remote.end() }

@@ -8,7 +8,7 @@ struct Verify: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Compares a pool on this machine with its replica on a target.",
         discussion: """
-            Both machines digest their replica (SHA-256), and only the digests travel. Nothing is changed. No program may have the \
+            Both machines digest their replica (AES-256-GMAC), and only the digests travel. Nothing is changed. No program may have the \
             pool open on either side. The exit status is 2 when the replicas differ.
             """)
 
