@@ -11,29 +11,34 @@ struct Comparison {
     /// Of the target's pool.
     let attributes: PoolAttributes
     let differing: DifferingBlocks
-    /// Of all blocks here.
-    let localDigests: [UInt8]
+    /// Of all blocks here; nil when there are more than ``mostKeptDigests``.
+    let localDigests: [UInt8]?
     /// Whether the headers were compared; without headers nothing shows that the two are replicas.
     let isIdentified: Bool
     let isLocalHalfWritten: Bool
     var isTargetHalfWritten: Bool { attributes.isCatchingUp }
     var isSame: Bool { differing.isEmpty && !isLocalHalfWritten && !isTargetHalfWritten }
 
+    /// Digests that are kept for the second comparison: 64 MiB of memory, for a pool of 128 GiB.
+    private static let mostKeptDigests = 2 << 20
+
     /// Where this machine's digests come from.
     enum Source {
         case pool
-        /// Of a comparison before.
-        case digests([UInt8])
         /// Read by this function, as ``LockedPool/read(into:at:)``.
         case function(@Sendable (UnsafeMutableRawBufferPointer, Int) throws(PoolError) -> Void)
     }
 
     /// Compares the two. Both ends digest at the same time.
     ///
-    /// - Parameter bar: Shows how far it is.
+    /// - Parameters:
+    ///   - former: The comparison before something was written. The digests of the local pool are taken from it, where it has
+    ///     them and `source` is the pool, which nobody has changed since.
+    ///   - bar: Shows how far it is.
+    /// - Throws: Also when the target's pool is another one than `former` was of, or is half-written since.
     static func make(
-        _ local: LocalReplica, _ query: TargetQuery, _ poolSet: String, from source: Source = .pool, bar: ProgressBar,
-        _ what: String
+        _ local: LocalReplica, _ query: TargetQuery, _ poolSet: String, from source: Source = .pool,
+        after former: Comparison? = nil, bar: ProgressBar, _ what: String
     ) throws -> Comparison {
         // Before anything is started on the target.
         let library = try SHA256Library.shared()
@@ -48,21 +53,31 @@ struct Comparison {
                 "both replicas are half-written by an interrupted sync: restore one of them from a third replica or a backup"
             )
         }
+        if let former, bytes != former.bytes || attributes != former.attributes.catchingUp(false) {
+            throw ToolError(
+                "\(poolSet) on \(query.place): another pool is there since it was compared, or a sync of somebody else is not "
+                    + "finished: look at it with `rpmemctl check`, then start the command again")
+        }
         defer { bar.clear() }
-        var digests = LocalDigests(library: library, bytes: bytes)
+        var digests = LocalDigests(keepsAll: former == nil && bytes.blockCount <= mostKeptDigests)
         switch source {
         case .pool:
-            let pool = local.pool
-            try digests.begin { (buffer, offset) throws(PoolError) in try pool.read(into: buffer, at: offset) }
-        case .digests(let former): digests.all = former
-        case .function(let read): try digests.begin(read)
+            if let known = former?.localDigests {
+                digests.known = known
+            } else {
+                let pool = local.pool
+                digests.digester = try BlockDigester(bytes, library) { (buffer, offset) throws(PoolError) in
+                    try pool.read(into: buffer, at: offset)
+                }
+            }
+        case .function(let read): digests.digester = try BlockDigester(bytes, library, read: read)
         }
-        var differing = DifferingBlocks()
+        var differing = DifferingBlocks(of: bytes)
         var next = 0
         while next < bytes.blockCount {
             let blocks = next..<min(bytes.blockCount, next + BlockDigester.batchBlocks)
             let here = try digests.take(blocks)
-            differing.compare(blocks, bytes, here, try target.take(blocks.count))
+            differing.compare(blocks, here, try target.take(blocks.count))
             next = blocks.upperBound
             let done = Double(next) / Double(bytes.blockCount)
             bar.show(
@@ -71,7 +86,7 @@ struct Comparison {
         }
         try target.finish()
         return Comparison(
-            bytes: bytes, attributes: attributes, differing: differing, localDigests: digests.all,
+            bytes: bytes, attributes: attributes, differing: differing, localDigests: digests.kept,
             isIdentified: !local.isRaw && !here.isNone, isLocalHalfWritten: here.isCatchingUp)
     }
 
@@ -84,38 +99,35 @@ struct Comparison {
             differingBlocks: UInt64(differing.blockCount), differingBytes: UInt64(differing.byteCount),
             ranges: differing.ranges.prefix(ReportedComparison.mostRanges).map {
                 ReportedRange(offset: UInt64($0.lowerBound), length: UInt64($0.count))
-            }, truncated: differing.ranges.count > ReportedComparison.mostRanges)
+            }, truncated: differing.rangeCount > ReportedComparison.mostRanges)
     }
 }
 
 /// The digests of this machine's blocks, in order.
 private struct LocalDigests {
-    let library: SHA256Library
-    let bytes: ComparedBytes
-    var all: [UInt8] = []
-    private var digester: BlockDigester?
+    /// Of all blocks, from a comparison before.
+    var known: [UInt8]?
+    /// Makes them, where they are not known.
+    var digester: BlockDigester?
+    /// All that were made; nil when they are not to be kept.
+    private(set) var kept: [UInt8]?
 
-    init(library: SHA256Library, bytes: ComparedBytes) {
-        self.library = library
-        self.bytes = bytes
-    }
+    init(keepsAll: Bool) { kept = keepsAll ? [] : nil }
 
-    mutating func begin(
-        _ read: @escaping @Sendable (UnsafeMutableRawBufferPointer, Int) throws(PoolError) -> Void
-    ) throws {
-        all.reserveCapacity(bytes.blockCount * SHA256Library.digestSize)
-        digester = try BlockDigester(bytes, library, read: read)
-    }
-
+    /// - Parameter blocks: Those of the next batch.
     mutating func take(_ blocks: Range<Int>) throws -> ArraySlice<UInt8> {
         let size = SHA256Library.digestSize
-        while let digester, all.count < blocks.upperBound * size {
+        while let digester {
             do throws(ComparisonError) {
-                if let batch = try digester.take() { all += batch.digests; continue }
+                if let batch = try digester.take() {
+                    precondition(batch.blocks == blocks, "batches come in order")
+                    kept?.append(contentsOf: batch.digests)
+                    return batch.digests[...]
+                }
             } catch { throw ToolError("this machine: \(error)") }
             try PollSet.wait(for: digester.descriptor, until: nil)
         }
-        return all[blocks.lowerBound * size..<blocks.upperBound * size]
+        return known?[blocks.lowerBound * size..<blocks.upperBound * size] ?? []
     }
 }
 
