@@ -97,6 +97,16 @@ import Testing
         #expect(TemporaryDirectory.entries(of: directory) == [Self.uuid])
     }
 
+    /// A session that was killed may have removed the file, and not made that durable: after a loss of power it would be back.
+    @Test func aRecordThatIsGoneIsGoneDurably() throws {
+        let (records, device) = (try records(), try device())
+        // O_PATH: names in the directory can be changed with it, and fsync(2) fails.
+        let unsynchronizable = try Descriptor.open(directory, 0x20_0000 | O_DIRECTORY)
+        #expect(dup2(unsynchronizable.number, records.descriptor.number) >= 0)
+        let error = poolError { () throws(PoolError) in try records.forget(device) }
+        #expect(error.map { "\($0)" }?.contains("fsync") == true, "\(String(describing: error))")
+    }
+
     /// Without the directory nobody keeps a record, so nobody is forgotten.
     @Test func withoutADirectoryThereAreNoRecords() throws {
         #expect(try WriterRecords(at: place.file("none")) == nil)

@@ -40,10 +40,11 @@ import Testing
         Int
     >] {
         let bytes = ComparedBytes(size: left.count, attributes: attributes, blockSize: 4096)
-        var found = DifferingBlocks()
+        var found = DifferingBlocks(of: bytes)
         found.compare(
-            0..<bytes.blockCount, bytes, try digests(left, attributes)[...], try digests(right, attributes)[...])
-        return found.ranges
+            0..<bytes.blockCount, try digests(left, attributes)[...], try digests(right, attributes)[...])
+        #expect(found.rangeCount == Array(found.ranges).count)
+        return Array(found.ranges)
     }
 
     private static let key = DigestKey()
@@ -115,6 +116,64 @@ import Testing
         var right = left
         for page in [2, 3, 4, 7, 9] { right[page * 4096 + 5] = 2 }
         #expect(try differing(left, right) == [8192..<20480, 28672..<32768, 36864..<40960])
+    }
+
+    /// Compares digests of which those of the blocks in `different` differ.
+    private static func differing(_ count: Int, _ different: (Int) -> Bool) -> DifferingBlocks {
+        let bytes = ComparedBytes(size: count << 16, attributes: other)
+        var found = DifferingBlocks(of: bytes)
+        for start in stride(from: 0, to: count, by: 100) {
+            let blocks = start..<min(count, start + 100)
+            let here = [UInt8](repeating: 0, count: blocks.count * BlockDigest.size)
+            var there = here
+            for block in blocks where different(block) {
+                there[(block - start) * BlockDigest.size + BlockDigest.size - 1] = 1
+            }
+            found.compare(blocks, here[...], there[...])
+        }
+        return found
+    }
+
+    @Test func rangesAreThoseOfTheBlocks() {
+        var generator = SeededGenerator(seed: 7)
+        for count in [1, 63, 64, 65, 128, 200, 500] {
+            for share in [0, 1, 5, 9, 10] {
+                let chosen = (0..<count).map { _ in Int.random(in: 0..<10, using: &generator) < share }
+                let found = Self.differing(count) { chosen[$0] }
+                let bytes = ComparedBytes(size: count << 16, attributes: Self.other)
+                var expected: [Range<Int>] = []
+                for block in 0..<count where chosen[block] {
+                    let range = bytes.range(of: block)
+                    if let last = expected.last, last.upperBound == range.lowerBound {
+                        expected[expected.count - 1] = last.lowerBound..<range.upperBound
+                    } else {
+                        expected.append(range)
+                    }
+                }
+                #expect(Array(found.ranges) == expected && found.rangeCount == expected.count)
+                #expect(found.firstRange == expected.first && found.blockCount == chosen.count { $0 })
+                #expect(found.byteCount == expected.reduce(0) { $0 + $1.count })
+            }
+        }
+    }
+
+    /// A list of the ranges would have 16 bytes for each second block.
+    @Test func everySecondBlockNeedsLittleMemory() async {
+        await #expect(processExitsWith: .success) {
+            /// Pages of this process that are in memory.
+            func pages() throws -> Int {
+                let text = String(
+                    decoding: try readFile(Descriptor.open("/proc/self/statm", O_RDONLY), limit: 4096), as: UTF8.self)
+                return try #require(Int(text.split(separator: " ")[1]))
+            }
+            _ = Self.differing(128) { _ in true }
+            let before = try pages()
+            let found = Self.differing(1 << 18) { $0 % 2 == 1 }
+            #expect(found.blockCount == 1 << 17)
+            let grown = try (pages() - before) * Int(sysconf(Int32(_SC_PAGESIZE)))
+            #expect(grown < 1 << 20, "\(grown) bytes")
+            withExtendedLifetime(found) {}
+        }
     }
 
     @Test func blocksOfTheUsualSizeBeginBehindTheHeader() {

@@ -205,6 +205,22 @@ struct SyncTests {
             "\(outcome)")
     }
 
+    /// The second digests are of other blocks, or say that somebody else has begun to overwrite the replica.
+    @Test(arguments: [
+        #"s/"blockSize":65536/"blockSize":4096/"#, #"s/\("attributes":"[0-9a-f]\{32\}\)00000006/\180000006/"#,
+    ])
+    func anotherPoolAtTheSecondComparisonIsNoticed(_ edit: String) throws {
+        try makeDifferences()
+        let changing = try command(
+            atTheSecondDigest("\(target.command) \"$@\" | LC_ALL=C sed '\(edit)'; exit ${PIPESTATUS[0]}"))
+        let outcome = try target.run(["sync"] + pair.words + ["--to-target", "--yes"], environment: changing)
+        #expect(
+            outcome.ending == .exited(1) && outcome.errors.contains("another pool is there since it was compared"),
+            "\(outcome)")
+        let receiving = try target.run(["sync"] + pair.words + ["--from-target", "--yes"])
+        #expect(receiving.ending == .exited(0), "\(receiving)")
+    }
+
     @Test func aReadOnlyKeyMayVerifyAndNotSync() throws {
         try makeDifferences()
         let readOnly = ["RPMEM_CMD": "\(target.command) --permissions read-only"]

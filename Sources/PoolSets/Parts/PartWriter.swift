@@ -80,14 +80,16 @@ extension PartFile {
         return true
     }
 
-    /// Removes the record, durably. Writes nothing where there is none.
+    /// Removes the record, durably. Where there is none, a session that was killed may have removed it, and not durably: after a
+    /// loss of power it would be there again.
     func forgetWriter(_ records: WriterRecords?) throws(PoolError) {
         if device != nil {
             if let (records, identity) = try place(records) { try records.forget(identity) }
             return
         }
         if fremovexattr(descriptor.number, Self.attribute) != 0 {
-            if errno == ENODATA || errno == EOPNOTSUPP { return }
+            if errno == EOPNOTSUPP { return }
+            if errno == ENODATA { return try synchronize() }
             // A file system may refuse before it looks for the attribute.
             let error = SystemCallError.last("fremovexattr", on: path)
             let count = fgetxattr(descriptor.number, Self.attribute, nil, 0)

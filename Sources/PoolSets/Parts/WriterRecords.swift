@@ -81,10 +81,9 @@ package final class WriterRecords: Sendable {
         return true
     }
 
-    /// Removes the record durably. Writes nothing where there is none.
+    /// Removes the record durably. Where there is none, a session that was killed may have removed it, and not durably.
     func forget(_ device: DeviceIdentity) throws(PoolError) {
-        if unlinkat(descriptor.number, device.uuid, 0) == 0 { return try synchronize() }
-        if errno == ENOENT { return }
+        if unlinkat(descriptor.number, device.uuid, 0) == 0 || errno == ENOENT { return try synchronize() }
         let error = SystemCallError.last(
             "unlink, so that no other initiator resumes its session", on: "\(path)/\(device.uuid)")
         // A user who may not change the directory, and a read-only file system, say so before they look for the file.

@@ -17,7 +17,8 @@ package final class LockedPool: @unchecked Sendable {
     let headers: [PoolHeader]
     let geometry: PoolGeometry
     let interrupted: InterruptedAttributes?
-    let partsWithEarlierErrors: [String]
+    /// See ``Pool/partsWithEarlierErrors``. The kernel tells nobody else of these errors afterwards.
+    package let partsWithEarlierErrors: [String]
     let health: DeviceHealth
     /// See ``PoolStore``.
     let writerDirectory: String

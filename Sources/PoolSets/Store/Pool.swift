@@ -243,7 +243,7 @@ package final class Pool: Sendable {
         }
     }
 
-    /// Removes the token that the parts keep, durably. Without one it writes nothing.
+    /// Removes the token that the parts keep, durably. Also where none is left, since nobody may have made that durable.
     ///
     /// - Throws: When a part cannot be changed, or not be made durable. The pool has failed then: see ``hasFailed``.
     package func forgetWriter() throws(PoolError) {

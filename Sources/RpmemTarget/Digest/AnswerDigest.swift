@@ -33,7 +33,7 @@ func answerDigest(_ set: String, length: UInt64?, _ overrides: CommandLineOverri
     // It keeps sessions from the pool for a while.
     log.notice("DIGEST request: user \(SessionEnvironment.user), pool set \(name)")
     do throws(ComparisonError) {
-        try DigestAnswer(name: name, length: length, settings: settings).run()
+        try DigestAnswer(name: name, length: length, settings: settings, log: log).run()
         return 0
     } catch {
         switch error {
@@ -57,6 +57,7 @@ private struct DigestAnswer {
     let name: PoolDescriptor
     let length: UInt64?
     let settings: Settings
+    let log: SessionLog
 
     func run() throws(ComparisonError) {
         let library: DigestLibrary
@@ -68,6 +69,12 @@ private struct DigestAnswer {
             try pool.checkReadable()
             if let length { try pool.check(requestedSize: length) }
         } catch { throw .pool(error) }
+        // The kernel tells of them once, so no session will hear of them.
+        for path in pool.partsWithEarlierErrors {
+            log.warning(
+                "\(path): the kernel failed to write stores of an earlier session back; the medium's contents are digested: check the "
+                    + "file system or device")
+        }
         let bytes = ComparedBytes(size: length.map(Int.init) ?? pool.size, attributes: pool.attributes)
         let head = DigestHead(
             rpmemd: projectVersion, frames: DigestFrame.version, size: UInt64(bytes.end),

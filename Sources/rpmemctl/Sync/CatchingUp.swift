@@ -57,8 +57,7 @@ struct CatchingUp {
         try pool.close()
         // Nobody has changed the local replica, which is locked: its digests are those from before.
         let after = try Comparison.make(
-            local, replicas.query, replicas.poolSet, from: .digests(comparison.localDigests, comparison.key), bar: bar,
-            "compared again")
+            local, replicas.query, replicas.poolSet, after: comparison, bar: bar, "compared again")
         withExtendedLifetime(mapping) {}
         return Outcome(writtenBytes: byteCount, left: after.differing)
     }
@@ -86,7 +85,7 @@ struct CatchingUp {
                 local, replicas.query, replicas.poolSet,
                 from: .function { (buffer, offset) throws(PoolError) in
                     buffer.copyMemory(from: UnsafeRawBufferPointer(start: base + offset, count: buffer.count))
-                }, bar: bar, "compared again")
+                }, after: comparison, bar: bar, "compared again")
             guard after.differing.isEmpty else {
                 pool.leaveDirty()
                 return Outcome(writtenBytes: byteCount, left: after.differing)
@@ -98,7 +97,7 @@ struct CatchingUp {
             throw error
         }
         try pool.close()
-        return Outcome(writtenBytes: byteCount, left: DifferingBlocks())
+        return Outcome(writtenBytes: byteCount, left: DifferingBlocks(of: comparison.bytes))
     }
 
     private func receive(from target: InitiatorPool, into local: Pool) throws {
@@ -148,43 +147,49 @@ struct CatchingUp {
 
     // MARK: Pieces
 
-    /// What is written: the blocks that differ, and the run-time state of libpmemobj, as `pmempool sync` writes it.
-    private var pieces: [Range<Int>] {
-        var ranges = comparison.differing.ranges
-        if let ignored = comparison.bytes.ignored, !ranges.isEmpty, ranges[0].lowerBound > ignored.lowerBound {
-            ranges.insert(ignored, at: 0)
+    /// What is written: the blocks that differ, and the run-time state of libpmemobj, as `pmempool sync` writes it. A list of all
+    /// pieces would grow with the pool.
+    private struct Pieces: Sendable {
+        private var ranges: DifferingBlocks.Ranges
+        private var rest: Range<Int>
+
+        init(_ comparison: Comparison) {
+            ranges = comparison.differing.ranges
+            rest = comparison.writtenRunTimeState ?? 0..<0
         }
-        return ranges.flatMap { range in
-            stride(from: range.lowerBound, to: range.upperBound, by: Self.pieceSize).map {
-                $0..<min($0 + Self.pieceSize, range.upperBound)
+
+        mutating func next() -> Range<Int>? {
+            if rest.isEmpty {
+                guard let range = ranges.next() else { return nil }
+                rest = range
             }
+            let piece = rest.prefix(CatchingUp.pieceSize)
+            rest = piece.upperBound..<rest.upperBound
+            return piece
         }
     }
 
-    private var byteCount: Int { pieces.reduce(0) { $0 + $1.count } }
+    private var byteCount: Int { comparison.differing.byteCount + (comparison.writtenRunTimeState?.count ?? 0) }
 
-    /// Runs `body` on a thread for each lane; it takes pieces until there are none.
+    /// Runs `body` on a thread for each lane; it takes pieces until there are none. No thread uses a pool any more when this returns
+    /// or throws.
     private func eachPiece(
         lanes: Int, _ what: String, _ body: @escaping @Sendable (Int, () -> Range<Int>?) throws -> Void
     ) throws {
-        let pieces = pieces
         let total = byteCount
-        let progress = PieceProgress()
+        let progress = PieceProgress(Pieces(comparison))
         var threads: [NamedThread] = []
-        for lane in 0..<min(lanes, max(1, pieces.count)) {
-            threads.append(
-                try NamedThread(name: "lane-\(lane)") {
-                    do {
-                        try body(lane) {
-                            if progress.failure.withLock({ $0 != nil }) { return nil }
-                            let index = progress.next.wrappingAdd(1, ordering: .relaxed).oldValue
-                            guard index < pieces.count else { return nil }
-                            progress.bytes.wrappingAdd(pieces[index].count, ordering: .relaxed)
-                            return pieces[index]
-                        }
-                    } catch { progress.failure.withLock { $0 = $0 ?? error } }
-                    progress.ended.wrappingAdd(1, ordering: .releasing)
-                })
+        for lane in 0..<min(lanes, max(1, comparison.differing.blockCount)) {
+            do throws(SystemCallError) {
+                threads.append(
+                    try NamedThread(name: "lane-\(lane)") {
+                        do { try body(lane) { progress.next() } } catch { progress.fail(error) }
+                        progress.ended.wrappingAdd(1, ordering: .releasing)
+                    })
+            } catch {
+                progress.fail(error)
+                break
+            }
         }
         while progress.ended.load(ordering: .acquiring) < threads.count {
             let bytes = progress.bytes.load(ordering: .relaxed)
@@ -197,10 +202,33 @@ struct CatchingUp {
     }
 
     private final class PieceProgress: Sendable {
-        let next = Atomic(0)
+        private let pieces: Mutex<Pieces>
         let bytes = Atomic(0)
         let ended = Atomic(0)
         let failure = Mutex<(any Error)?>(nil)
+
+        init(_ pieces: Pieces) { self.pieces = Mutex(pieces) }
+
+        /// nil when there are no more, and after a failure.
+        func next() -> Range<Int>? {
+            if failure.withLock({ $0 != nil }) { return nil }
+            guard let piece = pieces.withLock({ $0.next() }) else { return nil }
+            bytes.wrappingAdd(piece.count, ordering: .relaxed)
+            return piece
+        }
+
+        func fail(_ error: any Error) { failure.withLock { $0 = $0 ?? error } }
+    }
+}
+
+extension Comparison {
+    /// What libpmemobj keeps in its local replica alone, where it is not in a block that differs and another block does.
+    fileprivate var writtenRunTimeState: Range<Int>? {
+        guard let ignored = bytes.ignored, let first = differing.firstRange, first.lowerBound > ignored.lowerBound
+        else {
+            return nil
+        }
+        return ignored
     }
 }
 

@@ -11,36 +11,38 @@ struct Comparison {
     /// Of the target's pool.
     let attributes: PoolAttributes
     let differing: DifferingBlocks
-    /// Of all blocks here.
-    let localDigests: [UInt8]
     let key: DigestKey
+    /// Of all blocks here; nil when there are more than ``mostKeptDigests``.
+    let localDigests: [UInt8]?
     /// Whether the headers were compared; without headers nothing shows that the two are replicas.
     let isIdentified: Bool
     let isLocalHalfWritten: Bool
     var isTargetHalfWritten: Bool { attributes.isCatchingUp }
     var isSame: Bool { differing.isEmpty && !isLocalHalfWritten && !isTargetHalfWritten }
 
+    /// Digests that are kept for the second comparison: 64 MiB of memory, for a pool of 256 GiB.
+    private static let mostKeptDigests = 4 << 20
+
     /// Where this machine's digests come from.
     enum Source {
         case pool
-        /// Of a comparison before, whose key this one has, too.
-        case digests([UInt8], DigestKey)
         /// Read by this function, as ``LockedPool/read(into:at:)``.
         case function(@Sendable (UnsafeMutableRawBufferPointer, Int) throws(PoolError) -> Void)
     }
 
     /// Compares the two. Both ends digest at the same time.
     ///
-    /// - Parameter bar: Shows how far it is.
+    /// - Parameters:
+    ///   - former: The comparison before something was written. The digests of the local pool are taken from it, where it has
+    ///     them and `source` is the pool, which nobody has changed since.
+    ///   - bar: Shows how far it is.
+    /// - Throws: Also when the target's pool is another one than `former` was of, or is half-written since.
     static func make(
-        _ local: LocalReplica, _ query: TargetQuery, _ poolSet: String, from source: Source = .pool, bar: ProgressBar,
-        _ what: String
+        _ local: LocalReplica, _ query: TargetQuery, _ poolSet: String, from source: Source = .pool,
+        after former: Comparison? = nil, bar: ProgressBar, _ what: String
     ) throws -> Comparison {
-        let key =
-            switch source {
-            case .digests(_, let former): former
-            case .pool, .function: DigestKey()
-            }
+        // Digests of two comparisons are only the same with the same key.
+        let key = former?.key ?? DigestKey()
         // Before anything is started on the target.
         let library = try DigestLibrary.shared()
         let target = try TargetDigests(query, poolSet: poolSet, size: local.size, key: key)
@@ -54,21 +56,31 @@ struct Comparison {
                 "both replicas are half-written by an interrupted sync: restore one of them from a third replica or a backup"
             )
         }
+        if let former, bytes != former.bytes || attributes != former.attributes.catchingUp(false) {
+            throw ToolError(
+                "\(poolSet) on \(query.place): another pool is there since it was compared, or a sync of somebody else is not "
+                    + "finished: look at it with `rpmemctl check`, then start the command again")
+        }
         defer { bar.clear() }
-        var digests = LocalDigests(library: library, key: key, bytes: bytes)
+        var digests = LocalDigests(keepsAll: former == nil && bytes.blockCount <= mostKeptDigests)
         switch source {
         case .pool:
-            let pool = local.pool
-            try digests.begin { (buffer, offset) throws(PoolError) in try pool.read(into: buffer, at: offset) }
-        case .digests(let former, _): digests.all = former
-        case .function(let read): try digests.begin(read)
+            if let known = former?.localDigests {
+                digests.known = known
+            } else {
+                let pool = local.pool
+                digests.digester = try BlockDigester(bytes, library, key) { (buffer, offset) throws(PoolError) in
+                    try pool.read(into: buffer, at: offset)
+                }
+            }
+        case .function(let read): digests.digester = try BlockDigester(bytes, library, key, read: read)
         }
-        var differing = DifferingBlocks()
+        var differing = DifferingBlocks(of: bytes)
         var next = 0
         while next < bytes.blockCount {
             let blocks = next..<min(bytes.blockCount, next + BlockDigester.batchBlocks)
             let here = try digests.take(blocks)
-            differing.compare(blocks, bytes, here, try target.take(blocks.count))
+            differing.compare(blocks, here, try target.take(blocks.count))
             next = blocks.upperBound
             let done = Double(next) / Double(bytes.blockCount)
             bar.show(
@@ -77,7 +89,7 @@ struct Comparison {
         }
         try target.finish()
         return Comparison(
-            bytes: bytes, attributes: attributes, differing: differing, localDigests: digests.all, key: key,
+            bytes: bytes, attributes: attributes, differing: differing, key: key, localDigests: digests.kept,
             isIdentified: !local.isRaw && !here.isNone, isLocalHalfWritten: here.isCatchingUp)
     }
 
@@ -90,40 +102,35 @@ struct Comparison {
             differingBlocks: UInt64(differing.blockCount), differingBytes: UInt64(differing.byteCount),
             ranges: differing.ranges.prefix(ReportedComparison.mostRanges).map {
                 ReportedRange(offset: UInt64($0.lowerBound), length: UInt64($0.count))
-            }, truncated: differing.ranges.count > ReportedComparison.mostRanges)
+            }, truncated: differing.rangeCount > ReportedComparison.mostRanges)
     }
 }
 
 /// The digests of this machine's blocks, in order.
 private struct LocalDigests {
-    let library: DigestLibrary
-    let key: DigestKey
-    let bytes: ComparedBytes
-    var all: [UInt8] = []
-    private var digester: BlockDigester?
+    /// Of all blocks, from a comparison before.
+    var known: [UInt8]?
+    /// Makes them, where they are not known.
+    var digester: BlockDigester?
+    /// All that were made; nil when they are not to be kept.
+    private(set) var kept: [UInt8]?
 
-    init(library: DigestLibrary, key: DigestKey, bytes: ComparedBytes) {
-        self.key = key
-        self.library = library
-        self.bytes = bytes
-    }
+    init(keepsAll: Bool) { kept = keepsAll ? [] : nil }
 
-    mutating func begin(
-        _ read: @escaping @Sendable (UnsafeMutableRawBufferPointer, Int) throws(PoolError) -> Void
-    ) throws {
-        all.reserveCapacity(bytes.blockCount * BlockDigest.size)
-        digester = try BlockDigester(bytes, library, key, read: read)
-    }
-
+    /// - Parameter blocks: Those of the next batch.
     mutating func take(_ blocks: Range<Int>) throws -> ArraySlice<UInt8> {
         let size = BlockDigest.size
-        while let digester, all.count < blocks.upperBound * size {
+        while let digester {
             do throws(ComparisonError) {
-                if let batch = try digester.take() { all += batch.digests; continue }
+                if let batch = try digester.take() {
+                    precondition(batch.blocks == blocks, "batches come in order")
+                    kept?.append(contentsOf: batch.digests)
+                    return batch.digests[...]
+                }
             } catch { throw ToolError("this machine: \(error)") }
             try PollSet.wait(for: digester.descriptor, until: nil)
         }
-        return all[blocks.lowerBound * size..<blocks.upperBound * size]
+        return known?[blocks.lowerBound * size..<blocks.upperBound * size] ?? []
     }
 }
 

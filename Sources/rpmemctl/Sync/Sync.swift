@@ -75,7 +75,7 @@ struct Sync: ParsableCommand {
                 complain(
                     "\(outcome.left.blockCount) blocks differ after they were written: another session or program wrote to "
                         + "\(replicas.poolSet) on \(replicas.target.address) meanwhile, or its storage lost something; the first is at "
-                        + "offset \(outcome.left.ranges[0].lowerBound)")
+                        + "offset \(outcome.left.firstRange?.lowerBound ?? 0)")
             } else if !json {
                 print("Written: \(outcome.writtenBytes) bytes. The replicas are the same.")
             }

@@ -35,7 +35,7 @@ final class TargetDigests {
         let head = try TargetQuery.decode(line, as: DigestHead.self, of: query.place)
         guard head.frames == DigestFrame.version else {
             throw ToolError(
-                "\(query.place): its rpmemd \(head.rpmemd) digests in another form: install the same version on both machines"
+                "\(query.place): its rpmemd \(escapingControls(head.rpmemd)) digests in another form: install the same version on both machines"
             )
         }
         guard let attributes = PoolAttributes(digits: head.attributes),
@@ -46,7 +46,7 @@ final class TargetDigests {
         let ignored = bytes.ignored.map { [UInt64($0.lowerBound), UInt64($0.upperBound)] }
         guard head.size == UInt64(size), head.first == UInt64(bytes.first), head.ignored == ignored else {
             throw ToolError(
-                "\(query.place): its rpmemd \(head.rpmemd) digests other bytes: install the same version on both machines"
+                "\(query.place): its rpmemd \(escapingControls(head.rpmemd)) digests other bytes: install the same version on both machines"
             )
         }
         decoder = DigestDecoder(blockCount: bytes.blockCount)
