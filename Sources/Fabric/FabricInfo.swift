@@ -30,11 +30,14 @@ package final class FabricInfo {
     package static func query(
         provider: String, node: String, service: String?, listening: Bool, committing: Bool = false
     ) throws(FabricError) -> FabricInfo {
-        if listening, !committing, provider != "verbs",
-            let info = try? query(
-                provider: provider, node: node, service: service, listening: true, committing: false, ownKeys: true)
-        {
-            return info
+        if listening, !committing, provider != "verbs" {
+            do throws(FabricError) {
+                return try query(
+                    provider: provider, node: node, service: service, listening: true, committing: false, ownKeys: true)
+            } catch {
+                // Any other error must not cost the session its key.
+                if error.code != Int32(FI_ENODATA) { throw error }
+            }
         }
         return try query(
             provider: provider, node: node, service: service, listening: listening, committing: committing,

@@ -7,7 +7,7 @@ struct Metrics: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Prints the counts of a target in the OpenMetrics format.",
         discussion: """
-            For the textfile collector of Prometheus' node_exporter, or behind a socket of systemd. The counts are those of \
+            For the textfile collector of Prometheus' node_exporter. The counts are those of \
             the user that ssh logs in, as with status.
             """)
 

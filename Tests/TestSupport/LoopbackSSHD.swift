@@ -89,7 +89,8 @@ public final class LoopbackSSHD {
 
     /// Kills sshd with all its connections. ``restart()`` starts it again.
     public func stop() throws {
-        let connections = descendants(of: daemon.identifier, named: "sshd")
+        // Since OpenSSH 9.8 the process of a connection has another name.
+        let connections = ["sshd", "sshd-session"].flatMap { descendants(of: daemon.identifier, named: $0) }
         daemon.signal(SIGKILL)
         _ = try daemon.wait()
         for process in connections { kill(process, SIGKILL) }

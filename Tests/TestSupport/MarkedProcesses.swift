@@ -25,7 +25,7 @@ public func descendants(of process: pid_t, named name: String) -> [pid_t] {
         guard fields.count > 1, let parent = fields[fields.count - 1].split(separator: " ").dropFirst().first else {
             return nil
         }
-        let isNamed = fields[0].split(separator: "(").last.map { $0.hasPrefix(name) } ?? false
+        let isNamed = fields[0].split(separator: "(").last.map { $0 == name } ?? false
         return isNamed && pid_t(parent) == process ? identifier : nil
     }
     return children + children.flatMap { descendants(of: $0, named: name) }
