@@ -84,7 +84,8 @@ test: test-deps examples hot-path deb vm-programs
 	    $(if $(LONG),RPMEM_LONG_TESTS=1) Tests/run --guests "$(VM_TESTS) --boots 2"
 
 # The daemon on real kernel drivers, in virtual machines: all cases of Tests/VM, or with CASE=TEXT those with TEXT in
-# their name. They run the installed release. LOSSES is the number of power losses in the case power-loss.
+# their name. They run the installed release. LOSSES is the number of power losses in the case power-loss, and from
+# 20 on in power-loss-resume as well.
 VM := $(CURDIR)/.build/vm
 LOSSES ?= $(if $(LONG),20,6)
 VM_TESTS = .build/debug/vm-tests $(if $(CASE),--filter '$(CASE)') $(if $(SEED),--seed $(SEED)) --losses $(LOSSES) \

@@ -25,13 +25,15 @@ struct LaneWriter {
     let isAtomic: Bool
     /// The initiator's pool.
     nonisolated(unsafe) let memory: UnsafeMutableRawPointer
+    /// Asked before each record.
+    let goesOn: @Sendable () -> Bool
 
-    /// Writes until a call fails, or `limit` records are acknowledged.
+    /// Writes until a call fails, `limit` records are acknowledged, or ``goesOn`` says no.
     func run(_ histories: [SlotHistory], seed: UInt64, limit: Int) -> LaneOutcome {
         var generator = SeededGenerator(seed: seed)
         var outcome = LaneOutcome(histories: histories)
         do throws(InitiatorError) {
-            while outcome.records < limit {
+            while outcome.records < limit, goesOn() {
                 let mode: InitiatorPool.Mode = generator.next() % 2 == 0 ? .atomic : .relaxed
                 let first = Int(generator.next() % UInt64(histories.count))
                 switch generator.next() % 6 {

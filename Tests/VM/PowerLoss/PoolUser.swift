@@ -26,13 +26,21 @@ final class PoolUser: @unchecked Sendable {
     /// - Parameters:
     ///   - patience: The time-out of each answer of the target; nil for the default.
     ///   - isCutOff: Whether the target loses its power meanwhile: a longer time-out would then only take time.
+    ///   - resumes: Whether the session outlives losses of power.
     func open(
-        _ plan: SessionPlan, patience: Duration?, isCutOff: Bool
+        _ plan: SessionPlan, patience: Duration?, isCutOff: Bool, resumes: Bool = false
     ) throws(InitiatorError) -> InitiatorPool {
         var options = InitiatorOptions()
         options.providers = [plan.provider]
         options.commands = CommandRotation("rpmemd --persist-apm=\(plan.asksForAPM ? "yes" : "no")")
         options.exitTimeout = .seconds(1)
+        if resumes {
+            options.resumeTime = .seconds(600)
+            options.onResume = { [medium] event in
+                print("\(medium): \(event)")
+                fflush(nil)
+            }
+        }
         if let patience {
             options.operationTimeout = patience
             // ssh is slow in a guest that has just started.
@@ -75,12 +83,18 @@ final class PoolUser: @unchecked Sendable {
 
     /// Writes on all lanes at once.
     ///
-    /// - Parameter limit: Records of each lane.
+    /// - Parameters:
+    ///   - limit: Records of each lane.
+    ///   - goesOn: Asked before each record.
     /// - Returns: A lane's outcome each.
-    func write(_ pool: InitiatorPool, _ plan: SessionPlan, seed: UInt64, limit: Int) throws -> [LaneOutcome] {
+    func write(
+        _ pool: InitiatorPool, _ plan: SessionPlan, seed: UInt64, limit: Int,
+        while goesOn: @escaping @Sendable () -> Bool = { true }
+    ) throws -> [LaneOutcome] {
         let threads = Threads<LaneOutcome>()
         for lane in 0..<pool.lanes {
-            let writer = LaneWriter(pool: pool, lane: lane, isAtomic: plan.isAtomic, memory: memory.baseAddress!)
+            let writer = LaneWriter(
+                pool: pool, lane: lane, isAtomic: plan.isAtomic, memory: memory.baseAddress!, goesOn: goesOn)
             let mine = stride(from: lane, to: Slot.count, by: pool.lanes).map { histories[$0] }
             try threads.start("lane-\(medium.rawValue)-\(lane)") {
                 writer.run(mine, seed: seed &+ UInt64(lane) << 32, limit: limit)
@@ -89,6 +103,20 @@ final class PoolUser: @unchecked Sendable {
         let outcomes = try threads.join()
         for outcome in outcomes { for history in outcome.histories { histories[history.slot] = history } }
         return outcomes
+    }
+
+    /// The first offset at which the target's pool differs from this side's, the header page left out; nil when there is none. No
+    /// lane writes.
+    func firstDifference(_ pool: InitiatorPool) throws(InitiatorError) -> Int? {
+        let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: Slot.poolSize, alignment: 4096)
+        defer { copy.deallocate() }
+        let start = InitiatorPool.headerSize
+        // In pieces: an answer over emulated RDMA may take longer than the time-out for a large one.
+        for offset in stride(from: start, to: Slot.poolSize, by: 64 << 10) {
+            let piece = offset..<min(offset + 64 << 10, Slot.poolSize)
+            try pool.read(into: UnsafeMutableRawBufferPointer(rebasing: copy[piece]), offset: offset, lane: 0)
+        }
+        return (start..<Slot.poolSize).first { copy[$0] != memory[$0] }
     }
 
     /// Copies the target's pool to a local file, without the header page.

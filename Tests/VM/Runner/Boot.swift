@@ -21,8 +21,8 @@ struct Boot {
     var machineArguments: [String] = []
     /// Whether systemd is the first program and starts sshd and the cases, instead of `Tests/VM/guest/run-cases` alone.
     var runsSystemd = false
-    /// Seconds from switching on until the first case begins.
-    var startLimit = 600
+    /// Seconds from switching on until the machine reports. Then it is switched on once more.
+    var startLimit = 300
     var cases: [Case]
 
     /// A module of memory that keeps its contents, in MiB: at least 128 and a multiple of it.

@@ -51,12 +51,21 @@ final class BootRun {
     deinit { TemporaryDirectory.remove(directory) }
 
     func run() throws -> [CaseResult] {
+        var canRestart = true
         while current != nil || !waiting.isEmpty {
             let end = try runOneMachine()
-            guard case .plugPulled = end else {
-                failTheRest(end)
-                break
+            switch end {
+            case .plugPulled: continue
+            // QEMU's emulation of CXL hangs now and then, before the kernel has a process.
+            case .notStarted where canRestart:
+                canRestart = false
+                print("vm: \(boot.name) did not start in \(boot.startLimit) s: switched on once more")
+                fflush(nil)
+                continue
+            default: break
             }
+            failTheRest(end)
+            break
         }
         if let alarm = try alarm ?? companion?.alarm() {
             // The alarm cannot be assigned to a case: console and report are not synchronised.
@@ -70,6 +79,8 @@ final class BootRun {
     private enum End {
         case done
         case plugPulled
+        /// No report has come from the machine.
+        case notStarted
         case failed(String)
     }
 
@@ -80,7 +91,7 @@ final class BootRun {
             boot, cases: (current.map { [$0.it] } ?? []) + waiting, stage: stage, seed: seed, link: link,
             images: images, directory: directory)
         var deadline = Deadline.after(milliseconds: UInt64(boot.startLimit) * 1000)
-        var phase = "it did not start in \(boot.startLimit) s"
+        var phase: String?
         var plug: Deadline?
         while true {
             guard let event = try guest.next(until: plug ?? deadline) else {
@@ -89,7 +100,7 @@ final class BootRun {
                     current?.stage += 1
                     return .plugPulled
                 }
-                return .failed(phase)
+                return phase.map { .failed($0) } ?? .notStarted
             }
             switch event {
             case .console(let line):
@@ -151,7 +162,12 @@ final class BootRun {
     }
 
     private func failTheRest(_ end: End) {
-        guard case .failed(let reason) = end else { return }
+        let reason: String
+        switch end {
+        case .failed(let why): reason = why
+        case .notStarted: reason = "it did not start in \(boot.startLimit) s, twice"
+        case .done, .plugPulled: return
+        }
         if let running = current { add(running, .failed(reason)) }
         current = nil
         for it in waiting {

@@ -48,6 +48,12 @@ func table(losses: Int) -> [Boot] {
             companion: .init(program: "power-loss-initiator"), memory: 1024,
             kernelArguments: ["vm.bare", "vm.losses=\(losses)"],
             cases: [Case("power-loss")]),
+        // The same machines. The sessions outlive the losses (RPMEM_RESUME); few of them, unless a long run is asked for.
+        Boot(
+            name: "power-loss-resume", nvdimms: [.init(size: 256), .init(size: 256), .init(size: 256)], disks: [128],
+            companion: .init(program: "power-loss-initiator"), memory: 1024,
+            kernelArguments: ["vm.bare", "vm.losses=\(losses < 20 ? 2 : losses)", "vm.resume"],
+            cases: [Case("power-loss-resume")]),
         // A disk under device mapper, which makes it fail and hang.
         Boot(
             name: "storage", disks: [320], memory: 1024,

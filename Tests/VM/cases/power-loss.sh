@@ -30,6 +30,9 @@ fi
 mkdir -p /srv/{sets,file,fsdax} /run/power-loss
 mount /dev/vdc /srv/file
 mount -o dax "$(made_device 2)" /srv/fsdax
+# On the disk: who could write last to a device has to outlive the loss, too.
+mkdir -p /srv/file/writers /var/lib/rpmemd
+mount --bind /srv/file/writers /var/lib/rpmemd
 printf 'PMEMPOOLSET\nAUTO %s\n' "$(made_device 0)" >/srv/sets/dax0.set
 printf 'PMEMPOOLSET\nAUTO %s\n' "$(made_device 1)" >/srv/sets/dax1.set
 printf 'PMEMPOOLSET\n8M /srv/file/0\n' >/srv/sets/file0.set
