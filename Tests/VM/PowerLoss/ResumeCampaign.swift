@@ -75,7 +75,8 @@ final class ResumeCampaign {
     private func check(_ session: Session, _ lanes: [LaneOutcome], _ round: Int) throws -> String {
         let place = "round \(round): \(session.plan.description)"
         if let failure = lanes.compactMap(\.failure).first { throw TestSupportError("\(place): \(failure)") }
-        if session.pool.resumedSessions != round + 1 {
+        // A busy machine may miss the time-out of an answer, too.
+        if session.pool.resumedSessions < round + 1 {
             throw TestSupportError("\(place): \(session.pool.resumedSessions) sessions were resumed")
         }
         let records = lanes.map(\.records).reduce(0, +)
