@@ -1,4 +1,5 @@
 import Glibc
+import RpmemProtocol
 
 /// AES-256-GMAC of libcrypto (OpenSSL 3), opened with dlopen(3) when it is first needed: sessions, which need none, start without
 /// it.
@@ -122,9 +123,11 @@ package struct BlockDigest: ~Copyable {
         var digest = [UInt8](repeating: 0, count: Self.size)
         var count: Int32 = 0
         // 12 bytes: GCM takes them as they are.
-        let nonce: [UInt8] = [0, 0, 0, 0] + (0..<8).map { UInt8(truncatingIfNeeded: number >> (8 * $0)) }
+        var nonce = ByteWriter(capacity: 12)
+        nonce.write(UInt32(0))
+        nonce.write(UInt64(number), .littleEndian)
         // Data that is authenticated and not encrypted: GMAC.
-        guard library.begin(context, nil, nil, nil, nonce) == 1,
+        guard library.begin(context, nil, nil, nil, nonce.bytes) == 1,
             library.update(context, nil, &count, bytes.baseAddress, Int32(bytes.count)) == 1,
             library.finish(context, &digest, &count) == 1,
             library.control(context, Self.getTag, Int32(Self.size), &digest) == 1

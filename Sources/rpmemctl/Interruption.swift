@@ -14,17 +14,31 @@ final class Interruption: Sendable {
     private let work = Mutex<Work?>(nil)
     private let hasBegun = Atomic(false)
 
-    /// Threads inherit the blocked signals, so this comes before any thread is started.
-    init() throws {
+    /// See ``start(_:)``.
+    init() throws { try Self.start { [self] in end($0, again: $1) } }
+
+    /// Ends the tool at SIGINT, SIGTERM and SIGHUP with a line, where nothing is to be removed.
+    ///
+    /// - Parameter text: What the line says. See ``start(_:)``.
+    static func endProcess(saying text: String) throws {
+        try start { signal, _ in
+            say(text)
+            exit(signal)
+        }
+    }
+
+    /// Starts a thread that calls `end` with a signal, and with a function that tells whether another one has come. Threads inherit
+    /// the blocked signals, so this comes before any thread is started.
+    private static func start(_ end: @escaping @Sendable (Int32, () -> Bool) -> Void) throws {
         let signals = try SignalQueue([SIGINT, SIGTERM, SIGHUP])
         let number = signals.descriptor.number
         // The thread has it until the process ends.
         nonisolated(unsafe) let queue = UnsafeMutablePointer<SignalQueue>.allocate(capacity: 1)
         queue.initialize(to: signals)
-        try NamedThread(name: "interruption") { [self] in
+        try NamedThread(name: "interruption") {
             while true {
                 _ = try? PollSet.wait(for: number, until: nil)
-                if let signal = queue.pointee.next() { end(signal, again: { queue.pointee.next() != nil }) }
+                if let signal = queue.pointee.next() { end(signal, { queue.pointee.next() != nil }) }
             }
         }.detach()
     }
@@ -47,7 +61,7 @@ final class Interruption: Sendable {
         var isAnnounced = false
         while work.withLock({ $0 == nil }), !again() {
             if !isAnnounced, announcement.hasPassed {
-                say("waiting for the pool that is being opened, to remove it: interrupt again to leave it")
+                Self.say("waiting for the pool that is being opened, to remove it: interrupt again to leave it")
                 isAnnounced = true
             }
             usleep(10_000)
@@ -56,13 +70,15 @@ final class Interruption: Sendable {
             do throws(InitiatorError) {
                 try work.pool.close(removing: work.isCreated)
             } catch {
-                say("\(error)")
+                Self.say("\(error)")
             }
         }
-        say("interrupted")
-        // As shells report a command that a signal has ended.
-        _exit(128 + signal)
+        Self.say("interrupted")
+        Self.exit(signal)
     }
 
-    private func say(_ text: String) { try? writeAll(Array("\nrpmemctl: \(text)\n".utf8), to: STDERR_FILENO) }
+    /// As shells report a command that a signal has ended.
+    private static func exit(_ signal: Int32) -> Never { _exit(128 + signal) }
+
+    private static func say(_ text: String) { try? writeAll(Array("\nrpmemctl: \(text)\n".utf8), to: STDERR_FILENO) }
 }

@@ -87,19 +87,15 @@ struct VerifyTests {
     }
 
     @Test func anotherPoolIsRefused() throws {
-        try target.addSet("b.set", "8M @/b0")
-        try target.store().create(
-            descriptor: PoolDescriptor(validating: "b.set"),
-            attributes: PoolAttributes(signature: SIMD8("OPERATED".utf8), major: 1, incompatFeatures: 6),
-            requestedSize: 0
-        ).close()
+        for (name, size) in [("b", "8M"), ("c", "16M")] {
+            try target.addSet("\(name).set", "\(size) @/\(name)0")
+            try target.store().create(
+                descriptor: PoolDescriptor(validating: "\(name).set"),
+                attributes: PoolAttributes(signature: SIMD8("OPERATED".utf8), major: 1, incompatFeatures: 6),
+                requestedSize: 0
+            ).close()
+        }
         try expectRefused([pair.localSet, target.address, "b.set"], "needs \(ReplicaPair.size) bytes")
-        try target.addSet("c.set", "16M @/c0")
-        try target.store().create(
-            descriptor: PoolDescriptor(validating: "c.set"),
-            attributes: PoolAttributes(signature: SIMD8("OPERATED".utf8), major: 1, incompatFeatures: 6),
-            requestedSize: 0
-        ).close()
         try expectRefused([pair.localSet, target.address, "c.set"], "is no replica of \(pair.localSet): another pool")
     }
 

@@ -1,5 +1,6 @@
 import Glibc
 import SystemPackage
+import SystemSupport
 
 /// The room that file systems have for new parts.
 package enum FreeSpace {
@@ -36,8 +37,7 @@ private struct Demand {
 
     mutating func add(_ path: FilePath, _ size: UInt64) {
         paths.append(path)
-        let (sum, overflow) = bytes.addingReportingOverflow(size)
-        bytes = overflow ? .max : sum
+        bytes = clampedSum(bytes, size)
     }
 
     func check() throws(PoolError) {

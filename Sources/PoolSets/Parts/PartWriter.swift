@@ -27,7 +27,11 @@ struct WriterRecord: Hashable {
     }
 
     /// Little-endian.
-    static func bytes(_ number: UInt64) -> [UInt8] { (0..<8).map { UInt8(truncatingIfNeeded: number >> (8 * $0)) } }
+    static func bytes(_ number: UInt64) -> [UInt8] {
+        var writer = ByteWriter(capacity: 8)
+        writer.write(number, .littleEndian)
+        return writer.bytes
+    }
 }
 
 /// A file keeps its ``WriterRecord`` in an extended attribute: it changes no byte of the pool, a copy of the file does not have it,

@@ -88,11 +88,6 @@ extension PoolStore {
             throw .uncountable(directory: directory.path)
         }
     }
-
-    private func clampedSum(_ one: UInt64, _ other: UInt64) -> UInt64 {
-        let (sum, overflow) = one.addingReportingOverflow(other)
-        return overflow ? .max : sum
-    }
 }
 
 /// The right to make files under a ``PoolQuota``: a lock (flock(2)) on the pool set directory, as long as this lives. Of two

@@ -58,8 +58,13 @@ private struct CommandLineParser {
         }
     }
 
+    /// Commands other than `--check-config` and `--restrict`.
+    private var commandCount: Int {
+        queries.count + [set, doctor, digest].count { $0 != nil }
+    }
+
     func result() throws(UsageError) -> Invocation {
-        let isSession = set == nil && !checks && queries.isEmpty && doctor == nil && digest == nil
+        let isSession = commandCount == 0 && !checks
         if let fault { throw UsageError(fault, isSession: isSession) }
         if let shown { return shown }
         if force || removePoolSet, set == nil, !restricts {
@@ -73,10 +78,11 @@ private struct CommandLineParser {
             return .restricted(overrides)
         }
         if checks { return .checkConfiguration(overrides) }
-        if let doctor, queries.isEmpty, set == nil, digest == nil, !isDryRun, plan == nil, !withProgress {
+        let isAlone = commandCount == 1 && !isDryRun && plan == nil && !withProgress
+        if let doctor, isAlone {
             return .doctor(set: doctor.isEmpty ? nil : doctor, overrides)
         }
-        if let digest, queries.isEmpty, set == nil, doctor == nil, !isDryRun, plan == nil, !withProgress {
+        if let digest, isAlone {
             return .digest(set: digest, length: length, overrides)
         }
         if length != nil {
@@ -91,7 +97,7 @@ private struct CommandLineParser {
     /// The query of the options; nil when there is none.
     private func query() throws(UsageError) -> Query? {
         func refuse(_ explanation: String) throws(UsageError) { throw UsageError(explanation, isSession: false) }
-        if queries.count + (set == nil ? 0 : 1) + (doctor == nil ? 0 : 1) + (digest == nil ? 0 : 1) > 1 {
+        if commandCount > 1 {
             try refuse(
                 "two commands at once; give one of --list, --info, --check, --status, --doctor, --digest and --remove")
         }

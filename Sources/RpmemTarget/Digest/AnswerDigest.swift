@@ -36,19 +36,12 @@ func answerDigest(_ set: String, length: UInt64?, _ overrides: CommandLineOverri
         try DigestAnswer(name: name, length: length, settings: settings, log: log).run()
         return 0
     } catch {
-        switch error {
-        case .pool(let cause):
-            log.error("digests of \(name): \(cause)")
-            return cause.errno.rawValue
-        case .system(let cause):
-            log.error("digests of \(name): \(cause)")
-            return cause.errno.rawValue
-        case .noKey:
-            log.error("digests of \(name): \(error)")
-            return EINVAL
-        case .digests, .stream:
-            log.error("digests of \(name): \(error)")
-            return ENOSYS
+        log.error("digests of \(name): \(error)")
+        return switch error {
+        case .pool(let cause): cause.errno.rawValue
+        case .system(let cause): cause.errno.rawValue
+        case .noKey: EINVAL
+        case .digests, .stream: ENOSYS
         }
     }
 }

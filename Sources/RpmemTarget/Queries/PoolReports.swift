@@ -15,7 +15,7 @@ extension ReportedPool {
         if examination.options.contains(.singleHeader) { options.append("SINGLEHDR") }
         if examination.options.contains(.noHeaders) { options.append("NOHDRS") }
         let sizes = examination.parts.compactMap { $0.configuredSize ?? $0.opened?.size }
-        if sizes.count == examination.parts.count, !sizes.isEmpty { size = sizes.reduce(0, Self.clampedSum) }
+        if sizes.count == examination.parts.count, !sizes.isEmpty { size = sizes.reduce(0, clampedSum) }
         usableSize = examination.usableSize
         parts = examination.parts.count
         devices = examination.parts.count { $0.opened?.isDevice == true }
@@ -44,11 +44,6 @@ extension ReportedPool {
         let text = String(decoding: name.bytes, as: UTF8.self)
         self.init(name: text, path: "\(directory)/\(text)", kind: .set, state: isInvalid ? .invalid : .unknown)
         problem = "\(error)"
-    }
-
-    private static func clampedSum(_ one: UInt64, _ other: UInt64) -> UInt64 {
-        let (sum, overflow) = one.addingReportingOverflow(other)
-        return overflow ? .max : sum
     }
 }
 

@@ -19,9 +19,6 @@ struct Consultation {
     /// Why ``finish()`` has no findings; nil when it has, and when there was no greeting.
     private(set) var problem: String?
 
-    /// Lines that a login shell may print.
-    private static let mostLines = 200
-
     init(_ target: TargetAddress, poolSet: String?, _ options: InitiatorOptions, providers: [String]) {
         self.target = target
         self.providers = providers
@@ -46,7 +43,7 @@ struct Consultation {
             guard let greeting = try readGreeting(remote) else {
                 if diagnosis.unreadableAnswer == nil {
                     diagnosis.obstacle =
-                        "no answer of rpmemd is among the first \(Self.mostLines) lines of the target's command"
+                        "no answer of rpmemd is among the first \(RemoteCommand.mostNoiseLines) lines of the target's command"
                 }
                 remote.end()
                 self.remote = nil
@@ -77,23 +74,14 @@ struct Consultation {
 
     /// A login shell may print lines of its own before the document, and the start of its line.
     private mutating func readGreeting(_ remote: RemoteCommand) throws(InitiatorError) -> DoctorGreeting? {
-        // One for all lines.
-        let deadline = ContinuousClock.now + options.connectTimeout
-        for _ in 0..<Self.mostLines {
-            let line = try remote.readLine(until: deadline, limit: options.connectTimeout, "\(target)")
-            guard let start = line.firstRange(of: "{\"version\"")?.lowerBound else {
-                diagnosis.noise += Array("\(line)\n".utf8)
-                continue
-            }
-            diagnosis.noise += Array(line[..<start].utf8)
-            do {
-                return try TargetQuery.decode(String(line[start...]), as: DoctorGreeting.self, of: "\(target)")
-            } catch {
-                diagnosis.unreadableAnswer = "\(error)"
-                return nil
-            }
+        guard
+            let document = try remote.readDocument(
+                &diagnosis.noise, within: options.connectTimeout, "\(target)")
+        else { return nil }
+        do { return try TargetQuery.decode(document, as: DoctorGreeting.self, of: "\(target)") } catch {
+            diagnosis.unreadableAnswer = "\(error)"
+            return nil
         }
-        return nil
     }
 
     /// How far the target's clock is ahead, by the shortest of a few round trips.

@@ -231,27 +231,3 @@ extension Comparison {
         return ignored
     }
 }
-
-/// What somebody who ends the tool is told.
-enum GoingOn {
-    /// Ends the process at SIGINT, SIGTERM and SIGHUP, with a line. Threads inherit the blocked signals, so this comes before any
-    /// thread is started.
-    static func explainInterruptions() throws {
-        let signals = try SignalQueue([SIGINT, SIGTERM, SIGHUP])
-        let number = signals.descriptor.number
-        // The thread has it until the process ends.
-        nonisolated(unsafe) let queue = UnsafeMutablePointer<SignalQueue>.allocate(capacity: 1)
-        queue.initialize(to: signals)
-        try NamedThread(name: "interruption") {
-            while true {
-                _ = try? PollSet.wait(for: number, until: nil)
-                guard let signal = queue.pointee.next() else { continue }
-                try? writeAll(
-                    Array("\nrpmemctl: interrupted: the same command goes on where this one has ended\n".utf8),
-                    to: STDERR_FILENO)
-                // As shells report a command that a signal has ended.
-                _exit(128 + signal)
-            }
-        }.detach()
-    }
-}

@@ -43,7 +43,7 @@ struct Sync: ParsableCommand {
 
     func run() throws {
         BusErrorLine.install()
-        try GoingOn.explainInterruptions()
+        try Interruption.endProcess(saying: "interrupted: the same command goes on where this one has ended")
         // Most of its third of a second is sleep, and the comparison goes on meanwhile. exit(3) would wait for it, too.
         if !dryRun { FabricLibrary.beginLoading(settingUpProviders: true) }
         defer { FabricLibrary.finishLoading() }

@@ -10,9 +10,6 @@ final class TargetDigests {
     private let arguments: [String]
     private var decoder: DigestDecoder?
 
-    /// Lines that a login shell may print.
-    private static let mostLines = 200
-
     /// Starts the command.
     ///
     /// - Parameter size: Bytes of the pool on this machine.
@@ -53,21 +50,17 @@ final class TargetDigests {
         return (bytes, attributes)
     }
 
-    /// A login shell may print lines of its own before the document, and the start of its line.
     private func readDocument() throws -> String {
         var noise: [UInt8] = []
-        let deadline = ContinuousClock.now + query.options.openTimeout
         do throws(InitiatorError) {
-            for _ in 0..<Self.mostLines {
-                let line = try remote.readLine(until: deadline, limit: query.options.openTimeout, query.place)
-                if let start = line.firstRange(of: "{\"version\"")?.lowerBound { return String(line[start...]) }
-                noise += Array("\(line)\n".utf8)
+            if let document = try remote.readDocument(&noise, within: query.options.openTimeout, query.place) {
+                return document
             }
         } catch {
             guard case .sessionEnded(_, _, let ending) = error else { throw error }
             throw failure(.init(output: noise + remote.unread, ending: ending))
         }
-        throw ToolError("\(query.place): rpmemd printed no document within \(Self.mostLines) lines")
+        throw ToolError("\(query.place): rpmemd printed no document within \(RemoteCommand.mostNoiseLines) lines")
     }
 
     /// Digests of the next `count` blocks.
