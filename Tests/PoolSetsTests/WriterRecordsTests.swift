@@ -48,9 +48,9 @@ import Testing
         #expect(try records.keep(other, of: device))
         #expect(try records.record(of: device) == other)
         #expect(TemporaryDirectory.entries(of: directory) == [Self.uuid])
-        try records.forget(device)
+        try records.forget(device, mayBeBack: true)
         #expect(try records.record(of: device) == nil)
-        try records.forget(device)
+        try records.forget(device, mayBeBack: true)
         #expect(TemporaryDirectory.entries(of: directory) == [])
     }
 
@@ -60,7 +60,7 @@ import Testing
         #expect(try records.keep(Self.record, of: device()))
         #expect(try records.record(of: device(size: 8192)) == nil)
         // A session that could write removes the record all the same.
-        try records.forget(device(size: 8192))
+        try records.forget(device(size: 8192), mayBeBack: true)
         #expect(try records.record(of: device()) == nil)
     }
 
@@ -79,7 +79,7 @@ import Testing
         unlink(file)
         symlink(place.file("elsewhere"), file)
         #expect(try records.record(of: device) == nil)
-        try records.forget(device)
+        try records.forget(device, mayBeBack: true)
         #expect(access(place.file("elsewhere"), F_OK) == 0 && access(file, F_OK) != 0)
     }
 
@@ -103,7 +103,7 @@ import Testing
         // O_PATH: names in the directory can be changed with it, and fsync(2) fails.
         let unsynchronizable = try Descriptor.open(directory, 0x20_0000 | O_DIRECTORY)
         #expect(dup2(unsynchronizable.number, records.descriptor.number) >= 0)
-        let error = poolError { () throws(PoolError) in try records.forget(device) }
+        let error = poolError { () throws(PoolError) in try records.forget(device, mayBeBack: true) }
         #expect(error.map { "\($0)" }?.contains("fsync") == true, "\(String(describing: error))")
     }
 
@@ -131,12 +131,12 @@ import Testing
             let (records, device) = (try test.records(), try test.device())
             try #require(seteuid(65534) == 0)
             #expect(!records.isWritable)
-            try records.forget(device)
+            try records.forget(device, mayBeBack: true)
             #expect(try !records.keep(Self.record, of: device))
             try #require(seteuid(0) == 0)
             #expect(try records.keep(Self.record, of: device))
             try #require(seteuid(65534) == 0)
-            let error = poolError { () throws(PoolError) in try records.forget(device) }
+            let error = poolError { () throws(PoolError) in try records.forget(device, mayBeBack: true) }
             #expect("\(error!)".contains("so that no other initiator resumes its session"))
             try #require(seteuid(0) == 0)
             #expect(try records.record(of: device) == Self.record)

@@ -97,15 +97,7 @@ package final class FailingDisk {
         return mounted
     }
 
-    private func mount() throws {
-        // A loop device of its own each time. Processes of other tests have copies of the mounts in their namespaces and
-        // keep an old superblock alive, and a second mount of its device would get that one, failed as it is.
-        let device = try Command.run("/usr/sbin/losetup", "--find", "--show", cache?.file ?? image).filter {
-            !$0.isWhitespace
-        }
-        defer { _ = try? Command.run("/usr/sbin/losetup", "--detach", device) }
-        try Command.run("/usr/bin/mount", "-o", fileSystem.options, device, path)
-    }
+    private func mount() throws { try LoopMount.make(cache?.file ?? image, at: path, fileSystem.options) }
 
     deinit {
         thaw()
@@ -232,7 +224,7 @@ package final class FailingDisk {
         let mounted = copies.file("mounted")
         mkdir(mounted, 0o755)
         try Command.run("/usr/bin/cp", "--sparse=always", image, copy)
-        try Command.run("/usr/bin/mount", "-o", "loop,\(fileSystem.options)", copy, mounted)
+        try LoopMount.make(copy, at: mounted, fileSystem.options)
         defer { _ = try? Command.run("/usr/bin/umount", mounted) }
         let file = try Descriptor.open("\(mounted)/\(name)", O_RDONLY)
         var bytes = [UInt8](repeating: 0, count: count)

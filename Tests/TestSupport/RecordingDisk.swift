@@ -24,7 +24,10 @@ package final class RecordingDisk {
         package var hasJournal: Bool { self != .ext4NoJournal }
         /// MiB; mkfs.xfs makes nothing smaller.
         fileprivate var size: Int { self == .xfs ? 320 : 48 }
-        fileprivate var options: String { self == .xfs ? "nouuid" : "errors=remount-ro" }
+        private var options: String { self == .xfs ? "nouuid" : "errors=remount-ro" }
+
+        fileprivate func mount(_ image: String, at path: String) throws { try LoopMount.make(image, at: path, options) }
+
         /// What a machine runs before it mounts a file system without a journal.
         fileprivate var repair: [String]? { self == .ext4NoJournal ? ["/usr/sbin/e2fsck", "-f", "-y"] : nil }
     }
@@ -69,7 +72,7 @@ package final class RecordingDisk {
                 throw SystemCallError.last("ftruncate", on: image)
             }
             try Command.run(fileSystem.make + [image])
-            try Command.run("/usr/bin/mount", "-o", "loop,\(fileSystem.options)", image, path)
+            try fileSystem.mount(image, at: path)
             do {
                 try prepare(path)
                 try Command.unmount(path)
@@ -84,10 +87,7 @@ package final class RecordingDisk {
             throw error
         }
         do {
-            let device = try Command.run("/usr/sbin/losetup", "--find", "--show", disk.file).filter { !$0.isWhitespace }
-            // The loop device ends with the mount.
-            defer { _ = try? Command.run("/usr/sbin/losetup", "--detach", device) }
-            try Command.run("/usr/bin/mount", "-o", fileSystem.options, device, path)
+            try fileSystem.mount(disk.file, at: path)
             isMounted = true
         } catch {
             _ = try? Command.run("/usr/bin/umount", "-l", medium)
@@ -106,6 +106,8 @@ package final class RecordingDisk {
         if stat(record, &status) != 0 { throw SystemCallError.last("stat", on: record) }
         return Int(status.st_size)
     }
+
+    package func synchronize() throws { try Command.run("/usr/bin/sync", "-f", path) }
 
     /// Unmounts the file system. No process may have a file of it open.
     ///
@@ -183,10 +185,12 @@ package struct DiskRecord: Sendable {
     /// Makes an image of the disk as it was with some of the writes.
     ///
     /// - Parameters:
-    ///   - path: A file, which is overwritten.
+    ///   - path: A file, which is replaced: where a copy of its last mount is left in another namespace, the end of that copy writes
+    ///     to the old one.
     ///   - writes: Those that the disk has, in order.
     package func makeImage(_ path: String, _ writes: [Write]) throws {
-        let file = try Descriptor.open(path, O_RDWR | O_CREAT | O_TRUNC, mode: 0o600)
+        unlink(path)
+        let file = try Descriptor.open(path, O_RDWR | O_CREAT | O_EXCL, mode: 0o600)
         guard ftruncate(file.number, off_t(fileSystem.size) << 20) == 0 else {
             throw SystemCallError.last("ftruncate", on: path)
         }
@@ -202,7 +206,7 @@ package struct DiskRecord: Sendable {
     /// Mounts an image for the time of `body`, as a machine does that starts again.
     package func withMounted<Result>(_ image: String, at path: String, _ body: () throws -> Result) throws -> Result {
         if let repair = fileSystem.repair { try Command.run(repair + [image], accepting: [.exited(0), .exited(1)]) }
-        try Command.run("/usr/bin/mount", "-o", "loop,\(fileSystem.options)", image, path)
+        try fileSystem.mount(image, at: path)
         defer { _ = try? Command.unmount(path) }
         return try body()
     }

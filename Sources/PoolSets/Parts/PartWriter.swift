@@ -84,16 +84,21 @@ extension PartFile {
         return true
     }
 
-    /// Removes the record, durably. Where there is none, a session that was killed may have removed it, and not durably: after a
-    /// loss of power it would be there again.
-    func forgetWriter(_ records: WriterRecords?) throws(PoolError) {
+    /// Removes the record, durably.
+    ///
+    /// - Parameter mayBeBack: Whether a session that was killed may have removed it, and not durably: where there is none, it would
+    ///   be there again after a loss of power.
+    func forgetWriter(_ records: WriterRecords?, mayBeBack: Bool) throws(PoolError) {
         if device != nil {
-            if let (records, identity) = try place(records) { try records.forget(identity) }
+            if let (records, identity) = try place(records) { try records.forget(identity, mayBeBack: mayBeBack) }
             return
         }
         if fremovexattr(descriptor.number, Self.attribute) != 0 {
             if errno == EOPNOTSUPP { return }
-            if errno == ENODATA { return try synchronize() }
+            if errno == ENODATA {
+                if mayBeBack { try synchronize() }
+                return
+            }
             // A file system may refuse before it looks for the attribute.
             let error = SystemCallError.last("fremovexattr", on: path)
             let count = fgetxattr(descriptor.number, Self.attribute, nil, 0)

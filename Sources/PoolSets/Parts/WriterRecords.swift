@@ -36,6 +36,11 @@ package final class WriterRecords: Sendable {
         }
     }
 
+    /// For the devices among `files`; nil without any.
+    static func ofDevices(among files: [PartFile], at path: String) throws(PoolError) -> WriterRecords? {
+        files.contains { $0.device != nil } ? try WriterRecords(at: path) : nil
+    }
+
     /// Whether this process may make and remove files here.
     var isWritable: Bool { faccessat(descriptor.number, ".", W_OK | X_OK, AT_EACCESS) == 0 }
 
@@ -81,9 +86,15 @@ package final class WriterRecords: Sendable {
         return true
     }
 
-    /// Removes the record durably. Where there is none, a session that was killed may have removed it, and not durably.
-    func forget(_ device: DeviceIdentity) throws(PoolError) {
-        if unlinkat(descriptor.number, device.uuid, 0) == 0 || errno == ENOENT { return try synchronize() }
+    /// Removes the record durably.
+    ///
+    /// - Parameter mayBeBack: See ``PartFile/forgetWriter(_:mayBeBack:)``.
+    func forget(_ device: DeviceIdentity, mayBeBack: Bool) throws(PoolError) {
+        if unlinkat(descriptor.number, device.uuid, 0) == 0 { return try synchronize() }
+        if errno == ENOENT {
+            if mayBeBack { try synchronize() }
+            return
+        }
         let error = SystemCallError.last(
             "unlink, so that no other initiator resumes its session", on: "\(path)/\(device.uuid)")
         // A user who may not change the directory, and a read-only file system, say so before they look for the file.

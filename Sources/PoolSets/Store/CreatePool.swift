@@ -65,11 +65,12 @@ extension PoolStore {
             let mapping = try Pool.map(parts.files, geometry)
             let headers = try makeHeaders(for: parts.files, attributes, count: geometry.headers)
             try nameParts(parts.files)
+            try forgetWriters(of: parts.files.filter(\.isExisting))
             try writeHeaders(headers, on: parts, staleHeaders: staleHeaders)
             return Pool(
                 set: set, mapping: mapping, geometry: geometry, parts: parts,
                 attributes: headers.first?.attributes ?? .none, isCreated: true, writerDirectory: writerDirectory,
-                partsWithEarlierErrors: partsWithEarlierErrors)
+                tokenMayBeBack: false, partsWithEarlierErrors: partsWithEarlierErrors)
         } catch {
             let left = parts.takeBack()
             throw left.isEmpty ? error : .leftBehind(cause: error, left: left)
@@ -223,6 +224,12 @@ extension PoolStore {
             try part.synchronizeDirectory()
             try part.checkWritable()
         }
+    }
+
+    /// Removes the tokens of an earlier pool on these parts, durably, and before there is a pool that could be opened with one.
+    private func forgetWriters(of parts: [PartFile]) throws(PoolError) {
+        let records = try WriterRecords.ofDevices(among: parts, at: writerDirectory)
+        for part in parts { try part.forgetWriter(records, mayBeBack: true) }
     }
 
     // MARK: Headers

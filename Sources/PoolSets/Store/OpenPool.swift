@@ -76,7 +76,7 @@ extension LockedPool {
         return Pool(
             set: set, mapping: mapping, geometry: geometry, parts: PoolParts(parts),
             attributes: headers.first?.attributes ?? .none, isCreated: false, writerDirectory: writerDirectory,
-            partsWithEarlierErrors: partsWithEarlierErrors,
+            tokenMayBeBack: headers.first?.isMarkedClean != true, partsWithEarlierErrors: partsWithEarlierErrors,
             partsWithInterruptedAttributes: changed.map { parts[$0].path })
     }
 

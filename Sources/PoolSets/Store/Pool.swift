@@ -45,6 +45,8 @@ package final class Pool: Sendable {
     private let isCreated: Bool
     /// Of pools on Device DAX. Opened here: later the session may open nothing.
     private let writerRecords: Result<WriterRecords?, PoolError>
+    /// Whether a session that was killed may have removed a token, and not durably. One that closed the pool did not.
+    private let tokenMayBeBack: Bool
     private let state: Mutex<OpenState>
 
     private struct OpenState: ~Copyable {
@@ -71,8 +73,8 @@ package final class Pool: Sendable {
     /// - Parameter mapping: From ``map(_:_:)``.
     init(
         set: ResolvedSet, mapping: Mapping, geometry: PoolGeometry, parts: PoolParts,
-        attributes: PoolAttributes, isCreated: Bool, writerDirectory: String, partsWithEarlierErrors: [String],
-        partsWithInterruptedAttributes: [String] = []
+        attributes: PoolAttributes, isCreated: Bool, writerDirectory: String, tokenMayBeBack: Bool,
+        partsWithEarlierErrors: [String], partsWithInterruptedAttributes: [String] = []
     ) {
         path = set.path
         base = mapping.base
@@ -88,10 +90,11 @@ package final class Pool: Sendable {
         headers = geometry.headers
         self.isCreated = isCreated
         writerRecords = Result { () throws(PoolError) in
-            parts.files.contains { $0.device != nil } ? try WriterRecords(at: writerDirectory) : nil
+            try .ofDevices(among: parts.files, at: writerDirectory)
         }
         self.partsWithEarlierErrors = partsWithEarlierErrors
         self.partsWithInterruptedAttributes = partsWithInterruptedAttributes
+        self.tokenMayBeBack = tokenMayBeBack
         state = Mutex(OpenState(parts: parts, attributes: attributes))
     }
 
@@ -235,7 +238,7 @@ package final class Pool: Sendable {
                 return (.kept, resumes)
             case .new:
                 for file in files where try !file.keepWriter(WriterRecord(token), records) {
-                    for file in files { try file.forgetWriter(records) }
+                    for file in files { try file.forgetWriter(records, mayBeBack: tokenMayBeBack) }
                     return (.notKept, 0)
                 }
                 return (.kept, 0)
@@ -243,11 +246,13 @@ package final class Pool: Sendable {
         }
     }
 
-    /// Removes the token that the parts keep, durably. Also where none is left, since nobody may have made that durable.
+    /// Removes the token that the parts keep, durably. Also where none is left, unless that is known to be durable.
     ///
     /// - Throws: When a part cannot be changed, or not be made durable. The pool has failed then: see ``hasFailed``.
     package func forgetWriter() throws(PoolError) {
-        try withFiles { files, records throws(PoolError) in for file in files { try file.forgetWriter(records) } }
+        try withFiles { files, records throws(PoolError) in
+            for file in files { try file.forgetWriter(records, mayBeBack: tokenMayBeBack) }
+        }
     }
 
     /// An error of `body` makes the pool fail: fsync(2) reports a lost page once, and ``close()`` would find nothing.
