@@ -135,11 +135,16 @@ MUTATIONS = [
     Mutation(
         "CREATE writes headers before its parts are durable and have names", f"{POOLS}/Store/CreatePool.swift",
         """            try nameParts(parts.files)
+            try forgetWriters(of: parts.files.filter(\\.isExisting))
             try writeHeaders(headers, on: parts, staleHeaders: staleHeaders)
 """,
         """            try writeHeaders(headers, on: parts, staleHeaders: staleHeaders)
             try nameParts(parts.files)
 """, [KILLED_CREATING, "CreateSweepTests.whateverAKilledCreationLeavesIsNoHalfPool"]),
+    Mutation(
+        "OPEN does not make it durable that a token is gone", f"{POOLS}/Store/OpenPool.swift",
+        "tokenMayBeBack: headers.first?.isMarkedClean != true,", "tokenMayBeBack: false,",
+        ["PowerLossTokenTests.aRemovedTokenIsNotBack"]),
     Mutation(
         "CREATE leaves no record of itself", f"{POOLS}/Store/CreatePool.swift",
         "            try parts.files[0].writeHeader(CreationRecord(poolsetUUID: first.poolsetUUID).bytes)\n",
