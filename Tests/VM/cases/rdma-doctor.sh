@@ -14,11 +14,19 @@ contains "doctor over loopback" "$output" '"verdict":"fail"' 'fi_info-pverbs'
 # A limit that is smaller than the pool, which the device pins: soft-RoCE does not page on demand.
 settings "verbs-odp = no"
 echo 'tester - memlock 64' >/etc/security/limits.d/10-case.conf
-examine a.set
+# examine, by a user who has just logged in at the initiator.
+examine_after_login() {
+    document=$(as_user ssh "$user@$address" rpmemctl doctor "$user@$address" a.set --json 2>"$WORK/stderr") || true
+}
+examine_after_login
+diagnosed locked-memory initiator warn \
+    "65536 bytes may be locked, and verbs pins the whole pool: one that is not smaller cannot be opened" \
+    "\`echo 'tester - memlock unlimited' | sudo tee -a /etc/security/limits.d/rpmem.conf\`, then log in again"
 diagnosed locked-memory target fail "65536 bytes may be locked, and verbs pins the pool, which has " \
     "\`echo 'tester - memlock unlimited' | sudo tee -a /etc/security/limits.d/rpmem.conf\`, then log in again"
 follow
-examine a.set
+examine_after_login
+diagnosed locked-memory initiator ok "no limit"
 diagnosed locked-memory target ok "no limit"
 diagnosed persistence-domain target ok "region0: cpu_cache (eADR)"
 
