@@ -20,6 +20,7 @@ BUILD_PACKAGES := libfabric-dev libibverbs-dev libpmem-dev libpmem2-dev libndctl
 RUN_PACKAGES := openssh-server openssh-client xxd gcc make
 TEST_PACKAGES := python3 man-db e2fsprogs xfsprogs mount util-linux groff iproute2 binutils gcc g++ make pkg-config libpmemobj-dev pmdk-tools lintian mmdebstrap
 DEB_PACKAGES := debhelper dpkg-dev
+PROMTOOL := .build/promtool/promtool
 VM_PROGRAMS := vm-initiator driven-initiator power-loss-initiator rpmem-hello rpmem-fibonacci
 comma := ,
 UNIT_SUITES := ^(SystemSupport|RpmemProtocol|Fabric|DoctorChecks|PersistentMemory|PoolSets|RpmemTarget|RpmemInitiator|Fuzzing)Tests\.|\.ReplayTests$$
@@ -50,8 +51,12 @@ all: release
 deps:
 	@config/install-packages $(BUILD_PACKAGES) $(RUN_PACKAGES)
 
-test-deps: deps
+test-deps: deps $(PROMTOOL)
 	@config/install-packages $(TEST_PACKAGES)
+
+# The tests of alert rules and metrics run it.
+$(PROMTOOL):
+	@config/fetch-promtool $(@D)
 
 release: demo-programs library
 	$(SWIFT) build $(RELEASE_FLAGS) --product rpmemctl

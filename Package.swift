@@ -238,7 +238,7 @@ let package = Package(
             dependencies: [
                 "CLinux", "PoolSets", "RpmemInitiator", "RpmemProtocol", "SystemSupport", "TargetReports",
                 "TestSupport", "driven-initiator", "rpmem-hello", "rpmemctl", "rpmemd",
-            ], swiftSettings: strict),
+            ], exclude: ["Monitoring", "Programs"], swiftSettings: strict),
         // Debian packages, `make install`, and README's first steps in minimal machines.
         .testTarget(
             name: "PackagingTests",

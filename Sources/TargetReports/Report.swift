@@ -22,6 +22,10 @@ package struct ReportedHolder: Codable, Sendable, Equatable {
     /// Its name, as the process itself gives it; nil where the kernel does not tell.
     package var command: String?
     package var user: String?
+    /// Of the daemon's session, where the client may see it as `status` shows it; nil otherwise.
+    package var session: String?
+    /// The address of the session's initiator; nil where ``session`` is, and for a session by hand.
+    package var peer: String?
 
     package init(process: Int32, command: String?, user: String?) {
         self.process = process

@@ -66,6 +66,8 @@ package struct ReportedSession: Codable, Sendable, Equatable {
     /// How often the initiator has resumed its session, this one included; 0 for a session that resumes none. nil when an older
     /// daemon answers.
     package var resumes: UInt64?
+    /// Since a persist request was last answered; nil while there was none, and when an older daemon answers.
+    package var idleNanoseconds: UInt64?
 
     package enum State: String, Codable, Sendable, CaseIterable {
         /// The daemon lives.
@@ -78,7 +80,8 @@ package struct ReportedSession: Codable, Sendable, Equatable {
         session: String, state: State, process: Int32, user: String, peer: String?, poolSet: String,
         poolSetUUID: String, since: UInt64, provider: String, method: String, lanesGranted: UInt32,
         lanesConnected: UInt64, lanesEverConnected: UInt64, lanesRefused: UInt64, droppedPackets: UInt64,
-        persists: ReportedPersists, persistTimes: ReportedTimes?, resumes: UInt64?
+        persists: ReportedPersists, persistTimes: ReportedTimes?, resumes: UInt64?,
+        idleNanoseconds: UInt64?
     ) {
         self.session = session
         self.state = state
@@ -98,6 +101,7 @@ package struct ReportedSession: Codable, Sendable, Equatable {
         self.persists = persists
         self.persistTimes = persistTimes
         self.resumes = resumes
+        self.idleNanoseconds = idleNanoseconds
     }
 }
 

@@ -60,6 +60,7 @@ struct List: ParsableCommand {
 extension ReportedHolder {
     var text: String {
         "process \(process)\(command.map { " (\($0))" } ?? "")\(user.map { " of \($0)" } ?? "")"
+            + (peer.map { ", initiator \($0)" } ?? "")
     }
 }
 

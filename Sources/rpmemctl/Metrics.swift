@@ -5,28 +5,41 @@ import TargetReports
 /// Prints what a target counts, for Prometheus.
 struct Metrics: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Prints the counts of a target in the OpenMetrics format.",
+        abstract: "Prints the counts of a target for Prometheus.",
         discussion: """
-            For the textfile collector of Prometheus' node_exporter. The counts are those of \
-            the user that ssh logs in, as with status.
+            In the text format of OpenMetrics, or in Prometheus' own for the textfile collector of its node_exporter. The counts \
+            are those of the user that ssh logs in, as with status.
             """)
 
     @Argument(help: "The target: [user@]host[:port]. Default: this machine.")
     var target: TargetArgument?
 
+    @Option(help: "openmetrics, or prometheus for a textfile collector.")
+    var format = MetricsText.Format.openmetrics
+
     func run() throws {
         let query = TargetQuery(target: target?.address)
         let status = try StatusCommand.ask(query)
         let pools = try query.ask(["--list"], for: PoolListReport.self)
-        print(MetricsText(status, pools).text, terminator: "")
+        print(MetricsText(status, pools, format).text, terminator: "")
     }
 }
 
-/// Documents as text of OpenMetrics 1.0.
+/// Documents as text for Prometheus.
 struct MetricsText {
     private(set) var text = ""
+    private let format: Format
 
-    init(_ status: StatusReport, _ pools: PoolListReport) {
+    enum Format: String, ExpressibleByArgument, CaseIterable {
+        /// OpenMetrics 1.0.
+        case openmetrics
+        /// Prometheus' text format 0.0.4, the only one that node_exporter's textfile collector takes. It names a counter as its
+        /// samples, and has no type `info`, units or end.
+        case prometheus
+    }
+
+    init(_ status: StatusReport, _ pools: PoolListReport, _ format: Format = .openmetrics) {
+        self.format = format
         family("rpmemd_build", "info", "The version of rpmemd.")
         sample("rpmemd_build_info", [("version", status.rpmemd)], 1)
         gauges(status.sessions.filter { $0.state == .running })
@@ -44,7 +57,7 @@ struct MetricsText {
         devices(pools.pools)
         family("rpmemd_status_problems", "gauge", "Files of sessions that cannot be read, and 1 if there are too many.")
         sample("rpmemd_status_problems", [], UInt64(status.problems.count + (status.truncated ? 1 : 0)))
-        text += "# EOF\n"
+        if format == .openmetrics { text += "# EOF\n" }
     }
 
     private mutating func gauges(_ sessions: [ReportedSession]) {
@@ -157,9 +170,14 @@ struct MetricsText {
     }
 
     private mutating func family(_ name: String, _ type: String, _ help: String, unit: String? = nil) {
-        text += "# TYPE \(name) \(type)\n"
-        if let unit { text += "# UNIT \(name) \(unit)\n" }
-        text += "# HELP \(name) \(help)\n"
+        guard format == .prometheus else {
+            text += "# TYPE \(name) \(type)\n"
+            if let unit { text += "# UNIT \(name) \(unit)\n" }
+            text += "# HELP \(name) \(help)\n"
+            return
+        }
+        let suffix = ["counter": "_total", "info": "_info"][type] ?? ""
+        text += "# HELP \(name)\(suffix) \(help)\n# TYPE \(name)\(suffix) \(type == "info" ? "gauge" : type)\n"
     }
 
     private mutating func sample(_ name: String, _ labels: [(String, String)], _ value: UInt64) {

@@ -60,9 +60,9 @@ struct StatusCommand: ParsableCommand {
         } else {
             var heading = [
                 "SESSION", "STATE", "USER", "PEER", "SET", "SINCE", "LANES", "OVER", "REQUESTS", "DURABLE", "P50",
-                "P99",
+                "P99", "IDLE",
             ]
-            if rates != nil { heading += ["REQUESTS/S", "DURABLE/S", "IDLE"] }
+            if rates != nil { heading += ["REQUESTS/S", "DURABLE/S"] }
             page.table(heading, rightAligned: [8, 9, 10, 11, 12, 13, 14], report.sessions.map { row($0, rates) })
         }
         for session in report.sessions where session.lanesRefused > 0 || session.droppedPackets > 0 {
@@ -105,12 +105,12 @@ struct StatusCommand: ParsableCommand {
         cells += [0.5, 0.99].map { share in
             .init(times?.index(ofShare: share).map(LatencyRanges.label) ?? "-")
         }
+        cells.append(.init(session.idleNanoseconds.map { "\($0 / 1_000_000_000) s" } ?? "-"))
         if let rates {
             let rate = rates[session.session]
             cells += [
                 .init(rate.map { "\($0.requestsPerSecond)" } ?? "-"),
                 .init(rate.map { sizeText($0.bytesPerSecond) } ?? "-"),
-                .init(rate.map { "\($0.idleSeconds) s" } ?? "-"),
             ]
         }
         return cells
@@ -122,8 +122,6 @@ struct StatusSampler {
     struct Rate: Equatable {
         var requestsPerSecond: UInt64
         var bytesPerSecond: UInt64
-        /// Since a count has last changed, or since the first look.
-        var idleSeconds: UInt64
         /// Of the persist requests between the two documents; nil when none was timed.
         var times: ReportedTimes?
     }
@@ -132,7 +130,6 @@ struct StatusSampler {
         var clock: UInt64
         var persists: ReportedPersists
         var times: ReportedTimes?
-        var lastChange: UInt64
     }
 
     private var samples: [String: Sample] = [:]
@@ -142,16 +139,13 @@ struct StatusSampler {
         var rates: [String: Rate] = [:]
         var next: [String: Sample] = [:]
         for session in report.sessions {
-            var sample = Sample(
-                clock: report.clock, persists: session.persists, times: session.persistTimes, lastChange: report.clock)
+            let sample = Sample(clock: report.clock, persists: session.persists, times: session.persistTimes)
             if let old = samples[session.session], old.clock < report.clock {
                 let nanoseconds = report.clock - old.clock
-                if old.persists == session.persists { sample.lastChange = old.lastChange }
                 let times = old.times.flatMap { session.persistTimes?.since($0) }
                 rates[session.session] = Rate(
                     requestsPerSecond: Self.perSecond(old.persists.requests, session.persists.requests, nanoseconds),
                     bytesPerSecond: Self.perSecond(old.persists.bytes, session.persists.bytes, nanoseconds),
-                    idleSeconds: (report.clock - min(sample.lastChange, report.clock)) / 1_000_000_000,
                     times: times.flatMap { $0.nanoseconds > 0 ? $0 : nil })
             }
             next[session.session] = sample

@@ -148,6 +148,46 @@ struct DevicePoolTests {
         }
     }
 
+    /// What CREATE refuses is said before there is a pool, too.
+    @Test func anExaminationFindsDevicesThatDoNotFit() async {
+        await #expect(processExitsWith: .success) {
+            let fixture = PoolFixture()
+            try #require(FakeDeviceDAX.install(size: 16 << 20, alignment: 2 << 20) == nil)
+            mknod("/dev/other", S_IFCHR | 0o600, dev_t((1 << 8) | 5))
+            fixture.makeFile(fixture.part("p0"), size: 2 << 20)
+            let store = try fixture.store()
+            let two = ["16M /dev/dax0.0", "16M /dev/other"]
+            for (number, (lines, codes)) in [
+                (two, [PoolFinding.Code.partAlignment, .noPool]), (["OPTION SINGLEHDR"] + two, [.noPool]),
+                (["16M /dev/dax0.0"], [.noPool]), (["16M /dev/dax0.0", "2M @/p1"], [.noPool]),
+                (["16M /dev/dax0.0", "2M @/p0"], [.mixedParts, .noPool]),
+            ].enumerated() {
+                fixture.writeSet("\(number).set", lines.joined(separator: "\n"))
+                let findings = try store.examine(.named("\(number).set"), depth: .overview).findings
+                #expect(findings.map(\.code) == codes, "\(findings)")
+                guard let wrong = findings.first, wrong.code == .partAlignment else { continue }
+                #expect(wrong.severity == .error && wrong.part == "/dev/dax0.0")
+                #expect(wrong.message.hasPrefix("has an alignment of 2097152 bytes"))
+                let remedy = "write the line `OPTION SINGLEHDR`, here and in the initiator's pool set"
+                #expect(wrong.remedy == remedy)
+            }
+        }
+    }
+
+    /// The rules of the mapping, for devices that no test has.
+    @Test func aDeviceIsAtAMultipleOfItsAlignment() {
+        func fits(_ alignment: Int, at megabytes: UInt64, of parts: Int, single: Bool) -> Bool {
+            DeviceAlignment.objection(
+                to: alignment, at: megabytes << 20, partCount: parts, options: single ? .singleHeader : []) == nil
+        }
+        #expect(fits(2 << 20, at: 502, of: 2, single: true))
+        #expect(!fits(1 << 30, at: 502, of: 2, single: true))
+        #expect(fits(1 << 30, at: 2048, of: 2, single: true))
+        #expect(fits(4096, at: 7, of: 2, single: false))
+        #expect(!fits(2 << 20, at: 0, of: 2, single: false))
+        #expect(fits(1 << 30, at: 0, of: 1, single: false))
+    }
+
     @Test func aPlainDeviceIsAPool() async {
         await #expect(processExitsWith: .success) {
             try #require(FakeDeviceDAX.install(size: 16 << 20, alignment: 4096) == nil)

@@ -112,6 +112,36 @@ import Testing
         #expect(fabric.times.nanoseconds > 0)
     }
 
+    /// The timed batch tells when, and so does a worker that goes to sleep; a batch between them looks at no clock.
+    @Test func theTimeOfTheLastAnswerIsNotedBeforeASleep() throws {
+        let pool = try TemporaryPool()
+        let batch = ScriptedFabric.Step.requests([(0, persistRequest(.write, address: pool.base + 4096, size: 8))])
+        let sleep = ScriptedFabric.Step.result(Self.tryAgain)
+        let fabric = ScriptedFabric(
+            lanes: 1, [batch, batch, batch, sleep, batch, sleep, .signOfLife(code: nil), sleep, sleep])
+        var noted: [UInt64] = []
+        var clock: [UInt64] = []
+        fabric.onAnswer = { [unowned fabric] in
+            noted.append(fabric.lastAnswer)
+            clock.append(monotonicNanoseconds())
+        }
+        #expect(pool.serve(fabric).isStopped)
+        try #require(noted.count == 4)
+        // Before the first, and behind the timed one.
+        #expect(noted[0] == 0 && (clock[0]...clock[1]).contains(noted[1]) && noted[2] == noted[1])
+        // The sleep behind the third.
+        #expect((clock[2]...clock[3]).contains(noted[3]))
+        #expect(fabric.lastAnswer >= clock[3])
+    }
+
+    /// A worker that wakes up for something else has not answered.
+    @Test func aWakeUpWithoutARequestIsNoAnswer() throws {
+        let pool = try TemporaryPool()
+        let sleep = ScriptedFabric.Step.result(Self.tryAgain)
+        let fabric = ScriptedFabric(lanes: 1, [.signOfLife(code: nil), sleep, .signOfLife(code: nil), sleep])
+        #expect(pool.serve(fabric).isStopped && fabric.lastAnswer == 0)
+    }
+
     /// Each request once, when its answer is sent: not while the answer waits for room.
     @Test func answersAreCountedByMode() throws {
         let pool = try TemporaryPool()

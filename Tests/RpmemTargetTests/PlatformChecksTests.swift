@@ -102,6 +102,13 @@ import Testing
         let member = PlatformChecks.User(id: 4711, name: "ann", groups: [getegid()])
         #expect(try run(user: member)["device-dax"]?.verdict == .ok)
         #expect(try run(user: .init(id: 0, name: "root", groups: []))["device-dax"]?.verdict == .ok)
+        // A member for whom the rule has not done its work.
+        try add("etc/group", "rpmem:x:4800:ann")
+        let unruled = try run(user: .init(id: 4711, name: "ann", groups: [4800]))["device-dax"]
+        #expect(
+            unruled?.verdict == .warn && unruled?.remedy?.contains("adduser") == false, "\(String(describing: unruled))"
+        )
+        #expect(unruled?.remedy?.hasPrefix("`sudo udevadm control --reload && sudo udevadm trigger ") == true)
         let owner = PlatformChecks.User(id: geteuid(), name: "me", groups: [])
         #expect(try run(user: owner)["device-dax"]?.verdict == .ok)
     }

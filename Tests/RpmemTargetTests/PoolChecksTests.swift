@@ -1,3 +1,4 @@
+import CLinux
 import DoctorChecks
 import Glibc
 import TargetReports
@@ -19,9 +20,9 @@ import Testing
         return Dictionary(uniqueKeysWithValues: checks.map { ($0.check, $0) })
     }
 
-    private func addSet(part: String) throws {
+    private func addSet(part: String, size: String = "8M") throws {
         mkdir(root.file("sets"), 0o755)
-        try write("PMEMPOOLSET\n8M \(part)\n", to: root.file("sets/a.set"))
+        try write("PMEMPOOLSET\n\(size) \(part)\n", to: root.file("sets/a.set"))
     }
 
     @Test func missingPartsThatMayNotBeMade() throws {
@@ -43,6 +44,56 @@ import Testing
         let found = try run()["parts"]
         #expect(found?.verdict == .fail, "\(String(describing: found))")
         #expect(found?.remedy?.contains("chown") == false, "\(String(describing: found))")
+    }
+
+    /// The remedy is followed: the set gets the line.
+    @Test(.enabled(if: PrivateMounts.skipReason == nil, "needs root for a mount namespace"))
+    func devicesThatDoNotFitBehindEachOther() async {
+        await #expect(processExitsWith: .success) {
+            let place = PoolChecksTests()
+            try #require(FakeDeviceDAX.install(size: 16 << 20, alignment: 2 << 20) == nil)
+            mknod("/dev/other", S_IFCHR | 0o600, dev_t((1 << 8) | 5))
+            try place.addSet(part: "/dev/dax0.0\nAUTO /dev/other", size: "AUTO")
+            let found = try #require(try place.run()["parts"])
+            #expect(found.verdict == .fail && found.found.contains("/dev/dax0.0 has an alignment of 2097152 bytes"))
+            let line = try #require(found.remedy?.split(separator: "`").dropFirst().first)
+            try place.addSet(part: "/dev/dax0.0\nAUTO /dev/other\n\(line)", size: "AUTO")
+            let mended = try place.run()
+            #expect(mended["parts"]?.verdict == .ok, "\(mended)")
+            #expect(mended["map-sync"]?.found == "parts are mapped through Device DAX")
+        }
+    }
+
+    /// By sysfs the file system here is on a region, and its files take no MAP_SYNC. `fsdax-doctor` has a real one, and follows the
+    /// remedy.
+    @Test(.enabled(if: PrivateMounts.skipReason == nil, "needs root for a mount namespace"))
+    func aFileSystemOnPersistentMemoryWithoutDAX() async {
+        await #expect(processExitsWith: .success) {
+            let place = PoolChecksTests()
+            try place.addSet(part: place.root.file("a"))
+            #expect(try place.run()["map-sync"]?.verdict == .ok)
+            try #require(PrivateMounts.enter() == nil)
+            let disk = place.root.file("disk")
+            mkdir(disk, 0o755)
+            try #require(PrivateMounts.mountTmpfs(at: disk) == nil && PrivateMounts.mountTmpfs(at: "/sys") == nil)
+            try place.addSet(part: "\(disk)/a")
+            var status = stat()
+            try #require(stat(disk, &status) == 0)
+            for path in ["/sys/dev", "/sys/dev/block", "/sys/devices", "/sys/devices/region7"] { mkdir(path, 0o755) }
+            let number = UInt64(status.st_dev)
+            symlink("/sys/devices/region7", "/sys/dev/block/\(rpmem_major(number)):\(rpmem_minor(number))")
+            let found = try #require(try place.run()["map-sync"])
+            #expect(found.verdict == .warn && found.found.contains("through the page cache, made durable by msync"))
+            #expect(
+                found.found.contains("\(disk) is on persistent memory (region7), but takes no MAP_SYNC"), "\(found)")
+            #expect(found.remedy?.contains("`sudo umount \(disk) && sudo mount -o dax ") == true, "\(found)")
+            #expect(found.remedy?.contains(" \(disk)`, and write") == true, "\(found)")
+        }
+    }
+
+    @Test func aPlaceOfPartsThatCannotBeTriedIsSkipped() throws {
+        try addSet(part: root.file("none/a"))
+        #expect(try run()["map-sync"]?.verdict == .skip)
     }
 
     @Test func noOwnerMendsAPoolSetDirectoryThatIsAFile() throws {

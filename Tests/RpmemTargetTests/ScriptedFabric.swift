@@ -54,6 +54,10 @@ final class ScriptedFabric {
             UnsafeRawPointer(counts).load(fromByteOffset: SessionRecord.Layout.times + $0 * 8, as: UInt64.self)
         }
     }
+    /// When the loop last answered, as it has noted it.
+    var lastAnswer: UInt64 {
+        UnsafeRawPointer(counts).load(fromByteOffset: SessionRecord.Layout.lastAnswer, as: UInt64.self)
+    }
     private let counts = UnsafeMutablePointer<PersistCounts>.allocate(capacity: 1)
     /// The clock for answers that wait for room.
     @TaskLocal static var roomTimes = RoomTimes()

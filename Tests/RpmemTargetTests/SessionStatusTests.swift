@@ -24,7 +24,7 @@ import Testing
 
     /// The workers write these places without a lock.
     @Test func eachWorkerHasACacheLine() {
-        #expect(MemoryLayout<PersistCounts>.size == 248 && SessionRecord.Layout.stride == 256)
+        #expect(MemoryLayout<PersistCounts>.size == 256 && SessionRecord.Layout.stride == 256)
         #expect(MemoryLayout<PersistTimes>.size == SessionRecord.Layout.batches - SessionRecord.Layout.times)
         #expect(SessionRecord.Layout.counts(ofWorker: 1) % 64 == 0)
         #expect(MemoryLayout<SessionCounts>.size == 48)
@@ -43,6 +43,8 @@ import Testing
         for worker in [0, 2, 2] { page.counts(ofWorker: worker).pointee.addBatch() }
         page.counts(ofWorker: 0).pointee.times.add(2, nanoseconds: 3000)
         page.counts(ofWorker: 2).pointee.times.add(1, nanoseconds: 1 << 40)
+        page.counts(ofWorker: 0).pointee.noteAnswer(at: 8)
+        page.counts(ofWorker: 2).pointee.noteAnswer(at: 9)
         var counts = SessionCounts.Values()
         counts.lanesConnected = 1
         counts.lanesEverConnected = 2
@@ -65,6 +67,7 @@ import Testing
         expected.times.requests[2] = 2
         expected.times.requests[22] = 1
         expected.times.nanoseconds = 6000 + (1 << 40)
+        expected.lastAnswer = 9
         #expect(found.isAlive && read == expected)
         status.end(.failed)
         #expect(TemporaryDirectory.entries(of: path) == ["totals"])
@@ -84,6 +87,22 @@ import Testing
         let times = ReportedTimes(requests: PersistTimeTotals().requests, nanoseconds: 0)
         if let limit = times.limit(bucket) { #expect(nanoseconds <= limit) } else { #expect(bucket == 22) }
         if bucket > 0 { #expect(times.limit(bucket - 1).map { nanoseconds > $0 } == true) }
+    }
+
+    /// By the document's clock; a clock in a file that anybody may have written can be any.
+    @Test func theIdleTimeBeginsWithTheLastAnswer() throws {
+        let log = log
+        let status = try #require(SessionStatus.open(runtime.path, log))
+        let page = try #require(status.makePage(workers: 2))
+        status.publish(record(log))
+        func look() -> StatusReport { StatusReport.now(runtimeDirectory: runtime.path) }
+        #expect(look().sessions.count == 1 && look().sessions[0].idleNanoseconds == nil)
+        page.counts(ofWorker: 1).pointee.noteAnswer(at: 1000)
+        let report = look()
+        #expect(report.sessions[0].idleNanoseconds == report.clock - 1000)
+        page.counts(ofWorker: 0).pointee.noteAnswer(at: .max)
+        #expect(look().sessions[0].idleNanoseconds == 0)
+        status.end(.closed)
     }
 
     @Test func longTextsAreCutAtACharacter() throws {

@@ -18,7 +18,7 @@ struct DoctorTests {
     private func expect(
         _ patient: DoctorPatient, _ name: ReportedCheck.Name, _ machine: ReportedCheck.Machine,
         _ verdict: ReportedCheck.Verdict, _ texts: String..., mend: ((String?) throws -> Void)? = nil,
-        at location: SourceLocation = #_sourceLocation
+        in test: String = #function, at location: SourceLocation = #_sourceLocation
     ) throws {
         func look() throws -> (ReportedCheck?, OperatedTarget.Outcome) {
             let (report, outcome) = try patient.examine()
@@ -33,6 +33,7 @@ struct DoctorTests {
         for text in texts {
             #expect(broken?.found.contains(text) == true, "\(text): \(broken?.found ?? "")", sourceLocation: location)
         }
+        if let broken { DoctorDocument.expectRow(test, broken, patient, runsCommand: mend == nil, location) }
         let commands = DoctorPatient.commands(in: broken?.remedy)
         if let mend {
             try mend(broken?.remedy)
@@ -359,6 +360,25 @@ struct DoctorTests {
         let patient = try DoctorPatient()
         try patient.configure("log-file = \(patient.target.directory.file("no such/log"))")
         try expect(patient, .log, .target, .warn, "cannot be opened", "sessions log to ")
+    }
+
+    /// The daemon sees a clock that is an hour ahead, as on a machine that never asks for the time.
+    @Test(.enabled(if: access("/usr/bin/gcc", X_OK) == 0, "apt-get install gcc"), .disabled(if: Sanitizer.isOn))
+    func aClockThatIsWrong() throws {
+        let patient = try DoctorPatient()
+        let clock = patient.target.directory.file("clock.so")
+        let source = "\(Binaries.packageDirectory)/Tests/RpmemctlTests/Programs/clock.c"
+        let compiler = try ChildProcess(
+            ["/usr/bin/gcc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", clock, source],
+            environment: ["PATH": "/usr/bin:/bin"])
+        #expect(try compiler.wait(within: 120_000) == .exited(0), "\(compiler.errorText)")
+        try patient.configure("environment = LD_PRELOAD=\(clock)")
+        try expect(patient, .clocks, .target, .warn, "ms ahead", "times in logs and pool headers do not match") {
+            remedy in
+            // A test sets no clock. This machine's is right for the daemon without the library.
+            #expect(DoctorPatient.commands(in: remedy) == ["sudo timedatectl set-ntp true"])
+            try patient.configure()
+        }
     }
 
     @Test func tooFewOpenFiles() throws {

@@ -62,6 +62,32 @@ import Testing
 
     /// Names that are no UTF-8, or have control characters, may look the same once they are text. A series that is there twice
     /// would have Prometheus refuse all others, too.
+    /// As Prometheus' text format 0.0.4 has it: a family has the name of its samples, and one of three types.
+    @Test func theFormatOfATextfileCollectorHasTheSameSamples() throws {
+        let status = StatusReport(
+            rpmemd: "1", clock: 1, directories: [], truncated: false, sessions: [], ended: EndedSessions(), problems: []
+        )
+        let list = PoolListReport(
+            rpmemd: "1", directory: "/sets", truncated: false, pools: [pool("a.set", badBlocks: 1, unsafeShutdowns: 2)])
+        func samples(_ text: String) -> [Substring] { text.split(separator: "\n").filter { !$0.hasPrefix("#") } }
+        let text = MetricsText(status, list, .prometheus).text
+        #expect(samples(text) == samples(MetricsText(status, list).text) && samples(text).count > 20)
+        #expect(!text.contains("# UNIT") && !text.contains("# EOF"))
+        var family: (name: Substring, type: Substring) = ("", "")
+        for line in text.split(separator: "\n") {
+            if let match = line.wholeMatch(of: /# TYPE (\w+) (counter|gauge|histogram)/) {
+                #expect((match.2 == "counter") == match.1.hasSuffix("_total"), "\(line)")
+                #expect(match.1 == family.name, "\(line)")
+                family.type = match.2
+            } else if let match = line.wholeMatch(of: /# HELP (\w+) .+/) {
+                family = (match.1, "")
+            } else {
+                let name = line.prefix { $0 != "{" && $0 != " " }
+                #expect(family.type == "histogram" ? name.hasPrefix(family.name) : name == family.name, "\(line)")
+            }
+        }
+    }
+
     @Test func poolsWithTheSameTextAreOneSeries() throws {
         let text = try samples(
             batches: nil,

@@ -54,17 +54,49 @@ import Testing
         }
     }
 
-    private static let promtool: String? = ["/usr/bin/promtool", "/usr/local/bin/promtool"].first { (path: String) in
-        access(path, X_OK) == 0
+    private func promtool(_ words: [String], input: String = "") throws {
+        let process = try ChildProcess(
+            [try #require(promtoolPath)] + words, environment: ["PATH": "/usr/bin:/bin"])
+        try process.send(Array(input.utf8))
+        let output = try process.finish(within: 120)
+        #expect(try process.wait() == .exited(0), "\(words): \(output)\(process.errorText)")
+        // It has nothing to say of a name, a type or a text either.
+        #expect(process.errorText == "", "\(words)")
     }
 
-    @Test(.enabled(if: promtool != nil, "promtool is missing: apt-get install prometheus"))
-    func promtoolTakesTheRules() throws {
-        let outcome = try ChildProcess(
-            [try #require(Self.promtool), "check", "rules", "\(Self.directory)/rpmemd-alerts.yml"],
-            environment: ["PATH": "/usr/bin:/bin"])
-        let output = try outcome.finish(within: 60)
-        #expect(try outcome.wait() == .exited(0), "\(output)\(outcome.errorText)")
+    @Test(.enabled(if: promtoolPath != nil, isMissing)) func promtoolTakesTheRules() throws {
+        try promtool(["check", "rules", "\(Self.directory)/rpmemd-alerts.yml"])
+    }
+
+    /// What fires each alert, and what does not.
+    @Test(.enabled(if: promtoolPath != nil, isMissing)) func eachAlertFiresWhenItShould() throws {
+        let path = "\(Binaries.packageDirectory)/Tests/RpmemctlTests/Monitoring/rpmemd-alerts-test.yml"
+        try promtool(["test", "rules", path])
+        let tests = String(decoding: try readFile(Descriptor.open(path, O_RDONLY), limit: 1 << 20), as: UTF8.self)
+        let alerts = try text("rpmemd-alerts.yml").matches(of: /- alert: (\w+)/).map { String($0.1) }
+        for alert in alerts {
+            // Once where it does not fire, and once where it does.
+            #expect(
+                tests.contains("alertname: \(alert)}") && tests.contains("alertname: \(alert)\n        exp_alerts:"))
+        }
+        #expect(alerts.count == 7)
+    }
+
+    /// With the parser of node_exporter's textfile collector, which refuses the whole file for one line.
+    @Test(
+        .enabled(if: promtoolPath != nil, isMissing),
+        .enabled(if: LoopbackSSHD.unavailableReason == nil, Comment(rawValue: LoopbackSSHD.unavailableReason ?? "")))
+    func promtoolTakesTheMetrics() throws {
+        let target = try OperatedTarget()
+        try target.makePool()
+        let session = try target.hold()
+        let metrics = try target.run("metrics", target.address, "--format", "prometheus")
+        #expect(
+            metrics.ending == .exited(0) && metrics.output.contains("\nrpmemd_pools{state=\"in use\"} 1\n"),
+            "\(metrics)")
+        try promtool(["check", "metrics"], input: metrics.output)
+        session.signal(SIGKILL)
+        _ = try session.wait()
     }
 
     /// What each rule needs, without a parser of YAML.
@@ -79,3 +111,9 @@ import Testing
         }
     }
 }
+
+/// Debian's promtool, or the one that `make test` takes out of Debian's package; nil when there is none.
+private let promtoolPath: String? = ["/usr/bin/promtool", "\(Binaries.packageDirectory)/.build/promtool/promtool"]
+    .first { (path: String) in access(path, X_OK) == 0 }
+
+private let isMissing: Comment = "promtool is missing: config/fetch-promtool .build/promtool"

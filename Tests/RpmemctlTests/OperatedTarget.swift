@@ -128,6 +128,21 @@ final class OperatedTarget {
         return (try outcome.document(PoolCheckReport.self), outcome)
     }
 
+    /// Asks for the sessions, until the answer is as expected or a minute has passed.
+    ///
+    /// - Parameter command: Starts the daemon that answers.
+    func status(
+        command: String? = nil, where isExpected: (StatusReport) -> Bool = { _ in true }
+    ) throws -> StatusReport {
+        let deadline = Deadline.after(milliseconds: 60_000)
+        while true {
+            let outcome = try run(["status", address, "--json"], environment: ["RPMEM_CMD": command ?? self.command])
+            #expect(outcome.ending == .exited(0), "\(outcome)")
+            let report = try outcome.document(StatusReport.self)
+            if isExpected(report) || deadline.hasPassed { return report }
+        }
+    }
+
     /// Has a real session hold a pool, until the target is gone or the session is killed.
     ///
     /// - Parameters:

@@ -12,7 +12,12 @@ import Testing
 @Suite struct ReportDocumentTests {
     // MARK: Samples with a value in each field
 
-    private static let holder = ReportedHolder(process: 1, command: "c", user: "u")
+    private static var holder: ReportedHolder {
+        var holder = ReportedHolder(process: 1, command: "c", user: "u")
+        holder.session = "s"
+        holder.peer = "p"
+        return holder
+    }
     private static let extent = ReportedExtent(offset: 1, length: 2)
     private static let header = ReportedHeader(
         signature: "s", major: 1, compatFeatures: 1, incompatFeatures: 2, roCompatFeatures: 3, features: ["F"],
@@ -90,7 +95,7 @@ import Testing
     private static let session = ReportedSession(
         session: "s", state: .running, process: 1, user: "u", peer: "p", poolSet: "a", poolSetUUID: "u", since: 2,
         provider: "tcp", method: "APM", lanesGranted: 3, lanesConnected: 4, lanesEverConnected: 5, lanesRefused: 6,
-        droppedPackets: 7, persists: requests, persistTimes: times, resumes: 8)
+        droppedPackets: 7, persists: requests, persistTimes: times, resumes: 8, idleNanoseconds: 9)
     private static var status: StatusReport {
         var status = StatusReport(
             rpmemd: "1", clock: 1, directories: ["d"], truncated: false, sessions: [session], ended: endedSessions,

@@ -16,18 +16,8 @@ struct StatusCommandTests {
 
     init() throws { target = try OperatedTarget() }
 
-    private func status() throws -> StatusReport {
-        let outcome = try target.run("status", target.address, "--json")
-        #expect(outcome.ending == .exited(0), "\(outcome)")
-        return try outcome.document(StatusReport.self)
-    }
-
-    /// Asks until the answer is as expected.
-    private func status(where isExpected: (StatusReport) -> Bool) throws -> StatusReport {
-        let deadline = Deadline.after(milliseconds: 60_000)
-        var report = try status()
-        while !isExpected(report), !deadline.hasPassed { report = try status() }
-        return report
+    private func status(where isExpected: (StatusReport) -> Bool = { _ in true }) throws -> StatusReport {
+        try target.status(where: isExpected)
     }
 
     private func log() throws -> String {

@@ -19,7 +19,9 @@ package struct PartExamination: Sendable {
     package struct Opened: Sendable {
         /// Bytes.
         package var size: UInt64
-        package var isDevice: Bool
+        package var isDevice: Bool { alignment != nil }
+        /// Of a Device DAX, in bytes; nil for files.
+        package var alignment: Int?
         /// A creation that did not finish left the file with the sticky bit.
         package var isIncomplete: Bool
         /// Why a session, which writes to it, could not open it: permissions, or the mount; nil when it could.
@@ -79,7 +81,7 @@ extension PoolStore {
         var status = stat()
         if fstat(file.descriptor.number, &status) != 0 { throw .system(.last("fstat", on: file.path)) }
         return PartExamination.Opened(
-            size: file.size, isDevice: file.device != nil, isIncomplete: file.isIncomplete,
+            size: file.size, alignment: file.device?.alignment, isIncomplete: file.isIncomplete,
             writeFailure: writeFailure(of: file), use: try file.use(),
             mapping: file.device != nil ? .deviceDAX : PartMapping(file: file.descriptor.number),
             region: MemoryRegionName(of: status))

@@ -17,12 +17,14 @@ struct PoolDiagnosis {
         self.headerCount = headerCount
         if let missing = set.missingNumber { add(.error, .partMissing, "\(missing)", remedy: "restore the file") }
         if isEmpty {
+            checkKinds()
             add(
                 .note, .noPool, "the set has no pool yet",
                 remedy: "the initiator creates it, for example with `pmempool create`")
             return
         }
         checkParts()
+        checkKinds()
         checkHeaders()
         checkDevices()
         findings = findings.enumerated().sorted { ($0.element.severity, $0.offset) < ($1.element.severity, $1.offset) }
@@ -76,12 +78,30 @@ struct PoolDiagnosis {
                     remedy: "create the pool again")
             }
         }
+    }
+
+    /// Files beside devices, and devices whose alignment keeps them from being mapped one behind the other.
+    private mutating func checkKinds() {
         let devices = parts.filter { $0.opened?.isDevice == true }.count
         let files = parts.filter { $0.opened?.isDevice == false }.count
         if devices > 0, files > 0 {
             add(
                 .error, .mixedParts, "\(devices) parts are Device DAX, \(files) are files",
                 remedy: "correct the set: either all parts are devices or none is")
+        }
+        let geometry = PoolGeometry(partSizes: parts.map { $0.opened?.size ?? 0 }, options: set.options)
+        var offset: UInt64 = 0
+        for (index, part) in parts.enumerated() {
+            guard devices == parts.count, let alignment = part.opened?.alignment else { return }
+            if let objection = DeviceAlignment.objection(
+                to: alignment, at: offset, partCount: parts.count, options: set.options)
+            {
+                add(
+                    .error, .partAlignment, part: index, objection.reason,
+                    remedy: "\(objection.remedy), here and in the initiator's pool set")
+                return
+            }
+            offset &+= geometry?.pieces[index].length ?? 0
         }
     }
 

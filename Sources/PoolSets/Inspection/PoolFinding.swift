@@ -17,6 +17,7 @@ package struct PoolFinding: Equatable, Sendable {
         case partSize = "part-size"
         case partIncomplete = "part-incomplete"
         case mixedParts = "mixed-parts"
+        case partAlignment = "part-alignment"
         case headerUnreadable = "header-unreadable"
         case headerZero = "header-zero"
         case creationUnfinished = "creation-unfinished"

@@ -51,7 +51,7 @@ extension PoolStore {
         var parts: [PartExamination] = []
         for (index, file) in files.enumerated() {
             var opened = PartExamination.Opened(
-                size: file.size, isDevice: file.device != nil, isIncomplete: file.isIncomplete, use: .free,
+                size: file.size, alignment: file.device?.alignment, isIncomplete: file.isIncomplete, use: .free,
                 mapping: .pageCache)
             opened.unsafeShutdowns = try? health.shutdownCounts(of: [file])
             if index < headerCount { opened.header = try file.readHeader() }

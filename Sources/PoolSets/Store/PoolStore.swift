@@ -142,11 +142,11 @@ package final class PoolStore: Sendable {
                     reason: "\(spec.path) is no Device DAX, but \(set.parts[first].path) is: "
                         + "either all parts are or none")
             }
-            if parts.count > 1, set.options.isEmpty, device.alignment != Int(PoolGeometry.pageSize) {
-                throw .badConfiguration(
-                    place: set.place(of: spec),
-                    reason: "\(spec.path) has an alignment of \(device.alignment) bytes: several devices in a set "
-                        + "need 4096, or `OPTION SINGLEHDR`")
+            // The places of the devices are not known yet: the mapping looks at them.
+            if let objection = DeviceAlignment.objection(
+                to: device.alignment, at: 0, partCount: parts.count, options: set.options)
+            {
+                throw .badConfiguration(place: set.place(of: spec), reason: "\(spec.path) \(objection.reason)")
             }
         }
     }

@@ -83,10 +83,21 @@ struct PlatformChecks {
         }
         let text = texts.joined(separator: "; ")
         guard let refused else { return check(.deviceDAX, .ok, text) }
-        return check(
-            .deviceDAX, .warn, "\(text): \(user.name) may not use /dev/\(refused)",
-            "`sudo adduser \(user.name) rpmem`, then log in again; the group has the devices by the udev rule \(Self.rule)"
-        )
+        let remedy =
+            if let group, user.groups.contains(group) {
+                "`sudo udevadm control --reload && sudo udevadm trigger --subsystem-match=dax --settle` gives the devices to group "
+                    + "rpmem by the udev rule \(Self.rule)"
+            } else {
+                "`sudo adduser \(user.name) rpmem`, then log in again; the group has the devices by the udev rule \(Self.rule)"
+            }
+        return check(.deviceDAX, .warn, "\(text): \(user.name) may not use /dev/\(refused)", remedy)
+    }
+
+    /// The group that the rule gives the devices to; nil when there is none.
+    private var group: gid_t? {
+        tree.text("/etc/group")?.split(separator: "\n").first { $0.hasPrefix("rpmem:") }
+            .flatMap { $0.split(separator: ":", omittingEmptySubsequences: false).dropFirst(2).first }
+            .flatMap { gid_t($0) }
     }
 
     private var udev: ReportedCheck {
@@ -100,14 +111,11 @@ struct PlatformChecks {
                 "install \(Self.rule) of the package rpmemd, then `sudo udevadm control --reload && sudo udevadm trigger`"
             )
         }
-        let group = tree.text("/etc/group")?.split(separator: "\n").first { $0.hasPrefix("rpmem:") }
-        guard let group, let number = group.split(separator: ":", omittingEmptySubsequences: false).dropFirst(2).first,
-            let identifier = gid_t(number)
-        else {
+        guard let group else {
             return check(
                 .udev, .warn, "\(directory)/\(Self.rule), but no group rpmem", "`sudo addgroup --system rpmem`")
         }
-        if user.id != 0, !user.groups.contains(identifier) {
+        if user.id != 0, !user.groups.contains(group) {
             return check(
                 .udev, .warn, "\(directory)/\(Self.rule), but \(user.name) is no member of group rpmem",
                 "`sudo adduser \(user.name) rpmem`, then log in again")

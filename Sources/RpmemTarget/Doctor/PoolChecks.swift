@@ -160,6 +160,15 @@ struct PoolChecks {
                     ))
             }
         }
+        for pool in examined.map(\.pool) {
+            for finding in pool.findings where finding.code == .partAlignment || finding.code == .mixedParts {
+                problems.append(
+                    (
+                        "\(pool.path): \(finding.part.map { "\($0) " } ?? "")\(finding.message)",
+                        finding.remedy ?? "correct the set"
+                    ))
+            }
+        }
         for (name, pool) in examined where pool.parts.contains(where: { $0.opened == nil && $0.failure == nil }) {
             guard let descriptor = try? PoolDescriptor(validating: name),
                 let objection = settings.objection(to: .create, descriptor)
@@ -232,7 +241,7 @@ struct PoolChecks {
     /// Tries MAP_SYNC on each part, or on a file without a name where the part will be.
     private mutating func checkMapping() {
         var mappings = Set<String>()
-        var slow: String?
+        var slow: (text: String, remedy: String)?
         for (path, mapping) in parts.compactMap({ part in part.opened.map { (part.path, $0.mapping) } })
             + Set(missing.map { parent(of: $0.path) }).sorted().compactMap({ directory in
                 Self.mapping(in: directory).map { (directory, $0) }
@@ -244,7 +253,10 @@ struct PoolChecks {
             case .pageCache:
                 mappings.insert("the page cache, made durable by msync")
                 if let status = tree.status(path), let region = MemoryRegionName(of: status) {
-                    slow = "\(path) is on persistent memory (\(region.name)), but takes no MAP_SYNC"
+                    slow = (
+                        "\(path) is on persistent memory (\(region.name)), but takes no MAP_SYNC",
+                        daxMount(of: status.st_dev)
+                    )
                 }
             }
         }
@@ -255,13 +267,26 @@ struct PoolChecks {
         isPersistentMemory = !mappings.contains { $0.hasPrefix("the page cache") }
         let text = "parts are mapped through \(mappings.sorted().joined(separator: " and "))"
         if let slow {
-            add(
-                .mapSync, .warn, "\(text): \(slow)",
-                "mount the file system with DAX: `sudo umount` it, then `sudo mount -o dax` (mount(8), ext4(5), xfs(5))"
-            )
+            add(.mapSync, .warn, "\(text): \(slow.text)", slow.remedy)
         } else {
             add(.mapSync, .ok, text)
         }
+    }
+
+    /// The commands that mount a file system with DAX.
+    private func daxMount(of device: dev_t) -> String {
+        // Fields of proc_pid_mountinfo(5): the third is the device, the fifth the mount point, the second behind `-` the source.
+        let mounts =
+            tree.text("/proc/thread-self/mountinfo")?.split(separator: "\n").map { $0.split(separator: " ") } ?? []
+        let number = "\(rpmem_major(UInt64(device))):\(rpmem_minor(UInt64(device)))"
+        guard let mount = mounts.last(where: { $0.count > 9 && $0[2] == number && $0[3] == "/" }),
+            let dash = mount.firstIndex(of: "-"), dash + 2 < mount.count, !mount[4].contains("\\")
+        else {
+            return "mount the file system with DAX: `sudo umount` it, then `sudo mount -o dax` it (ext4(5), xfs(5))"
+        }
+        let place = shellQuoted(String(mount[4]))
+        return "mount the file system with DAX: `sudo umount \(place) && sudo mount -o dax "
+            + "\(shellQuoted(String(mount[dash + 2]))) \(place)`, and write the option into /etc/fstab"
     }
 
     /// nil where no file can be made.

@@ -1,10 +1,10 @@
 import RpmemProtocol
 import Synchronization
 
-/// The persist requests that a worker has answered, by mode, the bytes of their ranges, how long some of them took, and the
-/// batches.
+/// The persist requests that a worker has answered, by mode, the bytes of their ranges, how long some of them took, the batches,
+/// and when the worker last answered.
 ///
-/// Thirty-one numbers of 8 bytes at fixed places, so that they can lie in memory that other processes map. Only the worker writes
+/// Thirty-two numbers of 8 bytes at fixed places, so that they can lie in memory that other processes map. Only the worker writes
 /// them; each thread may read them at any time, each number for itself. A relaxed store of the only writer is an ordinary
 /// store in machine code.
 struct PersistCounts: ~Copyable {
@@ -31,6 +31,8 @@ struct PersistCounts: ~Copyable {
     let times = PersistTimes()
     /// Drains, and syncs, each for all ranges of a batch. A deep persist is one of its own, and not counted.
     let batches = Atomic<UInt64>(0)
+    /// The time of the last answers on the monotonic clock, in nanoseconds; 0 before the first.
+    let lastAnswer = Atomic<UInt64>(0)
 
     /// Called by the worker after it has sent an answer.
     @inline(__always)
@@ -45,6 +47,11 @@ struct PersistCounts: ~Copyable {
     /// Called by the worker once the ranges of a batch are durable.
     @inline(__always)
     func addBatch() { batches.store(batches.load(ordering: .relaxed) &+ 1, ordering: .relaxed) }
+
+    /// Called by the worker behind a batch that it has timed, and before it sleeps: while it is busy, the time is that of one of the
+    /// last 16 batches.
+    @inline(__always)
+    func noteAnswer(at nanoseconds: UInt64) { lastAnswer.store(nanoseconds, ordering: .relaxed) }
 
     /// The numbers now.
     var totals: PersistTotals {

@@ -34,6 +34,8 @@ struct PersistLoop: ~Copyable {
     private let ranges: UnsafeMutablePointer<DirtyRange>
     private var rangeCount = 0
     private var mustDrain = false
+    /// Whether a batch was answered since ``PersistCounts/lastAnswer`` was set.
+    private var hasAnswered = false
     private var polling: CompletionPolling
     /// Why the loop ends. It is `stopped`, which owns no memory, until a function replaces it by initialize(to:).
     private let end: UnsafeMutablePointer<WorkerEnd>
@@ -111,9 +113,19 @@ struct PersistLoop: ~Copyable {
             guard carryOut(first: count), makeDurable() else { return }
             let requests = batchCount
             guard answerBatch() else { return }
-            if begin != 0 { counts.pointee.times.add(requests, nanoseconds: monotonicNanoseconds() &- begin) }
+            if begin != 0 { noteTimes(of: requests, since: begin) } else if requests > 0 { hasAnswered = true }
             countRound()
         }
+    }
+
+    /// - Parameter begin: The monotonic clock when the batch had come.
+    @inline(__always)
+    private mutating func noteTimes(of requests: Int, since begin: UInt64) {
+        if requests == 0 { return }
+        let end = monotonicNanoseconds()
+        counts.pointee.times.add(requests, nanoseconds: end &- begin)
+        counts.pointee.noteAnswer(at: end)
+        hasAnswered = false
     }
 
     /// Only this thread writes the counter, twice for each batch.
@@ -135,6 +147,10 @@ struct PersistLoop: ~Copyable {
                 }
                 if stop.pointee.load(ordering: .relaxed) { return count }
             } while polling.goesOn()
+        }
+        if hasAnswered {
+            hasAnswered = false
+            counts.pointee.noteAnswer(at: monotonicNanoseconds())
         }
         if waitSet.pointee.fd >= 0 { return waitForDescriptor() }
         return fi_cq_sread(queue, completions, Self.batchSize, nil, -1)

@@ -42,7 +42,7 @@ private func text(
     /// Opens the pool set directory, which may be missing where the question is about sessions.
     func pools() throws(PoolError) -> PoolAnswers {
         let store = try PoolStore(directory: settings.poolsetDirectory.value, partMode: settings.partMode.value)
-        return PoolAnswers(store: store, settings: settings)
+        return PoolAnswers(store: store, settings: settings, sessions: .now(of: settings.restrictTo.value))
     }
     return switch query {
     case .status(let ownSetsOnly): jsonText(StatusReport.now(of: ownSetsOnly ? settings.restrictTo.value : nil))
@@ -59,6 +59,8 @@ private func text(
 private struct PoolAnswers {
     let store: PoolStore
     let settings: Settings
+    /// Of the pool sets that the client may use.
+    let sessions: StatusReport
 
     private func named(_ set: String, for action: PoolAction) throws(PoolError) -> PoolDescriptor {
         let name: PoolDescriptor
@@ -94,7 +96,7 @@ private struct PoolAnswers {
             do throws(PoolError) {
                 let examination = try store.examine(name, depth: .overview)
                 partCount += examination.parts.count
-                report.pools.append(ReportedPool(name, examination))
+                report.pools.append(ReportedPool(name, examination, sessions))
             } catch {
                 // A set that was removed meanwhile is no pool any more.
                 if case .notFound(.poolSet, _, _) = error { continue }
@@ -108,7 +110,7 @@ private struct PoolAnswers {
         let name = try named(set, for: .inspect)
         let examination = try store.examine(name, depth: .whole)
         return PoolInfoReport(
-            rpmemd: projectVersion, pool: ReportedPool(name, examination),
+            rpmemd: projectVersion, pool: ReportedPool(name, examination, sessions),
             parts: examination.parts.indices.map { ReportedPart(examination, $0) },
             shutdownState: examination.shutdownState.map { ReportedShutdownState($0) },
             mapping: examination.forecast.map { ReportedMapping($0, persistAPM: settings.persistAPM.value) })
@@ -121,7 +123,7 @@ private struct PoolAnswers {
             let examination = try store.examine(name, depth: .whole)
             let plan = examination.isInUse ? nil : examination.repairs?.identifier
             return PoolCheckReport(
-                rpmemd: projectVersion, pool: ReportedPool(name, examination),
+                rpmemd: projectVersion, pool: ReportedPool(name, examination, sessions),
                 findings: examination.findings.map { ReportedFinding($0, canRepair: plan != nil) }, repairPlan: plan)
         } catch {
             guard case .badConfiguration = error else { throw error }

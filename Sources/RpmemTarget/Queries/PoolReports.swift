@@ -7,7 +7,8 @@ import TargetReports
 // What the documents say of an examination.
 
 extension ReportedPool {
-    init(_ name: PoolDescriptor, _ examination: PoolExamination) {
+    /// - Parameter sessions: Those that the client may see.
+    init(_ name: PoolDescriptor, _ examination: PoolExamination, _ sessions: StatusReport) {
         self.init(
             name: String(decoding: name.bytes, as: UTF8.self), path: examination.path,
             kind: examination.isPlain ? .plain : .set, state: State(examination))
@@ -27,6 +28,12 @@ extension ReportedPool {
         holder = examination.holder.map {
             ReportedHolder(process: $0.process, command: $0.command, user: $0.user)
         }
+        // Processes of a container have numbers of their own, which can be those of other processes here.
+        let session = sessions.sessions.first {
+            $0.state == .running && $0.process == holder?.process && $0.poolSetUUID == poolSetUUID ?? $0.poolSetUUID
+        }
+        holder?.session = session?.session
+        holder?.peer = session?.peer
         persistentMemory = examination.forecast?.isPersistentMemory
         applianceMethodPossible = persistentMemory
         badBlocks = examination.badBlockCount.map(UInt64.init)

@@ -16,7 +16,8 @@ extension StatusReport {
         runtimeDirectory: String? = StatusDirectory.runtimeDirectory, of sets: PoolPatterns? = nil
     ) -> StatusReport {
         var report = StatusReport(
-            rpmemd: projectVersion, clock: 0, directories: [], truncated: false, sessions: [], ended: EndedSessions(),
+            rpmemd: projectVersion, clock: monotonicNanoseconds(), directories: [], truncated: false, sessions: [],
+            ended: EndedSessions(),
             problems: [])
         report.ended = .none
         for (parent, _) in StatusDirectory.candidates(runtimeDirectory: runtimeDirectory) {
@@ -30,7 +31,6 @@ extension StatusReport {
                 report.problems.append(escapingControls("\(error)"))
             }
         }
-        report.clock = monotonicNanoseconds()
         if let sets, !sets.patterns.isEmpty { report.restrict(to: sets) }
         return report
     }
@@ -63,7 +63,7 @@ extension StatusReport {
         do throws(SystemCallError) {
             guard let file = try directory.read(name) else { return }
             switch file.record {
-            case .success(let record): sessions.append(ReportedSession(record, isAlive: file.isAlive))
+            case .success(let record): sessions.append(ReportedSession(record, isAlive: file.isAlive, clock: clock))
             case .failure(let fault): problems.append("\(directory.path)/\(name): \(fault)")
             }
         } catch {
@@ -84,7 +84,8 @@ extension PoolPatterns {
 }
 
 extension ReportedSession {
-    fileprivate init(_ record: SessionRecord, isAlive: Bool) {
+    /// - Parameter clock: The document's.
+    fileprivate init(_ record: SessionRecord, isAlive: Bool, clock: UInt64) {
         self.init(
             session: "\(SessionID(number: record.session))", state: isAlive ? .running : .unclean,
             process: record.process, user: record.user, peer: record.peer.isEmpty ? nil : record.peer,
@@ -93,7 +94,8 @@ extension ReportedSession {
             lanesConnected: record.lanes.lanesConnected, lanesEverConnected: record.lanes.lanesEverConnected,
             lanesRefused: record.lanes.lanesRefused, droppedPackets: record.lanes.droppedPackets,
             persists: ReportedPersists(record.persists), persistTimes: ReportedTimes(record.times),
-            resumes: record.lanes.resumes)
+            resumes: record.lanes.resumes,
+            idleNanoseconds: record.lastAnswer == 0 ? nil : clock - min(record.lastAnswer, clock))
     }
 }
 

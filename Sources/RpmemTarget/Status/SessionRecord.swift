@@ -29,6 +29,8 @@ struct SessionRecord: Equatable, Sendable {
     var persists = PersistTotals()
     /// The sum over the workers.
     var times = PersistTimeTotals()
+    /// The time of the workers' last answer on the monotonic clock, in nanoseconds; 0 while there is none.
+    var lastAnswer: UInt64 = 0
 
     /// Why a file is no record.
     enum Fault: Error, CustomStringConvertible {
@@ -65,6 +67,8 @@ struct SessionRecord: Equatable, Sendable {
         static let times = 48
         /// Of ``PersistCounts/batches`` in a worker's counts: zero in files of an rpmemd that did not count them.
         static let batches = times + PersistTimes.numberCount * 8
+        /// Of ``PersistCounts/lastAnswer``: zero in files of an rpmemd that did not note it.
+        static let lastAnswer = batches + 8
         /// Places of texts: two bytes with the length, then the text in UTF-8.
         static let user = 128..<192
         static let peer = 192..<256
@@ -134,19 +138,19 @@ struct SessionRecord: Equatable, Sendable {
         poolSet = try Self.text(bytes, Layout.poolSet)
         lanes = SessionCounts.Values { Self.load(bytes, Layout.sessionCounts + $0 * 8, UInt64.self) }
         for worker in 0..<Int(workers) {
+            let worker = Layout.counts(ofWorker: worker)
             func count(_ index: Int) -> PersistTotals.Count {
-                let offset = Layout.counts(ofWorker: worker) + index * 16
+                let offset = worker + index * 16
                 return .init(
                     requests: Self.load(bytes, offset, UInt64.self), bytes: Self.load(bytes, offset + 8, UInt64.self))
             }
-            let batches = Self.load(bytes, Layout.counts(ofWorker: worker) + Layout.batches, UInt64.self)
+            let batches = Self.load(bytes, worker + Layout.batches, UInt64.self)
             persists =
                 persists + PersistTotals(relaxed: count(0), inline: count(1), deep: count(2), batches: batches)
             times =
                 times
-                + PersistTimeTotals {
-                    Self.load(bytes, Layout.counts(ofWorker: worker) + Layout.times + $0 * 8, UInt64.self)
-                }
+                + PersistTimeTotals { Self.load(bytes, worker + Layout.times + $0 * 8, UInt64.self) }
+            lastAnswer = max(lastAnswer, Self.load(bytes, worker + Layout.lastAnswer, UInt64.self))
         }
     }
 

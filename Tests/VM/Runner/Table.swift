@@ -12,6 +12,7 @@ func table(losses: Int) -> [Boot] {
                 Case("devdax-set"),
                 Case("devdax-busy"),
                 Case("devdax-inspect"),
+                Case("devdax-doctor"),
                 Case("devdax-no-access"),
                 Case("devdax-size"),
                 Case("devdax-stale-header"),
@@ -20,6 +21,7 @@ func table(losses: Int) -> [Boot] {
                 Case("devdax-resume"),
                 Case("fsdax-ext4"),
                 Case("fsdax-xfs"),
+                Case("fsdax-doctor"),
                 Case("fsdax-bad-blocks"),
                 // Last: these cases end the machine or damage a page of it.
                 Case("devdax-bad-blocks"),

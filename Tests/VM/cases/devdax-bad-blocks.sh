@@ -28,6 +28,13 @@ ask doctor "$user@$address" a.set
 equal "the status of doctor" "$status" 2
 contains "doctor" "$output" '{"check":"bad-blocks","machine":"target","verdict":"fail"'
 
+examine a.set
+diagnosed bad-blocks target fail "$device: 4096 bytes at offset 16777216" \
+    "clear them with \`ndctl clear-errors\`, or \`pmempool sync --bad-blocks\` on the initiator, which restores what was there"
+# QEMU's NVDIMMs have no command that clears an error, so the remedy cannot be followed to its end.
+output=$(ndctl clear-errors "$(namespace_of 0)" 2>&1) || true
+contains "ndctl clear-errors here" "$output" "Operation not supported"
+
 # CREATE is refused as well. A pool that does not ask for the check opens.
 as_user rpmemd --remove a.set
 refused initiate create a.set --compat 1 --provider sockets

@@ -19,3 +19,9 @@ daxio --input "$device" --skip 4096 --output "$WORK/found" --len 3M
 cmp "$WORK/data" "$WORK/found"
 initiate open d.set --size 64M --data "$WORK/data" --mode deep --output "$WORK/back2" --length 3M --provider sockets
 cmp "$WORK/data" "$WORK/back2"
+
+# No remedy makes memory that DRAM emulates persistent.
+examine d.set
+diagnosed persistence-domain target warn \
+    "region0: unknown: the kernel does not know that the platform saves write queues at a loss of power" \
+    "ask the vendor whether region0 has ADR; emulated persistent memory has none"
