@@ -123,11 +123,15 @@ final class Scene {
     }
 
     func run(_ arguments: [String]) throws -> Outcome {
+        defer { _ = place.awaitDaemons() }
+        return try Outcome(start(arguments))
+    }
+
+    func start(_ arguments: [String], _ changes: [String: String] = [:]) throws -> ChildProcess {
         let command = "\(daemonPrefix.map { $0 + " " }.joined())\(Binaries.rpmemd) --config \(configuration)"
         var all = ["RPMEM_REPORT": "1", "RPMEM_CMD": command, "RPMEM_ENABLE_VERBS": "0"]
-        all.merge(environment) { _, new in new }
-        defer { _ = place.awaitDaemons() }
-        return try Outcome(place.start(initiatorPrefix + arguments, environment: all))
+        all.merge(environment.merging(changes) { _, new in new }) { _, new in new }
+        return try place.start(initiatorPrefix + arguments, environment: all)
     }
 
     /// The line with the reason. A command that fails without one is a line, too.
@@ -169,7 +173,9 @@ final class Scene {
 
     // MARK: Programs
 
-    private static let programs = Result { try (session: compile("session.c"), removal: compile("removal.c")) }
+    static let programs = Result {
+        try (session: compile("session.c"), removal: compile("removal.c"), errors: compile("errors.c"))
+    }
     /// Keeps the programs.
     nonisolated(unsafe) private static var workshop: Workplace?
 

@@ -100,7 +100,7 @@ extension Mistake {
         } remedy: { scene, line in
             if line.contains("else neither") { try scene.describe("16M %/a.part") }
         } or: { scene, line in
-            guard line.contains("keep SINGLEHDR if the initiator's pool set has it") else { return }
+            guard line.contains("SINGLEHDR if the initiator's pool set has it") else { return }
             scene.localLines = ["OPTION SINGLEHDR"]
             try scene.describe("OPTION SINGLEHDR", "16M %/a.part")
         },
@@ -148,7 +148,7 @@ extension Mistake {
             try scene.describe("16M %/a.part")
             mkdir(scene.part, 0o755)
         } remedy: { scene, line in
-            if line.contains("name a file in it") { try scene.describe("16M %/a.part/file") }
+            if line.contains("or name a file in it") { try scene.describe("16M %/a.part/file") }
         } or: { scene, line in
             guard let option = line.firstMatch(of: /`(OPTION SINGLEHDR)` here and in the initiator's pool set/)?.1 else {
                 return

@@ -85,8 +85,8 @@ extension ResolvedSet {
             guard description.options.contains(.singleHeader) else {
                 throw .badConfiguration(
                     place: place,
-                    reason: "\(part.path) is a directory: name a file in it, or add "
-                        + "`OPTION SINGLEHDR` here and in the initiator's pool set")
+                    reason: "\(part.path) is a directory: that needs `OPTION SINGLEHDR` here and in the "
+                        + "initiator's pool set; or name a file in it")
             }
             let identity = FileIdentity(of: part.path)
             if let identity, let other = directories.first(where: { FileIdentity(of: $0.path) == identity }) {

@@ -131,8 +131,8 @@ package enum PoolSetFile {
         if options.isSuperset(of: [.singleHeader, .noHeaders]) {
             throw SyntaxError(
                 line: lines.count + 1,
-                reason: "both SINGLEHDR and NOHDRS: keep SINGLEHDR if the initiator's "
-                    + "pool set has it, NOHDRS if its program gives no attributes, else neither")
+                reason: "both SINGLEHDR and NOHDRS: keep one of them: SINGLEHDR if the "
+                    + "initiator's pool set has it, NOHDRS if its program gives no attributes; else neither")
         }
         return PoolSetDescription(parts: parts, options: options, otherReplicas: others)
     }
