@@ -39,7 +39,8 @@ extension InitiatorPool {
             {
                 throw .protocolError(
                     target: "\(target)",
-                    reason: "\(poolSet) is not removed: the command printed nothing and ended with status \(status), for a "
+                    reason:
+                        "\(poolSet) is not removed: the command printed nothing and ended with status \(status), for a "
                         + "session as well, so it is no rpmemd: correct RPMEM_SSH or RPMEM_CMD, or "
                         + remedy(poolSet), targetLines: [])
             }

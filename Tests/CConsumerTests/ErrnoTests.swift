@@ -99,7 +99,9 @@ struct ErrnoTests {
         #expect(printed.prefix { $0.isUppercase } == row.errno, "\(printed)")
     }
 
-    @Test("the pages list them", arguments: ["rpmem_create.3", "rpmem_persist.3"]) func pageListsThem(page: String) throws {
+    @Test("the pages list them", arguments: ["rpmem_create.3", "rpmem_persist.3"]) func pageListsThem(page: String)
+        throws
+    {
         let file = try Descriptor.open("\(Binaries.packageDirectory)/man/\(page)", O_RDONLY)
         let text = String(decoding: try readFile(file, limit: 1 << 20), as: UTF8.self)
         let section = try #require(text.firstMatch(of: /(?s)\.SH ERRORS\n(.*?)\n\.SH/)?.1)
@@ -134,7 +136,8 @@ extension Scene {
 
     /// Has a script in the place of ssh print these, the second when a request arrives; in the form of printf(1).
     fileprivate func answer(_ first: String, _ second: String) throws {
-        let script = "#!/bin/sh\nprintf '\(first)'\ndd bs=1 count=1 status=none >/dev/null\nprintf '\(second)'\ncat >/dev/null\n"
+        let script =
+            "#!/bin/sh\nprintf '\(first)'\ndd bs=1 count=1 status=none >/dev/null\nprintf '\(second)'\ncat >/dev/null\n"
         try write(script, to: "\(place.path)/wrapper", mode: 0o755)
         environment["RPMEM_SSH"] = "\(place.path)/wrapper"
     }

@@ -70,7 +70,8 @@ extension Mistake {
             scene.environment["RPMEM_CMD"] = nil
         },
         Mistake(
-            "a library of rpmemd is missing", .create, root: true, possible: directoryOfLibndctl != nil && !Sanitizer.isOn
+            "a library of rpmemd is missing", .create, root: true,
+            possible: directoryOfLibndctl != nil && !Sanitizer.isOn
         ) {
             try $0.describe("16M %/a.part")
             try $0.hideLibndctl()

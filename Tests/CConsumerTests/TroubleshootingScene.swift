@@ -159,7 +159,9 @@ final class Scene {
         text = text.replacing("\(Binaries.rpmemd): ", with: "rpmemd: ")
         if let port = server?.port { text = text.replacing("\(port)", with: "41234") }
         text = text.replacing(/SHA256:[A-Za-z0-9+\/]{43}/, with: "SHA256:...")
-        if let user = getpwuid(geteuid()) { text = text.replacing("\(String(cString: user.pointee.pw_name))@192", with: "user@192") }
+        if let user = getpwuid(geteuid()) {
+            text = text.replacing("\(String(cString: user.pointee.pw_name))@192", with: "user@192")
+        }
         // Without a journal, errors before the settings are known are lines of the log.
         text = text.replacing(#/[^ ]+Z rpmemd\[\d+\] session=\w+ (?:peer=[^ ]+ )?err: /#, with: "rpmemd: ")
         text = text.replacing(/logging to (the journal|syslog) \(/, with: "logging to standard error (")

@@ -150,7 +150,8 @@ extension Mistake {
         } remedy: { scene, line in
             if line.contains("or name a file in it") { try scene.describe("16M %/a.part/file") }
         } or: { scene, line in
-            guard let option = line.firstMatch(of: /`(OPTION SINGLEHDR)` here and in the initiator's pool set/)?.1 else {
+            guard let option = line.firstMatch(of: /`(OPTION SINGLEHDR)` here and in the initiator's pool set/)?.1
+            else {
                 return
             }
             scene.localLines = [String(option)]
@@ -174,7 +175,7 @@ extension Mistake {
         Mistake("a Device DAX does not exist", .create) {
             try $0.describe("AUTO /dev/dax99.0")
         } remedy: { scene, line in
-            // A machine with a Device DAX is in Tests/VM/cases/devdax.sh.
+            // Tests/VM/cases/devdax-set.sh has a machine with Device DAX.
             if line.contains("or the size and the path of a file") { try scene.describe("16M %/a.part") }
         },
         Mistake("an empty part is larger than the set says", .create) { scene in

@@ -17,7 +17,9 @@ import Testing
         var client: String?
         /// Standard output is a full device.
         var isFull = false
-        var testDescription: String { (options + [client ?? ""]).joined(separator: " ") + (isFull ? " >/dev/full" : "") }
+        var testDescription: String {
+            (options + [client ?? ""]).joined(separator: " ") + (isFull ? " >/dev/full" : "")
+        }
 
         init(_ options: String..., ends status: Int32, printing prints: String? = nil, input: String = "") {
             self.options = options
@@ -58,7 +60,8 @@ import Testing
         Row("--pool-set", ends: 255), Row("--dry-run", ends: 255), Row("--repair", "x", ends: 255),
         Row("--status", ends: 0, printing: "{"), Row("--status", "--config", "/no/such.conf", ends: ENOENT),
         Row("--doctor", ends: 0, printing: "{"), Row("--doctor", "--config", "/no/such.conf", ends: 0, printing: "{"),
-        Row("--digest", "one.set", ends: 0, printing: "{", input: key), Row("--digest", "none.set", ends: ENOENT, input: key),
+        Row("--digest", "one.set", ends: 0, printing: "{", input: key),
+        Row("--digest", "none.set", ends: ENOENT, input: key),
         Row("--digest", "one.set", ends: EINVAL, printing: "{", input: "no key\n"),
         Row("--digest", "one.set", ends: EINVAL, printing: "{"), Row("--digest", "../one.set", ends: EBADF),
         Row(full: "--list"), Row(full: "--info", "one.set"), Row(full: "--check", "one.set"), Row(full: "--status"),
@@ -81,7 +84,9 @@ import Testing
         let commands = Set(CommandOption.allCases).subtracting([
             .config, .force, .poolSet, .withProgress, .repair, .length,
         ])
-        for command in commands { #expect(Self.rows.contains { $0.options.contains("--\(command.name)") }, "\(command)") }
+        for command in commands {
+            #expect(Self.rows.contains { $0.options.contains("--\(command.name)") }, "\(command)")
+        }
         let page = try pageText()
         let section = try #require(page.firstMatch(of: /(?s)\.SH THE INITIAL STATUS\n(.*?)\n\.SH/)?.1)
         let sentence = try #require(section.firstMatch(of: /(?s)\.PP\n(.*?)print no initial status/)?.1)
@@ -89,8 +94,11 @@ import Testing
         #expect(named.count == commands.count - 1)
         #expect(Set(named) == Set(commands.subtracting([.restrict]).map(\.name)))
         // Each of them is in the table of exit statuses, or is what the statuses 0 and 1 are about.
-        let statuses = try #require(page.firstMatch(of: /(?s)\.SH EXIT STATUS\n(.*?)\n\.SH/)?.1).replacing("\\-", with: "-")
-        for command in commands.subtracting([.help, .version]) { #expect(statuses.contains("--\(command.name)"), "\(command)") }
+        let statuses = try #require(page.firstMatch(of: /(?s)\.SH EXIT STATUS\n(.*?)\n\.SH/)?.1).replacing(
+            "\\-", with: "-")
+        for command in commands.subtracting([.help, .version]) {
+            #expect(statuses.contains("--\(command.name)"), "\(command)")
+        }
     }
 
     private func pageText() throws -> String {

@@ -15,7 +15,9 @@ import Testing
         return pool.laneSet.describe(.libfabric(.completion, code), lane: 0)?.errno
     }
 
-    @Test(arguments: [EACCES, EPERM, EINVAL, ENOMEM, EMSGSIZE, Int32(FI_ETRUNC), Int32(FI_EKEYREJECTED), Int32(FI_ENOKEY)])
+    @Test(arguments: [
+        EACCES, EPERM, EINVAL, ENOMEM, EMSGSIZE, Int32(FI_ETRUNC), Int32(FI_EKEYREJECTED), Int32(FI_ENOKEY),
+    ])
     func anOperationThatTheTargetRefuses(code: Int32) throws { #expect(try errno(code) == EREMOTEIO) }
 
     @Test(arguments: [EIO, ECONNRESET, ENOTCONN]) func aLostConnection(code: Int32) throws {

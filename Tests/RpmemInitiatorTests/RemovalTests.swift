@@ -65,7 +65,8 @@ import Testing
         let text = error.map { "\($0)" } ?? ""
         #expect(
             text.contains(
-                "a.set is not removed: the command printed nothing and ended with status \(status), for a session as well"),
+                "a.set is not removed: the command printed nothing and ended with status \(status), for a session as well"
+            ),
             "\(text)")
         #expect(text.contains("`rpmemd --remove a.set`"), "\(text)")
     }

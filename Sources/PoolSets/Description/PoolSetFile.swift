@@ -168,7 +168,10 @@ package enum PoolSetFile {
     private static func parseOptions(
         _ names: ArraySlice<ArraySlice<UInt8>>, line: Int
     ) throws(SyntaxError) -> PoolSetDescription.Options {
-        if names.isEmpty { throw SyntaxError(line: line, reason: "OPTION without a name: remove the line, or write SINGLEHDR or NOHDRS") }
+        if names.isEmpty {
+            throw SyntaxError(
+                line: line, reason: "OPTION without a name: remove the line, or write SINGLEHDR or NOHDRS")
+        }
         var options: PoolSetDescription.Options = []
         for name in names {
             switch String(decoding: name, as: UTF8.self) {

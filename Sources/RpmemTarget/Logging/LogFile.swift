@@ -82,7 +82,8 @@ final class LogFile: Sendable {
             try writeAll(Array(line.utf8), to: descriptor.number)
         } catch {
             if !hasFailed.exchange(true, ordering: .relaxed) {
-                let remedy = error.errno == .noSpace ? "free some there, or set another log-file" : "set another log-file"
+                let remedy =
+                    error.errno == .noSpace ? "free some there, or set another log-file" : "set another log-file"
                 let warning =
                     "log file \(quoted(path)): \(error): \(remedy); logging to standard error what cannot be written there"
                 standardError.write(reason: "warning: \(warning)")
