@@ -252,7 +252,7 @@ let package = Package(
             name: "EndToEndTests",
             dependencies: [
                 "CFabric", "CLinux", "Fabric", "FabricTestSupport", "PoolSets", "RpmemInitiator", "RpmemProtocol",
-                "SystemSupport", "TestSupport", "rpmemd", "rpmem-hello", "driven-initiator", "fuse-disk",
+                "RpmemTarget", "SystemSupport", "TestSupport", "rpmemd", "rpmem-hello", "driven-initiator", "fuse-disk",
             ],
             exclude: ["Programs"],
             swiftSettings: strict),

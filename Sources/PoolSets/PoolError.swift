@@ -187,7 +187,8 @@ package enum PoolError: Error, Equatable, CustomStringConvertible {
         case .poolSetDirectory: "\(text): create it, or set poolset-dir"
         case .poolSet: "\(text): the descriptor is looked up in poolset-dir"
         case .part where path.hasPrefix("/dev/dax"):
-            "\(text): `daxctl list` lists the Device DAX of this machine: write the path of one"
+            "\(text): `daxctl list` lists the Device DAX of this machine: write the path of one, or the size and the path "
+                + "of a file"
         case .part: "\(text): create the pool first, or restore the file from another replica"
         case .partToRemove: "\(text): it may have been removed before: --force takes no notice of it"
         case .partDirectory: "\(text): create it"

@@ -122,8 +122,11 @@ extension InitiatorError: CustomStringConvertible {
         case .closed: "the pool is closed"
         case .openedByParentProcess:
             "the pool belongs to the process that opened it, and this is a child of that process: open the pool in this process"
-        case .notRemoved(let poolSet, let errno, _):
-            "\(poolSet): not removed: \(String(cString: strerror(errno)))"
+        case .notRemoved(let poolSet, let errno, let lines):
+            lines.isEmpty
+                ? "\(poolSet): not removed: the target's command ended with status \(errno) and gave no reason; of PMDK's rpmemd "
+                    + "the status means \"\(String(cString: strerror(errno)))\", and its log on the target has the reason"
+                : "\(poolSet): not removed: \(String(cString: strerror(errno)))"
         case .system(let error): "\(error)"
         }
     }

@@ -22,17 +22,28 @@ extension InitiatorPool {
         var arguments = ["--remove", poolSet]
         if force { arguments.append("--force") }
         if removePoolSet { arguments.append("--pool-set") }
-        let command = SSHCommand(
-            ssh: options.ssh, target: target, forceIPv4: false, command: options.commands.next(),
-            commandArguments: arguments)
-        let control = try ControlClient(command, exitTimeout: options.exitTimeout, relaysStatus: true)
-        guard let (ending, output) = control.awaitEnd(within: options.openTimeout) else {
-            control.end()
+        let command = options.commands.next()
+        guard let (ending, output) = try run(command, arguments, on: target, options.openTimeout, options) else {
             throw .timedOut(waitingFor: "end of the removal of \(poolSet) on \(target)", after: options.openTimeout)
         }
         // A removal prints nothing on standard output, as with PMDK. A session begins with its initial status.
         if let reason = Self.reasonAgainstRemoval(output, poolSet: poolSet, ending) {
             throw .protocolError(target: "\(target)", reason: reason, targetLines: ending.targetLines)
+        }
+        if isSilence(output, ending), case .status(let status)? = ending.exit, status == 0 || isErrnoOfRemoval(status) {
+            // PMDK's rpmemd removes a pool without a word, and its reason for not doing so may be in its log only. Any rpmemd
+            // begins a session with its initial status; a command that is none, such as true, is as silent as before.
+            let session = try? run(command, [], on: target, options.connectTimeout, options)
+            if let (sessionEnding, sessionOutput) = session, sessionEnding.exit == ending.exit,
+                isSilence(sessionOutput, sessionEnding)
+            {
+                throw .protocolError(
+                    target: "\(target)",
+                    reason:
+                        "\(poolSet) is not removed: the command printed nothing and ended with status \(status), for a "
+                        + "session as well, so it is no rpmemd: correct RPMEM_SSH or RPMEM_CMD, or "
+                        + remedy(poolSet), targetLines: [])
+            }
         }
         switch ending.exit {
         case .status(0)?: return
@@ -42,9 +53,24 @@ extension InitiatorPool {
         }
     }
 
+    /// Runs the target's command to its end, without input.
+    ///
+    /// - Returns: The end, and the last bytes of its output; nil when it did not end in time.
+    private static func run(
+        _ command: String, _ arguments: [String], on target: TargetAddress, _ timeout: Duration,
+        _ options: InitiatorOptions
+    ) throws(InitiatorError) -> (SessionEnding, output: [UInt8])? {
+        let command = SSHCommand(
+            ssh: options.ssh, target: target, forceIPv4: false, command: command, commandArguments: arguments)
+        let control = try ControlClient(command, exitTimeout: options.exitTimeout, relaysStatus: true)
+        if let end = control.awaitEnd(within: timeout) { return end }
+        control.end()
+        return nil
+    }
+
     /// Why what the command printed shows that it removed nothing; nil when it does not.
     private static func reasonAgainstRemoval(_ output: [UInt8], poolSet: String, _ ending: SessionEnding) -> String? {
-        let remedy = "run `rpmemd --remove \(shellQuoted(poolSet))` on the target"
+        let remedy = remedy(poolSet)
         if InitialStatus.ends(output) {
             return
                 "\(poolSet) is not removed: a session was served instead, since RPMEM_SSH or a forced command of "
@@ -63,6 +89,15 @@ extension InitiatorPool {
                 "\(poolSet) is not removed: \(printed) and ended with status \(status), so it is not `rpmemd --remove`: \(remedy)"
         default: return nil
         }
+    }
+
+    private static func remedy(_ poolSet: String) -> String {
+        "run `rpmemd --remove \(shellQuoted(poolSet))` on the target"
+    }
+
+    /// Whether a command said nothing on either stream.
+    private static func isSilence(_ output: [UInt8], _ ending: SessionEnding) -> Bool {
+        output.isEmpty && ending.targetLines.isEmpty
     }
 }
 

@@ -220,10 +220,13 @@ struct StandardErrorTail {
         if bytes.count > Self.bytesKept { bytes.removeFirst(bytes.count - Self.bytesKept) }
     }
 
-    /// The last lines, without control characters.
+    /// The last lines, without control characters. Quotes stay as they are: a line may have a command to run.
     var lines: [String] {
         bytes.split { $0 == UInt8(ascii: "\n") || $0 == UInt8(ascii: "\r") }
             .suffix(Self.linesShown)
-            .map { printable(Array($0), limit: Self.bytesKept) }
+            .map { line in
+                String(validating: line, as: UTF8.self).map(escapingControls)
+                    ?? printable(Array(line), limit: Self.bytesKept)
+            }
     }
 }

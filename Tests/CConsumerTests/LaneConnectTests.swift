@@ -37,14 +37,9 @@ struct LaneConnectTests {
         ]
     }
 
-    @Test(
-        "a firewall that drops lanes ends the wait when the target's lane-timeout does, with the target's reason",
-        .enabled(if: NetworkNamespaces.unavailableReason == nil, "network namespaces"), arguments: Provider.allCases)
-    func firewall(provider: Provider) throws {
+    /// Two machines with a firewall between them that drops lanes. Programs run near, daemons far.
+    private func makeFirewall() throws -> (network: NetworkNamespaces, ssh: String) {
         let network = try NetworkNamespaces()
-        // Loading libfabric, during which the target waits already, must fit in.
-        try configure("lane-timeout = 6")
-        let far = NetworkNamespaces.address(of: .far)
         let run = network.prefix(.far).joined(separator: " ")
         try write(
             """
@@ -55,16 +50,56 @@ struct LaneConnectTests {
 
             """, to: "\(place.path)/other-ssh", mode: 0o755)
         try network.cut()
+        return (network, "\(place.path)/other-ssh")
+    }
+
+    private let far = NetworkNamespaces.address(of: .far)
+
+    @Test(
+        "a firewall that drops lanes ends the wait when the target's lane-timeout does, with the target's reason",
+        .enabled(if: NetworkNamespaces.unavailableReason == nil, "network namespaces"), arguments: Provider.allCases)
+    func firewall(provider: Provider) throws {
+        // Loading libfabric, during which the target waits already, must fit in.
+        try configure("lane-timeout = 6")
+        let (network, ssh) = try makeFirewall()
         let start = monotonicNanoseconds()
         let outcome = try create(
             target: far, prefix: network.prefix(.near),
-            environment: environment(provider).merging(["RPMEM_SSH": "\(place.path)/other-ssh"]) { _, new in new })
+            environment: environment(provider).merging(["RPMEM_SSH": ssh]) { _, new in new })
         // The kernel gives up after more than two minutes.
         #expect(monotonicNanoseconds() - start < 100_000_000_000)
         #expect(
             outcome.output.hasPrefix("ECONNABORTED: \(far), pool set a.set: no lane reached the target"), "\(outcome)")
         #expect(
             outcome.output.contains("no lane was connected in 6 s: does a firewall keep the initiator"), "\(outcome)")
+        #expect(place.awaitDaemons())
+    }
+
+    /// By default both sides wait for 30 seconds, and the target begins first. Nothing shorter shows which of them ends the wait. Both
+    /// providers wait at once.
+    @Test(
+        "with the settings that there are by default, too",
+        .enabled(if: NetworkNamespaces.unavailableReason == nil, "network namespaces"))
+    func firewallByDefault() throws {
+        let (network, ssh) = try makeFirewall()
+        let start = monotonicNanoseconds()
+        let programs = try Provider.allCases.map { provider in
+            let set = "\(provider).set"
+            try place.addTargetSet(set, "4M %/\(provider).part")
+            return try place.start(
+                network.prefix(.near) + [program, "create", far, set, "1"],
+                environment: environment(provider).merging(["RPMEM_SSH": ssh]) { _, new in new })
+        }
+        for (provider, program) in zip(Provider.allCases, programs) {
+            let outcome = try Outcome(program)
+            #expect(monotonicNanoseconds() - start < 100_000_000_000)
+            #expect(
+                outcome.output.hasPrefix("ECONNABORTED: \(far), pool set \(provider).set: no lane reached the target"),
+                "\(outcome)")
+            #expect(
+                outcome.output.contains("no lane was connected in 30 s: does a firewall keep the initiator"),
+                "\(outcome)")
+        }
         #expect(place.awaitDaemons())
     }
 

@@ -140,7 +140,9 @@ import Testing
         #expect(syntaxError("PMEMPOOLSET\n20M\n")?.reason.contains("alone") == true)
         #expect(syntaxError("PMEMPOOLSET\n20M # /a\n")?.reason.contains("alone") == true)
         #expect(syntaxError("PMEMPOOLSET\n20M /a b\n")?.reason.contains("'b' after the path") == true)
-        #expect(syntaxError("PMEMPOOLSET\n20M a\n") == .init(line: 2, reason: "part path 'a' is not absolute"))
+        #expect(
+            syntaxError("PMEMPOOLSET\n20M a\n")
+                == .init(line: 2, reason: "part path 'a' is not absolute: begin it with /"))
         #expect(syntaxError("PMEMPOOLSET\n20M /a\u{0}b\n") == .init(line: 2, reason: "part path has a NUL byte"))
         #expect(syntaxError("PMEMPOOLSET\n20X /a\n")?.reason.contains("unknown suffix 'X'") == true)
     }

@@ -6,7 +6,8 @@ import Testing
     private func remove(_ script: String, poolSet: String = "a.set", force: Bool = false, set: Bool = false) throws
         -> (InitiatorError?, ScriptedTarget)
     {
-        let target = try ScriptedTarget("printf '%s\\n' \"$*\" \"$FAKE_SSH_ARGUMENTS\" >arguments; \(script)")
+        let target = try ScriptedTarget(
+            "[ $# -eq 0 ] || printf '%s\\n' \"$*\" \"$FAKE_SSH_ARGUMENTS\" >arguments; \(script)")
         do throws(InitiatorError) {
             try InitiatorPool.remove(
                 target: try TargetAddress("127.0.0.1:22"), poolSet: poolSet, force: force, removePoolSet: set,
@@ -18,7 +19,7 @@ import Testing
     }
 
     @Test func theCommandGetsTheOptions() throws {
-        let (error, target) = try remove("exit 0", poolSet: "it's a.set", force: true, set: true)
+        let (error, target) = try remove(stock(0), poolSet: "it's a.set", force: true, set: true)
         #expect(error == nil)
         let script = "exec /bin/sh \(target.scratch.path)/script"
         #expect(
@@ -53,6 +54,54 @@ import Testing
         // A greeting does not hide the daemon's reason.
         let (refused, _) = try remove("echo Welcome; echo 'rpmemd: removing a.set: no such pool set' >&2; exit 2")
         #expect(refused?.errno == ENOENT)
+    }
+
+    // MARK: Commands that say nothing
+
+    /// Such as `RPMEM_SSH=/bin/true`.
+    @Test(arguments: [Int32(0), 1, 2]) func aCommandThatIsAlwaysSilentIsNoRemoval(_ status: Int32) throws {
+        let (error, _) = try remove("exit \(status)")
+        #expect(error?.errno == EPROTO)
+        let text = error.map { "\($0)" } ?? ""
+        #expect(
+            text.contains(
+                "a.set is not removed: the command printed nothing and ended with status \(status), for a session as well"
+            ),
+            "\(text)")
+        #expect(text.contains("`rpmemd --remove a.set`"), "\(text)")
+    }
+
+    /// PMDK's rpmemd: it removes without a word, its reasons go to its log, and it begins a session with four bytes.
+    private func stock(_ status: Int32) -> String {
+        "case $1 in --remove) exit \(status);; esac; printf '\\0\\0\\0\\0'; cat >/dev/null; exit 1"
+    }
+
+    @Test func aSilentRemovalByPMDKsDaemonSucceeds() throws {
+        #expect(try remove(stock(0)).0 == nil)
+        // One that cannot start a session any more, and an ssh that fails the second time, do not undo the first.
+        for script in [
+            "case $1 in --remove) exit 0;; esac; printf '\\2\\0\\0\\0'; exit 1",
+            "case $1 in --remove) exit 0;; esac; echo lost >&2; exit 255", "case $1 in --remove) exit 0;; esac; exit 1",
+        ] {
+            #expect(try remove(script).0 == nil)
+        }
+    }
+
+    @Test(arguments: [Int32(1), 2, 16]) func aSilentRefusalOfPMDKsDaemonIsAnErrno(_ status: Int32) throws {
+        let (error, _) = try remove(stock(status))
+        #expect(error?.errno == status)
+        let text = error.map { "\($0)" } ?? ""
+        #expect(text.contains("ended with status \(status) and gave no reason"), "\(text)")
+        #expect(text.contains("\"\(String(cString: strerror(status)))\""), "\(text)")
+    }
+
+    /// The question after a removal has a time limit, and its end is not the removal's.
+    @Test func aSessionThatHangsAfterARemovalIsEnded() throws {
+        var target = try ScriptedTarget("case $1 in --remove) exit 0;; esac; exec sleep 1000")
+        target.options.connectTimeout = .milliseconds(50)
+        target.options.exitTimeout = .milliseconds(50)
+        try InitiatorPool.remove(
+            target: try TargetAddress("127.0.0.1"), poolSet: "a.set", options: target.options)
     }
 
     @Test(arguments: [Int32(126), 127, 255]) func whatShellsAndSshReportIsNone(_ status: Int32) throws {

@@ -293,6 +293,20 @@ struct OperateTests {
             refused.ending == .exited(1) && refused.errors.contains("it printed \"No login here"), "\(refused.errors)")
     }
 
+    /// Programs that do nothing, successfully or not.
+    @Test(arguments: ["/bin/true", "/bin/false"], [[], ["--dry-run"], ["--yes"]])
+    func aCommandThatDoesNothingRemovesNothing(_ program: String, _ options: [String]) throws {
+        try target.makePool()
+        let before = target.files()
+        for variable in ["RPMEM_SSH", "RPMEM_CMD"] {
+            let outcome = try target.run(
+                ["remove", target.address, "a.set"] + options, environment: [variable: program])
+            #expect(outcome.ending == .exited(1) && !outcome.errors.isEmpty, "\(outcome)")
+            #expect(!outcome.output.contains("Removed"), "\(outcome)")
+        }
+        #expect(target.files() == before)
+    }
+
     @Test(arguments: ["echo noise", "echo '{\"version\":1}'", "head -c 4 /dev/zero"])
     func anAnswerThatIsNoDocument(_ command: String) throws {
         let outcome = try target.run(["list", target.address], environment: ["RPMEM_CMD": "\(command); true"])

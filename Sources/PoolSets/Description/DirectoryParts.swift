@@ -84,12 +84,14 @@ extension ResolvedSet {
             }
             guard description.options.contains(.singleHeader) else {
                 throw .badConfiguration(
-                    place: place, reason: "\(part.path) is a directory: that needs `OPTION SINGLEHDR`")
+                    place: place,
+                    reason: "\(part.path) is a directory: that needs `OPTION SINGLEHDR` here and in the "
+                        + "initiator's pool set; or name a file in it")
             }
             let identity = FileIdentity(of: part.path)
             if let identity, let other = directories.first(where: { FileIdentity(of: $0.path) == identity }) {
                 throw .badConfiguration(
-                    place: place, reason: "directory \(part.path) is on line \(other.line) already")
+                    place: place, reason: "directory \(part.path) is on line \(other.line) already: remove one line")
             }
             directories.append(GrowthDirectory(path: part.path, line: part.line, reservation: reservation))
         }

@@ -129,7 +129,10 @@ package enum PoolSetFile {
             throw SyntaxError(line: lines.count + 1, reason: "no parts: add lines such as `4G /path/to/part`")
         }
         if options.isSuperset(of: [.singleHeader, .noHeaders]) {
-            throw SyntaxError(line: lines.count + 1, reason: "both SINGLEHDR and NOHDRS: keep one of them")
+            throw SyntaxError(
+                line: lines.count + 1,
+                reason: "both SINGLEHDR and NOHDRS: keep one of them: SINGLEHDR if the "
+                    + "initiator's pool set has it, NOHDRS if its program gives no attributes; else neither")
         }
         return PoolSetDescription(parts: parts, options: options, otherReplicas: others)
     }
@@ -165,14 +168,18 @@ package enum PoolSetFile {
     private static func parseOptions(
         _ names: ArraySlice<ArraySlice<UInt8>>, line: Int
     ) throws(SyntaxError) -> PoolSetDescription.Options {
-        if names.isEmpty { throw SyntaxError(line: line, reason: "OPTION without a name: SINGLEHDR or NOHDRS") }
+        if names.isEmpty {
+            throw SyntaxError(
+                line: line, reason: "OPTION without a name: remove the line, or write SINGLEHDR or NOHDRS")
+        }
         var options: PoolSetDescription.Options = []
         for name in names {
             switch String(decoding: name, as: UTF8.self) {
             case "SINGLEHDR": options.insert(.singleHeader)
             case "NOHDRS": options.insert(.noHeaders)
             default:
-                throw SyntaxError(line: line, reason: "unknown option '\(excerpt(name))': SINGLEHDR or NOHDRS")
+                throw SyntaxError(
+                    line: line, reason: "unknown option '\(excerpt(name))': remove it; there are SINGLEHDR and NOHDRS")
             }
         }
         return options
@@ -200,7 +207,7 @@ package enum PoolSetFile {
         }
         let path = fields[1]
         guard path.first == UInt8(ascii: "/") else {
-            throw SyntaxError(line: line, reason: "part path '\(shown[1])' is not absolute")
+            throw SyntaxError(line: line, reason: "part path '\(shown[1])' is not absolute: begin it with /")
         }
         guard !path.contains(0) else { throw SyntaxError(line: line, reason: "part path has a NUL byte") }
         guard path.count <= maximumPathLength else {

@@ -169,12 +169,12 @@ struct ResolvedSet {
         for spec in parts {
             if let other = lines.updateValue(spec.line ?? 0, forKey: spec.location) {
                 throw .badConfiguration(
-                    place: place(of: spec), reason: "part \(spec.path) is on line \(other) already")
+                    place: place(of: spec), reason: "part \(spec.path) is on line \(other) already: remove one line")
             }
             if case .exactly(let size) = spec.size, size < PoolGeometry.minimumPart {
                 throw .badConfiguration(
                     place: place(of: spec),
-                    reason: "part \(spec.path) has \(size) bytes: a part has at least \(PoolGeometry.minimumPart)")
+                    reason: "part \(spec.path) has \(size) bytes: write \(PoolGeometry.minimumPart)B or more")
             }
         }
     }

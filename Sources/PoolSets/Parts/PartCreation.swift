@@ -26,7 +26,7 @@ extension PartFile {
         }
         if place.link != nil {
             throw .badConfiguration(
-                place: shown, reason: "is a symbolic link that leads to no file: make that file, or remove the link")
+                place: shown, reason: "is a symbolic link that leads to no file: remove the link, or restore the file")
         }
         let parent = place.parent.descriptor.number
         var origin = Origin.anonymous

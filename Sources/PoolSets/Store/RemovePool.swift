@@ -163,10 +163,16 @@ extension PoolStore {
     }
 
     private func notAPart(_ spec: ResolvedSet.Spec, _ set: ResolvedSet, _ found: String) -> PoolError {
-        .badConfiguration(
+        // A file as small as this never was a pool. It may be a pool set file with a mistake in its first line.
+        let remark =
+            if case .badConfiguration(_, let reason)? = set.plainObstacle {
+                "this file \(reason)"
+            } else {
+                "a pool whose initiator wrote over its header is removed with `rm '\(spec.path)'`"
+            }
+        return .badConfiguration(
             place: set.place(of: spec),
             reason: "\(spec.line == nil ? "" : "\(spec.path) ")\(found): it is no part of a pool, nothing is removed: "
-                + (set.isPlain ? "name a pool set file or a pool" : "correct the set")
-                + "; a pool whose initiator wrote over its header is removed with `rm '\(spec.path)'`")
+                + (set.isPlain ? "name a pool set file or a pool" : "correct the set") + "; \(remark)")
     }
 }

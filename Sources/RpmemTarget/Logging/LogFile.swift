@@ -55,13 +55,21 @@ final class LogFile: Sendable {
             switch errno {
             case .noSuchFileOrDirectory where access(directory, F_OK) != 0: "create the directory \(quoted(directory))"
             case .permissionDenied, .notPermitted:
-                "let user id \(geteuid()) write \(isThere ? "it" : "to the directory \(quoted(directory))"), or set another "
-                    + "log-file"
+                permissionRemedy(path, directory, isThere: isThere) + ", or set another log-file"
             case .isDirectory: "name a file in it"
             case .noSuchAddressOrDevice: "start the reader of the named pipe first, or name a file"
             default: "set another log-file"
             }
         return "cannot be opened: \(errno): \(remedy)"
+    }
+
+    /// Others have files in the directory, such as `/var/log`: the user need not be let to write to it.
+    private static func permissionRemedy(_ path: String, _ directory: String, isThere: Bool) -> String {
+        let user = "user id \(geteuid())"
+        if isThere { return "let \(user) write it" }
+        if access(directory, X_OK) != 0 { return "let \(user) search the directory \(quoted(directory))" }
+        let name = shellQuoted(path)
+        return "`touch \(name) && chown \(geteuid()) \(name)` as root lets \(user) write it"
     }
 
     private static func directory(of path: String) -> String {
@@ -74,8 +82,10 @@ final class LogFile: Sendable {
             try writeAll(Array(line.utf8), to: descriptor.number)
         } catch {
             if !hasFailed.exchange(true, ordering: .relaxed) {
+                let remedy =
+                    error.errno == .noSpace ? "free some there, or set another log-file" : "set another log-file"
                 let warning =
-                    "log file \(quoted(path)): \(error); logging to standard error what cannot be written there"
+                    "log file \(quoted(path)): \(error): \(remedy); logging to standard error what cannot be written there"
                 standardError.write(reason: "warning: \(warning)")
                 onFailure(warning)
             }

@@ -1,5 +1,5 @@
-// session create|open|remove|lose TARGET SET LANES: one session with a pool of 4 MiB, and what came of it: "lanes N", or
-// the name of errno and the message.
+// session create|open|remove|lose TARGET SET LANES [BYTES]: one session with a pool of BYTES, 4 MiB without it, and what came of
+// it: "lanes N", or the name of errno and the message.
 //
 // lose: prints "ready" once the pool is open, reads a line, and expects the target to be gone by then.
 #include "check.h"
@@ -12,14 +12,14 @@ static int explain(void) {
 }
 
 int main(int argc, char **argv) {
-    CHECK(argc == 5);
+    CHECK(argc == 5 || argc == 6);
     const char *target = argv[2], *set = argv[3];
     if (strcmp(argv[1], "remove") == 0) {
         if (rpmem_remove(target, set, 0) != 0) return explain();
         puts("removed");
         return 0;
     }
-    const size_t size = 4 << 20;
+    const size_t size = argc == 6 ? (size_t)atol(argv[5]) : 4 << 20;
     char *memory = pool_memory(size);
     unsigned lanes = (unsigned)atoi(argv[4]);
     struct rpmem_pool_attr attributes = some_attributes();

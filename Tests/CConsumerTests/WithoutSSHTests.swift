@@ -1,0 +1,92 @@
+import Glibc
+import SystemSupport
+import TestSupport
+import Testing
+
+/// README's section "Without ssh": its commands as README has them, with the address of `rpmemd.socket`, in a network namespace
+/// where that address is free. systemd is not there: its socket-activate serves the unit's socket. `Tests/VM/cases/systemd-socket.sh`
+/// has the units.
+@Suite(
+    "README without ssh",
+    .enabled(if: missingPrograms("gcc") == nil, "apt-get install gcc"),
+    .enabled(if: NetworkNamespaces.unavailableReason == nil, "network namespaces"),
+    .enabled(
+        if: access("/usr/bin/nc.openbsd", X_OK) == 0 && access("/usr/bin/systemd-socket-activate", X_OK) == 0,
+        "apt-get install netcat-openbsd systemd"))
+struct WithoutSSHTests {
+    private func text(_ path: String) throws -> String {
+        let file = try Descriptor.open("\(Binaries.packageDirectory)/\(path)", O_RDONLY)
+        return String(decoding: try readFile(file, limit: 1 << 20), as: UTF8.self)
+    }
+
+    /// The section's blocks of commands, and the commands in its sentences.
+    private func commands() throws -> (blocks: [String], inline: [String]) {
+        let section = try #require(try text("README.md").firstMatch(of: #/(?ms)^[#]{2} Without ssh\n(.*?)^[#]{2} /#)?.1)
+        let blocks = section.split(separator: "\n\n").filter { $0.hasPrefix("    ") }.map { block in
+            block.split(separator: "\n").map { $0.dropFirst(4) + "\n" }.joined()
+        }
+        let inline = section.matches(of: /`([a-z-]+ [^`]*)`/).map { String($0.1) }
+        return (blocks, inline)
+    }
+
+    @Test("works as it is written, and removes a pool on the target alone")
+    func works() throws {
+        let (blocks, inline) = try commands()
+        try #require(blocks.count == 2 && inline.count == 4, "\(blocks), \(inline)")
+        let unit = try #require(blocks[0].wholeMatch(of: /sudo systemctl enable --now ([a-z.]+)\n/)?.1)
+        let listen = try #require(try text("systemd/\(unit)").firstMatch(of: /(?m)^ListenStream=(.*)$/)?.1)
+        let service = try text("systemd/rpmemd@.service")
+        let program = try #require(service.firstMatch(of: /(?m)^ExecStart=\/usr\/bin\/(.*)$/)?.1)
+
+        let place = try Workplace()
+        let network = try NetworkNamespaces()
+        let machine = network.prefix(.far)
+        // The home of the unit's user: pool sets are there, and nothing but README's setting is set.
+        let setting = try #require(inline.first { $0.hasPrefix("in-band-address") })
+        #expect(setting == "in-band-address = ADDRESS")
+        let home = "\(place.path)/home"
+        mkdir(home, 0o755)
+        try write(
+            "in-band-address = 127.0.0.1\nuse-syslog = no\nlog-file = \(place.logFile)\n", to: "\(home)/.rpmemd.conf")
+        try write("PMEMPOOLSET\n4M \(place.parts)/a.part\n", to: "\(home)/a.set")
+        mkdir("\(place.path)/bin", 0o755)
+        symlink(Binaries.rpmemd, "\(place.path)/bin/rpmemd")
+        let environment = ["PATH": "\(place.path)/bin:/usr/bin:/bin", "HOME": home]
+        let activator = try ChildProcess(
+            machine + ["/usr/bin/systemd-socket-activate", "--accept", "--inetd", "-l", String(listen)]
+                + ["-E", "HOME", "-E", place.mark, "\(place.path)/bin/\(program)"],
+            environment: environment)
+        defer {
+            activator.signal(SIGTERM)
+            _ = try? activator.wait()
+        }
+        let deadline = Deadline.after(milliseconds: 60_000)
+        while !activator.errorText.contains("Listening on") {
+            guard try activator.wait(within: 20) == nil, !deadline.hasPassed else {
+                throw TestSupportError(activator.errorText)
+            }
+        }
+
+        try write(blocks[1], to: "\(place.path)/no-ssh", mode: 0o755)
+        let session = try place.compile("session.c", ["-D_GNU_SOURCE"])
+        func run(_ action: String) throws -> String {
+            try Outcome(
+                place.start(
+                    machine + [session, action, Workplace.target, "a.set", "1"],
+                    environment: ["RPMEM_SSH": "\(place.path)/no-ssh"])
+            ).output
+        }
+        #expect(try run("create") == "lanes 1\n")
+        #expect(try run("open") == "lanes 1\n")
+        let refused = try run("remove")
+        #expect(refused.hasPrefix("EPROTO: ") && refused.contains("a.set is not removed"), "\(refused)")
+        #expect(access("\(place.parts)/a.part", F_OK) == 0)
+        let removal = try #require(inline.first { $0.contains("--remove") })
+        #expect(refused.contains("`\(removal.replacing("SET", with: "a.set"))`"), "\(refused)")
+        let removed = try Outcome(
+            of: ["/bin/sh", "-c", removal.replacing("SET", with: "a.set")], environment: environment)
+        expectSuccess(removed)
+        #expect(access("\(place.parts)/a.part", F_OK) != 0)
+        #expect(place.awaitDaemons())
+    }
+}
