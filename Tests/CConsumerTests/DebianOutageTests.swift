@@ -141,7 +141,8 @@ extension DebianPackageTests {
                 // Of the 80 bytes of a list, the last 64 are its lock.
                 let isLock = (lists..<lists + 8 * 80).contains(offset) && (offset - lists) % 80 >= 16
                 let isFooter = chunks.contains(offset) && local[offset..<offset + 2].elementsEqual([1, 0])
-                let isOwn = offset >= chunks.upperBound && (64..<96).contains((offset - chunks.upperBound) % (256 << 10))
+                let isOwn =
+                    offset >= chunks.upperBound && (64..<96).contains((offset - chunks.upperBound) % (256 << 10))
                 return !isLock && !isFooter && !isOwn
             }
             #expect(differing.isEmpty, "\(differing.count) words", sourceLocation: sourceLocation)

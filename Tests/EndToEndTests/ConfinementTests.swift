@@ -196,7 +196,9 @@ struct ConfinementTests {
     }
 
     /// The kernel's memory is for root alone; Landlock lets a session read what is below /proc.
-    @Test(.enabled(if: geteuid() == 0, "only root starts daemons of other users"), arguments: ["/proc/kcore", "/proc/1/mem"])
+    @Test(
+        .enabled(if: geteuid() == 0, "only root starts daemons of other users"),
+        arguments: ["/proc/kcore", "/proc/1/mem"])
     func anOrdinaryUserReadsNoMemoryOfTheKernel(_ file: String) throws {
         for name in [target.parts, target.logFile] {
             if name == target.logFile { try write("", to: name) }
@@ -321,7 +323,8 @@ private final class LoopbackListener {
     let port: UInt16
 
     init() throws {
-        let number = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        let number = Glibc.socket(
+            AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue), 0)
         guard number >= 0 else { throw SystemCallError.last("socket") }
         socket = Descriptor(owning: number)
         var address = sockaddr_in()

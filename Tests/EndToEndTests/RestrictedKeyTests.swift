@@ -25,7 +25,8 @@ struct RestrictedKeyTests {
             reach = try Reach(.sshd) { [runtime] target in
                 func key(_ name: String, _ set: String) -> String {
                     "command=\"/usr/bin/env XDG_RUNTIME_DIR=\(runtime.path) \(Binaries.rpmemd) --config \(target.configuration) "
-                        + (hasFiles ? "--restrict=\(name)" : "--restrict --restrict-to \(set)") + " \(options)\",restrict"
+                        + (hasFiles ? "--restrict=\(name)" : "--restrict --restrict-to \(set)")
+                        + " \(options)\",restrict"
                 }
                 return ["alice": key("alice", "alice.set"), "bob": key("bob", "bob")]
             }
@@ -147,7 +148,9 @@ struct RestrictedKeyTests {
             #expect(pool.lanes == (key == "bob" ? 1 : 2))
             try pool.close()
         }
-        expectRefusal(EACCES, "permissions = no-remove (\(keys)/alice.conf:2)") { try scene.remove("alice", "alice.set") }
+        expectRefusal(EACCES, "permissions = no-remove (\(keys)/alice.conf:2)") {
+            try scene.remove("alice", "alice.set")
+        }
         try scene.remove("bob", "bob/b.set")
         #expect(TemporaryDirectory.entries(of: scene.reach.target.parts) == ["a.part"])
         let shown = try ChildProcess(

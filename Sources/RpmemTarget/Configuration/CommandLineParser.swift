@@ -146,7 +146,8 @@ private struct CommandLineParser {
             overrides.key = argument
             if let argument, !CommandLineOverrides.isKeyName(argument) {
                 refuse(
-                    "--restrict: \(quoted(argument)) is no name of a key; write letters, digits, ., _, - and @, and no . first")
+                    "--restrict: \(quoted(argument)) is no name of a key; write letters, digits, ., _, - and @, and no . first"
+                )
             }
         case .command(.help): if fault == nil { shown = .help }
         case .command(.version): if fault == nil { shown = .version }

@@ -50,7 +50,8 @@ extension Settings {
                 separator: "/", omittingEmptySubsequences: false
             ).dropLast().map { $0 + "/" }.joined()
             settings.read(
-                "\(directory)keys/\(key).conf", mustExist: true, missing: "make the file of this key", home: sources.home,
+                "\(directory)keys/\(key).conf", mustExist: true, missing: "make the file of this key",
+                home: sources.home,
                 problems: &problems)
         }
         for assignment in overrides.assignments {
@@ -72,7 +73,8 @@ extension Settings {
     }
 
     private mutating func read(
-        _ path: String, mustExist: Bool, missing remedy: String = "name a file that exists with --config", home: String?,
+        _ path: String, mustExist: Bool, missing remedy: String = "name a file that exists with --config",
+        home: String?,
         problems: inout [ConfigurationError.Problem]
     ) {
         let bytes: [UInt8]

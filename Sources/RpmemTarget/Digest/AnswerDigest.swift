@@ -64,11 +64,7 @@ private struct DigestAnswer {
             if let length { try pool.check(requestedSize: length) }
         } catch { throw .pool(error) }
         // The kernel tells of them once, so no session will hear of them.
-        for path in pool.partsWithEarlierErrors {
-            log.warning(
-                "\(path): the kernel failed to write stores of an earlier session back; the medium's contents are digested: check the "
-                    + "file system or device")
-        }
+        for path in pool.partsWithEarlierErrors { log.warning(earlierErrorRemark(path)) }
         let bytes = ComparedBytes(size: length.map(Int.init) ?? pool.size, attributes: pool.attributes)
         let head = DigestHead(
             rpmemd: projectVersion, frames: DigestFrame.version, size: UInt64(bytes.end),
@@ -77,7 +73,9 @@ private struct DigestAnswer {
             attributes: pool.attributes.digits)
         let patience = UInt64(settings.peerTimeout.value) * 1000
         let watchdog: Watchdog
-        do throws(SystemCallError) { watchdog = try makeWatchdog(milliseconds: patience) } catch { throw .system(error) }
+        do throws(SystemCallError) { watchdog = try makeWatchdog(milliseconds: patience) } catch {
+            throw .system(error)
+        }
         // What comes from the peer comes after this.
         Confinement.begin(settings, log)?.restrictDigest(watchdog)
         let output = BoundedOutput(patience: patience)

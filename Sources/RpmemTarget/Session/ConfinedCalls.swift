@@ -154,7 +154,8 @@ enum ConfinedCalls {
             (SYS_truncate, "truncate"), (SYS_setuid, "setuid"), (SYS_setresuid, "setresuid"), (SYS_capset, "capset"),
             (SYS_chdir, "chdir"), (SYS_setsid, "setsid"), (SYS_wait4, "wait4"), (SYS_waitid, "waitid"),
             (SYS_sched_setaffinity, "sched_setaffinity"), (SYS_sched_setscheduler, "sched_setscheduler"),
-            (SYS_pkey_mprotect, "pkey_mprotect"), (SYS_mlock2, "mlock2"), (SYS_timerfd_create, "timerfd_create"), (SYS_accept4, "accept4"),
+            (SYS_pkey_mprotect, "pkey_mprotect"), (SYS_mlock2, "mlock2"), (SYS_timerfd_create, "timerfd_create"),
+            (SYS_accept4, "accept4"),
             (SYS_signalfd4, "signalfd4"), (SYS_splice, "splice"), (SYS_sendfile, "sendfile"),
             (SYS_recvmmsg, "recvmmsg"), (SYS_sendmmsg, "sendmmsg"), (SYS_umask, "umask"), (SYS_mbind, "mbind"),
         ]
