@@ -111,6 +111,8 @@ package struct DigestDecoder {
 
     /// The stream has ended.
     package func finish() throws(DigestStreamError) {
-        if !isComplete { throw .truncated(block: announced - missing / BlockDigest.size, of: blockCount) }
+        if !isComplete {
+            throw .truncated(block: announced - (missing + BlockDigest.size - 1) / BlockDigest.size, of: blockCount)
+        }
     }
 }

@@ -201,7 +201,7 @@ extension Deadline {
         return nanoseconds > now ? .nanoseconds(Int64(clamping: nanoseconds - now)) : .zero
     }
 
-    static func after(_ duration: Duration) -> Deadline {
+    package static func after(_ duration: Duration) -> Deadline {
         Deadline(nanoseconds: monotonicNanoseconds() &+ duration.nanoseconds)
     }
 }

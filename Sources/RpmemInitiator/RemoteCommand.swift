@@ -116,10 +116,13 @@ package final class RemoteCommand {
 
     /// What has come of the command's output and was not returned yet. Waits for some.
     ///
+    /// - Parameters:
+    ///   - deadline: A caller that needs more than one byte has one for all that it needs, or a byte now and then keeps it.
+    ///   - timeout: The time that `deadline` is the end of, for messages.
     /// - Throws: ``InitiatorError/timedOut(waitingFor:after:)``.
-    package func readSome(within timeout: Duration) throws(InitiatorError) -> Output {
+    package func readSome(until deadline: Deadline, of timeout: Duration) throws(InitiatorError) -> Output {
         if output.isEmpty {
-            switch try receive(until: .after(timeout)) {
+            switch try receive(until: deadline) {
             case .bytes: break
             case .end(let ending): return .end(ending)
             case .late: throw .timedOut(waitingFor: "output of the command on \(place)", after: timeout)

@@ -6,8 +6,8 @@ import Testing
 /// libpmemobj's transactions on four threads, while their target is lost again and again (`docs/outages.md`). `make campaign`
 /// runs more rounds.
 ///
-/// The parts are not the same byte by byte after a run, with or without outages: libpmemobj leaves bytes of aborted transactions
-/// and of finished logs as they are on each side. What the pool has is the same.
+/// After each round the program rests, and both sides have the same bytes. At its end the local pool is closed, and libpmemobj
+/// changes more in the local replica alone; what the pool has is the same.
 extension DebianPackageTests {
     enum Provider: String, CaseIterable {
         case sockets, tcp
@@ -89,6 +89,19 @@ extension DebianPackageTests {
             return true
         }
 
+        /// Calls `body` while all threads rest between two transactions.
+        ///
+        /// - Parameter body: Takes the offset of the program's lists in the pool.
+        func whileAtRest(_ body: (Int) throws -> Void) throws {
+            try process.send(Array("p".utf8))
+            let answer = String(decoding: try process.receive(25, within: 200_000), as: UTF8.self)
+            guard answer.hasPrefix("resting "), let lists = Int(answer.dropFirst(8).prefix(16), radix: 16) else {
+                throw TestSupportError("\(process.errorText)\n\(lines)")
+            }
+            try body(lists)
+            try process.send(Array("g".utf8))
+        }
+
         /// Lets the program end, and expects it to have outlived all.
         func finish() throws {
             openGate()
@@ -111,6 +124,31 @@ extension DebianPackageTests {
         }
     }
 
+    /// Expects both sides to have the same bytes while the program rests, but for what libpmemobj keeps in the local replica alone
+    /// (`docs/outages.md`, section 7 (Catching up)): the header page, its run-time state, locks, footers of chunks, and in the first
+    /// free block of a chunk, from which it allocates small objects, the chunk's number and addresses of its own memory.
+    private func expectSameAtRest(_ run: Run, sourceLocation: SourceLocation = #_sourceLocation) throws {
+        try run.whileAtRest { lists in
+            let (local, remote) = (try place.bytes(of: "local.part"), try place.bytes(of: "remote.part"))
+            try #require(local.count == remote.count, sourceLocation: sourceLocation)
+            // Behind the headers of the heap and of its first zone; 8 bytes for each chunk.
+            let heap = local.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: 4096 + 1024 + 16, as: Int.self) }
+            let chunks = heap + 1024 + 64..<heap + 1024 + 64 + 65528 * 8
+            let differing = stride(from: 4096, to: local.count, by: 8).filter { offset in
+                if local[offset..<offset + 8] == remote[offset..<offset + 8] || (6688..<8192).contains(offset) {
+                    return false
+                }
+                // Of the 80 bytes of a list, the last 64 are its lock.
+                let isLock = (lists..<lists + 8 * 80).contains(offset) && (offset - lists) % 80 >= 16
+                let isFooter = chunks.contains(offset) && local[offset..<offset + 2].elementsEqual([1, 0])
+                let isOwn =
+                    offset >= chunks.upperBound && (64..<96).contains((offset - chunks.upperBound) % (256 << 10))
+                return !isLock && !isFooter && !isOwn
+            }
+            #expect(differing.isEmpty, "\(differing.count) words", sourceLocation: sourceLocation)
+        }
+    }
+
     @Test("with RPMEM_RESUME, transactions outlive daemons that are killed", arguments: Provider.allCases)
     func outlivesKills(_ provider: Provider) throws {
         try create(one)
@@ -129,6 +167,7 @@ extension DebianPackageTests {
             try expectOnTarget(before)
             run.openGate()
             guard try run.awaitResumed() else { break }
+            try expectSameAtRest(run)
         }
         try run.finish()
         #expect(run.count("session resumed") >= rounds)
@@ -160,6 +199,7 @@ extension DebianPackageTests {
             try server.restart()
             guard try run.awaitResumed() else { break }
             while try run.acknowledged() == before { usleep(1000) }
+            try expectSameAtRest(run)
         }
         try run.finish()
         #expect(run.count("session resumed") >= rounds)
@@ -201,6 +241,7 @@ extension DebianPackageTests {
             try network.mend()
             guard try run.awaitResumed() else { break }
             while try run.acknowledged() == atLoss { usleep(1000) }
+            try expectSameAtRest(run)
         }
         try run.finish()
         #expect(run.count("session resumed") >= rounds)

@@ -50,6 +50,26 @@ struct HostTests {
         expectSuccess(try place.run(place.compile("host.c", ["-D_GNU_SOURCE"]), Workplace.target, "host.set"))
     }
 
+    /// `RPMEM_SSH` names a program that shows that it ran. Group 65534 is not the group of the test's user.
+    @Test(
+        "takes nothing from the environment of a set-group-ID program",
+        .enabled(if: geteuid() == 0, "only root makes such programs for other groups"))
+    func foreignRights() throws {
+        let place = try Workplace()
+        let program = try place.compile("removal.c", ["-D_GNU_SOURCE", "-Wl,-rpath,\(place.libraries)"])
+        let (ssh, mark) = ("\(place.path)/planted-ssh", "\(place.path)/ran")
+        try write("#!/bin/sh\ntouch \(mark)\nexit 1\n", to: ssh, mode: 0o755)
+        #expect(chown(program, 0, 65534) == 0)
+        for (mode, runs) in [(mode_t(0o755), true), (0o2755, false)] {
+            unlink(mark)
+            #expect(chmod(program, mode) == 0)
+            // A name that no server of names knows (RFC 6761).
+            let outcome = try place.run(program, "plain", "target.invalid", "a.set", environment: ["RPMEM_SSH": ssh])
+            #expect(outcome.isSuccess && !outcome.output.contains("removed"), "\(outcome)")
+            #expect((access(mark, F_OK) == 0) == runs, "\(outcome)")
+        }
+    }
+
     @Test("children of the host cannot touch its session, and may have their own")
     func forks() throws {
         let place = try Workplace()

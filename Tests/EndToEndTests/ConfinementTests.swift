@@ -60,7 +60,7 @@ struct ConfinementTests {
         .enabled(if: CallFilter.isThere, "this kernel has no seccomp filters"),
         arguments: [
             "execve", "clone", "ptrace", "process_vm_readv", "socket", "kill", "tgkill", "mount", "bpf", "keyctl",
-            "io_uring_setup", "prctl", "prlimit64", "fcntl", "ioctl",
+            "io_uring_setup", "prctl", "prlimit64", "fcntl", "ioctl", "unshare", "setns",
         ])
     func aPlantedCallEndsItsSessionAlone(_ call: String) throws {
         let other = try target.session().ready()
@@ -106,6 +106,83 @@ struct ConfinementTests {
         try expect(call, code)
     }
 
+    /// A session over sockets may have sockets of its own: libfabric makes one for each lane. Landlock keeps them from connecting.
+    @Test(
+        .enabled(if: FileRules.version >= 4, "this kernel's Landlock has no rule about connections"),
+        arguments: loopbackProviders)
+    func noNewConnectionIsMade(_ provider: Provider) throws {
+        let listener = try LoopbackListener()
+        let session = try session(planting: "connect", file: "\(listener.port)")
+        let (client, error) = try plant(in: session, provider)
+        if provider == .sockets {
+            #expect(error == nil, "\(session.process.errorText)")
+            client.shutDown()
+            try session.close()
+            #expect(session.process.errorText.contains("planted connect: EACCES\n"), "\(session.process.errorText)")
+        } else {
+            // There is no socket to connect.
+            #expect(error != nil)
+            try session.expectEnd(1)
+            #expect(try session.messages("err").contains { $0.contains("(socket)") })
+        }
+        #expect(!listener.wasConnected)
+    }
+
+    /// Without confinement the same call connects.
+    @Test func theConnectionIsPossibleWithoutConfinement() throws {
+        let listener = try LoopbackListener()
+        try target.configure(["confinement = no"])
+        try expect("connect", "done", file: "\(listener.port)")
+        #expect(listener.wasConnected)
+    }
+
+    // MARK: Digests
+
+    /// Runs `rpmemd --digest` over a pool of which a block plants the call.
+    private func digest(
+        planting call: String, file: String = ""
+    ) throws -> (ending: ChildProcess.Ending?, output: [UInt8], errors: String) {
+        try target.makePool("one.set", size: 8 << 20)
+        try target.overwrite("one", at: 2 << 20, with: Self.trigger)
+        let process = try ChildProcess(
+            [Binaries.rpmemd, "--config", target.configuration, "--digest", "one.set"],
+            environment: ["LD_PRELOAD": library, "RPMEM_TEST_PLANTED": call, "RPMEM_TEST_FILE": file])
+        try process.send(Array((String(repeating: "5a", count: 32) + "\n").utf8))
+        let output = try process.receive(1 << 20)
+        return (try process.wait(), output, process.errorText)
+    }
+
+    @Test(
+        .enabled(if: CallFilter.isThere, "this kernel has no seccomp filters"),
+        arguments: ["execve", "clone", "socket", "kill", "mount", "unshare", "bpf", "prctl"])
+    func aPlantedCallEndsItsDigestAlone(_ call: String) throws {
+        let (ending, output, errors) = try digest(planting: call)
+        #expect(ending == .exited(1) && !errors.contains("planted"), "\(errors)")
+        let lines = try target.log().filter { $0.level == "err" }
+        #expect(
+            lines.count == 1 && lines[0].message.hasPrefix("digests of one.set: system call ")
+                && lines[0].message.contains("(\(call))"), "\(lines)")
+        // The frame that ends the digests has no digest.
+        #expect(output.suffix(4) != [0, 0, 0, 0])
+        try target.expectOpens("one.set", size: 8 << 20)
+    }
+
+    @Test(.enabled(if: FileRules.areThere, "this kernel has no Landlock"), arguments: ["open", "create", "unlink"])
+    func otherFilesAreOutOfReachOfADigest(_ call: String) throws {
+        let secret = "\(target.path)/secret"
+        if call != "create" { try write("secret", to: secret) }
+        let (ending, _, errors) = try digest(planting: call, file: secret)
+        #expect(ending == .exited(0) && errors.contains("planted \(call): EACCES\n"), "\(errors)")
+        #expect(unlink(secret) == (call == "create" ? -1 : 0))
+    }
+
+    @Test func theSettingTurnsTheDigestsConfinementOffWithAWarning() throws {
+        try target.configure(["confinement = no"])
+        let (ending, _, errors) = try digest(planting: "open", file: target.configuration)
+        #expect(ending == .exited(0) && errors.contains("planted open: done\n"), "\(errors)")
+        #expect(try target.log().contains { $0.level == "warn" && $0.message.hasPrefix("confinement = no (") })
+    }
+
     // MARK: Files
 
     @Test(
@@ -116,6 +193,27 @@ struct ConfinementTests {
         if call != "create" { try write("secret", to: secret) }
         try expect(call, "EACCES", file: secret)
         #expect(unlink(secret) == (call == "create" ? -1 : 0))
+    }
+
+    /// The kernel's memory is for root alone; Landlock lets a session read what is below /proc.
+    @Test(
+        .enabled(if: geteuid() == 0, "only root starts daemons of other users"),
+        arguments: ["/proc/kcore", "/proc/1/mem"])
+    func anOrdinaryUserReadsNoMemoryOfTheKernel(_ file: String) throws {
+        for name in [target.parts, target.logFile] {
+            if name == target.logFile { try write("", to: name) }
+            #expect(chown(name, 65534, 65534) == 0)
+        }
+        chmod(library, 0o755)
+        let session = try target.sessionOfNobody(environment: [
+            "LD_PRELOAD": library, "RPMEM_TEST_PLANTED": "open", "RPMEM_TEST_FILE": file,
+        ]).ready()
+        let (client, error) = try plant(in: session, .tcp)
+        #expect(error == nil, "\(session.process.errorText)")
+        client.shutDown()
+        try session.close()
+        let text = session.process.errorText
+        #expect(text.contains("planted open: EACCES\n") || text.contains("planted open: ENOENT\n"), "\(text)")
     }
 
     /// The tests above show something: without confinement the same calls are carried out.
@@ -211,12 +309,41 @@ private enum CallFilter {
 
 /// Whether this kernel has Landlock.
 private enum FileRules {
-    static let areThere: Bool = {
-        do throws(SystemCallError) {
-            _ = try PathConfinement()
-            return true
-        } catch {
-            return false
-        }
+    static var areThere: Bool { version > 0 }
+
+    /// Of Landlock; 0 without it.
+    static let version: Int = {
+        do throws(SystemCallError) { return try PathConfinement().version } catch { return 0 }
     }()
+}
+
+/// A port of 127.0.0.1 that connections can be made to.
+private final class LoopbackListener {
+    private let socket: Descriptor
+    let port: UInt16
+
+    init() throws {
+        let number = Glibc.socket(
+            AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        guard number >= 0 else { throw SystemCallError.last("socket") }
+        socket = Descriptor(owning: number)
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+        var size = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let failed = withUnsafeMutablePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(number, $0, size) != 0 || listen(number, 8) != 0 || getsockname(number, $0, &size) != 0
+            }
+        }
+        if failed { throw SystemCallError.last("bind") }
+        port = UInt16(bigEndian: address.sin_port)
+    }
+
+    /// Whether there was a connection.
+    var wasConnected: Bool {
+        let connection = accept(socket.number, nil, nil)
+        if connection >= 0 { close(connection) }
+        return connection >= 0
+    }
 }

@@ -20,13 +20,15 @@ struct RestrictedKeyTests {
         /// XDG_RUNTIME_DIR of the daemons.
         let runtime = TemporaryDirectory("restricted", in: access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp")
 
-        init(_ options: String = "") throws {
+        /// - Parameter hasFiles: Whether each key has a file of its own in place of options.
+        init(_ options: String = "", hasFiles: Bool = false) throws {
             reach = try Reach(.sshd) { [runtime] target in
-                func key(_ set: String) -> String {
-                    "command=\"/usr/bin/env XDG_RUNTIME_DIR=\(runtime.path) \(Binaries.rpmemd) --restrict --config \(target.configuration) "
-                        + "--restrict-to \(set) \(options)\",restrict"
+                func key(_ name: String, _ set: String) -> String {
+                    "command=\"/usr/bin/env XDG_RUNTIME_DIR=\(runtime.path) \(Binaries.rpmemd) --config \(target.configuration) "
+                        + (hasFiles ? "--restrict=\(name)" : "--restrict --restrict-to \(set)")
+                        + " \(options)\",restrict"
                 }
-                return ["alice": key("alice.set"), "bob": key("bob")]
+                return ["alice": key("alice", "alice.set"), "bob": key("bob", "bob")]
             }
             mkdir("\(reach.target.sets)/bob", 0o755)
             for (set, part) in [("alice.set", "a"), ("bob/b.set", "b")] {
@@ -125,6 +127,36 @@ struct RestrictedKeyTests {
         for (key, set) in [("alice", "alice.set"), ("bob", "bob/b.set")] { try scene.remove(key, set) }
         #expect(TemporaryDirectory.entries(of: scene.reach.target.parts) == [])
         scene.reach.expectNothingRuns()
+    }
+
+    /// What a key may do is in one place, `keys/` beside the configuration, which clients cannot name.
+    @Test func eachKeyHasAFileOfItsOwn() throws {
+        let scene = try Scene(hasFiles: true)
+        let configuration = scene.reach.target.configuration
+        let keys = configuration.split(separator: "/").dropLast().reduce("") { "\($0)/\($1)" } + "/keys"
+        mkdir(keys, 0o755)
+        try write("restrict-to = alice.set\npermissions = no-remove\n", to: "\(keys)/alice.conf")
+        expectRefusal(ENOENT, "keys/bob.conf: cannot be read") { _ = try scene.create("bob", "bob/b.set") }
+        try write("restrict-to = bob\nproviders = tcp\nmax-lanes = 1\n", to: "\(keys)/bob.conf")
+        for (key, set, other) in [("alice", "alice.set", "bob/b.set"), ("bob", "bob/b.set", "alice.set")] {
+            expectRefusal(EACCES, "restrict-to (\(keys)/\(key).conf:1)") { _ = try scene.create(key, other) }
+            let another = try scene.ssh(key, "rpmemd --restrict=\(key == "bob" ? "alice" : "bob")")
+            #expect(
+                another.ending == .exited(EPERM) && another.errors.contains("--restrict is not for this key's clients"),
+                "\(another)")
+            let pool = try scene.create(key, set)
+            #expect(pool.lanes == (key == "bob" ? 1 : 2))
+            try pool.close()
+        }
+        expectRefusal(EACCES, "permissions = no-remove (\(keys)/alice.conf:2)") {
+            try scene.remove("alice", "alice.set")
+        }
+        try scene.remove("bob", "bob/b.set")
+        #expect(TemporaryDirectory.entries(of: scene.reach.target.parts) == ["a.part"])
+        let shown = try ChildProcess(
+            [Binaries.rpmemd, "--config", configuration, "--check-config", "--restrict=bob"], environment: [:])
+        let text = String(decoding: try shown.receive(1 << 20), as: UTF8.self)
+        #expect(try shown.wait() == .exited(0) && text.contains("# \(keys)/bob.conf:3\n"), "\(text)")
     }
 
     /// Nor sums over the sessions of others, which have ended.

@@ -289,13 +289,7 @@ import Testing
     /// Somebody else had the pool open for writing meanwhile: a session without extensions, with them, or one that can be
     /// resumed itself.
     @Test(arguments: 0..<3) func aPoolThatSomebodyElseOpenedIsLeftAlone(_ kind: Int) throws {
-        let reach = try Reach()
-        let original = try Original(PoolKind.threeParts.prepare(on: reach.target))
-        let gate = "\(reach.target.path)/gate"
-        let pool = try original.create(reach, lanes: 1, gated(reach, gate, .seconds(60)))
-        try TestSupport.write("shut", to: gate)
-        kill(try reach.daemon(), SIGKILL)
-        usleep(200_000)
+        let (reach, original, gate, pool) = try lost(.threeParts)
         var other = reach.options(.tcp)
         other.offersExtensions = kind > 0
         if kind == 2 { other.resumeTime = .seconds(5) }
@@ -321,6 +315,20 @@ import Testing
         try successor.open(reach, lanes: 1, reach.options(.tcp)).close()
     }
 
+    /// A pool whose daemon was killed. No session begins as long as the file `gate` exists.
+    private func lost(
+        _ kind: PoolKind, lanes: Int = 1, limit: Duration = .seconds(60)
+    ) throws -> (reach: Reach, original: Original, gate: String, pool: InitiatorPool) {
+        let reach = try Reach()
+        let original = try Original(kind.prepare(on: reach.target))
+        let gate = "\(reach.target.path)/gate"
+        let pool = try original.create(reach, lanes: lanes, gated(reach, gate, limit))
+        try TestSupport.write("shut", to: gate)
+        kill(try reach.daemon(), SIGKILL)
+        usleep(200_000)
+        return (reach, original, gate, pool)
+    }
+
     /// Options whose ssh fails as long as the file `gate` exists.
     private func gated(_ reach: Reach, _ gate: String, _ limit: Duration) throws -> InitiatorOptions {
         var options = options(reach, .tcp, limit: limit)
@@ -337,13 +345,7 @@ import Testing
 
     /// Another pool has the name now.
     @Test func aReplacedPoolIsLeftAlone() throws {
-        let reach = try Reach()
-        let original = try Original(PoolKind.onePart.prepare(on: reach.target))
-        let gate = "\(reach.target.path)/gate"
-        let pool = try original.create(reach, lanes: 1, gated(reach, gate, .seconds(60)))
-        try TestSupport.write("shut", to: gate)
-        kill(try reach.daemon(), SIGKILL)
-        usleep(200_000)
+        let (reach, original, gate, pool) = try lost(.onePart)
         for path in original.plan.paths { unlink(path) }
         var attributes = PoolAttributes.sample
         attributes.poolsetUUID = UUIDBytes(SIMD16(repeating: 9))
@@ -361,12 +363,7 @@ import Testing
 
     /// The error names the time limit. Calls that come later fail at once with the same error.
     @Test func theTimeLimitPasses() throws {
-        let reach = try Reach()
-        let original = try Original(PoolKind.onePart.prepare(on: reach.target))
-        let gate = "\(reach.target.path)/gate"
-        let pool = try original.create(reach, lanes: 2, gated(reach, gate, .seconds(1)))
-        try TestSupport.write("shut", to: gate)
-        kill(try reach.daemon(), SIGKILL)
+        let (reach, _, _, pool) = try lost(.onePart, lanes: 2, limit: .seconds(1))
         for lane in 0..<2 {
             let error = expectFailure(ECONNRESET) { () throws(InitiatorError) in
                 try pool.persist(offset: 4096, length: 8, lane: lane)
@@ -375,5 +372,6 @@ import Testing
         }
         #expect(throws: InitiatorError.self) { try pool.setAttributes(.sample) }
         #expect(throws: InitiatorError.self) { try pool.close() }
+        withExtendedLifetime(reach) {}
     }
 }

@@ -175,7 +175,9 @@ MUTATIONS = [
         ["ComparisonTests.everyByteCounts", "VerifyTests.everyDifferenceIsFound", "SyncTests.onlyBlocksThatDifferAreWritten"]),
     Mutation(
         "sync does not mark the target's replica", "Sources/rpmemctl/Sync/CatchingUp.swift",
-        "if marks { try pool.setAttributes(comparison.attributes.catchingUp(true)) }",
-        "if marks { try pool.setAttributes(comparison.attributes.catchingUp(false)) }",
+        "if marks { try pool.setAttributes(marked) }", "if marks { try pool.setAttributes(comparison.attributes) }",
         ["SyncTests.aTargetThatIsKilledLeavesAMarkedReplica"]),
+    Mutation(
+        "sync takes the mark off although blocks differ", "Sources/rpmemctl/Sync/CatchingUp.swift",
+        "if marks, after.differing.isEmpty {", "if marks {", ["SyncTests.somebodyWhoWritesMeanwhileIsNoticed"]),
 ]

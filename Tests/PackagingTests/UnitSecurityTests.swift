@@ -21,6 +21,28 @@ import Testing
         return "\(outcome.isSuccess ? "within" : "beyond") the threshold\n\(outcome.output)"
     }
 
+    /// Names of the findings that leave something open.
+    private static func openItems(_ unit: String) throws -> Set<String> {
+        let directory = TemporaryDirectory()
+        try write(unit, to: "\(directory.path)/rpmemd@.service")
+        let outcome = try Command([
+            analyzer, "security", "--offline=true", "--no-pager", "--json=short", "\(directory.path)/rpmemd@.service",
+        ])
+        func field(_ name: String, of object: Substring) -> Substring? {
+            object.firstRange(of: "\"\(name)\":").map { object[$0.upperBound...].prefix { $0 != "," && $0 != "}" } }
+        }
+        return Set(
+            outcome.output.split(separator: "{").compactMap { object in
+                guard
+                    let name = object.firstRange(of: "\"name\":\"").map({
+                        object[$0.upperBound...].prefix { $0 != "\"" }
+                    }),
+                    let exposure = field("exposure", of: object), exposure != "null"
+                else { return nil }
+                return String(name)
+            })
+    }
+
     /// Why the analyzer cannot be used; nil when it can.
     private static let unavailableReason: String? =
         access(analyzer, X_OK) != 0
@@ -36,6 +58,25 @@ import Testing
         // The threshold is one that a unit without a sandbox misses.
         let without = unit.split(separator: "\n").filter { $0.hasPrefix("[") || $0.hasPrefix("ExecStart=") }
         #expect(try Self.findings(without.joined(separator: "\n") + "\n").hasPrefix("beyond the threshold"))
+    }
+
+    /// An item that is opened without a reason fails this, and so does a reason for what is not open.
+    @Test(.enabled(if: unavailableReason == nil, Comment(rawValue: unavailableReason ?? "")))
+    func eachItemThatStaysOpenHasItsReason() throws {
+        let unit = try Self.unit("rpmemd@.service")
+        let reasons = unit.split(separator: "\n").compactMap { line -> String? in
+            guard line.hasPrefix("# "),
+                let colon = line.firstRange(of: "=: ") ?? line.firstRange(of: "): ")
+                    ?? line.firstRange(of: "AF_UNIX: ") ?? line.firstRange(of: "AF_NETLINK: ")
+            else { return nil }
+            return String(line[..<colon.upperBound].dropFirst(2).dropLast(2))
+        }
+        let open = try Self.openItems(unit)
+        #expect(!open.isEmpty && reasons.count == Set(reasons).count)
+        #expect(open == Set(reasons))
+        // The test finds an item that is opened.
+        let opened = try Self.openItems(unit.replacing("ProtectClock=yes\n", with: ""))
+        #expect(opened.subtracting(open).contains { $0.hasPrefix("ProtectClock=") })
     }
 
     @Test func oneAddressCannotTakeAllSessions() throws {

@@ -35,7 +35,7 @@ import Testing
         let store = try makePool()
         let before = fixture.snapshot()
         let pool = try store.lock(descriptor: .named("a.set"), writable: false)
-        #expect(pool.size == (5 << 20) - 4096 && pool.hasHeaders && pool.partCount == 2)
+        #expect(pool.size == (5 << 20) - 4096 && !pool.attributes.isNone && pool.parts.count == 2)
         for offset in stride(from: 4096, to: pool.size, by: 4096) {
             let found = try word(pool, at: offset)
             if found != UInt64(offset) {
@@ -117,7 +117,7 @@ import Testing
         let store = try makePool()
         fixture.write("\(fixture.sets)/raw", [UInt8](repeating: 7, count: 2 << 20))
         let raw = try store.lock(descriptor: .named("raw"), isRaw: true)
-        #expect(!raw.hasHeaders && raw.attributes.isNone && raw.size == 2 << 20)
+        #expect(raw.attributes.isNone && raw.size == 2 << 20)
         for name in ["raw", "a.set"] {
             let error = poolError { () throws(PoolError) in
                 _ = try store.lock(descriptor: .named(name), isRaw: name == "a.set")

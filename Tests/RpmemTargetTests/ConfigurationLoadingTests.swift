@@ -19,6 +19,8 @@ final class ConfigurationTestDirectory {
     deinit {
         for name in ["home/.rpmemd.conf", "rpmemd.conf", "log", "other.conf", "fifo"] { unlink("\(path)/\(name)") }
         rmdir("\(path)/other.conf")
+        unlink("\(path)/keys/alice.conf")
+        rmdir("\(path)/keys")
         rmdir(home)
         rmdir(path)
     }
@@ -54,6 +56,33 @@ final class ConfigurationTestDirectory {
             _ = try load(overrides)
             return nil
         } catch { return error }
+    }
+
+    @Test func theFileOfAKeyIsReadBehindTheOthers() throws {
+        mkdir("\(directory.path)/keys", 0o700)
+        let file = "\(directory.path)/keys/alice.conf"
+        try directory.write("permissions = no-remove\nmax-lanes = 8\nlane-timeout = 7\n", to: directory.globalFile)
+        try directory.write("max-lanes = 9\nrestrict-to = any\n", to: directory.userFile)
+        try directory.write("restrict-to = alice\nmax-lanes = 2\nquota = 40G\n", to: file)
+        let settings = try load(CommandLineOverrides(key: "alice", assignments: [.init(.quota, "8M")]))
+        #expect(settings.restrictTo.value.patterns == ["alice"])
+        #expect(settings.restrictTo.origin == .file(path: file, line: 1))
+        #expect(settings.maxLanes.value == 2 && settings.permissions.value == .noRemove)
+        #expect(settings.laneTimeout.value == 7 && settings.quota.value == 8 << 20)
+        #expect(settings.files.map(\.path) == [directory.globalFile, directory.userFile, file])
+        // It lies beside the file of --config.
+        try directory.write("poolset-dir = /other\n", to: directory.otherFile)
+        let other = try load(CommandLineOverrides(configurationFile: directory.otherFile, key: "alice"))
+        #expect(other.poolsetDirectory.value == "/other" && other.maxLanes.value == 2 && other.laneTimeout.value == 30)
+    }
+
+    /// A client whose file is missing must not get what everybody gets.
+    @Test func aKeyWithoutAFileHasNoSettings() {
+        let error = failure(CommandLineOverrides(key: "bob"))
+        #expect(
+            error?.problems.map { "\($0)" } == [
+                "\(directory.path)/keys/bob.conf: cannot be read: No such file or directory; make the file of this key"
+            ])
     }
 
     @Test func missingDefaultFilesAreFine() throws {

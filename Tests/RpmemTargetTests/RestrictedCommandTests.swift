@@ -158,6 +158,27 @@ import Testing
         }
     }
 
+    @Test func aKeyIsNamed() throws {
+        #expect(try Invocation.parse(["rpmemd", "--restrict=alice"]) == .restricted(.init(key: "alice")))
+        #expect(
+            try Invocation.parse(["rpmemd", "--check-config", "--restrict=a-1_b.c@d"])
+                == .checkConfiguration(.init(key: "a-1_b.c@d")))
+        #expect(try Invocation.parse(["rpmemd", "--restrict"]) == .restricted(.init()))
+        for words in [
+            ["--restrict="], ["--restrict=.x"], ["--restrict=../x"], ["--restrict=a/b"], ["--restrict=a b"],
+            ["--restrict=\u{e4}"], ["--restrict=\(String(repeating: "a", count: 201))"], ["--restrict", "alice"],
+            ["--check-config", "--restrict=a", "--force"], ["--check-config", "--restrict=a", "--list"],
+        ] {
+            #expect(throws: UsageError.self, "\(words)") { _ = try Invocation.parse(["rpmemd"] + words) }
+        }
+        // The client names no key, and keeps the one that the operator has named.
+        let operators = CommandLineOverrides(key: "alice")
+        #expect(throws: RestrictedCommand.Refusal.self) {
+            _ = try RestrictedCommand.parse("rpmemd --restrict=bob", operators)
+        }
+        #expect(try RestrictedCommand.parse("rpmemd", operators) == .serve(operators))
+    }
+
     @Test func withAnotherCommandItIsRefused() {
         for words in [["--remove", "a"], ["--list"], ["--check-config"], ["--force"], ["--repair", "p"]] {
             #expect(throws: UsageError.self) { _ = try Invocation.parse(["rpmemd", "--restrict"] + words) }

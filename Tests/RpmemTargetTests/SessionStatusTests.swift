@@ -16,10 +16,12 @@ import Testing
     private var log: SessionLog { SessionLog(handler: lines.handler) }
     private var path: String { runtime.file("rpmemd") }
 
-    private func record(_ log: SessionLog, poolSet: String = "a.set") -> SessionRecord {
+    private func record(
+        _ log: SessionLog, poolSet: String = "a.set", user: String = "u", peer: String = "192.0.2.1"
+    ) -> SessionRecord {
         SessionRecord(
             process: 1, session: log.session.number, since: 2, poolSetUUID: UUIDBytes(SIMD16(repeating: 7)),
-            lanesGranted: 3, user: "u", peer: "192.0.2.1", provider: "tcp", method: "GPSPM", poolSet: poolSet)
+            lanesGranted: 3, user: user, peer: peer, provider: "tcp", method: "GPSPM", poolSet: poolSet)
     }
 
     /// The workers write these places without a lock.
@@ -29,6 +31,20 @@ import Testing
         #expect(SessionRecord.Layout.counts(ofWorker: 1) % 64 == 0)
         #expect(MemoryLayout<SessionCounts>.size == 48)
         #expect(SessionRecord.Layout.sessionCounts + 40 <= SessionRecord.Layout.user.lowerBound)
+    }
+
+    /// Files have the session's number, whatever the peer is called and asks for.
+    @Test(arguments: ["../../escaped", "/dev/shm/escaped", "a/b\0c", ".session"]) func namesOfPeersStayOutOfPaths(
+        _ name: String
+    ) throws {
+        let log = log
+        let status = try #require(SessionStatus.open(runtime.path, log))
+        _ = try #require(status.makePage(workers: 1))
+        status.publish(record(log, poolSet: name, user: name, peer: name))
+        #expect(TemporaryDirectory.entries(of: path) == ["\(log.session).session", "totals"])
+        #expect(TemporaryDirectory.entries(of: runtime.path) == ["rpmemd"])
+        status.end(.closed)
+        #expect(TemporaryDirectory.entries(of: path) == ["totals"])
     }
 
     @Test func whatIsWrittenIsRead() throws {

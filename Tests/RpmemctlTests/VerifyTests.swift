@@ -165,6 +165,18 @@ struct VerifyTests {
         for process in TestSupport.processes(withEntry: "HOME=\(target.directory.path)") { kill(process, SIGKILL) }
     }
 
+    /// A target that sends a byte now and then.
+    @Test func aTargetThatTricklesIsNotWaitedForWithoutLimit() throws {
+        let trickling = target.directory.file("trickling")
+        try write(
+            "#!/bin/sh\n\(target.command) \"$@\" | (head -c 3000; while dd bs=1 count=1 status=none; do sleep 0.5; done)\n",
+            to: trickling, mode: 0o755)
+        let outcome = try target.run(
+            ["verify"] + pair.words, environment: ["RPMEM_CMD": "exec \(trickling)", "RPMEM_TIMEOUT": "3"])
+        #expect(outcome.ending == .exited(1) && outcome.errors.contains("within 3 s"), "\(outcome)")
+        for process in TestSupport.processes(withEntry: "HOME=\(target.directory.path)") { kill(process, SIGKILL) }
+    }
+
     // MARK: Files without a header
 
     @Test func aRawFileNeedsTheFlag() throws {
@@ -181,6 +193,23 @@ struct VerifyTests {
         let isCopied = try pair.remote().prefix((8 << 20) - 4096).allSatisfy { $0 == UInt8(ascii: "r") }
         #expect(isCopied)
         #expect(try pair.remoteHeader().incompatFeatures == 6)
+    }
+
+    /// A damaged pool is no plain data: its header is what `--raw` would compare, and overwrite.
+    @Test func aDamagedPoolIsNoRawFile() throws {
+        for (signature, isRefused) in [("PMEMOBJ", true), ("PMEMLOG", true), ("PMEMPOOLSET", true), ("data", false)] {
+            let raw = pair.place.file("damaged")
+            unlink(raw)
+            try write(
+                signature + "\0" + String(repeating: "r", count: (8 << 20) - signature.utf8.count - 1), to: raw)
+            if isRefused {
+                try expectRefused(
+                    [raw, target.address, "a.set", "--raw"],
+                    signature == "PMEMPOOLSET" ? "no raw file" : "`pmempool sync`")
+            } else {
+                #expect(try target.run(["verify", raw, target.address, "a.set", "--raw"]).ending == .exited(2))
+            }
+        }
     }
 
     // MARK: Keys

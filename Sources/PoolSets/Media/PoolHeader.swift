@@ -65,6 +65,16 @@ package struct PoolHeader: OnMedia, Equatable {
     /// All bytes are zero: the part has no pool on it.
     package var isZero: Bool { bytes.allSatisfy { $0 == 0 } }
 
+    /// Why the page is not the beginning of plain data; nil when it may be.
+    package var objectionToPlainData: String? {
+        if !isZero, isChecksumValid { return "has a pool header, so it is no raw file" }
+        // PMEMOBJ, PMEMBLK and PMEMLOG. Programs that use librpmem themselves choose signatures of their own.
+        guard bytes.starts(with: "PMEM".utf8) else { return nil }
+        return
+            "begins with \(signatureText(signature)), as the header of a pool of PMDK, whose checksum is wrong: it is a damaged pool and no "
+            + "raw file: see what `pmempool check` says, and restore it from another replica with `pmempool sync`"
+    }
+
     // MARK: Fields
 
     package var signature: SIMD8<UInt8> {

@@ -44,12 +44,8 @@ package final class LockedPool: @unchecked Sendable {
     package var path: String { self.set.path }
     /// Bytes of the pool, the first part's header page among them.
     package var size: Int { Int(geometry.usableSize) }
-    /// False with `OPTION NOHDRS`.
-    package var hasHeaders: Bool { geometry.headers > 0 }
     /// Of the first part; ``PoolAttributes/none`` without headers.
     package var attributes: PoolAttributes { headers.first?.attributes ?? .none }
-    /// The number of parts.
-    package var partCount: Int { parts.count }
     /// Replicas behind the first one of an initiator's pool set.
     package var otherReplicas: [PoolSetDescription.Replica] { self.set.otherReplicas }
     /// `SINGLEHDR` and `NOHDRS`.

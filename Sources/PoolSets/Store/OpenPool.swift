@@ -33,8 +33,8 @@ extension PoolStore {
         // The requested size is compared after the headers, whose errors say more.
         let geometry = try set.geometry(
             sizes: parts.map(\.size), requestedSize: 0, onDevices: parts[0].device != nil)
-        if isRaw, case let header = try parts[0].readHeader(), !header.isZero, header.isChecksumValid {
-            throw .badConfiguration(place: parts[0].path, reason: "has a pool header, so it is no raw file")
+        if isRaw, let objection = try parts[0].readHeader().objectionToPlainData {
+            throw .badConfiguration(place: parts[0].path, reason: objection)
         }
         let partsWithEarlierErrors = try parts.settleWriteBack()
         var headers = try readHeaders(of: parts.prefix(geometry.headers))

@@ -72,7 +72,9 @@ private struct CommandLineParser {
             throw UsageError("\(option) is for --remove; write --remove SET \(option)", isSession: isSession)
         }
         if restricts {
-            guard isSession, !force, !removePoolSet, !isDryRun, plan == nil, !withProgress else {
+            let isAlone = commandCount == 0 && !force && !removePoolSet && !isDryRun && plan == nil && !withProgress
+            if checks, isAlone, overrides.key != nil { return .checkConfiguration(overrides) }
+            guard isAlone, !checks else {
                 throw UsageError("--restrict takes the command from the client: leave the others out", isSession: false)
             }
             return .restricted(overrides)
@@ -139,7 +141,14 @@ private struct CommandLineParser {
                 refuse("--length: \(quoted(argument ?? "")) is no number of bytes from 8192 on; write --length BYTES")
             }
         case .command(.checkConfiguration): checks = true
-        case .command(.restrict): restricts = true
+        case .command(.restrict):
+            restricts = true
+            overrides.key = argument
+            if let argument, !CommandLineOverrides.isKeyName(argument) {
+                refuse(
+                    "--restrict: \(quoted(argument)) is no name of a key; write letters, digits, ., _, - and @, and no . first"
+                )
+            }
         case .command(.help): if fault == nil { shown = .help }
         case .command(.version): if fault == nil { shown = .version }
         case .setting(let key):

@@ -43,13 +43,13 @@ package enum CommandOption: String, CaseIterable, Hashable, Sendable {
         case .remove, .info, .check, .doctor, .digest: "SET"
         case .repair: "PLAN"
         case .length: "BYTES"
-        case .force, .poolSet, .dryRun, .list, .withProgress, .status, .checkConfiguration, .restrict, .help, .version:
-            nil
+        case .restrict: "KEY"
+        case .force, .poolSet, .dryRun, .list, .withProgress, .status, .checkConfiguration, .help, .version: nil
         }
     }
 
     /// Whether the argument may be left out. It is then written behind an equals sign.
-    package var takesArgumentOptionally: Bool { self == .doctor }
+    package var takesArgumentOptionally: Bool { self == .doctor || self == .restrict }
 
     /// Its effect, in one line.
     package var summary: String {

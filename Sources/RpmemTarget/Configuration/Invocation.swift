@@ -1,3 +1,5 @@
+import Glibc
+
 /// What the command line asks the program to do.
 package enum Invocation: Equatable, Sendable {
     /// Serve one session on standard input and output.
@@ -70,12 +72,23 @@ package enum Query: Equatable, Sendable {
 package struct CommandLineOverrides: Equatable, Sendable {
     /// Read instead of the default files; it must exist.
     package var configurationFile: String?
+    /// The restricted key whose own file is read after the other files; nil for none. See ``isKeyName(_:)``.
+    package var key: String?
     /// In the order given.
     package var assignments: [Assignment] = []
 
-    package init(configurationFile: String? = nil, assignments: [Assignment] = []) {
+    package init(configurationFile: String? = nil, key: String? = nil, assignments: [Assignment] = []) {
         self.configurationFile = configurationFile
+        self.key = key
         self.assignments = assignments
+    }
+
+    /// Whether a text names a file without leaving its directory: letters, digits, `.`, `_`, `-` and `@`, the first one no dot.
+    static func isKeyName(_ text: String) -> Bool {
+        !text.isEmpty && text.utf8.count <= 200 && !text.hasPrefix(".")
+            && text.utf8.allSatisfy {
+                isdigit(Int32($0)) != 0 || (0x41...0x5a).contains($0 & 0xdf) || "._-@".utf8.contains($0)
+            }
     }
 
     /// A setting and the text of its value.

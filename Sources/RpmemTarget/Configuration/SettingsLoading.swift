@@ -27,7 +27,8 @@ package struct ConfigurationSources: Sendable {
 let configurationFileLimit = 1 << 20
 
 extension Settings {
-    /// Reads the files, then applies the options over them.
+    /// Reads the files, that of a restricted key (`keys/KEY.conf` beside the first one) behind them, then applies the options over
+    /// them. A key whose file cannot be read has no settings at all: it is an error, and not the settings of everybody.
     ///
     /// - Throws: The errors of all files and options together.
     package static func load(
@@ -43,6 +44,15 @@ extension Settings {
             if let userFile = sources.userFile {
                 settings.read(userFile, mustExist: false, home: sources.home, problems: &problems)
             }
+        }
+        if let key = overrides.key {
+            let directory = (overrides.configurationFile ?? sources.globalFile).split(
+                separator: "/", omittingEmptySubsequences: false
+            ).dropLast().map { $0 + "/" }.joined()
+            settings.read(
+                "\(directory)keys/\(key).conf", mustExist: true, missing: "make the file of this key",
+                home: sources.home,
+                problems: &problems)
         }
         for assignment in overrides.assignments {
             let option = "--\(assignment.key.name)"
@@ -63,7 +73,9 @@ extension Settings {
     }
 
     private mutating func read(
-        _ path: String, mustExist: Bool, home: String?, problems: inout [ConfigurationError.Problem]
+        _ path: String, mustExist: Bool, missing remedy: String = "name a file that exists with --config",
+        home: String?,
+        problems: inout [ConfigurationError.Problem]
     ) {
         let bytes: [UInt8]
         do throws(SystemCallError) {
@@ -73,7 +85,7 @@ extension Settings {
             if !mustExist, error.errno == .noSuchFileOrDirectory || error.errno == .notDirectory {
                 files.append(ConfigurationFile(path: path, exists: false))
             } else {
-                problems.append(.unreadable(path, error.errno))
+                problems.append(.unreadable(path, error.errno, missing: remedy))
             }
             return
         }
@@ -121,10 +133,10 @@ extension Settings {
 }
 
 extension ConfigurationError.Problem {
-    fileprivate static func unreadable(_ path: String, _ errno: Errno) -> Self {
+    fileprivate static func unreadable(_ path: String, _ errno: Errno, missing: String) -> Self {
         let remedy =
             switch errno {
-            case .noSuchFileOrDirectory, .notDirectory: "name a file that exists with --config"
+            case .noSuchFileOrDirectory, .notDirectory: missing
             case .permissionDenied: "let user id \(geteuid()) read it"
             case .isDirectory: "name a file"
             case .fileTooLarge: "a configuration file has at most \(configurationFileLimit) bytes"

@@ -6,7 +6,7 @@ import SystemSupport
 import TargetReports
 
 /// `rpmemd --digest SET`: digests a pool on all processors (`docs/protocol.md`, section 11 (Digests of a pool)). The pool is locked as
-/// by a session, and a pool in use is refused. Nothing is written to it.
+/// by a session, and a pool in use is refused. Nothing is written to it. From then on the process is confined (``Confinement``).
 ///
 /// - Parameter length: Bytes from the pool's start; nil for all.
 /// - Returns: The exit status: 0 when all digests were sent; otherwise an errno.
@@ -21,6 +21,7 @@ func answerDigest(_ set: String, length: UInt64?, _ overrides: CommandLineOverri
         for problem in error.problems { complaints.write(reason: "configuration: \(problem)") }
         return error.errno.rawValue
     }
+    if settings.confinement.value { Confinement.prepare() }
     let name: PoolDescriptor
     do throws(PoolDescriptor.FormatError) { name = try PoolDescriptor(validating: set) } catch {
         return fail("\(error)", EBADF)
@@ -63,11 +64,7 @@ private struct DigestAnswer {
             if let length { try pool.check(requestedSize: length) }
         } catch { throw .pool(error) }
         // The kernel tells of them once, so no session will hear of them.
-        for path in pool.partsWithEarlierErrors {
-            log.warning(
-                "\(path): the kernel failed to write stores of an earlier session back; the medium's contents are digested: check the "
-                    + "file system or device")
-        }
+        for path in pool.partsWithEarlierErrors { log.warning(earlierErrorRemark(path)) }
         let bytes = ComparedBytes(size: length.map(Int.init) ?? pool.size, attributes: pool.attributes)
         let head = DigestHead(
             rpmemd: projectVersion, frames: DigestFrame.version, size: UInt64(bytes.end),
@@ -75,6 +72,12 @@ private struct DigestAnswer {
             ignored: bytes.ignored.map { [UInt64($0.lowerBound), UInt64($0.upperBound)] },
             attributes: pool.attributes.digits)
         let patience = UInt64(settings.peerTimeout.value) * 1000
+        let watchdog: Watchdog
+        do throws(SystemCallError) { watchdog = try makeWatchdog(milliseconds: patience) } catch {
+            throw .system(error)
+        }
+        // What comes from the peer comes after this.
+        Confinement.begin(settings, log)?.restrictDigest(watchdog)
         let output = BoundedOutput(patience: patience)
         try output.write(Array((jsonText(head) + "\n").utf8))
         let digester = try Self.begin(bytes, library, try readKey(until: .after(milliseconds: patience)), pool)
@@ -86,6 +89,19 @@ private struct DigestAnswer {
             }
         }
         try output.write(DigestFrame.end(blockCount: bytes.blockCount))
+        withExtendedLifetime(watchdog) {}
+    }
+
+    /// It tells of forbidden system calls. Reads of a pool that hang are their reader's to end.
+    private func makeWatchdog(milliseconds: UInt64) throws(SystemCallError) -> Watchdog {
+        BusErrors.install()
+        ForbiddenCalls.install()
+        return try Watchdog(
+            milliseconds: milliseconds, endSignals: .init(input: -1, signals: -1), onExpiry: {},
+            onFault: { [name, log] fault in
+                log.error("digests of \(name): \(fault.describe())")
+                _exit(1)
+            })
     }
 
     private static func begin(

@@ -6,9 +6,10 @@ import SystemSupport
 /// The system calls that a session makes once its lanes are listened for: its own, and those of the Swift runtime, glibc, libfabric
 /// and its providers, libpmem, libibverbs and librdmacm. strace(1) of sessions in all ways of working has shown them.
 enum ConfinedCalls {
-    /// A filter that allows what a session over this provider needs.
-    static func filter(for provider: Provider) -> SystemCallFilter {
-        var filter = SystemCallFilter(allowing: hot + files + memory + process + network)
+    /// A filter that allows what a session over this provider needs; with nil, what the digest of a pool needs.
+    static func filter(for provider: Provider?) -> SystemCallFilter {
+        var filter = SystemCallFilter(
+            allowing: hot + files + memory + process + (provider == nil ? [SYS_connect] : network))
         // Syslog and the journal are sockets of UNIX datagrams. Streams would reach the user's service manager, which starts any
         // program, and ssh-agent; a name server's cache does without.
         let unix = SystemCallFilter.Condition.argument(0, isOneOf: [UInt32(AF_UNIX)])
@@ -16,7 +17,7 @@ enum ConfinedCalls {
             SYS_socket, if: [unix, .argument(1, mask: 0xf, isOneOf: [SOCK_DGRAM.rawValue])], otherwise: .next)
         filter.refuse(SYS_socket, if: [unix], with: EACCES)
         switch provider {
-        case .tcp: break
+        case nil, .tcp: break
         case .sockets:
             // A listener of its own for each lane, whose address getifaddrs(3) asks for over netlink.
             Self.allowConnections(&filter)
@@ -154,6 +155,7 @@ enum ConfinedCalls {
             (SYS_chdir, "chdir"), (SYS_setsid, "setsid"), (SYS_wait4, "wait4"), (SYS_waitid, "waitid"),
             (SYS_sched_setaffinity, "sched_setaffinity"), (SYS_sched_setscheduler, "sched_setscheduler"),
             (SYS_pkey_mprotect, "pkey_mprotect"), (SYS_mlock2, "mlock2"), (SYS_timerfd_create, "timerfd_create"),
+            (SYS_accept4, "accept4"),
             (SYS_signalfd4, "signalfd4"), (SYS_splice, "splice"), (SYS_sendfile, "sendfile"),
             (SYS_recvmmsg, "recvmmsg"), (SYS_sendmmsg, "sendmmsg"), (SYS_umask, "umask"), (SYS_mbind, "mbind"),
         ]

@@ -9,6 +9,8 @@ import SystemSupport
 /// Takes from a session's process the rights that it does not need once its pool is open: an initiator that takes the process over,
 /// through a fault of a library say, gets no other file, no program and no connection.
 ///
+/// `rpmemd --digest` likewise, when its pool is locked (``restrictDigest(_:)``).
+///
 /// 1. ``prepare()`` before any thread is started: no new privileges.
 /// 2. ``restrictFiles(_:isCreated:_:_:_:)`` when the pool is open, before the provider has threads: Landlock (``PathConfinement``).
 /// 3. ``restrictCalls(_:)`` when the lanes are listened for: seccomp (``ConfinedCalls``), no core dump, not dumpable.
@@ -65,8 +67,7 @@ package final class Confinement {
         _ pool: Pool, isCreated: Bool, _ provider: Provider, _ status: SessionStatus?, _ watchdog: Watchdog
     ) {
         FabricLibrary.finishLoading()
-        do throws(SystemCallError) {
-            let files = try PathConfinement()
+        restrictFiles(watchdog) { (files) throws(SystemCallError) in
             try Self.allow(provider, files)
             if let status {
                 try files.allow(
@@ -86,6 +87,16 @@ package final class Confinement {
                     try files.allow([.readDirectory, .removeFile], beneath: directory)
                 }
             }
+        }
+    }
+
+    /// - Parameter allow: Says what may be opened.
+    private func restrictFiles(
+        _ watchdog: Watchdog, _ allow: (borrowing PathConfinement) throws(SystemCallError) -> Void
+    ) {
+        do throws(SystemCallError) {
+            let files = try PathConfinement()
+            try allow(files)
             var tasks = stat()
             // Two links, one for this thread, one for the watchdog's.
             if stat("/proc/self/task", &tasks) == 0, tasks.st_nlink > 4 {
@@ -104,7 +115,9 @@ package final class Confinement {
     }
 
     /// What libraries open at any time: their files and the kernel's.
-    private static func allow(_ provider: Provider, _ files: borrowing PathConfinement) throws(SystemCallError) {
+    ///
+    /// - Parameter provider: nil for a digest.
+    private static func allow(_ provider: Provider?, _ files: borrowing PathConfinement) throws(SystemCallError) {
         // libfabric loads its own providers from the last ones, after this where there are RDMA devices.
         let providers =
             getenv("FI_PROVIDER_PATH").map { String(cString: $0).split(separator: ":").map(String.init) } ?? []
@@ -127,11 +140,22 @@ package final class Confinement {
         }
     }
 
+    // MARK: Digests
+
+    /// Takes all that the digest of a pool does not need, from this thread, those that it starts and the watchdog's. The pool's parts
+    /// are open.
+    func restrictDigest(_ watchdog: Watchdog) {
+        restrictFiles(watchdog) { (files) throws(SystemCallError) in try Self.allow(nil, files) }
+        restrictCalls(nil)
+    }
+
     // MARK: System calls
 
     /// Lays the filter on all threads, and keeps the pool's memory from core files and debuggers. Logs what the session is confined
     /// by.
-    func restrictCalls(_ provider: Provider) {
+    ///
+    /// - Parameter provider: nil for a digest.
+    func restrictCalls(_ provider: Provider?) {
         var none = rlimit()
         let failed = [
             rpmem_prctl(PR_SET_DUMPABLE, 0), setrlimit(__rlimit_resource_t(RLIMIT_CORE.rawValue), &none),

@@ -261,11 +261,7 @@ struct PoolOpening {
 
     private func logRemarks(on served: ServedPool) {
         if let obstacle = served.pool.deepPersistObstacle { log.warning("\(obstacle)") }
-        for path in served.pool.partsWithEarlierErrors {
-            log.warning(
-                "\(path): the kernel failed to write stores of an earlier session back, and this session reads the medium's "
-                    + "contents: check the file system or device")
-        }
+        for path in served.pool.partsWithEarlierErrors { log.warning(earlierErrorRemark(path)) }
         for path in served.pool.partsWithInterruptedAttributes {
             log.warning(
                 "\(path): a SET_ATTR before this session did not finish: the header has the attributes of the first part again"

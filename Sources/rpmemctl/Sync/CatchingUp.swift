@@ -33,10 +33,12 @@ struct CatchingUp {
 
     func toTarget() throws -> Outcome {
         let mapping = try local.pool.map()
-        let pool = try openTarget(UnsafeMutableRawBufferPointer(start: mapping.base, count: local.size))
+        let memory = UnsafeMutableRawBufferPointer(start: mapping.base, count: local.size)
+        let pool = try openTarget(memory, expecting: comparison.attributes)
         let marks = !comparison.attributes.isNone
+        let marked = marks ? comparison.attributes.catchingUp(true) : comparison.attributes
         do {
-            if marks { try pool.setAttributes(comparison.attributes.catchingUp(true)) }
+            if marks { try pool.setAttributes(marked) }
             try eachPiece(lanes: pool.lanes, "sent") { lane, pieces in
                 var pending = 0
                 while let piece = pieces() {
@@ -49,15 +51,23 @@ struct CatchingUp {
                 }
                 try pool.drain(lane: lane)
             }
-            if marks { try pool.setAttributes(comparison.attributes.catchingUp(false)) }
         } catch {
             try? pool.close()
             throw error
         }
+        // The digests need the pool's lock.
         try pool.close()
         // Nobody has changed the local replica, which is locked: its digests are those from before.
         let after = try Comparison.make(
-            local, replicas.query, replicas.poolSet, after: comparison, bar: bar, "compared again")
+            local, replicas.query, replicas.poolSet, after: comparison, expecting: marked, bar: bar, "compared again")
+        if marks, after.differing.isEmpty {
+            let whole = try openTarget(memory, expecting: marked, lanes: 1)
+            do { try whole.setAttributes(marked.catchingUp(false)) } catch {
+                try? whole.close()
+                throw error
+            }
+            try whole.close()
+        }
         withExtendedLifetime(mapping) {}
         return Outcome(writtenBytes: byteCount, left: after.differing)
     }
@@ -67,7 +77,8 @@ struct CatchingUp {
         let pool = try local.pool.open(requestedSize: UInt64(local.size))
         let target: InitiatorPool
         do {
-            target = try openTarget(UnsafeMutableRawBufferPointer(start: pool.base, count: local.size))
+            target = try openTarget(
+                UnsafeMutableRawBufferPointer(start: pool.base, count: local.size), expecting: comparison.attributes)
         } catch {
             // Nothing was written.
             try? pool.close()
@@ -85,7 +96,7 @@ struct CatchingUp {
                 local, replicas.query, replicas.poolSet,
                 from: .function { (buffer, offset) throws(PoolError) in
                     buffer.copyMemory(from: UnsafeRawBufferPointer(start: base + offset, count: buffer.count))
-                }, after: comparison, bar: bar, "compared again")
+                }, after: comparison, expecting: comparison.attributes, bar: bar, "compared again")
             guard after.differing.isEmpty else {
                 pool.leaveDirty()
                 return Outcome(writtenBytes: byteCount, left: after.differing)
@@ -131,16 +142,18 @@ struct CatchingUp {
         }
     }
 
-    /// Opens the target's pool, which must be the one that was compared.
-    private func openTarget(_ memory: UnsafeMutableRawBufferPointer) throws -> InitiatorPool {
+    /// Opens the target's pool, which must be the one that was compared, with these attributes.
+    private func openTarget(
+        _ memory: UnsafeMutableRawBufferPointer, expecting attributes: PoolAttributes, lanes: Int = Self.lanes
+    ) throws -> InitiatorPool {
         let pool = try InitiatorPool.open(
-            target: replicas.target.address, poolSet: replicas.poolSet, memory: memory, lanes: Self.lanes,
+            target: replicas.target.address, poolSet: replicas.poolSet, memory: memory, lanes: lanes,
             options: options)
-        guard pool.attributes == comparison.attributes else {
+        guard pool.attributes == attributes else {
             try? pool.close()
             throw ToolError(
-                "\(replicas.poolSet) on \(replicas.target.address): another pool is there since it was compared: nothing was written"
-            )
+                "\(replicas.poolSet) on \(replicas.target.address): another pool is there since it was compared: nothing was written "
+                    + "to it")
         }
         return pool
     }

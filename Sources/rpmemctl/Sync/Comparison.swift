@@ -35,11 +35,12 @@ struct Comparison {
     /// - Parameters:
     ///   - former: The comparison before something was written. The digests of the local pool are taken from it, where it has
     ///     them and `source` is the pool, which nobody has changed since.
+    ///   - expected: With `former`, what the attributes of the target's pool are now.
     ///   - bar: Shows how far it is.
-    /// - Throws: Also when the target's pool is another one than `former` was of, or is half-written since.
+    /// - Throws: Also when the target's pool is another one than `former` was of, or has other attributes than expected.
     static func make(
         _ local: LocalReplica, _ query: TargetQuery, _ poolSet: String, from source: Source = .pool,
-        after former: Comparison? = nil, bar: ProgressBar, _ what: String
+        after former: Comparison? = nil, expecting expected: PoolAttributes? = nil, bar: ProgressBar, _ what: String
     ) throws -> Comparison {
         // Digests of two comparisons are only the same with the same key.
         let key = former?.key ?? DigestKey()
@@ -56,7 +57,7 @@ struct Comparison {
                 "both replicas are half-written by an interrupted sync: restore one of them from a third replica or a backup"
             )
         }
-        if let former, bytes != former.bytes || attributes != former.attributes.catchingUp(false) {
+        if let former, bytes != former.bytes || attributes != expected {
             throw ToolError(
                 "\(poolSet) on \(query.place): another pool is there since it was compared, or a sync of somebody else is not "
                     + "finished: look at it with `rpmemctl check`, then start the command again")

@@ -35,9 +35,7 @@ struct LocalReplica {
             throw ToolError("this machine: \(error)\(Self.advice(error, isRaw: isRaw))")
         }
         for part in pool.partsWithEarlierErrors {
-            complain(
-                "\(part): the kernel failed to write earlier stores back, and what is compared are the medium's contents: is this "
-                    + "replica the right one? Check the file system or device")
+            complain("\(earlierErrorRemark(part)); is this replica the right one?")
         }
         self.path = path
         self.isRaw = isRaw

@@ -1,6 +1,7 @@
 import ReplicaComparison
 import RpmemInitiator
 import RpmemProtocol
+import SystemSupport
 import TargetReports
 
 /// A run of `rpmemd --digest` on a target. The deinit ends it.
@@ -63,19 +64,20 @@ final class TargetDigests {
         throw ToolError("\(query.place): rpmemd printed no document within \(RemoteCommand.mostNoiseLines) lines")
     }
 
-    /// Digests of the next `count` blocks.
+    /// Digests of the next `count` blocks. They have to come within the time-out, all together.
     func take(_ count: Int) throws -> ArraySlice<UInt8> {
+        let deadline = Deadline.after(timeout)
         while true {
             if let digests = decoder?.take(count) { return digests }
-            guard try readMore() else { throw ToolError("\(query.place): \(stoppedEarly)") }
+            guard try readMore(until: deadline) else { throw ToolError("\(query.place): \(stoppedEarly)") }
         }
     }
 
     private var stoppedEarly: String { "its digests ended before the last block" }
 
     /// - Returns: False when the command has ended.
-    private func readMore() throws -> Bool {
-        switch try remote.readSome(within: query.options.operationTimeout) {
+    private func readMore(until deadline: Deadline) throws -> Bool {
+        switch try remote.readSome(until: deadline, of: timeout) {
         case .bytes(let bytes):
             do throws(DigestStreamError) { try decoder?.append(bytes) } catch {
                 throw ToolError("\(query.place): \(error)")
@@ -91,7 +93,12 @@ final class TargetDigests {
     }
 
     /// Waits for the command's end, which gives the target's lock back.
-    func finish() throws { while try readMore() {} }
+    func finish() throws {
+        let deadline = Deadline.after(timeout)
+        while try readMore(until: deadline) {}
+    }
+
+    private var timeout: Duration { query.options.operationTimeout }
 
     private func failure(_ outcome: RemoteCommand.Outcome) -> ToolError {
         let error = query.failure(outcome, arguments)

@@ -2,13 +2,16 @@
 //
 // fill: each thread grows a chain by transactions and a list atomically, and aborts some transactions in between.
 // digest: prints a digest of all that is in the pool. endless: goes on filling until it is ended.
-// until: goes on filling until standard input has a byte, or ends.
+// until: goes on filling until standard input has a newline, or ends. A p there has all threads rest between two rounds, with
+// nothing under way. "resting" and the offset of the root's lists, 16 hexadecimal digits, on standard output say that they do. A g
+// has them go on.
 //
 // Each transaction that commits takes its thread's next number. RECORD is a file outside of the pool: eight numbers, of the last
 // transaction of each thread that has returned. sequences: prints the numbers that the pool has.
 #include <fcntl.h>
 #include <libpmemobj.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,6 +52,10 @@ static TOID(struct root) root;
 static volatile int is_endless;
 static volatile uint64_t *record;
 
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static int rests, resting;
+
 static void fail(const char *what) {
     fprintf(stderr, "%s: %s\n", what, pmemobj_errormsg());
     exit(1);
@@ -67,7 +74,11 @@ static void grow_chain(int chain, int aborts) {
         D_RW(root)->lengths[chain] = length + 1;
         TX_ADD_FIELD(root, sequences[chain]);
         D_RW(root)->sequences[chain]++;
-        if (aborts) pmemobj_tx_abort(ECANCELED);
+        if (aborts) {
+            // libpmemobj makes what an aborted transaction has written durable nowhere: the replicas would differ there.
+            pmemobj_persist(pool, D_RW(link), sizeof(struct link));
+            pmemobj_tx_abort(ECANCELED);
+        }
     } TX_ONABORT {
         if (!aborts) fail("transaction");
     } TX_END
@@ -91,6 +102,23 @@ static void grow_list(int list, uint64_t number) {
     }
 }
 
+static void rest(void) {
+    pthread_mutex_lock(&lock);
+    resting++;
+    pthread_cond_broadcast(&changed);
+    while (rests) pthread_cond_wait(&changed, &lock);
+    resting--;
+    pthread_mutex_unlock(&lock);
+}
+
+static void have_rest(int wanted, int threads) {
+    pthread_mutex_lock(&lock);
+    rests = wanted;
+    pthread_cond_broadcast(&changed);
+    while (wanted && resting < threads) pthread_cond_wait(&changed, &lock);
+    pthread_mutex_unlock(&lock);
+}
+
 static void *fill(void *argument) {
     int thread = (int)(intptr_t)argument;
     for (int round = 0; round < ROUNDS || is_endless; round++) {
@@ -112,6 +140,7 @@ static void *fill(void *argument) {
             puts("under way");
             fflush(stdout);
         }
+        if (is_endless) rest();
     }
     return NULL;
 }
@@ -165,8 +194,14 @@ int main(int argc, char **argv) {
             if (pthread_create(&started[i], NULL, fill, (void *)(intptr_t)i)) fail("pthread_create");
         }
         if (ends) {
-            getchar();
+            for (int order; (order = getchar()) == 'p' || order == 'g';) {
+                have_rest(order == 'p', threads);
+                if (order == 'g') continue;
+                printf("resting %016llx\n", (unsigned long long)root.oid.off + offsetof(struct root, lists));
+                fflush(stdout);
+            }
             is_endless = 0;
+            have_rest(0, threads);
         }
         for (int i = 0; i < threads; i++) pthread_join(started[i], NULL);
     }

@@ -1,10 +1,13 @@
 // A call that no session makes, as a fault of a library may let an initiator make it, for LD_PRELOAD. A persist of bytes that begin
-// with 0xEE plants it into the worker's msync(2). RPMEM_TEST_PLANTED names it; its result goes to standard error.
+// with 0xEE plants it into the worker's msync(2), and a block that begins with it into the pread(2) of a digest. RPMEM_TEST_PLANTED
+// names it; its result goes to standard error.
 // RPMEM_TEST_LACKS makes this a kernel without Landlock and seccomp.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -33,6 +36,15 @@ static long plant(const char *name) {
     if (!strcmp(name, "kill")) return real(SYS_kill, getppid(), 0);
     if (!strcmp(name, "tgkill")) return real(SYS_tgkill, getppid(), getppid(), 0);
     if (!strcmp(name, "mount")) return real(SYS_mount, "x", "/", "tmpfs", 0, 0);
+    if (!strcmp(name, "unshare")) return real(SYS_unshare, CLONE_NEWUSER | CLONE_NEWNS);
+    if (!strcmp(name, "setns")) return real(SYS_setns, 0, CLONE_NEWNET);
+    // To a port of this machine that something listens on, and whose number RPMEM_TEST_FILE is.
+    if (!strcmp(name, "connect")) {
+        int connection = (int)real(SYS_socket, AF_INET, SOCK_STREAM, 0);
+        struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        address.sin_port = htons((unsigned short)atoi(file));
+        return connection < 0 ? connection : real(SYS_connect, connection, &address, sizeof address);
+    }
     if (!strcmp(name, "bpf")) return real(SYS_bpf, 0, 0, 0);
     if (!strcmp(name, "keyctl")) return real(SYS_keyctl, 0, 0, 0, 0, 0);
     if (!strcmp(name, "io_uring_setup")) return real(SYS_io_uring_setup, 1, 0);
@@ -48,13 +60,22 @@ static long plant(const char *name) {
     abort();
 }
 
-int msync(void *start, size_t length, int flags) {
+static void act(const void *bytes) {
     const char *name = getenv("RPMEM_TEST_PLANTED");
-    if (name && *(volatile unsigned char *)start == 0xEE) {
-        long result = plant(name);
-        dprintf(STDERR_FILENO, "planted %s: %s\n", name, result < 0 ? strerrorname_np(errno) : "done");
-    }
+    if (!name || *(volatile const unsigned char *)bytes != 0xEE) return;
+    long result = plant(name);
+    dprintf(STDERR_FILENO, "planted %s: %s\n", name, result < 0 ? strerrorname_np(errno) : "done");
+}
+
+int msync(void *start, size_t length, int flags) {
+    act(start);
     return (int)real(SYS_msync, start, length, flags);
+}
+
+ssize_t pread(int file, void *bytes, size_t count, off_t offset) {
+    long result = real(SYS_pread64, file, bytes, count, offset);
+    if (result > 0) act(bytes);
+    return result;
 }
 
 long syscall(long number, ...) {

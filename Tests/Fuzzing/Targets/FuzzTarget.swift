@@ -12,6 +12,8 @@ enum FuzzTarget: String, CaseIterable, Sendable {
     case requests
     /// ``ResponseDecoder``: the target's stream, the same way.
     case responses
+    /// ``DigestDecoder``: the frames of `rpmemd --digest`, the same way.
+    case digests
     /// ``PoolSetFile``: the text of a pool set file.
     case poolSet = "pool-set"
     /// The text of a configuration file, and the settings that follow from it.
@@ -30,6 +32,7 @@ enum FuzzTarget: String, CaseIterable, Sendable {
         switch self {
         case .requests: try checkRequests(Array(input))
         case .responses: try checkResponses(Array(input))
+        case .digests: try checkDigests(Array(input))
         case .poolSet: try checkPoolSet(Array(input))
         case .configuration: try checkConfiguration(Array(input))
         case .headers: try checkHeaders(Array(input))

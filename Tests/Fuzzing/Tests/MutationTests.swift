@@ -45,6 +45,26 @@ import Testing
         }
     }
 
+    @Test(arguments: 0..<4 as Range<UInt64>) func digests(seed: UInt64) {
+        var generator = SeededGenerator(seed: 3000 + seed)
+        for _ in 0..<5_000 {
+            // Frames that may be right, of a few blocks.
+            let blockCount = generator.next() % 12
+            var bytes = [UInt8(blockCount), 0]
+            var first: UInt64 = 0
+            while generator.next() % 8 != 0 {
+                let count = min(generator.next() % 5, blockCount - min(blockCount, first))
+                bytes += withUnsafeBytes(of: first.bigEndian, Array.init) + [0, 0, 0, UInt8(count)]
+                bytes += generator.bytes(Int(count) * 16)
+                first += count
+            }
+            if generator.next() % 2 == 0, let index = bytes.indices.randomElement(using: &generator) {
+                bytes[index] ^= 1 << (generator.next() % 8)
+            }
+            do throws(Finding) { try FuzzTarget.digests.check(bytes) } catch { Issue.record("\(error): \(bytes)") }
+        }
+    }
+
     @Test func floodsAreBounded() {
         var generator = SeededGenerator(seed: 5)
         for _ in 0..<50 {

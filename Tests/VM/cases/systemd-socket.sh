@@ -43,6 +43,35 @@ refused as_user env RPMEM_SSH="$WORK/no-ssh" /vm/bin/vm-initiator create 10.77.0
 echo "ok: refused: $output"
 [ ! -e /home/tester/part ] || fail "a part was made in a home directory"
 
+# One address has 64 connections at once, as in the unit, and no more; another one still has its own. cat(1) without a sandbox, in
+# place of the daemon, keeps 64 of them small.
+printf '%s\n' '[Unit]' CollectMode=inactive-or-failed '[Service]' ExecStart=/bin/cat StandardInput=socket StandardOutput=socket \
+    >/run/systemd/system/rpmemd@.service
+systemctl daemon-reload
+within 10 sh -c '! systemctl --quiet is-active "rpmemd@*"'
+connections=()
+# echoes DESCRIPTOR: whether the other side of a connection answers.
+echoes() {
+    echo hello >&"$1" && read -r -t 30 reply <&"$1" && [ "$reply" = hello ]
+}
+for _ in $(seq 64); do
+    exec {connection}<>/dev/tcp/127.0.0.1/7636
+    connections+=("$connection")
+done
+for connection in "${connections[@]}"; do echoes "$connection" || fail "one of 64 connections is not served"; done
+exec {connection}<>/dev/tcp/127.0.0.1/7636
+! (echoes "$connection" 2>/dev/null) || fail "one address has 65 connections"
+exec {connection}>&-
+equal "another address" "$(echo hello | nc -N -s 127.0.0.2 -w 30 127.0.0.1 7636)" hello
+connection=${connections[0]}
+exec {connection}>&-
+# systemd counts the connection until its process has ended.
+within 30 sh -c '[ "$(systemctl list-units --plain --no-legend "rpmemd@*" | wc -l)" -lt 64 ]'
+equal "the address again" "$(echo hello | nc -N -w 30 127.0.0.1 7636)" hello
+for connection in "${connections[@]:1}"; do exec {connection}>&-; done
+rm /run/systemd/system/rpmemd@.service
+systemctl daemon-reload
+
 journalctl --sync
 log=$(journalctl -o cat -u 'rpmemd@*')
 contains "the journal" "$log" "persist method: General Purpose" "persist flush: pmem_persist" /home/tester/part
