@@ -89,6 +89,17 @@ public final class InitiatorPool: Sendable {
         return InitiatorPool(try opening.run(), size: memory.count, options)
     }
 
+    /// Opens a pool as ``open(target:poolSet:memory:lanes:options:)`` does, with a command that was started for it.
+    package static func open(
+        _ started: StartedTarget, target: TargetAddress, poolSet: String, memory: UnsafeMutableRawBufferPointer,
+        lanes: Int, options: InitiatorOptions
+    ) throws(InitiatorError) -> InitiatorPool {
+        let opening = SessionOpening(
+            target: target, poolSet: poolSet, memory: memory, lanes: lanes, creating: nil, options: options,
+            started: started)
+        return InitiatorPool(try opening.run(), size: memory.count, options)
+    }
+
     private init(_ session: SessionOpening.Session, size: Int, _ options: InitiatorOptions) {
         lanes = session.lanes.count
         attributes = session.attributes

@@ -30,6 +30,8 @@ package struct SessionOpening {
     var command: String?
     /// Ends every wait of an attempt to resume a session; nil otherwise.
     var deadline: Deadline?
+    /// The target's command, where it was started before.
+    var started: StartedTarget?
 
     /// A session with an open pool.
     struct Session {
@@ -127,7 +129,7 @@ package struct SessionOpening {
         // Raises the soft limit where the rest of the session needs it, ssh's pipes included.
         let room = Self.descriptorLimit(min(lanes, options.maximumLanes))
         // libfabric takes a third of a second to load, most of it asleep. ssh and the target's command start meanwhile.
-        let early = startTargetEarly()
+        let early = started?.take().map { .success($0) } ?? startTargetEarly()
         // Where this throws, ssh is killed with the last reference to it.
         let choice = try ProviderChoice(for: target, options: options)
         let laneCount = max(1, min(lanes, options.maximumLanes, choice.laneLimit, room))
@@ -217,7 +219,7 @@ package struct SessionOpening {
     /// Starts ssh before the provider is chosen.
     ///
     /// - Returns: nil where ssh has to wait: its arguments depend on the provider, or it would be in vain.
-    private func startTargetEarly() -> Result<(ControlClient, command: String), InitiatorError>? {
+    func startTargetEarly() -> Result<(ControlClient, command: String), InitiatorError>? {
         let choices = Set(ProviderChoice.candidates(options).map(forcesIPv4))
         guard choices.count == 1, let forcesIPv4 = choices.first else { return nil }
         return Result { () throws(InitiatorError) in try startTarget(forcesIPv4: forcesIPv4) }

@@ -94,6 +94,25 @@ struct SyncTests {
         try pair.expectSame()
     }
 
+    /// Sessions start while digests are made. Where these take longer than the target waits for a request, another one is started.
+    @Test(arguments: [0, 8]) func sessionsThatStartEarly(_ seconds: Int) throws {
+        try makeDifferences()
+        let starts = target.directory.file("starts")
+        func startCount() throws -> Int { try readFile(try Descriptor.open(starts, O_RDONLY), limit: 100).count }
+        let slow = try command(
+            """
+            \(atTheSecondDigest("sleep \(seconds)"))
+            if [ ! "$1" ]; then echo >> \(starts); set -- --lane-timeout \(seconds == 0 ? 600 : 4); fi
+            """)
+        let outcome = try target.run(["sync"] + pair.words + ["--to-target", "--yes"], environment: slow)
+        #expect(outcome.ending == .exited(0), "\(outcome)")
+        try pair.expectSame()
+        #expect(try startCount() == (seconds == 0 ? 2 : 3))
+        let same = try target.run(["sync"] + pair.words + ["--to-target", "--yes"], environment: slow)
+        #expect(same.ending == .exited(0), "\(same)")
+        #expect(try startCount() == (seconds == 0 ? 2 : 3))
+    }
+
     // MARK: Interruptions
 
     /// A target's command that does something before the daemon gets its arguments; `$1` is `--digest`, or missing for a session.

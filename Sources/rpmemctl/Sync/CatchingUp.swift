@@ -16,6 +16,8 @@ struct CatchingUp {
     let comparison: Comparison
     let replicas: ReplicaArguments
     let options: InitiatorOptions
+    /// The target's command for the first session; nil where none was started.
+    let started: StartedTarget?
     let bar: ProgressBar
 
     struct Outcome {
@@ -34,7 +36,7 @@ struct CatchingUp {
     func toTarget() throws -> Outcome {
         let mapping = try local.pool.map()
         let memory = UnsafeMutableRawBufferPointer(start: mapping.base, count: local.size)
-        let pool = try openTarget(memory, expecting: comparison.attributes)
+        let pool = try openTarget(memory, expecting: comparison.attributes, started)
         let marks = !comparison.attributes.isNone
         let marked = marks ? comparison.attributes.catchingUp(true) : comparison.attributes
         do {
@@ -57,11 +59,14 @@ struct CatchingUp {
         }
         // The digests need the pool's lock.
         try pool.close()
+        // The session that takes the mark off starts while they are made.
+        let next =
+            marks ? StartedTarget(target: replicas.target.address, poolSet: replicas.poolSet, options: options) : nil
         // Nobody has changed the local replica, which is locked: its digests are those from before.
         let after = try Comparison.make(
             local, replicas.query, replicas.poolSet, after: comparison, expecting: marked, bar: bar, "compared again")
         if marks, after.differing.isEmpty {
-            let whole = try openTarget(memory, expecting: marked, lanes: 1)
+            let whole = try openTarget(memory, expecting: marked, lanes: 1, next)
             do { try whole.setAttributes(marked.catchingUp(false)) } catch {
                 try? whole.close()
                 throw error
@@ -78,7 +83,8 @@ struct CatchingUp {
         let target: InitiatorPool
         do {
             target = try openTarget(
-                UnsafeMutableRawBufferPointer(start: pool.base, count: local.size), expecting: comparison.attributes)
+                UnsafeMutableRawBufferPointer(start: pool.base, count: local.size), expecting: comparison.attributes,
+                started)
         } catch {
             // Nothing was written.
             try? pool.close()
@@ -114,6 +120,7 @@ struct CatchingUp {
     private func receive(from target: InitiatorPool, into local: Pool) throws {
         let aliases = try local.makeSyncAliases(Self.lanes)
         nonisolated(unsafe) let base = local.base
+        let path = self.local.path
         try eachPiece(lanes: min(target.lanes, aliases.count), "received") { lane, pieces in
             let persister = aliases[lane].persister
             let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Self.pieceSize, alignment: 4096)
@@ -124,7 +131,7 @@ struct CatchingUp {
                 written = nil
                 if persister.isPersistentMemory { return persister.drain() }
                 let result = persister.synchronize(base + range.lowerBound, range.count)
-                if result != 0 { throw ToolError("\(self.local.path): msync: \(String(cString: strerror(result)))") }
+                if result != 0 { throw ToolError("\(path): msync: \(String(cString: strerror(result)))") }
             }
             var pending = 0
             while let piece = pieces() {
@@ -143,12 +150,20 @@ struct CatchingUp {
     }
 
     /// Opens the target's pool, which must be the one that was compared, with these attributes.
+    ///
+    /// - Parameter started: The target's command, which may have given up waiting.
     private func openTarget(
-        _ memory: UnsafeMutableRawBufferPointer, expecting attributes: PoolAttributes, lanes: Int = Self.lanes
+        _ memory: UnsafeMutableRawBufferPointer, expecting attributes: PoolAttributes, lanes: Int = Self.lanes,
+        _ started: StartedTarget?
     ) throws -> InitiatorPool {
-        let pool = try InitiatorPool.open(
-            target: replicas.target.address, poolSet: replicas.poolSet, memory: memory, lanes: lanes,
-            options: options)
+        let (target, poolSet) = (replicas.target.address, replicas.poolSet)
+        let early = started.flatMap {
+            try? InitiatorPool.open(
+                $0, target: target, poolSet: poolSet, memory: memory, lanes: lanes, options: options)
+        }
+        let pool =
+            try early
+            ?? InitiatorPool.open(target: target, poolSet: poolSet, memory: memory, lanes: lanes, options: options)
         guard pool.attributes == attributes else {
             try? pool.close()
             throw ToolError(

@@ -37,10 +37,12 @@ struct Comparison {
     ///     them and `source` is the pool, which nobody has changed since.
     ///   - expected: With `former`, what the attributes of the target's pool are now.
     ///   - bar: Shows how far it is.
+    ///   - onDifference: Called when the first block is found that differs.
     /// - Throws: Also when the target's pool is another one than `former` was of, or has other attributes than expected.
     static func make(
         _ local: LocalReplica, _ query: TargetQuery, _ poolSet: String, from source: Source = .pool,
-        after former: Comparison? = nil, expecting expected: PoolAttributes? = nil, bar: ProgressBar, _ what: String
+        after former: Comparison? = nil, expecting expected: PoolAttributes? = nil, bar: ProgressBar, _ what: String,
+        onDifference: () -> Void = {}
     ) throws -> Comparison {
         // Digests of two comparisons are only the same with the same key.
         let key = former?.key ?? DigestKey()
@@ -81,7 +83,9 @@ struct Comparison {
         while next < bytes.blockCount {
             let blocks = next..<min(bytes.blockCount, next + BlockDigester.batchBlocks)
             let here = try digests.take(blocks)
+            let wasSame = differing.isEmpty
             differing.compare(blocks, here, try target.take(blocks.count))
+            if wasSame, !differing.isEmpty { onDifference() }
             next = blocks.upperBound
             let done = Double(next) / Double(bytes.blockCount)
             bar.show(

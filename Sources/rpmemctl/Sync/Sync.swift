@@ -54,7 +54,15 @@ struct Sync: ParsableCommand {
                     + "pool set, and restore the others with `pmempool sync` afterwards")
         }
         let bar = ProgressBar(isShown: isatty(STDERR_FILENO) == 1)
-        let comparison = try Comparison.make(local, replicas.query, replicas.poolSet, bar: bar, "compared")
+        var options = InitiatorOptions.processEnvironment()
+        if let provider { options.providers = [provider.provider] }
+        var started: StartedTarget?
+        let comparison = try Comparison.make(local, replicas.query, replicas.poolSet, bar: bar, "compared") {
+            // A person takes longer to answer than the target waits.
+            if yes {
+                started = StartedTarget(target: replicas.target.address, poolSet: replicas.poolSet, options: options)
+            }
+        }
         try checkSource(comparison, local)
         var report = PoolSyncReport(
             direction: toTarget ? .toTarget : .fromTarget,
@@ -64,10 +72,8 @@ struct Sync: ParsableCommand {
             report.synchronized = true
         } else if !dryRun {
             try Confirmation(isGiven: yes).ask("Overwrite these blocks of \(destination(local))?")
-            var options = InitiatorOptions.processEnvironment()
-            if let provider { options.providers = [provider.provider] }
             let work = CatchingUp(
-                local: local, comparison: comparison, replicas: replicas, options: options, bar: bar)
+                local: local, comparison: comparison, replicas: replicas, options: options, started: started, bar: bar)
             let outcome = toTarget ? try work.toTarget() : try work.fromTarget()
             report.writtenBytes = UInt64(outcome.writtenBytes)
             report.synchronized = outcome.left.isEmpty
