@@ -188,7 +188,7 @@ let package = Package(
             name: "RpmemProtocolTests", dependencies: ["RpmemProtocol", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "DoctorChecksTests",
-            dependencies: ["DoctorChecks", "RpmemProtocol", "SystemSupport", "TargetReports", "TestSupport"],
+            dependencies: ["DoctorChecks", "Fabric", "RpmemProtocol", "SystemSupport", "TargetReports", "TestSupport"],
             swiftSettings: strict),
         .testTarget(
             name: "FabricTests",

@@ -12,14 +12,14 @@ package enum FabricChecks {
             let version = try FabricLibrary.shared().version
             return ReportedCheck(.libraries, machine, .ok, "libfabric \(version)\(more)")
         } catch {
-            return missingLibrary(machine, "\(error)")
+            return unusableLibrary(machine, error)
         }
     }
 
-    static func missingLibrary(_ machine: ReportedCheck.Machine, _ reason: String) -> ReportedCheck {
+    static func unusableLibrary(_ machine: ReportedCheck.Machine, _ error: FabricError) -> ReportedCheck {
         ReportedCheck(
-            .libraries, machine, .fail, "libfabric cannot be loaded: \(reason)",
-            remedy: "`sudo apt-get install libfabric1`")
+            .libraries, machine, .fail, "libfabric cannot be loaded: \(error.detail ?? "\(error)")",
+            remedy: FabricLibrary.remedy(for: error, root: "sudo "))
     }
 
     /// What this end has of providers.

@@ -1,4 +1,5 @@
 import RpmemProtocol
+import SystemSupport
 import TargetReports
 
 /// How a run of `rpmemd --doctor` through ssh went, and what that says of each step on the way.
@@ -23,8 +24,8 @@ package struct LoginDiagnosis: Sendable {
     package var obstacle: String?
     /// Why the daemon's document could not be used; nil when it could, or none came.
     package var unreadableAnswer: String?
-    /// The library that the target's dynamic linker missed, and its Debian package.
-    package var missingLibrary: (name: String, package: String?)?
+    /// The library that the target's dynamic linker cannot use, and its Debian package.
+    package var unusableLibrary: (fault: LibraryFault, package: String?)?
 
     package init(target: String, sshArguments: String, knownHostsName: String, command: String) {
         self.target = target
@@ -161,10 +162,11 @@ package struct LoginDiagnosis: Sendable {
     }
 
     private var daemonObstacle: Step {
-        if let missingLibrary {
+        if let (fault, package) = unusableLibrary {
+            let problem = fault.isMissing ? "it finds no library" : "it cannot use the library"
             return Step(
-                .rpmemd, .fail, "rpmemd does not start: it finds no library \(missingLibrary.name)\(said)",
-                missingLibrary.package.map { "`sudo apt-get install \($0)`" } ?? "install its package")
+                .rpmemd, .fail, "rpmemd does not start: \(problem) \(fault.file)\(said)",
+                fault.remedy(package: package, root: "sudo "))
         }
         if InitialStatus.ends(noise) {
             return Step(

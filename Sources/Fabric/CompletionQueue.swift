@@ -56,8 +56,10 @@ package struct FailedOperation {
     ///   - entry: Filled in by `fi_cq_readerr`.
     ///   - queue: The queue that it was read from.
     package init(_ entry: fi_cq_err_entry, of queue: UnsafeMutablePointer<fid_cq>) {
-        let reason = fi_cq_strerror(queue, entry.prov_errno, entry.err_data, nil, 0).map { String(cString: $0) }
-        error = FabricError(.completion, code: entry.err, detail: reason)
+        let text = fi_cq_strerror(queue, entry.prov_errno, entry.err_data, nil, 0)
+        error = FabricError(
+            .completion, code: entry.err,
+            detail: FabricError.providerReason(entry.prov_errno, text, code: entry.err))
         context = entry.op_context
         flags = entry.flags
     }

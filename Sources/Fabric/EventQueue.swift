@@ -81,12 +81,12 @@ package final class EventQueue {
         var entry = fi_eq_err_entry()
         let result = fi_eq_readerr(pointer, &entry, 0)
         guard result > 0 else { return nil }
-        var reason = fi_eq_strerror(pointer, entry.prov_errno, entry.err_data, nil, 0).map { String(cString: $0) }
-        // The verbs provider looks the connection manager's reasons up as errnos.
-        if reason?.hasPrefix("Unknown error") == true { reason = nil }
+        let text = fi_eq_strerror(pointer, entry.prov_errno, entry.err_data, nil, 0)
         return .failed(
             entry.fid.map { ObjectIdentity($0) },
-            FabricError(.connection, code: entry.err, detail: reason))
+            FabricError(
+                .connection, code: entry.err,
+                detail: FabricError.providerReason(entry.prov_errno, text, code: entry.err)))
     }
 }
 

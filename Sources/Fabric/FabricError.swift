@@ -23,8 +23,25 @@ public struct FabricError: Error, CustomStringConvertible, Sendable {
     }
 
     public var description: String {
+        if operation == .loadLibrary, let detail {
+            // The code is one for sessions' statuses: the linker gives none.
+            return "\(operation.rawValue): \(detail): \(FabricLibrary.remedy(for: self))"
+        }
         let reason = "\(operation.rawValue): \(FabricLibrary.description(ofCode: code))"
         return if let detail { "\(reason) (\(detail))" } else { reason }
+    }
+}
+
+extension FabricError {
+    /// What the provider says beside an error's code; nil when it says nothing more. Providers leave their own number 0, whose
+    /// text is "Success", or give the code again. The verbs provider looks the connection manager's reasons up as errnos.
+    ///
+    /// - Parameter number: The provider's own, `prov_errno`.
+    static func providerReason(_ number: Int32, _ text: UnsafePointer<CChar>?, code: Int32) -> String? {
+        guard number != 0, let text = text.map({ String(cString: $0) }), !text.isEmpty,
+            !text.hasPrefix("Unknown error"), text != FabricLibrary.description(ofCode: code)
+        else { return nil }
+        return text
     }
 }
 

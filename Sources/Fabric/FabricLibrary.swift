@@ -64,17 +64,24 @@ package struct FabricLibrary: Sendable {
         return "\(number >> 16).\(number & 0xffff)"
     }
 
+    private static let fileName = "libfabric.so.1"
+
+    /// What mends an error of ``FabricOperation/loadLibrary``.
+    ///
+    /// - Parameter root: As ``LibraryFault/remedy(for:package:root:)`` has it.
+    package static func remedy(for error: FabricError, root: String = "") -> String {
+        LibraryFault(error.detail ?? "").remedy(for: fileName, package: "libfabric1", root: root)
+    }
+
     private static let loaded: Result<FabricLibrary, FabricError> = load()
 
     private static func load() -> Result<FabricLibrary, FabricError> {
         func failure() -> FabricError {
             let reason = dlerror().map { String(cString: $0) }
-            return FabricError(
-                .loadLibrary, code: Int32(FI_ENOSYS),
-                detail: "\(reason ?? "no reason given"); install libfabric1")
+            return FabricError(.loadLibrary, code: Int32(FI_ENOSYS), detail: reason ?? "no reason given")
         }
         let handlers = SignalHandlers()
-        let opened = withSignalsBlocked { dlopen("libfabric.so.1", RTLD_NOW | RTLD_LOCAL) }
+        let opened = withSignalsBlocked { dlopen(fileName, RTLD_NOW | RTLD_LOCAL) }
         handlers.restoreFromNewObjects()
         guard let handle = opened else { return .failure(failure()) }
         guard let getInfo = dlvsym(handle, "fi_getinfo", RPMEM_FI_INFO_SYMBOL_VERSION),
@@ -102,6 +109,8 @@ package struct FabricLibrary: Sendable {
 
     /// libfabric's text for one of its codes; strerror's while the library is not loaded.
     static func description(ofCode code: Int32) -> String {
+        // Its text is "Success".
+        if code == 0 { return "no reason given" }
         guard case .success(let library) = loaded, let text = library.errorDescription(code) else {
             return String(cString: strerror(code))
         }

@@ -1,5 +1,6 @@
 import Glibc
 import RpmemProtocol
+import SystemSupport
 
 /// AES-256-GMAC of libcrypto (OpenSSL 3), opened with dlopen(3) when it is first needed: sessions, which need none, start without
 /// it.
@@ -44,11 +45,11 @@ package struct DigestLibrary: Sendable {
     /// - Parameter name: For dlopen(3); tests name one that is missing.
     static func load(_ name: String) -> Result<DigestLibrary, Unavailable> {
         guard let handle = dlopen(name, RTLD_NOW | RTLD_LOCAL) else {
-            let reason = dlerror().map { String(cString: $0) } ?? "no reason given"
+            let fault = LibraryFault(dlerror().map { String(cString: $0) } ?? "no reason given")
             return .failure(
                 Unavailable(
-                    description: "the library that digests pools cannot be loaded: \(reason): `apt-get install libssl3`"
-                ))
+                    description: "the library that digests pools cannot be loaded: \(fault.text): "
+                        + fault.remedy(for: name, package: "libssl3")))
         }
         guard let fetch = dlsym(handle, "EVP_CIPHER_fetch"), let newContext = dlsym(handle, "EVP_CIPHER_CTX_new"),
             let freeContext = dlsym(handle, "EVP_CIPHER_CTX_free"), let begin = dlsym(handle, "EVP_EncryptInit_ex"),

@@ -138,7 +138,7 @@ extension SessionEnding {
         case .status(0): "ssh ended"
         case .status(255): "ssh or the target's command failed with status 255"
         case .status(127):
-            missingLibraryText
+            unusableLibraryText
                 ?? "the target's shell found no such command (is rpmemd in its PATH, or RPMEM_CMD wrong?)"
         case .status(126): "the target's command is not executable"
         case .status(let status): "the target's command ended with status \(status)"
@@ -156,21 +156,22 @@ extension SessionEnding {
         "libibverbs.so.1": "libibverbs1",
     ]
 
-    /// What the target's dynamic linker missed, with the remedy; nil when it did not complain.
-    private var missingLibraryText: String? {
-        guard let (name, package) = missingLibrary else { return nil }
-        let remedy = package.map { "`apt-get install \($0)`" } ?? "install its package"
-        return "rpmemd does not start, since the target has no library \(name): \(remedy) there"
+    /// What the target's dynamic linker complains of, with the remedy; nil when it does not.
+    package var unusableLibraryText: String? {
+        guard let (fault, package) = unusableLibrary else { return nil }
+        let problem = fault.isMissing ? "has no library \(fault.file)" : "cannot use the library \(fault.file)"
+        return "rpmemd does not start, since the target \(problem): \(fault.remedy(package: package)) there"
     }
 
-    /// The library that the target's dynamic linker missed, and its Debian package where that is known; nil when it did not
+    /// The library that the target's dynamic linker cannot use, and its Debian package where that is known; nil when it does not
     /// complain.
-    package var missingLibrary: (name: String, package: String?)? {
+    package var unusableLibrary: (fault: LibraryFault, package: String?)? {
         let mark = "error while loading shared libraries: "
         for line in targetLines {
             guard let start = line.firstRange(of: mark)?.upperBound else { continue }
-            let name = String(line[start...].prefix { $0 != ":" })
-            return (name, Self.packages[name])
+            let fault = LibraryFault(String(line[start...]))
+            let name = fault.file.split(separator: "/").last ?? ""
+            return (fault, Self.packages[String(name)])
         }
         return nil
     }

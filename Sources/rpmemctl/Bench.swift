@@ -83,8 +83,8 @@ struct Bench: ParsableCommand {
         }
         try pool.close(removing: isCreated)
         progress.clear()
-        print(json ? try report.json() : report.table())
-        if percentiles { print("\n" + report.distributions()) }
+        try printOut((json ? try report.json() : report.table()) + "\n")
+        if percentiles { try printOut("\n" + report.distributions() + "\n") }
     }
 
     private func measure(

@@ -30,7 +30,7 @@ struct Check: ParsableCommand {
         let query = try arguments.query
         var report = try query.ask(["--check", arguments.set], for: PoolCheckReport.self)
         if repair, let plan = report.repairPlan {
-            if !json { show(report) }
+            if !json { try show(report) }
             // Named before it is done, in any form of output.
             for finding in report.findings {
                 if let step = finding.repair {
@@ -41,14 +41,14 @@ struct Check: ParsableCommand {
             report = try query.ask(["--check", arguments.set, "--repair", plan], for: PoolCheckReport.self)
         }
         if json {
-            print(jsonText(report))
+            try printOut(jsonText(report) + "\n")
         } else {
-            show(report)
+            try show(report)
         }
         if report.hasErrors { throw ExitStatus.errorsFound }
     }
 
-    private func show(_ report: PoolCheckReport) {
+    private func show(_ report: PoolCheckReport) throws {
         var page = Page()
         page.line(.init("\(report.pool.name):"), .init(report.pool.state.rawValue, report.pool.state.colour))
         for repair in report.repairs { page.line(.init("repaired:", .green), .init(repair)) }
@@ -59,7 +59,7 @@ struct Check: ParsableCommand {
         } else if repair, report.repairPlan == nil, report.hasErrors {
             page.line(.init("Nothing here has exactly one right answer, so nothing is repaired.", .yellow))
         }
-        page.show()
+        try page.show()
     }
 }
 

@@ -16,11 +16,11 @@ struct Info: ParsableCommand {
     func run() throws {
         let report = try arguments.query.ask(["--info", arguments.set], for: PoolInfoReport.self)
         if json {
-            print(jsonText(report))
+            try printOut(jsonText(report) + "\n")
         } else {
             var page = Page()
             page.show(report)
-            page.show()
+            try page.show()
         }
     }
 }

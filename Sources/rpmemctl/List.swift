@@ -16,13 +16,13 @@ struct List: ParsableCommand {
     func run() throws {
         let report = try TargetQuery(target: target?.address).list()
         if json {
-            print(jsonText(report))
+            try printOut(jsonText(report) + "\n")
         } else {
-            show(report)
+            try show(report)
         }
     }
 
-    private func show(_ report: PoolListReport) {
+    private func show(_ report: PoolListReport) throws {
         var page = Page()
         if report.pools.isEmpty {
             page.line(.init("No pools below \(report.directory)."))
@@ -41,7 +41,7 @@ struct List: ParsableCommand {
                     "There is more below \(report.directory) than is looked at: give pools a directory of their own.",
                     .yellow))
         }
-        page.show()
+        try page.show()
     }
 
     private func row(_ pool: ReportedPool) -> [Page.Cell] {

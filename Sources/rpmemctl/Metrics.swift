@@ -21,7 +21,7 @@ struct Metrics: ParsableCommand {
         let query = TargetQuery(target: target?.address)
         let status = try StatusCommand.ask(query)
         let pools = try query.ask(["--list"], for: PoolListReport.self)
-        print(MetricsText(status, pools, format).text, terminator: "")
+        try printOut(MetricsText(status, pools, format).text)
     }
 }
 

@@ -74,10 +74,7 @@ struct Page {
     /// All lines, each with its newline.
     var text: String { lines.map { $0 + "\n" }.joined() }
 
-    func show() {
-        print(text, terminator: "")
-        fflush(nil)
-    }
+    func show() throws { try printOut(text) }
 }
 
 /// A number of bytes: exact where it is a whole number of a unit, otherwise with one digit behind the point.

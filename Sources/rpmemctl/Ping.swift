@@ -54,9 +54,9 @@ struct Ping: ParsableCommand {
             method: pool.persistMethod.name, lanes: pool.lanes, created: isCreated,
             stages: stages.all, totalNanoseconds: stages.total, persists: Self.times(persists))
         if json {
-            print(jsonText(report))
+            try printOut(jsonText(report) + "\n")
         } else {
-            show(report)
+            try show(report)
         }
     }
 
@@ -95,7 +95,7 @@ struct Ping: ParsableCommand {
             p99: percentile(99), maximum: later.last ?? 0)
     }
 
-    private func show(_ report: PingReport) {
+    private func show(_ report: PingReport) throws {
         var page = Page()
         page.line(
             .init(
@@ -111,7 +111,7 @@ struct Ping: ParsableCommand {
             page.figure("p99", persists.p99, indent: 4)
             page.figure("maximum", persists.maximum, indent: 4)
         }
-        page.show()
+        try page.show()
     }
 }
 

@@ -34,17 +34,17 @@ struct Remove: ParsableCommand {
         let order = ["--remove", arguments.set] + (force ? ["--force"] : []) + (poolSet ? ["--pool-set"] : [])
         // What does not know --dry-run refuses it, and removes nothing.
         var report = try query.ask(["--dry-run"] + order, for: PoolRemovalReport.self)
-        if !json || !(dryRun || yes) { show(report) }
+        if !json || !(dryRun || yes) { try show(report) }
         if !dryRun {
             try Confirmation(isGiven: yes).ask("Remove these files?")
             try query.order(order)
             report.removed = true
-            if !json { print("Removed.") }
+            if !json { try printOut("Removed.\n") }
         }
-        if json { print(jsonText(report)) }
+        if json { try printOut(jsonText(report) + "\n") }
     }
 
-    private func show(_ report: PoolRemovalReport) {
+    private func show(_ report: PoolRemovalReport) throws {
         var page = Page()
         if report.files.isEmpty { page.line(.init("\(report.name): nothing to remove")) }
         for file in report.files {
@@ -53,6 +53,6 @@ struct Remove: ParsableCommand {
         }
         for path in report.missing { page.line(.init("missing already:", .yellow), .init(path)) }
         for file in report.left { page.line(.init("cannot be removed:", .red), .init(file)) }
-        page.show()
+        try page.show()
     }
 }

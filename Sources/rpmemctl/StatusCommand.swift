@@ -37,7 +37,7 @@ struct StatusCommand: ParsableCommand {
         let query = TargetQuery(target: target?.address)
         guard watch else {
             let report = try Self.ask(query)
-            if json { print(jsonText(report)) } else { page(report, nil).show() }
+            if json { try printOut(jsonText(report) + "\n") } else { try page(report, nil).show() }
             return
         }
         let screen = try Screen()

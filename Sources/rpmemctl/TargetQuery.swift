@@ -123,6 +123,8 @@ struct TargetQuery {
                 "\(place): its rpmemd does not know \(refused): it is PMDK's, or an older one of this project. Install this "
                     + "project's rpmemd there, or name it in RPMEM_CMD\(said)")
         }
+        // The dynamic linker ends with the status of a shell that finds no command.
+        if let reason = ending.unusableLibraryText { return ToolError("\(place): \(reason)\(said)") }
         switch ending.exit {
         case .status(127)?:
             return ToolError(

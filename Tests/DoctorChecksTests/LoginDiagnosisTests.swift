@@ -1,4 +1,5 @@
 import RpmemProtocol
+import SystemSupport
 import TargetReports
 import Testing
 
@@ -83,10 +84,15 @@ import Testing
             diagnosis(status: 1, "rpmemd: restricted key: --doctor is not for this key's clients"), .rpmemd, .warn,
             "the key is restricted", remedy: "ask the operator")
         var missing = diagnosis(status: 127, "rpmemd: error while loading shared libraries: libx.so.1: cannot open")
-        missing.missingLibrary = (name: "libx.so.1", package: nil)
+        let reason = "cannot open shared object file: No such file or directory"
+        missing.unusableLibrary = (LibraryFault("libx.so.1: \(reason)"), package: nil)
         expect(missing, .rpmemd, .fail, "no library libx.so.1", remedy: "install its package")
-        missing.missingLibrary = (name: "libpmem.so.1", package: "libpmem1")
+        missing.unusableLibrary = (LibraryFault("libpmem.so.1: \(reason)"), package: "libpmem1")
         expect(missing, .rpmemd, .fail, "no library libpmem.so.1", remedy: "`sudo apt-get install libpmem1`")
+        missing.unusableLibrary = (LibraryFault("/usr/lib/libpmem.so.1: file too short"), package: "libpmem1")
+        expect(
+            missing, .rpmemd, .fail, "cannot use the library /usr/lib/libpmem.so.1",
+            remedy: "`sudo apt-get install --reinstall libpmem1`")
         var session = diagnosis(status: 0)
         session.noise = InitialStatus.ready.encode()
         expect(session, .rpmemd, .warn, "a session was served instead", remedy: "on the target")

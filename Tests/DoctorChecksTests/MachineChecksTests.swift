@@ -1,3 +1,4 @@
+import Fabric
 import Glibc
 import TargetReports
 import TestSupport
@@ -225,8 +226,20 @@ import Testing
     }
 
     @Test func libfabric() {
-        #expect(FabricChecks.missingLibrary(.initiator, "why").verdict == .fail)
-        #expect(FabricChecks.missingLibrary(.initiator, "why").remedy == "`sudo apt-get install libfabric1`")
+        func check(_ reason: String) -> ReportedCheck {
+            FabricChecks.unusableLibrary(.initiator, FabricError(.loadLibrary, code: ENOSYS, detail: reason))
+        }
+        let missing = check("libfabric.so.1: cannot open shared object file: No such file or directory")
+        #expect(missing.verdict == .fail && missing.remedy == "`sudo apt-get install libfabric1`")
+        let broken = check("/srv/libfabric.so.1: file too short")
+        #expect(broken.found == "libfabric cannot be loaded: /srv/libfabric.so.1: file too short")
+        #expect(broken.remedy == "remove /srv/libfabric.so.1, or take its directory out of LD_LIBRARY_PATH")
+        // As a program's error has it.
+        let error = FabricError(.loadLibrary, code: ENOSYS, detail: "/usr/lib/libfabric.so.1: file too short")
+        #expect(
+            "\(error)"
+                == "loading libfabric.so.1: /usr/lib/libfabric.so.1: file too short: `apt-get install --reinstall libfabric1`"
+        )
     }
 }
 

@@ -126,7 +126,23 @@ import Testing
             failure = error
         }
         #expect(failure.code == ECONNREFUSED)
+        // The provider's own number is 0 or says the same: "Success" is no reason.
+        let operation = failure.operation.rawValue
+        #expect(failure.description == "\(operation): Connection refused", "\(failure)")
         withExtendedLifetime(taken) {}
+    }
+
+    /// A queue's own lookup of a provider's number, in an operation that failed with the code.
+    @Test(
+        arguments: [(0, ECONNREFUSED, nil), (0, 0, nil), (EIO, EIO, nil), (EIO, ECONNREFUSED, "(Input/output error)")]
+            as [(Int32, Int32, String?)])
+    func aCompletionsReasonIsNotSuccess(_ number: Int32, _ code: Int32, _ reason: String?) throws {
+        let side = try Side(provider: "sockets", listening: true)
+        var entry = fi_cq_err_entry()
+        entry.err = code
+        entry.prov_errno = number
+        let text = FailedOperation(entry, of: side.completions.pointer).error.description
+        #expect(!text.contains("Success") && (reason.map { text.hasSuffix($0) } ?? !text.contains("(")), "\(text)")
     }
 
     @Test(arguments: loopbackProviderNames) func thePeerHearsOfAShutdown(_ provider: String) throws {

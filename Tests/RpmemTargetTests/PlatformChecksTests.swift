@@ -96,6 +96,9 @@ import Testing
         #expect(refused?.verdict == .warn && refused?.found.contains("ann may not use /dev/dax0.0") == true)
         #expect(refused?.found.contains("mode 0600, alignment 2097152") == true)
         #expect(refused?.remedy?.contains("`sudo adduser ann rpmem`") == true)
+        // There is neither the group nor the rule.
+        #expect(refused?.remedy?.hasPrefix("`sudo addgroup --system rpmem`, and `sudo adduser ann rpmem`") == true)
+        #expect(refused?.remedy?.hasSuffix("60-rpmem.rules of the package rpmemd, which is not installed") == true)
         // As a member of the group that the rule gives it to.
         chmod(root.file("dev/dax0.0"), 0o660)
         #expect(try run()["device-dax"]?.verdict == .warn)
@@ -109,6 +112,10 @@ import Testing
             unruled?.verdict == .warn && unruled?.remedy?.contains("adduser") == false, "\(String(describing: unruled))"
         )
         #expect(unruled?.remedy?.hasPrefix("`sudo udevadm control --reload && sudo udevadm trigger ") == true)
+        #expect(unruled?.remedy?.hasSuffix("which is not installed") == true)
+        try add("lib/udev/rules.d/60-rpmem.rules", "")
+        #expect(try run()["device-dax"]?.remedy?.hasPrefix("`sudo adduser ann rpmem`, then log in again") == true)
+        #expect(try run()["device-dax"]?.remedy?.hasSuffix("by the udev rule 60-rpmem.rules") == true)
         let owner = PlatformChecks.User(id: geteuid(), name: "me", groups: [])
         #expect(try run(user: owner)["device-dax"]?.verdict == .ok)
     }

@@ -91,6 +91,15 @@ import Testing
         }
     }
 
+    /// The root file system cannot be unmounted.
+    @Test func aRootFileSystemWithoutDAXIsNotUnmounted() {
+        let device = dev_t(259 << 8 | 1)
+        let line = "30 1 259:1 / / rw - ext4 /dev/pmem0 rw\n"
+        let remedy = PoolChecks.daxMount(of: device, line)
+        #expect(!remedy.contains("umount") && remedy.contains("/etc/fstab"), "\(remedy)")
+        #expect(PoolChecks.daxMount(of: device, line.replacing(" / rw ", with: " /mnt rw ")).contains("umount /mnt "))
+    }
+
     @Test func aPlaceOfPartsThatCannotBeTriedIsSkipped() throws {
         try addSet(part: root.file("none/a"))
         #expect(try run()["map-sync"]?.verdict == .skip)

@@ -121,6 +121,22 @@ import Testing
         status.end(.closed)
     }
 
+    /// Two documents give rates, so the wait for totals that another process has locked is none of the time between them.
+    @Test func theClockIsReadWithTheCounts() throws {
+        let log = log
+        let status = try #require(SessionStatus.open(runtime.path, log))
+        let page = try #require(status.makePage(workers: 1))
+        status.publish(record(log))
+        let held = try Descriptor.open("\(path)/totals", O_RDWR)
+        try #require(rpmem_flock(held.number, LOCK_EX) == 0)
+        let begin = monotonicNanoseconds()
+        page.counts(ofWorker: 0).pointee.noteAnswer(at: begin)
+        let report = StatusReport.now(runtimeDirectory: runtime.path)
+        // The wait of SessionTotals is a second.
+        #expect(report.clock >= begin + 1_000_000_000)
+        #expect(report.sessions.first?.idleNanoseconds == report.clock - begin)
+    }
+
     @Test func longTextsAreCutAtACharacter() throws {
         let log = log
         let status = try #require(SessionStatus.open(runtime.path, log))

@@ -41,4 +41,34 @@ struct ExitStatusTests {
             #expect(outcome.errors.isEmpty == (status == 0 || status == 2), "\(command): \(outcome)")
         }
     }
+
+    /// A script that writes to a full disk would take what is there for a whole document.
+    @Test("tell of output that cannot be written") func aFullDisk() throws {
+        let target = try OperatedTarget()
+        try target.makePool()
+        let commands = [
+            "list", "list --json", "info a.set", "info a.set --json", "check a.set", "check a.set --json", "status",
+            "status --json", "metrics", "remove a.set --dry-run", "remove a.set --dry-run --json",
+        ]
+        for command in commands {
+            let outcome = try target.shell("rpmemctl \(command) >/dev/full")
+            #expect(outcome.ending == .exited(1), "\(command): \(outcome)")
+            #expect(
+                outcome.errors.contains("standard output: write: No space left on device"), "\(command): \(outcome)")
+        }
+    }
+
+    /// The dynamic linker ends with 127, as a shell that finds no command does.
+    @Test("tell a library that cannot be used from a command that is not there") func aBrokenLibrary() throws {
+        let target = try OperatedTarget()
+        let libraries = target.directory.file("lib")
+        mkdir(libraries, 0o755)
+        try write("no library", to: "\(libraries)/libpmem2.so.1")
+        let outcome = try target.run(
+            ["list", target.address], environment: ["RPMEM_CMD": "LD_LIBRARY_PATH=\(libraries) \(Binaries.rpmemd)"])
+        let remedy = "remove \(libraries)/libpmem2.so.1, or take its directory out of LD_LIBRARY_PATH there"
+        #expect(
+            outcome.ending == .exited(1) && outcome.errors.contains(remedy)
+                && !outcome.errors.contains("no such command"), "\(outcome)")
+    }
 }

@@ -83,12 +83,16 @@ struct PlatformChecks {
         }
         let text = texts.joined(separator: "; ")
         guard let refused else { return check(.deviceDAX, .ok, text) }
+        let rule =
+            "by the udev rule \(Self.rule)"
+            + (ruleDirectory == nil ? " of the package rpmemd, which is not installed" : "")
         let remedy =
             if let group, user.groups.contains(group) {
                 "`sudo udevadm control --reload && sudo udevadm trigger --subsystem-match=dax --settle` gives the devices to group "
-                    + "rpmem by the udev rule \(Self.rule)"
+                    + "rpmem \(rule)"
             } else {
-                "`sudo adduser \(user.name) rpmem`, then log in again; the group has the devices by the udev rule \(Self.rule)"
+                (group == nil ? "`sudo addgroup --system rpmem`, and " : "")
+                    + "`sudo adduser \(user.name) rpmem`, then log in again; the group has the devices \(rule)"
             }
         return check(.deviceDAX, .warn, "\(text): \(user.name) may not use /dev/\(refused)", remedy)
     }
@@ -100,12 +104,15 @@ struct PlatformChecks {
             .flatMap { gid_t($0) }
     }
 
+    /// Where the rule is installed; nil when it is not.
+    private var ruleDirectory: String? {
+        ["/etc/udev/rules.d", "/lib/udev/rules.d", "/usr/lib/udev/rules.d", "/usr/local/lib/udev/rules.d"]
+            .first { tree.exists("\($0)/\(Self.rule)") }
+    }
+
     private var udev: ReportedCheck {
         if daxDevices.isEmpty { return check(.udev, .skip, "no Device DAX, which the rule is for") }
-        let directories = [
-            "/etc/udev/rules.d", "/lib/udev/rules.d", "/usr/lib/udev/rules.d", "/usr/local/lib/udev/rules.d",
-        ]
-        guard let directory = directories.first(where: { tree.exists("\($0)/\(Self.rule)") }) else {
+        guard let directory = ruleDirectory else {
             return check(
                 .udev, .warn, "no udev rule gives /dev/dax* to group rpmem",
                 "install \(Self.rule) of the package rpmemd, then `sudo udevadm control --reload && sudo udevadm trigger`"

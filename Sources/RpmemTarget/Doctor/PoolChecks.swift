@@ -94,7 +94,7 @@ struct PoolChecks {
         } else if status.st_mode & 0o022 != 0 {
             add(
                 .poolSetDirectory, .warn, "\(text): others decide which files sessions write to",
-                "`chmod go-w \(shellQuoted(path))`")
+                "`sudo chmod go-w \(shellQuoted(path))`")
         } else {
             add(.poolSetDirectory, .ok, text)
         }
@@ -255,7 +255,7 @@ struct PoolChecks {
                 if let status = tree.status(path), let region = MemoryRegionName(of: status) {
                     slow = (
                         "\(path) is on persistent memory (\(region.name)), but takes no MAP_SYNC",
-                        daxMount(of: status.st_dev)
+                        Self.daxMount(of: status.st_dev, tree.text("/proc/thread-self/mountinfo") ?? "")
                     )
                 }
             }
@@ -274,16 +274,18 @@ struct PoolChecks {
     }
 
     /// The commands that mount a file system with DAX.
-    private func daxMount(of device: dev_t) -> String {
-        // Fields of proc_pid_mountinfo(5): the third is the device, the fifth the mount point, the second behind `-` the source.
-        let mounts =
-            tree.text("/proc/thread-self/mountinfo")?.split(separator: "\n").map { $0.split(separator: " ") } ?? []
+    ///
+    /// - Parameter mounts: As proc_pid_mountinfo(5) has them.
+    static func daxMount(of device: dev_t, _ mounts: String) -> String {
+        // The third field is the device, the fifth the mount point, the second behind `-` the source.
+        let mounts = mounts.split(separator: "\n").map { $0.split(separator: " ") }
         let number = "\(rpmem_major(UInt64(device))):\(rpmem_minor(UInt64(device)))"
         guard let mount = mounts.last(where: { $0.count > 9 && $0[2] == number && $0[3] == "/" }),
             let dash = mount.firstIndex(of: "-"), dash + 2 < mount.count, !mount[4].contains("\\")
         else {
             return "mount the file system with DAX: `sudo umount` it, then `sudo mount -o dax` it (ext4(5), xfs(5))"
         }
+        if mount[4] == "/" { return "write the mount option `dax` of / into /etc/fstab, then `sudo systemctl reboot`" }
         let place = shellQuoted(String(mount[4]))
         return "mount the file system with DAX: `sudo umount \(place) && sudo mount -o dax "
             + "\(shellQuoted(String(mount[dash + 2]))) \(place)`, and write the option into /etc/fstab"

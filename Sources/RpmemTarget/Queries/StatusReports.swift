@@ -47,6 +47,8 @@ extension StatusReport {
         directories.append(directory.path)
         var found = self
         SessionTotals.read(in: directory) { totals, problem in
+            // The counts are read now. The wait for the totals may have taken a second.
+            found.clock = monotonicNanoseconds()
             if let totals { found.ended.add(totals) }
             if let problem {
                 found.endedUnknown = true

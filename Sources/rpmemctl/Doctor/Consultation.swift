@@ -61,7 +61,7 @@ struct Consultation {
             case .sessionEnded(_, _, let ending):
                 if case .status(let status)? = ending.exit { diagnosis.status = status }
                 diagnosis.lines = ending.targetLines
-                diagnosis.missingLibrary = ending.missingLibrary
+                diagnosis.unusableLibrary = ending.unusableLibrary
             case .timedOut(_, let timeout):
                 diagnosis.obstacle = "no answer within \(timeout.components.seconds) seconds"
             default: diagnosis.obstacle = "\(error)"

@@ -28,14 +28,14 @@ struct Doctor: ParsableCommand {
     func run() throws {
         let report = Examination(of: target.address, poolSet: poolSet).run()
         if json {
-            print(jsonText(report))
+            try printOut(jsonText(report) + "\n")
         } else {
-            show(report)
+            try show(report)
         }
         if report.hasFailures { throw ExitStatus.errorsFound }
     }
 
-    private func show(_ report: DoctorReport) {
+    private func show(_ report: DoctorReport) throws {
         var page = Page()
         for machine in [ReportedCheck.Machine.initiator, .target] {
             page.line(.init(machine == .initiator ? "this machine, the initiator:" : "\(report.target), the target:"))
@@ -48,7 +48,7 @@ struct Doctor: ParsableCommand {
                 ? .init("\(failures) failed, \(warnings) with a warning", .red)
                 : warnings > 0
                     ? .init("no check failed, \(warnings) with a warning", .yellow) : .init("no check failed", .green))
-        page.show()
+        try page.show()
     }
 }
 

@@ -67,7 +67,7 @@ struct Sync: ParsableCommand {
         var report = PoolSyncReport(
             direction: toTarget ? .toTarget : .fromTarget,
             comparison: comparison.report(local, replicas.target.address, replicas.poolSet))
-        if !json || !(dryRun || yes) { show(report) }
+        if !json || !(dryRun || yes) { try show(report) }
         if comparison.isSame {
             report.synchronized = true
         } else if !dryRun {
@@ -83,10 +83,10 @@ struct Sync: ParsableCommand {
                         + "\(replicas.poolSet) on \(replicas.target.address) meanwhile, or its storage lost something; the first is at "
                         + "offset \(outcome.left.firstRange?.lowerBound ?? 0)")
             } else if !json {
-                print("Written: \(outcome.writtenBytes) bytes. The replicas are the same.")
+                try printOut("Written: \(outcome.writtenBytes) bytes. The replicas are the same.\n")
             }
         }
-        if json { print(jsonText(report)) }
+        if json { try printOut(jsonText(report) + "\n") }
         if !dryRun, !report.synchronized { throw ExitStatus.errorsFound }
     }
 
@@ -108,7 +108,7 @@ struct Sync: ParsableCommand {
         }
     }
 
-    private func show(_ report: PoolSyncReport) {
+    private func show(_ report: PoolSyncReport) throws {
         var page = Page()
         page.show(report.comparison)
         if !report.comparison.same {
@@ -116,6 +116,6 @@ struct Sync: ParsableCommand {
             page.line(
                 .init("to write:"), .init("\(report.comparison.differingBytes) bytes to \(place)", .yellow))
         }
-        page.show()
+        try page.show()
     }
 }

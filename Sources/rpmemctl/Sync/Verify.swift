@@ -24,11 +24,11 @@ struct Verify: ParsableCommand {
             local, replicas.query, replicas.poolSet, bar: ProgressBar(isShown: isatty(STDERR_FILENO) == 1), "compared")
         let report = PoolVerifyReport(comparison.report(local, replicas.target.address, replicas.poolSet))
         if json {
-            print(jsonText(report))
+            try printOut(jsonText(report) + "\n")
         } else {
             var page = Page()
             page.show(report.comparison)
-            page.show()
+            try page.show()
         }
         if !report.comparison.same { throw ExitStatus.errorsFound }
     }
