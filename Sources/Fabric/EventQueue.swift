@@ -84,6 +84,8 @@ package final class EventQueue {
         var reason = fi_eq_strerror(pointer, entry.prov_errno, entry.err_data, nil, 0).map { String(cString: $0) }
         // The verbs provider looks the connection manager's reasons up as errnos.
         if reason?.hasPrefix("Unknown error") == true { reason = nil }
+        // The tcp provider has none of its own where the system has told it: that would be "Success".
+        if entry.prov_errno == 0 { reason = nil }
         return .failed(
             entry.fid.map { ObjectIdentity($0) },
             FabricError(.connection, code: entry.err, detail: reason))
