@@ -10,7 +10,8 @@ extension InitiatorPool {
     ///   - poolSet: A path relative to the target's pool set directory.
     ///   - force: Goes on where a part cannot be removed.
     ///   - removePoolSet: Removes the pool set file too.
-    ///   - options: How the target is reached; ``InitiatorOptions/openTimeout`` bounds the wait.
+    ///   - options: How the target is reached. ``InitiatorOptions/openTimeout`` bounds the wait for the removal, and
+    ///     ``InitiatorOptions/connectTimeout`` that for the second start of a command that has printed nothing.
     /// - Throws: ``InitiatorError/protocolError(target:reason:targetLines:)`` when another command ran in the place of the removal.
     public static func remove(
         target: TargetAddress, poolSet: String, force: Bool = false, removePoolSet: Bool = false,
@@ -30,20 +31,18 @@ extension InitiatorPool {
         if let reason = Self.reasonAgainstRemoval(output, poolSet: poolSet, ending) {
             throw .protocolError(target: "\(target)", reason: reason, targetLines: ending.targetLines)
         }
-        if isSilence(output, ending), case .status(let status)? = ending.exit, status == 0 || isErrnoOfRemoval(status) {
-            // PMDK's rpmemd removes a pool without a word, and its reason for not doing so may be in its log only. Any rpmemd
-            // begins a session with its initial status; a command that is none, such as true, is as silent as before.
-            let session = try? run(command, [], on: target, options.connectTimeout, options)
-            if let (sessionEnding, sessionOutput) = session, sessionEnding.exit == ending.exit,
-                isSilence(sessionOutput, sessionEnding)
-            {
-                throw .protocolError(
-                    target: "\(target)",
-                    reason:
-                        "\(poolSet) is not removed: the command printed nothing and ended with status \(status), for a "
-                        + "session as well, so it is no rpmemd: correct RPMEM_SSH or RPMEM_CMD, or "
-                        + remedy(poolSet), targetLines: [])
-            }
+        // PMDK's rpmemd removes a pool without a word, and its reason for not doing so may be in its log only. So does a command
+        // that is no rpmemd, such as true.
+        if case .status(let status)? = ending.exit, isUnexplained(ending),
+            let (version, printed) = try? run(command, ["--version"], on: target, options.connectTimeout, options),
+            isNoTarget(version, printed, after: ending)
+        {
+            throw .protocolError(
+                target: "\(target)",
+                reason:
+                    "\(poolSet) is not removed: the command printed nothing and ended with status \(status), and with --version "
+                    + "it does not say that it is rpmemd: correct RPMEM_SSH or RPMEM_CMD, or " + remedy(poolSet),
+                targetLines: ending.targetLines)
         }
         switch ending.exit {
         case .status(0)?: return
@@ -95,9 +94,25 @@ extension InitiatorPool {
         "run `rpmemd --remove \(shellQuoted(poolSet))` on the target"
     }
 
-    /// Whether a command said nothing on either stream.
-    private static func isSilence(_ output: [UInt8], _ ending: SessionEnding) -> Bool {
-        output.isEmpty && ending.targetLines.isEmpty
+    /// Whether neither stream shows that a removal was tried. Its standard output is empty. sshd's banner may be on standard error.
+    private static func isUnexplained(_ removal: SessionEnding) -> Bool {
+        switch removal.exit {
+        case .status(0)?: !removal.targetLines.contains { $0.hasPrefix("rpmemd: ") }
+        case .status(let status)?: isErrnoOfRemoval(status) && removal.targetLines.isEmpty
+        default: false
+        }
+    }
+
+    /// Whether what a command does with `--version` shows that it is no rpmemd. `docs/protocol.md`, section 8 (Removal of a
+    /// pool).
+    private static func isNoTarget(_ version: SessionEnding, _ output: [UInt8], after removal: SessionEnding) -> Bool {
+        // An ssh that fails now does not undo the removal.
+        guard case .status(let status)? = version.exit, ![126, 127, 255].contains(status) else { return false }
+        let lines = version.targetLines
+        let printed = lines + [String(decoding: output, as: UTF8.self)]
+        if printed.contains(where: { $0.contains("rpmemd") }) { return false }
+        // A wrapper may let removals and sessions through and refuse the rest, with a reason.
+        return !output.isEmpty || lines == removal.targetLines
     }
 }
 

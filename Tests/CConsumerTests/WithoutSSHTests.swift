@@ -3,8 +3,8 @@ import SystemSupport
 import TestSupport
 import Testing
 
-/// README's section "Without ssh": its commands as README has them, with the address of `rpmemd.socket`, in a network namespace
-/// where that address is free. systemd is not there: its socket-activate serves the unit's socket. `Tests/VM/cases/systemd-socket.sh`
+/// README's section "Without ssh": its commands as README has them, with the address of `rpmemd.socket`, between two network
+/// namespaces where that address is free, and a tunnel between their loopback addresses. systemd is not there: its socket-activate serves the unit's socket. `Tests/VM/cases/systemd-socket.sh`
 /// has the units.
 @Suite(
     "README without ssh",
@@ -32,8 +32,9 @@ struct WithoutSSHTests {
     @Test("works as it is written, and removes a pool on the target alone")
     func works() throws {
         let (blocks, inline) = try commands()
-        try #require(blocks.count == 2 && inline.count == 4, "\(blocks), \(inline)")
-        let unit = try #require(blocks[0].wholeMatch(of: /sudo systemctl enable --now ([a-z.]+)\n/)?.1)
+        try #require(blocks.count == 3 && inline.count == 3, "\(blocks), \(inline)")
+        let settings = blocks[0].replacing("ADDRESS", with: NetworkNamespaces.address(of: .far))
+        let unit = try #require(blocks[1].wholeMatch(of: /sudo systemctl enable --now ([a-z.]+)\n/)?.1)
         let listen = try #require(try text("systemd/\(unit)").firstMatch(of: /(?m)^ListenStream=(.*)$/)?.1)
         let service = try text("systemd/rpmemd@.service")
         let program = try #require(service.firstMatch(of: /(?m)^ExecStart=\/usr\/bin\/(.*)$/)?.1)
@@ -41,38 +42,40 @@ struct WithoutSSHTests {
         let place = try Workplace()
         let network = try NetworkNamespaces()
         let machine = network.prefix(.far)
-        // The home of the unit's user: pool sets are there, and nothing but README's setting is set.
-        let setting = try #require(inline.first { $0.hasPrefix("in-band-address") })
-        #expect(setting == "in-band-address = ADDRESS")
+        // The home of the unit's user: pool sets are there, and nothing but README's settings is set.
         let home = "\(place.path)/home"
         mkdir(home, 0o755)
-        try write(
-            "in-band-address = 127.0.0.1\nuse-syslog = no\nlog-file = \(place.logFile)\n", to: "\(home)/.rpmemd.conf")
+        try write("\(settings)use-syslog = no\nlog-file = \(place.logFile)\n", to: "\(home)/.rpmemd.conf")
         try write("PMEMPOOLSET\n4M \(place.parts)/a.part\n", to: "\(home)/a.set")
         mkdir("\(place.path)/bin", 0o755)
         symlink(Binaries.rpmemd, "\(place.path)/bin/rpmemd")
         let environment = ["PATH": "\(place.path)/bin:/usr/bin:/bin", "HOME": home]
-        let activator = try ChildProcess(
-            machine + ["/usr/bin/systemd-socket-activate", "--accept", "--inetd", "-l", String(listen)]
-                + ["-E", "HOME", "-E", place.mark, "\(place.path)/bin/\(program)"],
-            environment: environment)
-        defer {
-            activator.signal(SIGTERM)
-            _ = try? activator.wait()
-        }
-        let deadline = Deadline.after(milliseconds: 60_000)
-        while !activator.errorText.contains("Listening on") {
-            guard try activator.wait(within: 20) == nil, !deadline.hasPassed else {
-                throw TestSupportError(activator.errorText)
+        func serve(_ prefix: [String], _ command: [String]) throws -> ChildProcess {
+            let activator = try ChildProcess(
+                prefix + ["/usr/bin/systemd-socket-activate", "--accept", "--inetd", "-l", String(listen)]
+                    + ["-E", "HOME", "-E", place.mark] + command,
+                environment: environment)
+            let deadline = Deadline.after(milliseconds: 60_000)
+            while !activator.errorText.contains("Listening on") {
+                guard try activator.wait(within: 20) == nil, !deadline.hasPassed else {
+                    activator.signal(SIGTERM)
+                    throw TestSupportError(activator.errorText)
+                }
             }
+            return activator
         }
+        let activator = try serve(machine, ["\(place.path)/bin/\(program)"])
+        defer { stop(activator) }
+        let port = try #require(listen.split(separator: ":").last)
+        let tunnel = try serve(network.prefix(.near), machine + ["/usr/bin/nc.openbsd", "-N", "127.0.0.1", "\(port)"])
+        defer { stop(tunnel) }
 
-        try write(blocks[1], to: "\(place.path)/no-ssh", mode: 0o755)
+        try write(blocks[2], to: "\(place.path)/no-ssh", mode: 0o755)
         let session = try place.compile("session.c", ["-D_GNU_SOURCE"])
         func run(_ action: String) throws -> String {
             try Outcome(
                 place.start(
-                    machine + [session, action, Workplace.target, "a.set", "1"],
+                    network.prefix(.near) + [session, action, NetworkNamespaces.address(of: .far), "a.set", "1"],
                     environment: ["RPMEM_SSH": "\(place.path)/no-ssh"])
             ).output
         }
@@ -81,12 +84,18 @@ struct WithoutSSHTests {
         let refused = try run("remove")
         #expect(refused.hasPrefix("EPROTO: ") && refused.contains("a.set is not removed"), "\(refused)")
         #expect(access("\(place.parts)/a.part", F_OK) == 0)
-        let removal = try #require(inline.first { $0.contains("--remove") })
-        #expect(refused.contains("`\(removal.replacing("SET", with: "a.set"))`"), "\(refused)")
-        let removed = try Outcome(
-            of: ["/bin/sh", "-c", removal.replacing("SET", with: "a.set")], environment: environment)
+        let byUser = try #require(inline.first { $0.contains("--remove") })
+        let command = try #require(byUser.wholeMatch(of: /sudo -u rpmem (.*)/)?.1)
+        let removal = command.replacing("SET", with: "a.set")
+        #expect(refused.contains("`\(removal)`"), "\(refused)")
+        let removed = try Outcome(of: ["/bin/sh", "-c", String(removal)], environment: environment)
         expectSuccess(removed)
         #expect(access("\(place.parts)/a.part", F_OK) != 0)
         #expect(place.awaitDaemons())
+    }
+
+    private func stop(_ process: ChildProcess) {
+        process.signal(SIGTERM)
+        _ = try? process.wait()
     }
 }

@@ -264,6 +264,17 @@ struct RestrictedKeyTests {
         #expect(log.contains { $0.message.hasPrefix("REMOVE request: ") }, "\(log)")
     }
 
+    /// To see that a daemon is there, the initiator asks for the version after a removal.
+    @Test func aRemovalLeavesNothingElseInTheLog() throws {
+        let scene = try Scene("--log-level notice")
+        try scene.makePool()
+        let earlier = try scene.reach.target.log().count
+        try scene.remove("alice", "alice.set")
+        let log = try scene.reach.target.log().dropFirst(earlier)
+        #expect(!log.isEmpty && log.allSatisfy { $0.level == "notice" } && Set(log.map(\.session)).count == 1, "\(log)")
+        #expect(try scene.ssh("alice", "rpmemd --version").ending == .exited(0))
+    }
+
     /// What others have does not keep a key's own pools out of its list, nor does the list tell of it.
     @Test func aListDependsOnOwnPoolsAlone() throws {
         let scene = try Scene()

@@ -71,6 +71,12 @@ struct ManualPageNumbersTests {
             Claim(
                 "librpmem.7",
                 "gives ssh \(word(seconds(options.exitTimeout))) seconds to end, or RPMEM_TIMEOUT if that is less"),
+            Claim(
+                "librpmem.7",
+                "waits \(seconds(options.openTimeout)) seconds for the removal, and \(seconds(options.connectTimeout)) seconds "
+                    + "where it starts"),
+            Claim(
+                "librpmem.7", "gets \(word(seconds(options.exitTimeout))) seconds after its standard input is closed"),
             Claim("librpmem.7", "may be under way on a lane; \(options.workQueueSize) if it is not set."),
             Claim("librpmem.7", "while a pool is open; \(seconds(options.operationTimeout)) if it is not set."),
             Claim("librpmem.7", "before it blocks, up to 1000000; \(poll) if it is not set."),

@@ -7,7 +7,7 @@ import Testing
         -> (InitiatorError?, ScriptedTarget)
     {
         let target = try ScriptedTarget(
-            "[ $# -eq 0 ] || printf '%s\\n' \"$*\" \"$FAKE_SSH_ARGUMENTS\" >arguments; \(script)")
+            "[ \"$1\" != --remove ] || printf '%s\\n' \"$*\" \"$FAKE_SSH_ARGUMENTS\" >arguments; \(script)")
         do throws(InitiatorError) {
             try InitiatorPool.remove(
                 target: try TargetAddress("127.0.0.1:22"), poolSet: poolSet, force: force, removePoolSet: set,
@@ -61,30 +61,67 @@ import Testing
     /// Such as `RPMEM_SSH=/bin/true`.
     @Test(arguments: [Int32(0), 1, 2]) func aCommandThatIsAlwaysSilentIsNoRemoval(_ status: Int32) throws {
         let (error, _) = try remove("exit \(status)")
-        #expect(error?.errno == EPROTO)
+        expectNoRpmemd(error, status)
+    }
+
+    /// What the same command does with `--version`, when it has said nothing of the removal and ended with status 0.
+    @Test(arguments: [
+        // `RPMEM_CMD=/bin/true`
+        "echo 'true (GNU coreutils) 9.1'",
+        // A program that reaches the target only this time, without the arguments.
+        "printf '\\0\\0\\0\\0'; exit 1", "exit 1",
+    ]) func aCommandWithoutRpmemdsVersionIsNoRemoval(_ version: String) throws {
+        let (error, _) = try remove("case $1 in --remove) exit 0;; esac; \(version)")
+        expectNoRpmemd(error, 0)
+    }
+
+    @Test func aBannerOfSshdHidesNoCommandThatDoesNothing() throws {
+        let (error, _) = try remove("echo Authorized users only >&2")
+        expectNoRpmemd(error, 0)
+        #expect(error?.targetLines == ["Authorized users only"])
+    }
+
+    private func expectNoRpmemd(
+        _ error: InitiatorError?, _ status: Int32, sourceLocation: SourceLocation = #_sourceLocation
+    ) {
+        #expect(error?.errno == EPROTO, sourceLocation: sourceLocation)
         let text = error.map { "\($0)" } ?? ""
         #expect(
             text.contains(
-                "a.set is not removed: the command printed nothing and ended with status \(status), for a session as well"
-            ),
-            "\(text)")
-        #expect(text.contains("`rpmemd --remove a.set`"), "\(text)")
+                "a.set is not removed: the command printed nothing and ended with status \(status), and with --version it "
+                    + "does not say that it is rpmemd"), "\(text)", sourceLocation: sourceLocation)
+        #expect(text.contains("`rpmemd --remove a.set`"), "\(text)", sourceLocation: sourceLocation)
     }
 
-    /// PMDK's rpmemd: it removes without a word, its reasons go to its log, and it begins a session with four bytes.
+    /// PMDK's rpmemd: it removes without a word, and its reasons go to its log. A session that ends without a request is an
+    /// error in that log.
     private func stock(_ status: Int32) -> String {
-        "case $1 in --remove) exit \(status);; esac; printf '\\0\\0\\0\\0'; cat >/dev/null; exit 1"
+        """
+        printf '%s\\n' "${1-session}" >>starts
+        case $1 in --remove) exit \(status);; --version) echo rpmemd version 1.12.1 >&2; exit 0;; esac
+        printf '\\0\\0\\0\\0'; cat >/dev/null; exit 1
+        """
     }
 
-    @Test func aSilentRemovalByPMDKsDaemonSucceeds() throws {
-        #expect(try remove(stock(0)).0 == nil)
-        // One that cannot start a session any more, and an ssh that fails the second time, do not undo the first.
-        for script in [
-            "case $1 in --remove) exit 0;; esac; printf '\\2\\0\\0\\0'; exit 1",
-            "case $1 in --remove) exit 0;; esac; echo lost >&2; exit 255", "case $1 in --remove) exit 0;; esac; exit 1",
-        ] {
-            #expect(try remove(script).0 == nil)
-        }
+    @Test func aSilentRemovalByPMDKsDaemonSucceedsWithoutASession() throws {
+        let (error, target) = try remove(stock(0))
+        #expect(error == nil)
+        #expect(try target.scratch.text("starts") == "--remove\n--version\n")
+    }
+
+    @Test(arguments: [
+        // This project's daemon.
+        "echo rpmemd version 0.1.0", "echo 'rpmemd: --version is not for this key' >&2; exit 1",
+        // An ssh that fails the second time, and a wrapper that lets only removals and sessions through.
+        "echo lost >&2; exit 255", "exit 255", "kill -9 $$", "echo denied >&2; exit 1",
+    ]) func aSilentRemovalStandsWhatever(_ version: String) throws {
+        #expect(try remove("case $1 in --remove) exit 0;; esac; \(version)").0 == nil)
+    }
+
+    @Test func aWarningOfTheDaemonNeedsNoSecondStart() throws {
+        let (error, target) = try remove("echo \"$1\" >>starts; echo 'rpmemd: warning: no log' >&2")
+        #expect(error == nil)
+        #expect(try target.scratch.text("starts") == "--remove\n")
     }
 
     @Test(arguments: [Int32(1), 2, 16]) func aSilentRefusalOfPMDKsDaemonIsAnErrno(_ status: Int32) throws {
@@ -95,8 +132,8 @@ import Testing
         #expect(text.contains("\"\(String(cString: strerror(status)))\""), "\(text)")
     }
 
-    /// The question after a removal has a time limit, and its end is not the removal's.
-    @Test func aSessionThatHangsAfterARemovalIsEnded() throws {
+    /// The second start has a time limit, and its end is not the removal's.
+    @Test func aSecondStartThatHangsIsEnded() throws {
         var target = try ScriptedTarget("case $1 in --remove) exit 0;; esac; exec sleep 1000")
         target.options.connectTimeout = .milliseconds(50)
         target.options.exitTimeout = .milliseconds(50)

@@ -66,6 +66,7 @@ import Testing
                 "rpmemd --remove a --dry-run",
                 .query(.removal(set: "a", force: false, removePoolSet: false), Self.operators)
             ),
+            ("rpmemd --version", .version),
         ]
         for (text, expected) in all { #expect(try parse(text) == expected, "\(text)") }
     }
@@ -85,7 +86,7 @@ import Testing
             ("rpmemd --check a --repair p", "--repair"),
             ("rpmemd --check-config", "--check-config"), ("rpmemd --doctor", "--doctor"),
             ("rpmemd --doctor=a.set", "--doctor"),
-            ("rpmemd --help", "--help"), ("rpmemd -V", "--version"), ("rpmemd --restrict", "--restrict"),
+            ("rpmemd --help", "--help"), ("rpmemd --restrict", "--restrict"),
         ])
     func optionsOfTheOperator(text: String, option: String) {
         #expect(

@@ -64,7 +64,8 @@ enum RestrictedCommand {
         case .doctor: throw refused("--\(CommandOption.doctor.name)")
         case .checkConfiguration: throw refused("--\(CommandOption.checkConfiguration.name)")
         case .help: throw refused("--\(CommandOption.help.name)")
-        case .version: throw refused("--\(CommandOption.version.name)")
+        // The library asks it after a removal, to see that a daemon is there.
+        case .version: return .version
         case .restricted: throw refused("--\(CommandOption.restrict.name)")
         }
     }
