@@ -129,7 +129,9 @@ import Testing
         await #expect(processExitsWith: .success) {
             let test = WriterRecordsTests()
             mkdir(test.directory, 0o755)
-            try #require(PrivateMounts.enter() == nil && PrivateMounts.mountTmpfs(at: test.directory, options: "mode=755") == nil)
+            try #require(
+                PrivateMounts.enter() == nil && PrivateMounts.mountTmpfs(at: test.directory, options: "mode=755") == nil
+            )
             let (records, device) = (try test.records(), try test.device())
             // MS_REMOUNT | MS_RDONLY
             try #require(PrivateMounts.mount("tmpfs", test.directory, "tmpfs", 0x21, nil) == nil)
