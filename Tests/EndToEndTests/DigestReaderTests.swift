@@ -12,7 +12,7 @@ import Testing
         try target.addPart("big", megabytes: 256)
     }
 
-    /// Digests of a batch are two pieces for the pipe. The reader takes a piece each time, and both within no time-out.
+    /// The reader takes pieces of a frame now and then.
     @Test func aReaderThatTricklesIsNotWaitedForWithoutLimit() throws {
         let process = try ChildProcess([
             Binaries.rpmemd, "--config", target.configuration, "--peer-timeout", "2", "--digest", "big.set",

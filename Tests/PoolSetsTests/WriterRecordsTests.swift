@@ -107,22 +107,6 @@ import Testing
         #expect(error.map { "\($0)" }?.contains("fsync") == true, "\(String(describing: error))")
     }
 
-    /// The same for a user without a right to the directory.
-    @Test(.enabled(if: geteuid() == 0, "needs root")) func aRecordThatSomebodyElseRemovedIsGoneDurably() async {
-        await #expect(processExitsWith: .success) {
-            let test = WriterRecordsTests()
-            chmod(test.place.path, 0o755)
-            let (records, device) = (try test.records(), try test.device())
-            let unsynchronizable = try Descriptor.open(test.directory, 0x20_0000 | O_DIRECTORY)
-            #expect(dup2(unsynchronizable.number, records.descriptor.number) >= 0)
-            try #require(seteuid(65534) == 0)
-            let error = poolError { () throws(PoolError) in try records.forget(device, mayBeBack: true) }
-            #expect(error.map { "\($0)" }?.contains("fsync") == true, "\(String(describing: error))")
-            try records.forget(device, mayBeBack: false)
-            try #require(seteuid(0) == 0)
-        }
-    }
-
     /// A file system that became read-only, after an error of its disk for instance, makes nothing durable.
     @Test(.enabled(if: PrivateMounts.skipReason == nil, "needs root for a mount namespace"))
     func aRecordOnAReadOnlyFileSystemIsNotGoneDurably() async {
