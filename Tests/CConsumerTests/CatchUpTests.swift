@@ -102,14 +102,16 @@ struct CatchUpTests {
         try run(verify)
     }
 
-    @Test("libpmemobj opens no replica that is half-written")
-    func aHalfWrittenReplicaIsNotOpened() throws {
+    @Test(
+        "libpmemobj opens no pool of which a replica is half-written",
+        arguments: [("--from-target", "local.part"), ("--to-target", "remote.part")])
+    func aHalfWrittenReplicaIsNotOpened(_ direction: String, _ part: String) throws {
         try run([program, "fill", one, "1"])
         #expect(place.awaitDaemons())
         let old = try place.bytes(of: "remote.part", from: 4096)
         try run([program, "fill", one, "2"])
         #expect(place.awaitDaemons())
-        try put(old, on: "local.part")
+        try put(old, on: part)
         // The daemon that is to be compared with at the end is not there.
         let failing = "\(place.path)/failing"
         let command = try #require(environment["RPMEM_CMD"])
@@ -117,13 +119,13 @@ struct CatchUpTests {
             "#!/bin/sh\n[ \"$1\" = --digest ] && [ -e \(failing).1 ] && exit 5\n[ \"$1\" = --digest ] && touch \(failing).1\n"
                 + "exec \(command) \"$@\"\n", to: failing, mode: 0o755)
         let outcome = try Outcome(
-            of: [Binaries.rpmemctl, "sync", one, Workplace.target, "remote.set", "--from-target", "--yes"],
+            of: [Binaries.rpmemctl, "sync", one, Workplace.target, "remote.set", direction, "--yes"],
             environment: environment.merging(["RPMEM_CMD": failing]) { _, new in new })
         #expect(outcome.ending == .exited(1), "\(outcome)")
         let refused = try Outcome(of: [program, "digest", one], environment: environment)
         #expect(!refused.isSuccess && refused.errors.contains("unknown incompat features"), "\(refused)")
         #expect(place.awaitDaemons())
-        try sync("--from-target")
+        try sync(direction)
         try run([program, "digest", one])
     }
 

@@ -152,6 +152,34 @@ struct WriterTokenFailureTests {
         #expect(try claim(.resume, Self.mine) == .otherWriter)
     }
 
+    enum Onlooker: CaseIterable { case readOnly, withoutExtend, refused }
+
+    /// A session that was killed has removed the tokens, and not durably. A session that could not write comes next, and closes the
+    /// pool: the one behind it, which writes, has to know all the same.
+    @Test(arguments: Onlooker.allCases) func killedBeforeARemovalIsDurable(_ onlooker: Onlooker) throws {
+        let before = try calls(of: "fsync")
+        let removal = try PlantedFailure()
+        let killed = try target.session(environment: removal.environment("fsync:\(before + 2)", kills: true)).ready()
+        try killed.send(Request.open("two.set").encode())
+        #expect(try killed.end().ending == .signalled(SIGKILL))
+        switch onlooker {
+        case .readOnly:
+            try target.configure(["permissions = read-only"])
+            try open(offers: false).close()
+            try target.configure([])
+        case .withoutExtend: try open().close()
+        case .refused: #expect(try claim(.resume, Self.mine) == .otherWriter)
+        }
+        #expect(try isDirty())
+        let planted = try PlantedFailure()
+        let session = try target.session(environment: planted.environment("fsync:\(before + 1)")).ready()
+        #expect(try session.ask(.open("two.set")) == .refused(.open, .fatal))
+        try session.expectEnd(1)
+        #expect(planted.isHit)
+        try open(offers: false).close()
+        #expect(try !isDirty())
+    }
+
     /// The count of resumed sessions is no part of the token.
     @Test func killedWhileASessionIsResumed() throws {
         for call in ["fsetxattr:1", "fsync:\(try calls(of: "fsync") + 1)"] {

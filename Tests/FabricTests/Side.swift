@@ -21,6 +21,8 @@ final class Side: @unchecked Sendable {
     var endpoint: Endpoint? { peer.endpoint }
     var memory: UnsafeMutableRawBufferPointer { peer.memory }
     var pool: MemoryRegion { buffer.region(for: .remote) }
+    /// The same memory, for this side's own WRITEs and READs, as initiators register it.
+    var transfers: MemoryRegion { buffer.region(for: .localTransfers) }
 
     init(provider: String, service: String? = nil, listening: Bool) throws {
         info = try FabricInfo.query(

@@ -73,6 +73,22 @@ import Testing
         #expect([-Int(FI_ECANCELED), -Int(FI_EAGAIN)].contains(result))
     }
 
+    /// A target that knows the key of an initiator's memory, which it is never told.
+    @Test(arguments: loopbackProviderNames, [FabricPeer.Operation.write, .read])
+    func memoryForOwnTransfersIsOutOfReach(_ provider: String, _ operation: FabricPeer.Operation) throws {
+        let pair = try Connected(provider)
+        let (owner, peer) = (pair.target, pair.initiator)
+        owner.fill(8192..<8256, with: 3)
+        peer.fill(0..<64, with: 5)
+        try owner.post(.receive, 0..<8)
+        try peer.post(operation, 0..<64, remote: owner.remoteAddress(8192), key: owner.transfers.key)
+        try? peer.post(.send, 0..<8, slot: 1)
+        let serving = try Running("owner") { try owner.complete(FI_RECV) }
+        try? serving.value()
+        #expect(owner.holds(3, in: 8192..<8256))
+        #expect(peer.holds(5, in: 0..<64))
+    }
+
     @Test(arguments: loopbackProviderNames) func aWrongKeyDoesNotReachTheMemory(_ provider: String) throws {
         let pair = try Connected(provider)
         let (target, initiator) = (pair.target, pair.initiator)

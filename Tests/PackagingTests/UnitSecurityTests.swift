@@ -79,6 +79,14 @@ import Testing
         #expect(opened.subtracting(open).contains { $0.hasPrefix("ProtectClock=") })
     }
 
+    /// Nobody on the network gets a session without ssh.
+    @Test func theSocketListensOnLoopbackAlone() throws {
+        let listens = try Self.unit("rpmemd.socket").split(separator: "\n").filter { $0.hasPrefix("Listen") }
+        #expect(listens == ["ListenStream=127.0.0.1:7636"])
+        let service = try Self.unit("rpmemd@.service").split(separator: "\n")
+        #expect(service.contains("User=rpmem"))
+    }
+
     @Test func oneAddressCannotTakeAllSessions() throws {
         let socket = try Self.unit("rpmemd.socket")
         func number(_ key: String) -> Int? {

@@ -107,6 +107,25 @@ import Testing
         #expect(error.map { "\($0)" }?.contains("fsync") == true, "\(String(describing: error))")
     }
 
+    /// A file system that became read-only, after an error of its disk for instance, makes nothing durable.
+    @Test(.enabled(if: PrivateMounts.skipReason == nil, "needs root for a mount namespace"))
+    func aRecordOnAReadOnlyFileSystemIsNotGoneDurably() async {
+        await #expect(processExitsWith: .success) {
+            let test = WriterRecordsTests()
+            mkdir(test.directory, 0o755)
+            try #require(
+                PrivateMounts.enter() == nil && PrivateMounts.mountTmpfs(at: test.directory, options: "mode=755") == nil
+            )
+            let (records, device) = (try test.records(), try test.device())
+            // MS_REMOUNT | MS_RDONLY
+            try #require(PrivateMounts.mount("tmpfs", test.directory, "tmpfs", 0x21, nil) == nil)
+            let error = poolError { () throws(PoolError) in try records.forget(device, mayBeBack: true) }
+            #expect(error?.errno == .readOnlyFileSystem, "\(String(describing: error))")
+            try records.forget(device, mayBeBack: false)
+            PrivateMounts.unmount(test.directory)
+        }
+    }
+
     /// Without the directory nobody keeps a record, so nobody is forgotten.
     @Test func withoutADirectoryThereAreNoRecords() throws {
         #expect(try WriterRecords(at: place.file("none")) == nil)

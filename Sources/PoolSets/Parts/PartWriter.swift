@@ -94,16 +94,15 @@ extension PartFile {
             return
         }
         if fremovexattr(descriptor.number, Self.attribute) != 0 {
-            if errno == EOPNOTSUPP { return }
-            if errno == ENODATA {
-                if mayBeBack { try synchronize() }
-                return
-            }
-            // A file system may refuse before it looks for the attribute.
             let error = SystemCallError.last("fremovexattr", on: path)
-            let count = fgetxattr(descriptor.number, Self.attribute, nil, 0)
-            if count < 0, errno == ENODATA || errno == EOPNOTSUPP { return }
-            throw .system(error)
+            var reason = error.errno.rawValue
+            if reason != ENODATA, reason != EOPNOTSUPP {
+                // A file system may refuse before it looks for the attribute.
+                reason = fgetxattr(descriptor.number, Self.attribute, nil, 0) < 0 ? errno : 0
+            }
+            if reason == EOPNOTSUPP { return }
+            guard reason == ENODATA else { throw .system(error) }
+            if !mayBeBack { return }
         }
         try synchronize()
         try checkWritable()

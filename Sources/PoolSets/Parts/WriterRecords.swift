@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import PersistentMemory
 import SystemPackage
@@ -91,16 +92,15 @@ package final class WriterRecords: Sendable {
     /// - Parameter mayBeBack: See ``PartFile/forgetWriter(_:mayBeBack:)``.
     func forget(_ device: DeviceIdentity, mayBeBack: Bool) throws(PoolError) {
         if unlinkat(descriptor.number, device.uuid, 0) == 0 { return try synchronize() }
-        if errno == ENOENT {
-            if mayBeBack { try synchronize() }
-            return
-        }
         let error = SystemCallError.last(
             "unlink, so that no other initiator resumes its session", on: "\(path)/\(device.uuid)")
         // A user who may not change the directory, and a read-only file system, say so before they look for the file.
         var status = stat()
-        if fstatat(descriptor.number, device.uuid, &status, AT_SYMLINK_NOFOLLOW) != 0, errno == ENOENT { return }
-        throw .system(error)
+        let isGone =
+            error.errno == .noSuchFileOrDirectory
+            || fstatat(descriptor.number, device.uuid, &status, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT
+        guard isGone else { throw .system(error) }
+        if mayBeBack { try synchronize() }
     }
 
     private func open(_ name: String, _ flags: Int32) throws(SystemCallError) -> Descriptor {
@@ -114,6 +114,9 @@ package final class WriterRecords: Sendable {
 
     private func synchronize() throws(PoolError) {
         if fsync(descriptor.number) != 0 { throw .system(.last("fsync", on: path)) }
+        // A file system that became read-only writes nothing for fsync(2), and some report no error.
+        let result = rpmem_read_only(descriptor.number)
+        if result != 0 { throw .system(SystemCallError("fsync", on: path, errno: .init(rawValue: result))) }
     }
 
     /// The record, then the device in words, for people and for the comparison.

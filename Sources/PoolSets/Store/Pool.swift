@@ -55,6 +55,8 @@ package final class Pool: Sendable {
         var attributes: PoolAttributes
         /// Set once a part could not be read or written. The contents of the medium are then unknown.
         var failure: PoolError?
+        /// Whether the parts keep this session's token, or none, durably.
+        var isWriterSettled = false
     }
 
     /// Maps the pieces of a pool one behind the other.
@@ -223,7 +225,7 @@ package final class Pool: Sendable {
     package func claim(
         _ purpose: ClaimPurpose, _ token: WriterToken
     ) throws(PoolError) -> (outcome: ClaimOutcome, resumes: UInt64) {
-        try withFiles { files, records throws(PoolError) in
+        let result: (outcome: ClaimOutcome, resumes: UInt64) = try withFiles { files, records throws(PoolError) in
             switch purpose {
             case .resume:
                 var resumes: UInt64 = 1
@@ -244,6 +246,8 @@ package final class Pool: Sendable {
                 return (.kept, 0)
             }
         }
+        if result.outcome != .otherWriter { state.withLock { $0.isWriterSettled = true } }
+        return result
     }
 
     /// Removes the token that the parts keep, durably. Also where none is left, unless that is known to be durable.
@@ -253,6 +257,7 @@ package final class Pool: Sendable {
         try withFiles { files, records throws(PoolError) in
             for file in files { try file.forgetWriter(records, mayBeBack: tokenMayBeBack) }
         }
+        state.withLock { $0.isWriterSettled = true }
     }
 
     /// An error of `body` makes the pool fail: fsync(2) reports a lost page once, and ``close()`` would find nothing.
@@ -272,7 +277,9 @@ package final class Pool: Sendable {
 
     /// Unmaps, clears the dirty mark, durably, and unlocks. Later calls do nothing.
     ///
-    /// Acknowledged ranges are durable already. Other stores are not waited for; see ``Mapping/close()``.
+    /// Acknowledged ranges are durable already. Other stores are not waited for; see ``Mapping/close()``. A pool that had the mark
+    /// keeps it when this session could not write (``claim(_:_:)``, ``forgetWriter()``): the next one that can has to know that a
+    /// session was killed before, which may have removed a token and not durably.
     ///
     /// - Throws: When a part could not be read or written since the pool was opened, by this process or by the kernel's
     ///   write-back. The dirty mark then stays. The pool is unmapped and unlocked all the same.
@@ -284,7 +291,8 @@ package final class Pool: Sendable {
                 do throws(PersistentMemoryError) { try mapping.close() } catch { throw .persistentMemory(error) }
                 if let failure = state.failure { throw failure }
                 for part in parts.files { try part.checkWriteBack() }
-                if let first = parts.files.first, headers > 0 { try first.clearDirtyMark() }
+                let mayBeMarkedClean = state.isWriterSettled || !tokenMayBeBack
+                if let first = parts.files.first, headers > 0, mayBeMarkedClean { try first.clearDirtyMark() }
                 return nil
             } catch {
                 return error

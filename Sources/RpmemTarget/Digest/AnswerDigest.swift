@@ -137,14 +137,15 @@ private func readKey(until deadline: Deadline) throws(ComparisonError) -> Digest
 
 /// Standard output whose reader may stop reading, or leave. A pipe that polls writable takes PIPE_BUF bytes without blocking.
 private struct BoundedOutput {
-    /// How long the reader may take nothing, in milliseconds.
+    /// How long the reader may take for the bytes of one call, in milliseconds.
     let patience: UInt64
 
     func write(_ bytes: [UInt8]) throws(ComparisonError) {
+        let deadline = Deadline.after(milliseconds: patience)
         do throws(SystemCallError) {
             var rest = bytes[...]
             while !rest.isEmpty {
-                guard try PollSet.wait(for: STDOUT_FILENO, .writable, until: .after(milliseconds: patience)) else {
+                guard try PollSet.wait(for: STDOUT_FILENO, .writable, until: deadline) else {
                     throw SystemCallError("write", on: "standard output", errno: .timedOut)
                 }
                 let piece = rest.prefix(Int(PIPE_BUF))
