@@ -313,9 +313,16 @@ import Testing
     @Test func aDamagedStateIsStartedAfresh() throws {
         try makePool(health: .fake(unsafeShutdowns: 5))
         fixture.write(fixture.part("p0"), [1, 2, 3], at: 4024)
+        func state() throws -> ShutdownState {
+            try #require(PoolHeader(bytes: fixture.read(fixture.part("p0")))).shutdownState
+        }
+        // A session that cannot write leaves the pool as one that was not closed.
         #expect(failure(health: .fake(unsafeShutdowns: 6)) == nil)
-        let header = try #require(PoolHeader(bytes: fixture.read(fixture.part("p0"))))
-        #expect(header.shutdownState == ShutdownState(.init(unsafeShutdowns: 18, devices: 0), isDirty: false))
+        #expect(try state() == ShutdownState(.init(unsafeShutdowns: 18, devices: 0), isDirty: true))
+        let pool = try open("a.set", size: 0, health: .fake(unsafeShutdowns: 6))
+        try pool.forgetWriter()
+        try pool.close()
+        #expect(try state() == ShutdownState(.init(unsafeShutdowns: 18, devices: 0), isDirty: false))
     }
 
     @Test func aCountThatCannotBeReadIsAnError() throws {
