@@ -115,7 +115,7 @@ struct DevicePoolTests {
     @Test func devicesAndFilesAreNotMixed() async {
         await #expect(processExitsWith: .success) {
             let fixture = PoolFixture()
-            try #require(FakeDeviceDAX.install(size: 16 << 20, alignment: 4096) == nil)
+            try #require(FakeDeviceDAX.install(size: 16 << 20, alignment: 2 << 20) == nil)
             for lines in ["16M /dev/dax0.0\n2M @/p0", "2M @/p0\nAUTO /dev/dax0.0"] {
                 fixture.writeSet("a.set", lines)
                 let error = poolError { () throws(PoolError) in

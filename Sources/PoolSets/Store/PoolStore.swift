@@ -135,13 +135,13 @@ package final class PoolStore: Sendable {
             }
             return
         }
+        for (part, spec) in zip(parts, set.parts) where part?.device == nil {
+            throw .badConfiguration(
+                place: set.place(of: spec),
+                reason: "\(spec.path) is no Device DAX, but \(set.parts[first].path) is: either all parts are or none")
+        }
         for (part, spec) in zip(parts, set.parts) {
-            guard let device = part?.device else {
-                throw .badConfiguration(
-                    place: set.place(of: spec),
-                    reason: "\(spec.path) is no Device DAX, but \(set.parts[first].path) is: "
-                        + "either all parts are or none")
-            }
+            guard let device = part?.device else { continue }
             // The places of the devices are not known yet: the mapping looks at them.
             if let objection = DeviceAlignment.objection(
                 to: device.alignment, at: 0, partCount: parts.count, options: set.options)
