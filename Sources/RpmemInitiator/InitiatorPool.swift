@@ -84,14 +84,12 @@ public final class InitiatorPool: Sendable {
         target: TargetAddress, poolSet: String, memory: UnsafeMutableRawBufferPointer, lanes: Int,
         options: InitiatorOptions = .processEnvironment()
     ) throws(InitiatorError) -> InitiatorPool {
-        let opening = SessionOpening(
-            target: target, poolSet: poolSet, memory: memory, lanes: lanes, creating: nil, options: options)
-        return InitiatorPool(try opening.run(), size: memory.count, options)
+        try open(nil, target: target, poolSet: poolSet, memory: memory, lanes: lanes, options: options)
     }
 
-    /// Opens a pool as ``open(target:poolSet:memory:lanes:options:)`` does, with a command that was started for it.
+    /// Opens a pool as ``open(target:poolSet:memory:lanes:options:)`` does, with a command that was started for it, if one was.
     package static func open(
-        _ started: StartedTarget, target: TargetAddress, poolSet: String, memory: UnsafeMutableRawBufferPointer,
+        _ started: StartedTarget?, target: TargetAddress, poolSet: String, memory: UnsafeMutableRawBufferPointer,
         lanes: Int, options: InitiatorOptions
     ) throws(InitiatorError) -> InitiatorPool {
         let opening = SessionOpening(

@@ -77,15 +77,15 @@ private func settleEnvironment(of invocation: Invocation) -> Int32? {
 /// - Returns: nil when the client may not give it, of which the client and the log have been told.
 private func resolveRestriction(_ invocation: Invocation) -> Invocation? {
     guard case .restricted(let overrides) = invocation else { return invocation }
+    // With errors in the configuration nothing but these is logged.
+    let operators = try? Settings.load(overrides)
     do throws(RestrictedCommand.Refusal) {
-        // With errors in the configuration nothing but these is logged.
-        let operators = try? Settings.load(overrides)
         return try RestrictedCommand.parse(
             getenv("SSH_ORIGINAL_COMMAND").map { String(cString: $0) }, overrides,
             leastLogLevel: operators?.logLevel.value ?? .err)
     } catch {
         let peer = SessionEnvironment.current(input: STDIN_FILENO).peer.map { "\($0)" }
-        let log = (try? Settings.load(overrides)).map { SessionLog.open($0, peer: peer) } ?? .openDefault(peer: peer)
+        let log = operators.map { SessionLog.open($0, peer: peer) } ?? .openDefault(peer: peer)
         log.error("\(error)")
         if error.isSession { sendInitialStatus(.failed(errno: EPERM)) }
         return nil

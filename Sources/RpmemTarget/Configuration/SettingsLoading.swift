@@ -46,13 +46,10 @@ extension Settings {
             }
         }
         if let key = overrides.key {
-            let directory = (overrides.configurationFile ?? sources.globalFile).split(
-                separator: "/", omittingEmptySubsequences: false
-            ).dropLast().map { $0 + "/" }.joined()
+            let directory = FilePath(overrides.configurationFile ?? sources.globalFile).removingLastComponent()
             settings.read(
-                "\(directory)keys/\(key).conf", mustExist: true, missing: "make the file of this key",
-                home: sources.home,
-                problems: &problems)
+                directory.appending("keys/\(key).conf").string, mustExist: true, missing: "make the file of this key",
+                home: sources.home, problems: &problems)
         }
         for assignment in overrides.assignments {
             let option = "--\(assignment.key.name)"

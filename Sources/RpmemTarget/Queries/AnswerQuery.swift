@@ -42,7 +42,7 @@ private func text(
     /// Opens the pool set directory, which may be missing where the question is about sessions.
     func pools() throws(PoolError) -> PoolAnswers {
         let store = try PoolStore(directory: settings.poolsetDirectory.value, partMode: settings.partMode.value)
-        return PoolAnswers(store: store, settings: settings, sessions: .now(of: settings.restrictTo.value))
+        return PoolAnswers(store: store, settings: settings)
     }
     return switch query {
     case .status(let ownSetsOnly): jsonText(StatusReport.now(of: ownSetsOnly ? settings.restrictTo.value : nil))
@@ -59,8 +59,8 @@ private func text(
 private struct PoolAnswers {
     let store: PoolStore
     let settings: Settings
-    /// Of the pool sets that the client may use.
-    let sessions: StatusReport
+    /// The sessions now of the pool sets that the client may use. Looked up each time, and a removal needs none.
+    private var sessions: StatusReport { .now(of: settings.restrictTo.value) }
 
     private func named(_ set: String, for action: PoolAction) throws(PoolError) -> PoolDescriptor {
         let name: PoolDescriptor
@@ -83,6 +83,7 @@ private struct PoolAnswers {
         // Whatever others have, the answer is the same, and so is how far a walk comes.
         let listing = try store.list(filter: settings.restrictTo.value.walkFilter)
         let names = listing.names
+        let sessions = sessions
         var report = PoolListReport(
             rpmemd: projectVersion, directory: settings.poolsetDirectory.value, truncated: listing.isTruncated,
             pools: [])
