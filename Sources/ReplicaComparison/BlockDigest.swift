@@ -2,8 +2,7 @@ import Glibc
 import RpmemProtocol
 import SystemSupport
 
-/// AES-256-GMAC of libcrypto (OpenSSL 3), opened with dlopen(3) when it is first needed: sessions, which need none, start without
-/// it.
+/// AES-256-GMAC of libcrypto (OpenSSL 3), opened with dlopen(3) when it is first needed: sessions that need none start without it.
 package struct DigestLibrary: Sendable {
     fileprivate typealias Fetch =
         @convention(c) (OpaquePointer?, UnsafePointer<CChar>?, UnsafePointer<CChar>?) -> OpaquePointer?
@@ -74,12 +73,15 @@ package struct DigestLibrary: Sendable {
 /// The secret of one comparison. Whoever wrote the blocks did not know it, so nobody can make two blocks that look alike: two that
 /// differ have the same digest with a probability of 2^-115 (NIST SP 800-38D, appendix A; blocks of 16 MiB at most).
 package struct DigestKey: Sendable, Equatable {
-    let bytes: [UInt8]
+    package let bytes: [UInt8]
 
-    static let byteCount = 32
+    static let byteCount = DigestRequest.keySize
 
     /// A new one, from the kernel's generator (getrandom(2)).
     package init() { bytes = (0..<Self.byteCount).map { _ in UInt8.random(in: 0...255) } }
+
+    /// The key that a target was asked to digest with.
+    package init(of request: DigestRequest) { bytes = request.key }
 
     /// - Parameter digits: From ``digits``; nil for anything else.
     package init?(digits: some StringProtocol) {
@@ -97,7 +99,7 @@ package struct BlockDigest: ~Copyable {
     private let context: OpaquePointer
 
     /// Bytes of a digest.
-    package static let size = 16
+    package static let size = DigestRequest.digestSize
     /// EVP_CTRL_AEAD_GET_TAG of openssl/evp.h.
     private static let getTag: Int32 = 0x10
 

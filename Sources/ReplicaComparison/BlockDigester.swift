@@ -5,6 +5,7 @@ import SystemSupport
 
 /// Digests of consecutive blocks.
 package struct DigestBatch: Sendable {
+    /// Their numbers, or positions in the list of those that are digested.
     package let blocks: Range<Int>
     /// ``BlockDigest/size`` bytes for each block.
     package let digests: [UInt8]
@@ -15,7 +16,7 @@ package struct DigestBatch: Sendable {
     }
 }
 
-/// Digests a pool on several threads. The batches come in order, and few are made ahead of the one that is taken next.
+/// Digests a pool, or some blocks of it, on several threads. The batches come in order, and few are made ahead of the one that is taken next.
 ///
 /// One thread takes them. The deinit ends the threads, and waits for the reads that are under way.
 package final class BlockDigester {
@@ -23,21 +24,29 @@ package final class BlockDigester {
     private var threads: [NamedThread] = []
     private let batches: Int
     private var next = 0
+    private let count: Int
 
     /// Blocks of a batch: 8 MiB of a pool with blocks of the usual size.
     package static let batchBlocks = 128
     private static let mostThreads = 16
+    /// Blocks of a batch where a list of few blocks is digested.
+    private static let listedBatchBlocks = 16
     /// Batches of each thread that nobody has taken yet.
     private static let ahead = 2
 
     /// - Parameters:
+    ///   - blocks: The numbers of the blocks; nil for all.
     ///   - threads: nil for one on each processor.
     ///   - read: Fills a buffer with the pool's bytes from an offset on. Called from several threads.
     package init(
-        _ bytes: ComparedBytes, _ library: DigestLibrary, _ key: DigestKey, threads wanted: Int? = nil,
+        _ bytes: ComparedBytes, _ library: DigestLibrary, _ key: DigestKey, of blocks: [Int]? = nil,
+        threads wanted: Int? = nil,
         read: @escaping @Sendable (UnsafeMutableRawBufferPointer, Int) throws(PoolError) -> Void
     ) throws(SystemCallError) {
-        batches = (bytes.blockCount + Self.batchBlocks - 1) / Self.batchBlocks
+        let size = blocks == nil ? Self.batchBlocks : Self.listedBatchBlocks
+        let blockCount = blocks?.count ?? bytes.blockCount
+        count = blockCount
+        batches = (blockCount + size - 1) / size
         let count = max(1, min(wanted ?? onlineProcessors(), Self.mostThreads, batches))
         work = try Work(threads: count)
         for number in 0..<count {
@@ -49,11 +58,11 @@ package final class BlockDigester {
                             byteCount: bytes.blockSize, alignment: 4096)
                         defer { buffer.deallocate() }
                         for batch in stride(from: number, to: batches, by: count) {
-                            let blocks =
-                                batch * Self.batchBlocks..<min(bytes.blockCount, (batch + 1) * Self.batchBlocks)
+                            let positions = batch * size..<min(blockCount, (batch + 1) * size)
                             var digests: [UInt8] = []
-                            digests.reserveCapacity(blocks.count * BlockDigest.size)
-                            for block in blocks {
+                            digests.reserveCapacity(positions.count * BlockDigest.size)
+                            for position in positions {
+                                let block = blocks?[position] ?? position
                                 if work.isStopped { return }
                                 let range = bytes.range(of: block)
                                 let page = UnsafeMutableRawBufferPointer(rebasing: buffer[..<range.count])
@@ -64,7 +73,7 @@ package final class BlockDigester {
                                         UnsafeRawBufferPointer(page), number: block, to: &digests)
                                 } catch { throw .digests(error) }
                             }
-                            guard work.put(.success(DigestBatch(blocks: blocks, digests: digests)), number) else {
+                            guard work.put(.success(DigestBatch(blocks: positions, digests: digests)), number) else {
                                 return
                             }
                         }
@@ -97,6 +106,22 @@ package final class BlockDigester {
         guard let result = work.take(next % threads.count) else { return nil }
         next += 1
         return try result.get()
+    }
+
+    /// Waits for all batches that were not taken.
+    package func takeAll() throws(ComparisonError) -> [UInt8] {
+        var digests: [UInt8] = []
+        digests.reserveCapacity(count * BlockDigest.size)
+        while !isFinished {
+            if let batch = try take() {
+                digests += batch.digests
+            } else {
+                do throws(SystemCallError) { try PollSet.wait(for: descriptor, until: nil) } catch {
+                    throw .system(error)
+                }
+            }
+        }
+        return digests
     }
 
     /// What the threads share.

@@ -32,6 +32,14 @@ package struct DifferingBlocks: Sendable, Equatable {
         }
     }
 
+    /// Whether the block was found to differ.
+    package func contains(_ block: Int) -> Bool { block / 64 < words.count && differs(block) }
+
+    /// Whether all of these blocks are among the others.
+    package func isSubset(of others: Self) -> Bool {
+        words.indices.allSatisfy { words[$0] & ~($0 < others.words.count ? others.words[$0] : 0) == 0 }
+    }
+
     private func differs(_ block: Int) -> Bool { words[block / 64] >> (block % 64) & 1 == 1 }
 
     /// The first block from `block` on that differs, or that does not; nil when there is none within ``words``.
@@ -59,10 +67,11 @@ package struct DifferingBlocks: Sendable, Equatable {
     /// Compares the digests of some blocks, and adds those that differ.
     ///
     /// - Parameters:
-    ///   - blocks: Behind those of earlier calls.
+    ///   - blocks: In order, behind those of earlier calls.
     ///   - here: A digest of each block.
     ///   - there: A digest of each block.
-    package mutating func compare(_ blocks: Range<Int>, _ here: ArraySlice<UInt8>, _ there: ArraySlice<UInt8>) {
+    package mutating func compare(_ blocks: some Collection<Int>, _ here: ArraySlice<UInt8>, _ there: ArraySlice<UInt8>)
+    {
         let size = BlockDigest.size
         precondition(here.count == blocks.count * size && there.count == here.count, "a digest of each block")
         for (index, block) in blocks.enumerated() {

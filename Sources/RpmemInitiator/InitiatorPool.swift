@@ -52,6 +52,8 @@ public final class InitiatorPool: Sendable {
     private let monitor: PoolMonitor
     private let stickyError: StickyError
     private let options: InitiatorOptions
+    /// Whether the target answers ``digests(_:)``.
+    package let givesDigests: Bool
     /// Whether the pool is open. Requests hold the lock: the target takes one at a time.
     private let isOpen = Mutex(true)
 
@@ -88,13 +90,15 @@ public final class InitiatorPool: Sendable {
     }
 
     /// Opens a pool as ``open(target:poolSet:memory:lanes:options:)`` does, with a command that was started for it, if one was.
+    ///
+    /// - Parameter digests: Whether ``digests(_:)`` will be called; ``givesDigests`` tells whether it may.
     package static func open(
         _ started: StartedTarget?, target: TargetAddress, poolSet: String, memory: UnsafeMutableRawBufferPointer,
-        lanes: Int, options: InitiatorOptions
+        lanes: Int, options: InitiatorOptions, digests: Bool = false
     ) throws(InitiatorError) -> InitiatorPool {
         let opening = SessionOpening(
             target: target, poolSet: poolSet, memory: memory, lanes: lanes, creating: nil, options: options,
-            started: started)
+            started: started, digests: digests)
         return InitiatorPool(try opening.run(), size: memory.count, options)
     }
 
@@ -105,6 +109,7 @@ public final class InitiatorPool: Sendable {
         laneHost = session.laneHost
         persistMethod = session.persistMethod
         self.size = size
+        givesDigests = session.extensions.contains(.digests)
         openingTimes = session.times
         targetWarnings = session.control.value.warnings
         data = DataPath(
@@ -193,6 +198,25 @@ public final class InitiatorPool: Sendable {
                     if stickyError.isSet { throw stickyError.error ?? first }
                 }
             }
+        }
+    }
+
+    /// Asks the target for digests of blocks of its pool.
+    ///
+    /// - Returns: ``DigestRequest/digestSize`` bytes for each block, in order.
+    /// - Throws: Also when the session is lost; it is not asked again in one that is resumed.
+    package func digests(_ request: DigestRequest) throws(InitiatorError) -> [UInt8] {
+        try isOpen.withLock { isOpen throws(InitiatorError) in
+            if !isOpen { throw .closed }
+            if let error = stickyError.error { throw error }
+            defer { monitor.lookAgain() }
+            let response = try control.value.exchange(.digest(request), within: options.operationTimeout)
+            guard case .digest(let digests) = response, digests.count == request.count * DigestRequest.digestSize else {
+                throw .protocolError(
+                    target: control.value.subject, reason: "the target answered DIGEST with other digests",
+                    targetLines: [])
+            }
+            return digests
         }
     }
 

@@ -32,6 +32,8 @@ package struct SessionOpening {
     var deadline: Deadline?
     /// The target's command, where it was started before.
     var started: StartedTarget?
+    /// Whether ``InitiatorPool/digests(_:)`` will be called.
+    var digests = false
 
     /// A session with an open pool.
     struct Session {
@@ -247,7 +249,7 @@ package struct SessionOpening {
         let request = PoolRequest(
             poolSize: UInt64(memory.count), laneCount: UInt32(clamping: laneCount), provider: provider,
             inlineSize: options.offersExtensions
-                ? PoolRequest.offering(inlineSize: UInt64(inlineCapacity)) : UInt64(inlineCapacity),
+                ? PoolRequest.offering(inlineSize: UInt64(inlineCapacity), digests: digests) : UInt64(inlineCapacity),
             descriptor: descriptor)
         if let creating {
             let answer = try control.exchange(.create(request, creating), within: limited(options.openTimeout))
@@ -317,6 +319,7 @@ package struct SessionOpening {
         var wanted: Extensions = .laneSecret
         if commits { wanted.insert(.committingWrites) }
         if token != nil { wanted.insert(.writerToken) }
+        if digests { wanted.insert(.digests) }
         return wanted
     }
 

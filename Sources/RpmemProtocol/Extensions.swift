@@ -19,12 +19,17 @@ package struct Extensions: OptionSet, Hashable, Sendable {
     /// secret of the lanes, and that of EXTEND has zeros in its place.
     package static let writerToken = Extensions(rawValue: 4)
 
+    /// The target answers DIGEST. It grants this only to an initiator whose offer asks for it.
+    package static let digests = Extensions(rawValue: 8)
+
     /// The version of EXTEND's body.
     package static let version: UInt32 = 1
 
     /// An offer is that the low six bits of `buff_size` have this value. PMDK's initiators send 8192; its targets reserve a buffer
     /// of as many bytes as they are told.
     static let offer: UInt64 = 41
+    /// Likewise, of an initiator that will ask for ``digests``: the library for them is loaded before the session is confined.
+    static let offerWithDigests: UInt64 = 42
     static let offerMask: UInt64 = 63
     /// The upper half of `persist_method`, where the offer is accepted.
     static let acceptance: UInt32 = 0x7270_0000

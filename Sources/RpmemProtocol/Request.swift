@@ -9,6 +9,7 @@ package enum Request: Hashable, Sendable {
     case extend(Extensions)
     /// Says that the session may write, in a session that has agreed on ``Extensions/writerToken``.
     case claim(ClaimPurpose, WriterToken)
+    case digest(DigestRequest)
 
     package var kind: RequestKind {
         switch self {
@@ -18,6 +19,7 @@ package enum Request: Hashable, Sendable {
         case .setAttributes: .setAttributes
         case .extend: .extend
         case .claim: .claim
+        case .digest: .digest
         }
     }
 }
@@ -45,11 +47,17 @@ package struct PoolRequest: Hashable, Sendable {
     }
 
     /// Whether the initiator offers ``Extensions``: a mark in ``inlineSize``.
-    package var offersExtensions: Bool { inlineSize & Extensions.offerMask == Extensions.offer }
+    package var offersExtensions: Bool { mark == Extensions.offer || offersDigests }
+
+    /// Whether they include ``Extensions/digests``.
+    package var offersDigests: Bool { mark == Extensions.offerWithDigests }
+
+    private var mark: UInt64 { inlineSize & Extensions.offerMask }
 
     /// `size`, or up to 63 bytes more, as an ``inlineSize`` that offers ``Extensions``.
-    package static func offering(inlineSize size: UInt64) -> UInt64 {
-        (size + (Extensions.offerMask - Extensions.offer)) & ~Extensions.offerMask | Extensions.offer
+    package static func offering(inlineSize size: UInt64, digests: Bool = false) -> UInt64 {
+        let mark = digests ? Extensions.offerWithDigests : Extensions.offer
+        return (size + (Extensions.offerMask - mark)) & ~Extensions.offerMask | mark
     }
 }
 
@@ -71,7 +79,7 @@ extension Request {
         var size = kind.fixedRequestSize
         switch self {
         case .create(let pool, _), .open(let pool): size += pool.descriptor.bytes.count + 1
-        case .close, .setAttributes, .extend, .claim: break
+        case .close, .setAttributes, .extend, .claim, .digest: break
         }
         var writer = ByteWriter(capacity: size)
         writer.write(kind.rawValue)
@@ -95,6 +103,8 @@ extension Request {
         case .claim(let purpose, let token):
             writer.write(purpose.rawValue)
             writer.write(token.array)
+        case .digest(let request):
+            request.write(to: &writer)
         }
         return writer.bytes
     }

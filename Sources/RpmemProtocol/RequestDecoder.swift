@@ -67,6 +67,7 @@ private enum RequestFields {
     case setAttributes(PoolAttributes)
     case extend(version: UInt32, Extensions)
     case claim(purpose: UInt32, WriterToken)
+    case digest(DigestRequest)
 
     /// - Parameter reader: Exactly the rest of the message behind its header.
     init(of kind: RequestKind, from reader: inout ByteReader) throws(ByteReader.EndOfBytes) {
@@ -80,6 +81,7 @@ private enum RequestFields {
         case .claim:
             self = .claim(
                 purpose: try reader.read(), WriterToken(SIMD16(try reader.read(count: WriterToken.byteCount))))
+        case .digest: self = .digest(try DigestRequest(from: &reader))
         }
     }
 
@@ -92,6 +94,7 @@ private enum RequestFields {
         case .extend(Extensions.version, let extensions): .extend(extensions)
         case .extend(let version, _): throw .extensionVersion(version)
         case .claim(let purpose, let token): try claim(purpose, token)
+        case .digest(let request): .digest(request)
         }
     }
 

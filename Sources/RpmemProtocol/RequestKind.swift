@@ -9,6 +9,8 @@ package enum RequestKind: UInt32, Hashable, Sendable, CaseIterable {
     case extend = 9
     /// This project's, see ``WriterToken``.
     case claim = 11
+    /// This project's, see ``DigestRequest``.
+    case digest = 13
 
     /// PMDK's name, for logs.
     package var name: String {
@@ -19,6 +21,7 @@ package enum RequestKind: UInt32, Hashable, Sendable, CaseIterable {
         case .setAttributes: "SET_ATTR"
         case .extend: "EXTEND"
         case .claim: "CLAIM"
+        case .digest: "DIGEST"
         }
     }
 
@@ -31,6 +34,7 @@ package enum RequestKind: UInt32, Hashable, Sendable, CaseIterable {
         case .setAttributes: 116
         case .extend: 24
         case .claim: 32
+        case .digest: ControlProtocol.requestHeaderSize + DigestRequest.size
         }
     }
 
@@ -38,14 +42,15 @@ package enum RequestKind: UInt32, Hashable, Sendable, CaseIterable {
     package var requestSizes: ClosedRange<Int> {
         switch self {
         case .create, .open: fixedRequestSize...ControlProtocol.maximumMessageSize
-        case .close, .setAttributes, .extend, .claim: fixedRequestSize...fixedRequestSize
+        case .close, .setAttributes, .extend, .claim, .digest: fixedRequestSize...fixedRequestSize
         }
     }
 
     /// The answer's message type.
     package var responseCode: UInt32 { rawValue + 1 }
 
-    /// Bytes of the answer with its header. A refusal has the same size.
+    /// Bytes of the answer with its header. A refusal has the same size. An answer to DIGEST with digests is longer by
+    /// ``DigestRequest/digestSize`` bytes for each.
     package var responseSize: Int {
         switch self {
         case .create: 44
@@ -53,7 +58,16 @@ package enum RequestKind: UInt32, Hashable, Sendable, CaseIterable {
         case .close, .setAttributes: 16
         case .extend: 44
         case .claim: 36
+        case .digest: ControlProtocol.responseHeaderSize
         }
+    }
+
+    /// Whether an answer may state this size.
+    package func isResponseSize(_ size: UInt64) -> Bool {
+        guard self == .digest else { return size == responseSize }
+        let digestSize = UInt64(DigestRequest.digestSize)
+        return size >= responseSize && size <= UInt64(responseSize) + digestSize * UInt64(DigestRequest.mostBlocks)
+            && (size - UInt64(responseSize)).isMultiple(of: digestSize)
     }
 }
 

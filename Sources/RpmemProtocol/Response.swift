@@ -8,6 +8,8 @@ package enum Response: Hashable, Sendable {
     case extend(Extensions, LaneSecret)
     /// What became of the claim, and the secret for the lanes, which is zero with ``ClaimOutcome/otherWriter``.
     case claim(ClaimOutcome, LaneSecret)
+    /// ``DigestRequest/digestSize`` bytes for each block that was asked for, in order.
+    case digest([UInt8])
     /// The request failed, with a status other than ``Status/success``.
     ///
     /// nil stands for a request of unknown type. Its answer is a bare header of type 0, which no message has, so no initiator can
@@ -27,6 +29,7 @@ package enum Response: Hashable, Sendable {
         case .setAttributes: .setAttributes
         case .extend: .extend
         case .claim: .claim
+        case .digest: .digest
         case .refused(let request, _): request
         }
     }
@@ -34,7 +37,8 @@ package enum Response: Hashable, Sendable {
     /// The bytes to send. A refusal has the full size of its type, filled with zeros: stock initiators check type and size before
     /// the status. A refusal with ``Status/success`` is sent as ``Status/fatal``, since it has no results.
     package func encode() -> [UInt8] {
-        let size = request?.responseSize ?? ControlProtocol.responseHeaderSize
+        var size = request?.responseSize ?? ControlProtocol.responseHeaderSize
+        if case .digest(let digests) = self { size += digests.count }
         var writer = ByteWriter(capacity: size)
         if case .refused(_, .success) = self {
             writer.write(Status.fatal.rawValue)
@@ -58,6 +62,8 @@ package enum Response: Hashable, Sendable {
         case .claim(let outcome, let secret):
             writer.write(outcome.rawValue)
             writer.write(secret.array)
+        case .digest(let digests):
+            writer.write(digests)
         case .refused:
             writer.zeroFill(to: size)
         }

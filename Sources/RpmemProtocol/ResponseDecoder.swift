@@ -58,8 +58,8 @@ package struct ResponseDecoder: Sendable {
         // The target does not know the type of the request, see Response.refused.
         let isBare = code == 0 && number != 0 && stated == ControlProtocol.responseHeaderSize
         if code != request.responseCode, !isBare { throw .type(code, answering: request) }
-        let size = isBare ? ControlProtocol.responseHeaderSize : request.responseSize
-        if stated != size { throw .messageSize(stated, answering: request) }
+        if !isBare, !request.isResponseSize(stated) { throw .messageSize(stated, answering: request) }
+        let size = Int(stated)
         guard let status = Status(rawValue: number) else { throw .unknownStatus(number) }
         guard var message = buffer.take(size) else { return nil }
         if status != .success { return .refused(isBare ? nil : request, status) }
@@ -83,6 +83,7 @@ private enum ResponseFields {
     case setAttributes
     case extend(version: UInt32, Extensions, LaneSecret)
     case claim(outcome: UInt32, LaneSecret)
+    case digest([UInt8])
 
     /// - Parameter reader: Exactly the rest of the message behind its header.
     init(answering request: RequestKind, from reader: inout ByteReader) throws(ByteReader.EndOfBytes) {
@@ -98,6 +99,7 @@ private enum ResponseFields {
         case .claim:
             self = .claim(
                 outcome: try reader.read(), LaneSecret(SIMD16(try reader.read(count: LaneSecret.byteCount))))
+        case .digest: self = .digest(Array(reader.rest))
         }
     }
 
@@ -110,6 +112,7 @@ private enum ResponseFields {
         case .extend(Extensions.version, let extensions, let secret): .extend(extensions, secret)
         case .extend(let version, _, _): throw .extensionVersion(version)
         case .claim(let outcome, let secret): try claim(outcome, secret)
+        case .digest(let digests): .digest(digests)
         }
     }
 

@@ -74,7 +74,7 @@ import Testing
     }
 
     /// Types that are no request's have a bare header for an answer.
-    @Test(arguments: [0, 2, 4, 6, 8, 10, 12, 13, 0x7fff_ffff, 0xffff_ffff] as [UInt32]) func anUnknownType(
+    @Test(arguments: [0, 2, 4, 6, 8, 10, 12, 14, 15, 0x7fff_ffff, 0xffff_ffff] as [UInt32]) func anUnknownType(
         _ type: UInt32
     )
         throws

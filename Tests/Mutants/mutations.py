@@ -178,9 +178,17 @@ MUTATIONS = [
         ["ComparisonTests.everyByteCounts", "VerifyTests.everyDifferenceIsFound", "SyncTests.onlyBlocksThatDifferAreWritten"]),
     Mutation(
         "sync does not mark the target's replica", "Sources/rpmemctl/Sync/CatchingUp.swift",
-        "if marks { try pool.setAttributes(marked) }", "if marks { try pool.setAttributes(comparison.attributes) }",
+        "pool.attributes.catchingUp(true)", "pool.attributes",
         ["SyncTests.aTargetThatIsKilledLeavesAMarkedReplica"]),
     Mutation(
         "sync takes the mark off although blocks differ", "Sources/rpmemctl/Sync/CatchingUp.swift",
-        "if marks, after.differing.isEmpty {", "if marks {", ["SyncTests.somebodyWhoWritesMeanwhileIsNoticed"]),
+        "if marks, left.isEmpty {", "if marks {", ["SyncTests.blocksThatDifferAfterwardsAreNoticed"]),
+    Mutation(
+        "sync overwrites what somebody wrote after the comparison", "Sources/rpmemctl/Sync/SessionComparison.swift",
+        "guard differing.isSubset(of: before.differing) else {", "guard true else {",
+        ["SyncTests.somebodyWhoWritesMeanwhileIsNoticed"]),
+    Mutation(
+        "DIGEST digests blocks behind the pool's end", "Sources/RpmemProtocol/DigestRequest.swift",
+        "guard offset < limit - first else { return nil }", "",
+        ["SessionDigestTests.aBlockBehindThePoolEndsTheSession"]),
 ]

@@ -189,6 +189,7 @@ private final class FakeSession: Sendable {
                     let granted = behaviour.extensions.map { $0.intersection(wanted) }
                     send((granted.map { Response.extend($0, Self.secret) } ?? .refused(.extend, .badProtocol)).encode())
                 case .claim: send(Response.refused(.claim, .badProtocol).encode())
+                case .digest: send(Response.refused(.digest, .badProtocol).encode())
                 case .close:
                     fabric = nil
                     send(answer(.close, .close, behaviour.closeStatus))

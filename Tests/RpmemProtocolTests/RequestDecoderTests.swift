@@ -55,7 +55,7 @@ import Testing
     // MARK: Violations, each once
 
     @Test func unknownType() {
-        expect(Self.open(0, [0, 0, 0, 13]), nil, .unknownType(13), .badProtocol)
+        expect(Self.open(0, [0, 0, 0, 15]), nil, .unknownType(15), .badProtocol)
     }
 
     @Test func typeZero() {

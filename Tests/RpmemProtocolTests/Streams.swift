@@ -35,13 +35,20 @@ extension SeededGenerator {
             descriptor: try PoolDescriptor(validating: name))
     }
 
+    mutating func digestRequest() -> DigestRequest {
+        let wanted = Set((0..<40).map { _ in Int(next() % UInt64(DigestRequest.mostBlocks)) })
+        let first = Int(next() % (1 << 40))
+        return DigestRequest(first: first, key: bytes(DigestRequest.keySize)) { wanted.contains($0 - first) }
+    }
+
     mutating func request() throws -> Request {
-        switch next() % 6 {
+        switch next() % 7 {
         case 0: .create(try poolRequest(), attributes())
         case 1: .open(try poolRequest())
         case 2: .close(CloseFlags(rawValue: UInt32(truncatingIfNeeded: next())))
         case 3: .extend(Extensions(rawValue: edgy()))
         case 4: .claim(next() % 2 == 0 ? .new : .resume, WriterToken(SIMD16(bytes(16))))
+        case 5: .digest(digestRequest())
         default: .setAttributes(attributes())
         }
     }
@@ -66,6 +73,7 @@ extension SeededGenerator {
         case .setAttributes: .setAttributes
         case .extend: .extend(Extensions(rawValue: edgy()), LaneSecret(SIMD16(bytes(16))))
         case .claim: .claim(next() % 2 == 0 ? .kept : .otherWriter, LaneSecret(SIMD16(bytes(16))))
+        case .digest: .digest(bytes(16 * Int(next() % 1025)))
         }
     }
 }

@@ -94,23 +94,28 @@ struct SyncTests {
         try pair.expectSame()
     }
 
-    /// Sessions start while digests are made. Where these take longer than the target waits for a request, another one is started.
+    /// The session starts while digests are made. Where these take longer than the target waits for a request, another one is started.
     @Test(arguments: [0, 8]) func sessionsThatStartEarly(_ seconds: Int) throws {
         try makeDifferences()
         let starts = target.directory.file("starts")
         func startCount() throws -> Int { try readFile(try Descriptor.open(starts, O_RDONLY), limit: 100).count }
+        // The first difference is in the first batch of digests, which lies behind the line and the header of a frame.
         let slow = try command(
             """
-            \(atTheSecondDigest("sleep \(seconds)"))
-            if [ ! "$1" ]; then echo >> \(starts); set -- --lane-timeout \(seconds == 0 ? 600 : 4); fi
+            if [ "$1" = --digest ]; then
+                \(target.command) "$@" | (head -n 1; dd bs=1 count=2060 status=none; sleep \(seconds); cat)
+                exit ${PIPESTATUS[0]}
+            fi
+            echo >> \(starts)
+            set -- --lane-timeout \(seconds == 0 ? 600 : 4)
             """)
         let outcome = try target.run(["sync"] + pair.words + ["--to-target", "--yes"], environment: slow)
         #expect(outcome.ending == .exited(0), "\(outcome)")
         try pair.expectSame()
-        #expect(try startCount() == (seconds == 0 ? 2 : 3))
+        #expect(try startCount() == (seconds == 0 ? 1 : 2))
         let same = try target.run(["sync"] + pair.words + ["--to-target", "--yes"], environment: slow)
         #expect(same.ending == .exited(0), "\(same)")
-        #expect(try startCount() == (seconds == 0 ? 2 : 3))
+        #expect(try startCount() == (seconds == 0 ? 1 : 2))
     }
 
     // MARK: Interruptions
@@ -122,11 +127,36 @@ struct SyncTests {
         return ["RPMEM_CMD": path]
     }
 
-    /// A script that does `action` at the second time that digests are asked for.
-    private func atTheSecondDigest(_ action: String) -> String {
-        let mark = target.directory.file("asked")
-        return "if [ \"$1\" = --digest ]; then if [ -e \(mark) ]; then \(action); fi; touch \(mark); fi"
+    /// A command whose session passes on `count` bytes of its answers, then is killed.
+    private func killed(afterAnswers count: Int) throws -> [String: String] {
+        let (kept, number) = (target.directory.file("kept"), target.directory.file("number"))
+        // dd takes no byte of the pipe that is meant for the next command.
+        return try command(
+            """
+            if [ ! "$1" ]; then
+                exec 3<&0
+                (\(target.command) <&3 & echo $! >\(number); wait) | (
+                    dd bs=1 count=\(count) status=none; dd bs=1 count=16 of=\(kept) status=none
+                    kill -9 $(cat \(number)); cat \(kept))
+                exit
+            fi
+            """)
     }
+
+    /// Bytes of all answers of a session that catches up. The last ones have these sizes.
+    private func answerBytes(_ direction: String) throws -> Int {
+        let answers = target.directory.file("answers")
+        let counting = try command("[ \"$1\" ] || exec \(target.command) | tee \(answers)")
+        let outcome = try target.run(["sync"] + pair.words + [direction, "--yes"], environment: counting)
+        #expect(outcome.ending == .exited(0), "\(outcome)")
+        var status = stat()
+        #expect(stat(answers, &status) == 0)
+        return Int(status.st_size)
+    }
+
+    private static let header = 16
+    /// Of DIGEST for the seven blocks of ``makeDifferences()``.
+    private static let digests = header + 7 * 16
 
     private func expectHalfWritten(
         _ side: ReportedComparison.Side, sourceLocation: SourceLocation = #_sourceLocation
@@ -148,28 +178,11 @@ struct SyncTests {
     /// The daemon is killed when it has answered the first SET_ATTR, and before the initiator knows.
     @Test func aTargetThatIsKilledLeavesAMarkedReplica() throws {
         try makeDifferences()
-        let answers = target.directory.file("answers")
-        // A first run counts the bytes of the first session's answers. The last two are those to SET_ATTR and CLOSE.
-        let counting = try command("[ \"$1\" ] || [ -e \(answers) ] || exec \(target.command) | tee \(answers)")
-        let first = try target.run(["sync"] + pair.words + ["--to-target", "--yes"], environment: counting)
-        #expect(first.ending == .exited(0), "\(first)")
-        var status = stat()
-        #expect(stat(answers, &status) == 0)
-        let count = Int(status.st_size) - 2 * 16
+        // SET_ATTR, DIGEST, SET_ATTR and CLOSE come last.
+        let count = try answerBytes("--to-target") - 3 * Self.header - Self.digests
         try makeDifferences()
         try pair.put([9, 9, 9], at: 7 << 20)
-        let number = target.directory.file("number")
-        // dd takes no byte of the pipe that is meant for the next command.
-        let killing = try command(
-            """
-            if [ ! "$1" ]; then
-                exec 3<&0
-                (\(target.command) <&3 & echo $! >\(number); wait) | (
-                    dd bs=1 count=\(count) status=none; dd bs=1 count=16 of=\(answers) status=none
-                    kill -9 $(cat \(number)); cat \(answers))
-                exit
-            fi
-            """)
+        let killing = try killed(afterAnswers: count)
         let lost = try target.run(["sync"] + pair.words + ["--to-target", "--yes"], environment: killing)
         #expect(lost.ending == .exited(1) && !lost.errors.isEmpty, "\(lost)")
         try expectHalfWritten(.target)
@@ -180,9 +193,11 @@ struct SyncTests {
 
     @Test func aTargetThatWasNotComparedAgainStaysMarked() throws {
         try makeDifferences()
-        let failing = try command(atTheSecondDigest("echo 'rpmemd: cut' >&2; exit 5"))
-        let lost = try target.run(["sync"] + pair.words + ["--to-target", "--yes"], environment: failing)
-        #expect(lost.ending == .exited(1) && lost.errors.contains("cut"), "\(lost)")
+        let count = try answerBytes("--to-target") - 2 * Self.header - Self.digests
+        try pair.put([1, 2, 3, 4], at: 9 << 20)
+        let killing = try killed(afterAnswers: count)
+        let lost = try target.run(["sync"] + pair.words + ["--to-target", "--yes"], environment: killing)
+        #expect(lost.ending == .exited(1) && !lost.errors.isEmpty, "\(lost)")
         try expectHalfWritten(.target)
         let outcome = try pair.sync("--to-target", "--yes")
         #expect(outcome.ending == .exited(0), "\(outcome)")
@@ -191,9 +206,12 @@ struct SyncTests {
 
     @Test func aLocalReplicaThatWasNotComparedAgainStaysMarked() throws {
         try makeDifferences()
-        let failing = try command(atTheSecondDigest("echo 'rpmemd: cut' >&2; exit 5"))
-        let lost = try target.run(["sync"] + pair.words + ["--from-target", "--yes"], environment: failing)
-        #expect(lost.ending == .exited(1) && lost.errors.contains("cut"), "\(lost)")
+        // DIGEST and CLOSE come last.
+        let count = try answerBytes("--from-target") - Self.header - Self.digests
+        try pair.put([1, 2, 3, 4], at: 9 << 20)
+        let killing = try killed(afterAnswers: count)
+        let lost = try target.run(["sync"] + pair.words + ["--from-target", "--yes"], environment: killing)
+        #expect(lost.ending == .exited(1) && !lost.errors.isEmpty, "\(lost)")
         #expect(try pair.localHeader().bytes[4024 + 16] == 1)
         try expectHalfWritten(.local)
         // As when only some blocks had been written.
@@ -225,10 +243,67 @@ struct SyncTests {
         }
     }
 
-    @Test func somebodyWhoWritesMeanwhileIsNoticed() throws {
+    private static let directions = ["--to-target", "--from-target"]
+
+    /// Between the comparison and the session the target's lock is free.
+    @Test(arguments: directions) func somebodyWhoWritesMeanwhileIsNoticed(_ direction: String) throws {
         try makeDifferences()
         let spoiling = try command(
-            atTheSecondDigest("printf x | dd of=\(target.parts)/a1 bs=1 seek=3000000 conv=notrunc status=none"))
+            """
+            [ "$1" ] || printf x | dd of=\(target.parts)/a1 bs=1 seek=3000000 conv=notrunc status=none
+            """)
+        let local = try pair.local()
+        let outcome = try target.run(["sync"] + pair.words + [direction, "--yes"], environment: spoiling)
+        #expect(
+            outcome.ending == .exited(1) && outcome.errors.contains("somebody else wrote to it since it was compared"),
+            "\(outcome)")
+        let isUntouched = try pair.local() == local
+        #expect(isUntouched)
+        let (report, _) = try pair.verify()
+        #expect(report.halfWritten == nil && report.differingBlocks == 8)
+        let again = try pair.sync(direction, "--yes")
+        #expect(again.ending == .exited(0), "\(again)")
+        try pair.expectSame()
+    }
+
+    /// From its first digest to its last request, the session has the target's pool locked.
+    @Test func nobodyGetsThePoolMeanwhile() throws {
+        try makeDifferences()
+        let other = target.directory.file("other")
+        // OPEN, EXTEND and the first DIGEST go through; the SET_ATTR waits until somebody else has tried.
+        let first = 44 + "a.set".utf8.count + 1 + 24 + 180
+        let trying = try command(
+            """
+            if [ ! "$1" ]; then
+                (dd bs=1 count=\(first) status=none
+                 dd bs=1 count=16 of=\(other).held status=none
+                 \(target.command) --digest a.set </dev/null >/dev/null 2>\(other); echo $? >>\(other)
+                 cat \(other).held -) | \(target.command)
+                exit
+            fi
+            """)
+        let outcome = try target.run(["sync"] + pair.words + ["--to-target", "--yes"], environment: trying)
+        #expect(outcome.ending == .exited(0), "\(outcome)")
+        let text = String(decoding: try readFile(try Descriptor.open(other, O_RDONLY), limit: 4096), as: UTF8.self)
+        #expect(text.contains("in use by") && text.hasSuffix("\n\(EAGAIN)\n"), "\(text)")
+        try pair.expectSame()
+    }
+
+    /// Whoever writes without the lock, to a block that was written.
+    @Test func blocksThatDifferAfterwardsAreNoticed() throws {
+        try makeDifferences()
+        // OPEN, EXTEND, DIGEST and SET_ATTR go through; the second DIGEST waits.
+        let first = 44 + "a.set".utf8.count + 1 + 24 + 180 + 116
+        let spoiling = try command(
+            """
+            if [ ! "$1" ]; then
+                (dd bs=1 count=\(first) status=none
+                 dd bs=1 count=16 of=\(target.directory.file("held")) status=none
+                 printf x | dd of=\(target.parts)/a0 bs=1 seek=300100 conv=notrunc status=none
+                 cat \(target.directory.file("held")) -) | \(target.command)
+                exit
+            fi
+            """)
         let outcome = try target.run(["sync"] + pair.words + ["--to-target", "--yes"], environment: spoiling)
         #expect(
             outcome.ending == .exited(2) && outcome.errors.contains("1 blocks differ after they were written"),
@@ -236,20 +311,41 @@ struct SyncTests {
         try expectHalfWritten(.target)
     }
 
-    /// The second digests are of other blocks, or say that somebody else has finished overwriting the replica.
-    @Test(arguments: [
-        #"s/"blockSize":65536/"blockSize":4096/"#, #"s/\("attributes":"[0-9a-f]\{32\}\)80000006/\100000006/"#,
-    ])
-    func anotherPoolAtTheSecondComparisonIsNoticed(_ edit: String) throws {
+    /// A pool with other attributes is put in place of the one that was compared.
+    @Test func anotherPoolAtTheSessionIsNoticed() throws {
         try makeDifferences()
-        let changing = try command(
-            atTheSecondDigest("\(target.command) \"$@\" | LC_ALL=C sed '\(edit)'; exit ${PIPESTATUS[0]}"))
-        let outcome = try target.run(["sync"] + pair.words + ["--to-target", "--yes"], environment: changing)
+        // Another sync that does not finish.
+        let count = try answerBytes("--to-target") - 3 * Self.header - Self.digests
+        try makeDifferences()
+        try pair.put([9, 9, 9], at: 7 << 20)
+        _ = try target.run(
+            ["sync"] + pair.words + ["--to-target", "--yes"], environment: try killed(afterAnswers: count))
+        let saved = target.directory.file("saved")
+        #expect(try ChildProcess(["/bin/cp", "\(target.parts)/a0", saved], environment: [:]).wait() == .exited(0))
+        #expect(try pair.sync("--to-target", "--yes").ending == .exited(0))
+        try makeDifferences()
+        try pair.put([8, 8], at: 3 << 20)
+        let replacing = try command("[ \"$1\" ] || cat \(saved) >\(target.parts)/a0")
+        let outcome = try target.run(["sync"] + pair.words + ["--to-target", "--yes"], environment: replacing)
         #expect(
             outcome.ending == .exited(1) && outcome.errors.contains("another pool is there since it was compared"),
             "\(outcome)")
-        let again = try target.run(["sync"] + pair.words + ["--to-target", "--yes"])
+        let again = try pair.sync("--to-target", "--yes")
         #expect(again.ending == .exited(0), "\(again)")
+        try pair.expectSame()
+    }
+
+    @Test(arguments: directions) func aSessionWithoutDigestsIsNotUsed(_ direction: String) throws {
+        try makeDifferences()
+        let before = (try pair.local(), try pair.remote())
+        let outcome = try target.run(
+            ["sync"] + pair.words + [direction, "--yes"], environment: ["RPMEM_EXTENSIONS": "0"])
+        #expect(
+            outcome.ending == .exited(1) && outcome.errors.contains("RPMEM_EXTENSIONS=0 is set here, leave it out"),
+            "\(outcome)")
+        let isUntouched = try pair.local() == before.0 && pair.remote() == before.1
+        #expect(isUntouched)
+        #expect(try pair.verify().report.halfWritten == nil)
     }
 
     @Test func aReadOnlyKeyMayVerifyAndNotSync() throws {

@@ -1,15 +1,11 @@
-import CLinux
-import Glibc
 import PersistentMemory
 import RpmemProtocol
-import Synchronization
 import SystemSupport
 
 /// A pool whose parts are locked, as programs and sessions lock them, and whose headers OPEN accepts. Nothing is written to it, and
-/// its contents are read without a mapping, so that an unreadable page is an error and no SIGBUS.
+/// its contents are read by a ``PoolReader``.
 ///
-/// Unchecked: everything is constant, or behind the mutex. The last reference gives the locks back, unless ``open(requestedSize:)``
-/// has passed them on.
+/// Unchecked: everything is constant. The last reference gives the locks back, unless ``open(requestedSize:)`` has passed them on.
 package final class LockedPool: @unchecked Sendable {
     let set: ResolvedSet
     let parts: [PartFile]
@@ -22,8 +18,7 @@ package final class LockedPool: @unchecked Sendable {
     let health: DeviceHealth
     /// See ``PoolStore``.
     let writerDirectory: String
-    /// Addresses at which parts that are Device DAX are mapped, by their paths. The first read maps them, the deinit unmaps them.
-    private let mappings = Mutex<[String: UInt]>([:])
+    private let reader: PoolReader
 
     init(
         set: ResolvedSet, parts: [PartFile], headers: [PoolHeader], geometry: PoolGeometry,
@@ -38,6 +33,7 @@ package final class LockedPool: @unchecked Sendable {
         self.partsWithEarlierErrors = partsWithEarlierErrors
         self.health = health
         self.writerDirectory = writerDirectory
+        reader = PoolReader(parts, geometry.pieces)
     }
 
     /// The pool set file, or the plain file or device; for messages.
@@ -73,80 +69,7 @@ package final class LockedPool: @unchecked Sendable {
     ///
     /// - Parameter offset: Bytes from the pool's start; the range ends inside the pool.
     package func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(PoolError) {
-        var done = 0
-        var start = 0
-        for (part, piece) in zip(parts, geometry.pieces) {
-            let end = start + Int(piece.length)
-            while done < buffer.count, offset + done >= start, offset + done < end {
-                let position = offset + done
-                let rest = UnsafeMutableRawBufferPointer(
-                    rebasing: buffer[done..<min(buffer.count, done + end - position)])
-                done += try read(part, Int(piece.offset) + position - start, into: rest)
-            }
-            start = end
-        }
-        precondition(done == buffer.count, "the range is inside the pool")
-    }
-
-    /// - Returns: Bytes read, at least 1.
-    private func read(
-        _ part: PartFile, _ offset: Int, into buffer: UnsafeMutableRawBufferPointer
-    ) throws(PoolError) -> Int {
-        if part.device != nil { return try readDevice(part, offset, into: buffer) }
-        while true {
-            let count = pread(part.descriptor.number, buffer.baseAddress, buffer.count, off_t(offset))
-            if count > 0 { return count }
-            if count == 0 {
-                throw .badConfiguration(
-                    place: part.path,
-                    reason: "the file ends at or before offset \(offset): it was truncated while it was read")
-            }
-            if errno == EINTR { continue }
-            throw .system(.last("read at offset \(offset)", on: part.path))
-        }
-    }
-
-    /// Device DAX has no read(2). The kernel copies from a mapping through a pipe: a bad block is an error (EFAULT) then, where a
-    /// load would deliver SIGBUS.
-    private func readDevice(
-        _ part: PartFile, _ offset: Int, into buffer: UnsafeMutableRawBufferPointer
-    ) throws(PoolError) -> Int {
-        let start = try deviceMapping(part) + offset
-        do throws(SystemCallError) {
-            let pipe = try Pipe()
-            // A user with many pipes gets small ones.
-            try retryingInterrupts("fcntl(F_SETFL)") { fcntl(pipe.write.number, F_SETFL, O_NONBLOCK) }
-            let written = try retryingInterrupts("read at offset \(offset)", on: part.path) {
-                write(pipe.write.number, start, min(buffer.count, 1 << 16))
-            }
-            return try retryingInterrupts("read", on: part.path) {
-                Glibc.read(pipe.read.number, buffer.baseAddress, written)
-            }
-        } catch {
-            throw .system(error)
-        }
-    }
-
-    /// The whole of a Device DAX, for reading.
-    private func deviceMapping(_ part: PartFile) throws(PoolError) -> UnsafeRawPointer {
-        let result: Result<UInt, PoolError> = mappings.withLock { mappings in
-            if let start = mappings[part.path] { return .success(start) }
-            guard
-                let start = mmap(nil, Int(part.size), PROT_READ, MAP_SHARED, part.descriptor.number, 0),
-                start != MAP_FAILED
-            else { return .failure(.system(.last("mmap", on: part.path))) }
-            mappings[part.path] = UInt(bitPattern: start)
-            return .success(UInt(bitPattern: start))
-        }
-        // mmap(2) has returned it, so it is not NULL.
-        return UnsafeRawPointer(bitPattern: try result.get())!
-    }
-
-    deinit {
-        let mappings = mappings.withLock(\.self)
-        for part in parts {
-            if let start = mappings[part.path] { munmap(UnsafeMutableRawPointer(bitPattern: start), Int(part.size)) }
-        }
+        try reader.read(into: buffer, at: offset)
     }
 
     /// Maps the pool for a session that sends from it. The pool must stay, and the caller writes nothing to the mapping.

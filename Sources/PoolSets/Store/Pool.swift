@@ -42,6 +42,7 @@ package final class Pool: Sendable {
     private let mapping: Mapping
     private let set: ResolvedSet
     private let headers: Int
+    private let pieces: [PoolGeometry.Piece]
     private let isCreated: Bool
     /// Of pools on Device DAX. Opened here: later the session may open nothing.
     private let writerRecords: Result<WriterRecords?, PoolError>
@@ -90,6 +91,7 @@ package final class Pool: Sendable {
         self.mapping = mapping
         self.set = set
         headers = geometry.headers
+        pieces = geometry.pieces
         self.isCreated = isCreated
         writerRecords = Result { () throws(PoolError) in
             try .ofDevices(among: parts.files, at: writerDirectory)
@@ -147,6 +149,19 @@ package final class Pool: Sendable {
         }
         try body(files.map { $0.descriptor.number }, directories)
         withExtendedLifetime(files) {}
+    }
+
+    /// Calls `body` with a reader of the pool, which must not be used afterwards.
+    ///
+    /// - Throws: Also when the pool is closed, or has failed: its page cache may have other bytes than the medium.
+    package func withReader<Result>(_ body: (PoolReader) throws(PoolError) -> Result) throws(PoolError) -> Result {
+        // The session's thread alone ends the pool, and `body` runs on it.
+        let reader: Swift.Result<PoolReader, PoolError> = state.withLock { state in
+            guard let parts = state.parts else { return .failure(.closed(set: path)) }
+            if let failure = state.failure { return .failure(failure) }
+            return .success(PoolReader(parts.files, pieces, mappedAt: base))
+        }
+        return try body(try reader.get())
     }
 
     /// Rewrites the attributes in every header, durably (`docs/media.md`, section 7.3 (SET_ATTR)).

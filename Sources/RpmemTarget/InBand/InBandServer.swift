@@ -143,14 +143,13 @@ final class InBandServer {
 
     /// EXTEND: agrees on extensions.
     ///
-    /// - Parameter keepsWriter: Whether the pool has room for a ``WriterToken``.
+    /// - Parameter others: Those of the pool, which it may have.
     /// - Returns: nil where none were offered, or for a second time.
-    func extend(_ wanted: Extensions, keepsWriter: Bool) -> (Extensions, LaneSecret)? {
+    func extend(_ wanted: Extensions, with others: Extensions) -> (Extensions, LaneSecret)? {
         guard let laneSecret, extensions == nil else { return nil }
         var offered: Extensions = .laneSecret
         if commitsWrites { offered.insert(.committingWrites) }
-        if keepsWriter { offered.insert(.writerToken) }
-        let granted = wanted.intersection(offered)
+        let granted = wanted.intersection(offered.union(others))
         extensions = granted
         return (granted, laneSecret)
     }

@@ -75,11 +75,13 @@ struct PoolOpening {
         defer { watchdog.endTurn() }
         let pool = try openPool()
         storage.set(pool.parts.map(\.path))
+        // Before the session is confined.
+        let digests = SessionDigests(request, size: size, log)
         do throws(RequestError) {
             let lanes = try openLanes(of: pool, size: size, watchdog)
             end.port.store(lanes.attributes.port, ordering: .releasing)
             let served = ServedPool(
-                pool: pool, lanes: lanes, isCreated: attributes != nil, watchdog: watchdog,
+                pool: pool, lanes: lanes, isCreated: attributes != nil, watchdog: watchdog, digests: digests,
                 partWatch: watchParts(of: pool), abruptEnd: end, settings: settings, log: log,
                 initiator: environment.initiator, status: status, descriptor: request.descriptor)
             status?.publish(record(of: served))

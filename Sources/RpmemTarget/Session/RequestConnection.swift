@@ -40,13 +40,18 @@ struct RequestConnection: ~Copyable {
 
     func send(_ response: Response) throws(SystemCallError) { try send(response.encode()) }
 
-    /// Sends all of `bytes`, at most PIPE_BUF of them, so that a pipe that polls writable has room. Waits for that no longer
-    /// than ``writeMilliseconds``.
+    /// Sends all of `bytes`. Waits for room no longer than ``writeMilliseconds``, all in all.
     func send(_ bytes: [UInt8]) throws(SystemCallError) {
-        guard try PollSet.wait(for: output, .writable, until: .after(milliseconds: Self.writeMilliseconds)) else {
-            throw SystemCallError("write", on: "control connection", errno: .timedOut)
+        let deadline = Deadline.after(milliseconds: Self.writeMilliseconds)
+        var rest = bytes[...]
+        while !rest.isEmpty {
+            guard try PollSet.wait(for: output, .writable, until: deadline) else {
+                throw SystemCallError("write", on: "control connection", errno: .timedOut)
+            }
+            // A pipe that polls writable has room for as many.
+            try writeAll(Array(rest.prefix(Int(PIPE_BUF))), to: output)
+            rest = rest.dropFirst(Int(PIPE_BUF))
         }
-        try writeAll(bytes, to: output)
     }
 
     /// Whether the initiator's end is closed. Does not wait.

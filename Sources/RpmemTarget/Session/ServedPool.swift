@@ -11,6 +11,8 @@ final class ServedPool {
     /// Whether this session's CREATE made the pool. Only such a session may remove it.
     let isCreated: Bool
     let watchdog: Watchdog
+    /// nil where DIGEST is not answered.
+    let digests: SessionDigests?
     /// nil when the kernel has no inotify instance to spare.
     let partWatch: PartWatch?
     let settings: Settings
@@ -32,8 +34,9 @@ final class ServedPool {
     var closeDeadline: Deadline?
 
     init(
-        pool: Pool, lanes: InBandServer, isCreated: Bool, watchdog: Watchdog, partWatch: PartWatch?,
-        abruptEnd: AbruptEnd, settings: Settings, log: SessionLog, initiator: NetworkAddress, status: SessionStatus?,
+        pool: Pool, lanes: InBandServer, isCreated: Bool, watchdog: Watchdog, digests: SessionDigests?,
+        partWatch: PartWatch?, abruptEnd: AbruptEnd, settings: Settings, log: SessionLog, initiator: NetworkAddress,
+        status: SessionStatus?,
         descriptor: PoolDescriptor
     ) {
         self.status = status
@@ -43,6 +46,7 @@ final class ServedPool {
         self.lanes = lanes
         self.isCreated = isCreated
         self.watchdog = watchdog
+        self.digests = digests
         self.partWatch = partWatch
         self.abruptEnd = abruptEnd
         self.settings = settings

@@ -185,7 +185,10 @@ package final class TargetSession {
                 return try extend(wanted, served)
             case (.serving(let served), .claim(let purpose, let token)):
                 return try claim(purpose, token, served)
-            case (.waiting, .setAttributes), (.waiting, .close), (.waiting, .extend), (.waiting, .claim):
+            case (.serving(let served), .digest(let request)):
+                return try digest(request, served)
+            case (.waiting, .setAttributes), (.waiting, .close), (.waiting, .extend), (.waiting, .claim),
+                (.waiting, .digest):
                 return try refuse(request.kind, "before CREATE or OPEN: there is no pool yet")
             case (.serving, .create), (.serving, .open):
                 return try refuse(request.kind, "while a pool is open: a session has one pool")
@@ -248,8 +251,10 @@ package final class TargetSession {
     }
 
     private func extend(_ wanted: Extensions, _ served: ServedPool) throws(SystemCallError) -> SessionEnd? {
-        let keepsWriter = !isReadOnly && served.pool.keepsWriter
-        guard let (granted, secret) = served.lanes.extend(wanted, keepsWriter: keepsWriter) else {
+        var ofPool: Extensions = []
+        if !isReadOnly, served.pool.keepsWriter { ofPool.insert(.writerToken) }
+        if served.digests != nil { ofPool.insert(.digests) }
+        guard let (granted, secret) = served.lanes.extend(wanted, with: ofPool) else {
             return try refuse(
                 .extend, "that the session has no use for: no extensions were offered, or they are agreed on")
         }
@@ -294,6 +299,19 @@ package final class TargetSession {
         }
         isWriterSettled = outcome != .otherWriter
         try connection.send(.claim(outcome, outcome == .otherWriter ? LaneSecret(.zero) : secret))
+        return nil
+    }
+
+    private func digest(_ request: DigestRequest, _ served: ServedPool) throws(SystemCallError) -> SessionEnd? {
+        guard let digests = served.digests, served.lanes.extensions?.contains(.digests) == true else {
+            return try refuse(.digest, "that the session has no use for: EXTEND has not agreed on it")
+        }
+        served.watchdog.turnLong()
+        defer { served.watchdog.beginTurn() }
+        guard let answer = digests.answer(request, of: served.pool) else {
+            return try refuse(.digest, "for blocks behind the pool's end")
+        }
+        try connection.send(answer)
         return nil
     }
 

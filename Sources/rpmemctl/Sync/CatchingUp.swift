@@ -7,7 +7,7 @@ import RpmemProtocol
 import Synchronization
 import SystemSupport
 
-/// Overwrites the blocks of one replica that differ from the other, and compares again.
+/// Overwrites the blocks of one replica that differ from the other, and compares them again, all in one session.
 ///
 /// The replica that is written to has the mark of ``Feature/catchingUp`` meanwhile, where it has headers: half of the old blocks and
 /// half of the new ones are no pool.
@@ -35,13 +35,17 @@ struct CatchingUp {
 
     func toTarget() throws -> Outcome {
         let mapping = try local.pool.map()
-        let memory = UnsafeMutableRawBufferPointer(start: mapping.base, count: local.size)
-        let pool = try openTarget(memory, expecting: comparison.attributes, started)
-        let marks = !comparison.attributes.isNone
-        let marked = marks ? comparison.attributes.catchingUp(true) : comparison.attributes
+        defer { withExtendedLifetime(mapping) {} }
+        let pool = try openTarget(UnsafeMutableRawBufferPointer(start: mapping.base, count: local.size))
         do {
-            if marks { try pool.setAttributes(marked) }
-            try eachPiece(lanes: pool.lanes, "sent") { lane, pieces in
+            let source = local.pool
+            let session = try compared(pool) { (buffer, offset) throws(PoolError) in
+                try source.read(into: buffer, at: offset)
+            }
+            let differing = try session.findDifferences()
+            let marks = !pool.attributes.isNone
+            if marks { try pool.setAttributes(pool.attributes.catchingUp(true)) }
+            try eachPiece(of: differing, lanes: pool.lanes, "sent") { lane, pieces in
                 var pending = 0
                 while let piece = pieces() {
                     try pool.flush(offset: piece.lowerBound, length: piece.count, lane: lane, mode: .relaxed)
@@ -53,38 +57,35 @@ struct CatchingUp {
                 }
                 try pool.drain(lane: lane)
             }
+            let left = try session.check(differing)
+            if marks, left.isEmpty { try pool.setAttributes(pool.attributes.catchingUp(false)) }
+            try pool.close()
+            return Outcome(writtenBytes: byteCount(differing), left: left)
         } catch {
             try? pool.close()
             throw error
         }
-        // The digests need the pool's lock.
-        try pool.close()
-        // The session that takes the mark off starts while they are made.
-        let next =
-            marks ? StartedTarget(target: replicas.target.address, poolSet: replicas.poolSet, options: options) : nil
-        // Nobody has changed the local replica, which is locked: its digests are those from before.
-        let after = try Comparison.make(
-            local, replicas.query, replicas.poolSet, after: comparison, expecting: marked, bar: bar, "compared again")
-        if marks, after.differing.isEmpty {
-            let whole = try openTarget(memory, expecting: marked, lanes: 1, next)
-            do { try whole.setAttributes(marked.catchingUp(false)) } catch {
-                try? whole.close()
-                throw error
-            }
-            try whole.close()
-        }
-        withExtendedLifetime(mapping) {}
-        return Outcome(writtenBytes: byteCount, left: after.differing)
     }
 
     func fromTarget() throws -> Outcome {
         let here = local.pool.attributes
         let pool = try local.pool.open(requestedSize: UInt64(local.size))
         let target: InitiatorPool
+        let session: SessionComparison
+        let differing: DifferingBlocks
         do {
-            target = try openTarget(
-                UnsafeMutableRawBufferPointer(start: pool.base, count: local.size), expecting: comparison.attributes,
-                started)
+            target = try openTarget(UnsafeMutableRawBufferPointer(start: pool.base, count: local.size))
+            do {
+                // nonisolated(unsafe): threads only read, and end before the pool does.
+                nonisolated(unsafe) let base = pool.base
+                session = try compared(target) { (buffer, offset) throws(PoolError) in
+                    buffer.copyMemory(from: UnsafeRawBufferPointer(start: base + offset, count: buffer.count))
+                }
+                differing = try session.findDifferences()
+            } catch {
+                try? target.close()
+                throw error
+            }
         } catch {
             // Nothing was written.
             try? pool.close()
@@ -94,18 +95,12 @@ struct CatchingUp {
             // Where this replica is the target of another initiator, that one must not resume its session.
             try pool.forgetWriter()
             if !here.isNone { try pool.setAttributes(here.catchingUp(true)) }
-            try receive(from: target, into: pool)
+            try receive(differing, from: target, into: pool)
+            let left = try session.check(differing)
             try target.close()
-            // nonisolated(unsafe): the threads only read, and end before the pool does.
-            nonisolated(unsafe) let base = pool.base
-            let after = try Comparison.make(
-                local, replicas.query, replicas.poolSet,
-                from: .function { (buffer, offset) throws(PoolError) in
-                    buffer.copyMemory(from: UnsafeRawBufferPointer(start: base + offset, count: buffer.count))
-                }, after: comparison, expecting: comparison.attributes, bar: bar, "compared again")
-            guard after.differing.isEmpty else {
+            guard left.isEmpty else {
                 pool.leaveDirty()
-                return Outcome(writtenBytes: byteCount, left: after.differing)
+                return Outcome(writtenBytes: byteCount(differing), left: left)
             }
             if !here.isNone { try pool.setAttributes(here.catchingUp(false)) }
         } catch {
@@ -114,14 +109,23 @@ struct CatchingUp {
             throw error
         }
         try pool.close()
-        return Outcome(writtenBytes: byteCount, left: DifferingBlocks(of: comparison.bytes))
+        return Outcome(writtenBytes: byteCount(differing), left: DifferingBlocks(of: comparison.bytes))
     }
 
-    private func receive(from target: InitiatorPool, into local: Pool) throws {
+    private func compared(
+        _ target: InitiatorPool,
+        read: @escaping @Sendable (UnsafeMutableRawBufferPointer, Int) throws(PoolError) -> Void
+    ) throws -> SessionComparison {
+        try SessionComparison(
+            target, after: comparison, place: "\(replicas.poolSet) on \(replicas.target.address)", options: options,
+            bar: bar, read: read)
+    }
+
+    private func receive(_ differing: DifferingBlocks, from target: InitiatorPool, into local: Pool) throws {
         let aliases = try local.makeSyncAliases(Self.lanes)
         nonisolated(unsafe) let base = local.base
         let path = self.local.path
-        try eachPiece(lanes: min(target.lanes, aliases.count), "received") { lane, pieces in
+        try eachPiece(of: differing, lanes: min(target.lanes, aliases.count), "received") { lane, pieces in
             let persister = aliases[lane].persister
             let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Self.pieceSize, alignment: 4096)
             defer { buffer.deallocate() }
@@ -149,26 +153,23 @@ struct CatchingUp {
         }
     }
 
-    /// Opens the target's pool, which must be the one that was compared, with these attributes.
-    ///
-    /// - Parameter started: The target's command, which may have given up waiting.
-    private func openTarget(
-        _ memory: UnsafeMutableRawBufferPointer, expecting attributes: PoolAttributes, lanes: Int = Self.lanes,
-        _ started: StartedTarget?
-    ) throws -> InitiatorPool {
+    /// Opens the target's pool, which must be the one that was compared.
+    private func openTarget(_ memory: UnsafeMutableRawBufferPointer) throws -> InitiatorPool {
         let (target, poolSet) = (replicas.target.address, replicas.poolSet)
-        let early = started.flatMap {
-            try? InitiatorPool.open(
-                $0, target: target, poolSet: poolSet, memory: memory, lanes: lanes, options: options)
+        func open(_ started: StartedTarget?) throws(InitiatorError) -> InitiatorPool {
+            try InitiatorPool.open(
+                started, target: target, poolSet: poolSet, memory: memory, lanes: Self.lanes, options: options,
+                digests: true)
         }
-        let pool =
-            try early
-            ?? InitiatorPool.open(target: target, poolSet: poolSet, memory: memory, lanes: lanes, options: options)
-        guard pool.attributes == attributes else {
+        // The target's command may have given up waiting.
+        let early = started.flatMap { try? open($0) }
+        let pool = try early ?? open(nil)
+        guard pool.attributes == comparison.attributes else {
             try? pool.close()
             throw ToolError(
-                "\(replicas.poolSet) on \(replicas.target.address): another pool is there since it was compared: nothing was written "
-                    + "to it")
+                "\(replicas.poolSet) on \(replicas.target.address): another pool is there since it was compared, or a sync of "
+                    + "somebody else is not finished: nothing was written to it; look at it with `rpmemctl check`, then start the "
+                    + "command again")
         }
         return pool
     }
@@ -181,9 +182,9 @@ struct CatchingUp {
         private var ranges: DifferingBlocks.Ranges
         private var rest: Range<Int>
 
-        init(_ comparison: Comparison) {
-            ranges = comparison.differing.ranges
-            rest = comparison.writtenRunTimeState ?? 0..<0
+        init(_ differing: DifferingBlocks, _ bytes: ComparedBytes) {
+            ranges = differing.ranges
+            rest = bytes.runTimeState(writtenWith: differing) ?? 0..<0
         }
 
         mutating func next() -> Range<Int>? {
@@ -197,17 +198,20 @@ struct CatchingUp {
         }
     }
 
-    private var byteCount: Int { comparison.differing.byteCount + (comparison.writtenRunTimeState?.count ?? 0) }
+    private func byteCount(_ differing: DifferingBlocks) -> Int {
+        differing.byteCount + (comparison.bytes.runTimeState(writtenWith: differing)?.count ?? 0)
+    }
 
     /// Runs `body` on a thread for each lane; it takes pieces until there are none. No thread uses a pool any more when this returns
     /// or throws.
     private func eachPiece(
-        lanes: Int, _ what: String, _ body: @escaping @Sendable (Int, () -> Range<Int>?) throws -> Void
+        of differing: DifferingBlocks, lanes: Int, _ what: String,
+        _ body: @escaping @Sendable (Int, () -> Range<Int>?) throws -> Void
     ) throws {
-        let total = byteCount
-        let progress = PieceProgress(Pieces(comparison))
+        let total = byteCount(differing)
+        let progress = PieceProgress(Pieces(differing, comparison.bytes))
         var threads: [NamedThread] = []
-        for lane in 0..<min(lanes, max(1, comparison.differing.blockCount)) {
+        for lane in 0..<min(lanes, max(1, differing.blockCount)) {
             do throws(SystemCallError) {
                 threads.append(
                     try NamedThread(name: "lane-\(lane)") {
@@ -249,13 +253,10 @@ struct CatchingUp {
     }
 }
 
-extension Comparison {
+extension ComparedBytes {
     /// What libpmemobj keeps in its local replica alone, where it is not in a block that differs and another block does.
-    fileprivate var writtenRunTimeState: Range<Int>? {
-        guard let ignored = bytes.ignored, let first = differing.firstRange, first.lowerBound > ignored.lowerBound
-        else {
-            return nil
-        }
+    fileprivate func runTimeState(writtenWith differing: DifferingBlocks) -> Range<Int>? {
+        guard let ignored, let first = differing.firstRange, first.lowerBound > ignored.lowerBound else { return nil }
         return ignored
     }
 }

@@ -20,32 +20,19 @@ struct Comparison {
     var isTargetHalfWritten: Bool { attributes.isCatchingUp }
     var isSame: Bool { differing.isEmpty && !isLocalHalfWritten && !isTargetHalfWritten }
 
-    /// Digests that are kept for the second comparison: 64 MiB of memory, for a pool of 256 GiB.
+    /// Digests that are kept for the comparison within a session: 64 MiB of memory, for a pool of 256 GiB.
     private static let mostKeptDigests = 4 << 20
-
-    /// Where this machine's digests come from.
-    enum Source {
-        case pool
-        /// Read by this function, as ``LockedPool/read(into:at:)``.
-        case function(@Sendable (UnsafeMutableRawBufferPointer, Int) throws(PoolError) -> Void)
-    }
 
     /// Compares the two. Both ends digest at the same time.
     ///
     /// - Parameters:
-    ///   - former: The comparison before something was written. The digests of the local pool are taken from it, where it has
-    ///     them and `source` is the pool, which nobody has changed since.
-    ///   - expected: With `former`, what the attributes of the target's pool are now.
     ///   - bar: Shows how far it is.
     ///   - onDifference: Called when the first block is found that differs.
-    /// - Throws: Also when the target's pool is another one than `former` was of, or has other attributes than expected.
     static func make(
-        _ local: LocalReplica, _ query: TargetQuery, _ poolSet: String, from source: Source = .pool,
-        after former: Comparison? = nil, expecting expected: PoolAttributes? = nil, bar: ProgressBar, _ what: String,
+        _ local: LocalReplica, _ query: TargetQuery, _ poolSet: String, bar: ProgressBar,
         onDifference: () -> Void = {}
     ) throws -> Comparison {
-        // Digests of two comparisons are only the same with the same key.
-        let key = former?.key ?? DigestKey()
+        let key = DigestKey()
         // Before anything is started on the target.
         let library = try DigestLibrary.shared()
         let target = try TargetDigests(query, poolSet: poolSet, size: local.size, key: key)
@@ -59,25 +46,12 @@ struct Comparison {
                 "both replicas are half-written by an interrupted sync: restore one of them from a third replica or a backup"
             )
         }
-        if let former, bytes != former.bytes || attributes != expected {
-            throw ToolError(
-                "\(poolSet) on \(query.place): another pool is there since it was compared, or a sync of somebody else is not "
-                    + "finished: look at it with `rpmemctl check`, then start the command again")
-        }
         defer { bar.clear() }
-        var digests = LocalDigests(keepsAll: former == nil && bytes.blockCount <= mostKeptDigests)
-        switch source {
-        case .pool:
-            if let known = former?.localDigests {
-                digests.known = known
-            } else {
-                let pool = local.pool
-                digests.digester = try BlockDigester(bytes, library, key) { (buffer, offset) throws(PoolError) in
-                    try pool.read(into: buffer, at: offset)
-                }
-            }
-        case .function(let read): digests.digester = try BlockDigester(bytes, library, key, read: read)
-        }
+        let pool = local.pool
+        var digests = LocalDigests(
+            digester: try BlockDigester(bytes, library, key) { (buffer, offset) throws(PoolError) in
+                try pool.read(into: buffer, at: offset)
+            }, keepsAll: bytes.blockCount <= mostKeptDigests)
         var differing = DifferingBlocks(of: bytes)
         var next = 0
         while next < bytes.blockCount {
@@ -89,7 +63,7 @@ struct Comparison {
             next = blocks.upperBound
             let done = Double(next) / Double(bytes.blockCount)
             bar.show(
-                "\(what): \(sizeText(UInt64(bytes.range(of: 0..<next).count))), \(differing.blockCount) blocks differ",
+                "compared: \(sizeText(UInt64(bytes.range(of: 0..<next).count))), \(differing.blockCount) blocks differ",
                 done: done)
         }
         try target.finish()
@@ -113,19 +87,18 @@ struct Comparison {
 
 /// The digests of this machine's blocks, in order.
 private struct LocalDigests {
-    /// Of all blocks, from a comparison before.
-    var known: [UInt8]?
-    /// Makes them, where they are not known.
-    var digester: BlockDigester?
+    private let digester: BlockDigester
     /// All that were made; nil when they are not to be kept.
     private(set) var kept: [UInt8]?
 
-    init(keepsAll: Bool) { kept = keepsAll ? [] : nil }
+    init(digester: BlockDigester, keepsAll: Bool) {
+        self.digester = digester
+        kept = keepsAll ? [] : nil
+    }
 
     /// - Parameter blocks: Those of the next batch.
     mutating func take(_ blocks: Range<Int>) throws -> ArraySlice<UInt8> {
-        let size = BlockDigest.size
-        while let digester {
+        while true {
             do throws(ComparisonError) {
                 if let batch = try digester.take() {
                     precondition(batch.blocks == blocks, "batches come in order")
@@ -135,7 +108,6 @@ private struct LocalDigests {
             } catch { throw ToolError("this machine: \(error)") }
             try PollSet.wait(for: digester.descriptor, until: nil)
         }
-        return known?[blocks.lowerBound * size..<blocks.upperBound * size] ?? []
     }
 }
 

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Fabric
 import Glibc
+import ReplicaComparison
 import RpmemInitiator
 import TargetReports
 
@@ -44,6 +45,8 @@ struct Sync: ParsableCommand {
     func run() throws {
         BusErrorLine.install()
         try Interruption.endProcess(saying: "interrupted: the same command goes on where this one has ended")
+        // Before libfabric, whose loading keeps dlopen(3) from other threads.
+        _ = try DigestLibrary.shared()
         // Most of its third of a second is sleep, and the comparison goes on meanwhile. exit(3) would wait for it, too.
         if !dryRun { FabricLibrary.beginLoading(settingUpProviders: true) }
         defer { FabricLibrary.finishLoading() }
@@ -57,7 +60,7 @@ struct Sync: ParsableCommand {
         var options = InitiatorOptions.processEnvironment()
         if let provider { options.providers = [provider.provider] }
         var started: StartedTarget?
-        let comparison = try Comparison.make(local, replicas.query, replicas.poolSet, bar: bar, "compared") {
+        let comparison = try Comparison.make(local, replicas.query, replicas.poolSet, bar: bar) {
             // A person takes longer to answer than the target waits.
             if yes {
                 started = StartedTarget(target: replicas.target.address, poolSet: replicas.poolSet, options: options)
@@ -79,9 +82,9 @@ struct Sync: ParsableCommand {
             report.synchronized = outcome.left.isEmpty
             if !outcome.left.isEmpty {
                 complain(
-                    "\(outcome.left.blockCount) blocks differ after they were written: another session or program wrote to "
-                        + "\(replicas.poolSet) on \(replicas.target.address) meanwhile, or its storage lost something; the first is at "
-                        + "offset \(outcome.left.firstRange?.lowerBound ?? 0)")
+                    "\(outcome.left.blockCount) blocks differ after they were written: something wrote to a part without a lock, or storage "
+                        + "lost something; the first is at offset \(outcome.left.firstRange?.lowerBound ?? 0) of "
+                        + "\(replicas.poolSet) on \(replicas.target.address)")
             } else if !json {
                 try printOut("Written: \(outcome.writtenBytes) bytes. The replicas are the same.\n")
             }

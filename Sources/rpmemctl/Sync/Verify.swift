@@ -21,7 +21,7 @@ struct Verify: ParsableCommand {
         BusErrorLine.install()
         let local = try replicas.open(writable: false)
         let comparison = try Comparison.make(
-            local, replicas.query, replicas.poolSet, bar: ProgressBar(isShown: isatty(STDERR_FILENO) == 1), "compared")
+            local, replicas.query, replicas.poolSet, bar: ProgressBar(isShown: isatty(STDERR_FILENO) == 1))
         let report = PoolVerifyReport(comparison.report(local, replicas.target.address, replicas.poolSet))
         if json {
             try printOut(jsonText(report) + "\n")
