@@ -15,6 +15,7 @@ func table(losses: Int) -> [Boot] {
                 Case("devdax-doctor"),
                 Case("devdax-no-access"),
                 Case("devdax-size"),
+                Case("devdax-sync"),
                 Case("devdax-stale-header"),
                 Case("devdax-deep-persist"),
                 Case("devdax-shutdown-state"),
