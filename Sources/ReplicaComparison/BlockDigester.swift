@@ -29,9 +29,9 @@ package final class BlockDigester {
     /// Blocks of a batch: 8 MiB of a pool with blocks of the usual size.
     package static let batchBlocks = 128
     private static let mostThreads = 16
-    /// Blocks of a batch where a list of few blocks is digested.
-    private static let listedBatchBlocks = 16
-    /// Batches of each thread that nobody has taken yet.
+    /// Batches of a list of blocks, at most: enough for each thread to have its share.
+    private static let mostListedBatches = 32
+    /// Batches of each thread that nobody has taken yet, where all blocks are digested. The digests of a list are few.
     private static let ahead = 2
 
     /// - Parameters:
@@ -43,12 +43,14 @@ package final class BlockDigester {
         threads wanted: Int? = nil,
         read: @escaping @Sendable (UnsafeMutableRawBufferPointer, Int) throws(PoolError) -> Void
     ) throws(SystemCallError) {
-        let size = blocks == nil ? Self.batchBlocks : Self.listedBatchBlocks
         let blockCount = blocks?.count ?? bytes.blockCount
+        let size =
+            blocks == nil
+            ? Self.batchBlocks : max(1, (blockCount + Self.mostListedBatches - 1) / Self.mostListedBatches)
         count = blockCount
         batches = (blockCount + size - 1) / size
         let count = max(1, min(wanted ?? onlineProcessors(), Self.mostThreads, batches))
-        work = try Work(threads: count)
+        work = try Work(threads: count, ahead: blocks == nil ? Self.ahead : .max)
         for number in 0..<count {
             threads.append(
                 try NamedThread(name: "digest-\(number)") { [work, batches] in
@@ -108,19 +110,13 @@ package final class BlockDigester {
         return try result.get()
     }
 
-    /// Waits for all batches that were not taken.
+    /// Waits for all digests of a list of blocks.
     package func takeAll() throws(ComparisonError) -> [UInt8] {
         var digests: [UInt8] = []
         digests.reserveCapacity(count * BlockDigest.size)
-        while !isFinished {
-            if let batch = try take() {
-                digests += batch.digests
-            } else {
-                do throws(SystemCallError) { try PollSet.wait(for: descriptor, until: nil) } catch {
-                    throw .system(error)
-                }
-            }
-        }
+        // Nobody has to wake up for each batch.
+        for thread in threads { thread.join() }
+        while let batch = try take() { digests += batch.digests }
         return digests
     }
 
@@ -136,8 +132,10 @@ package final class BlockDigester {
         /// By the threads that made them.
         private var made: [[Outcome]]
         private var hasStopped = false
+        private let ahead: Int
 
-        init(threads: Int) throws(SystemCallError) {
+        init(threads: Int, ahead: Int) throws(SystemCallError) {
+            self.ahead = ahead
             arrival = try WakeUp()
             made = Array(repeating: [], count: threads)
             mutex.initialize(to: pthread_mutex_t())
@@ -170,7 +168,7 @@ package final class BlockDigester {
         func put(_ outcome: Outcome, _ number: Int) -> Bool {
             pthread_mutex_lock(mutex)
             defer { pthread_mutex_unlock(mutex) }
-            while made[number].count >= BlockDigester.ahead, !hasStopped { pthread_cond_wait(room, mutex) }
+            while made[number].count >= ahead, !hasStopped { pthread_cond_wait(room, mutex) }
             if hasStopped { return false }
             made[number].append(outcome)
             arrival.signal()
