@@ -35,13 +35,9 @@ extension SessionOpening {
             refusal = reason
             opening.command = command
         }
-        guard let next = ProviderRefusal.next(after: choice.provider, in: options.providers) else {
-            throw refusal.error
-        }
-        opening.options.providers = [next]
         // The refusal is the reason where this machine does not have the other provider.
-        guard let other = try? ProviderChoice(for: target, options: opening.options) else { throw refusal.error }
-        options.onProviderRefusal?(refusal.text(choice.provider, next: next))
+        guard let other = choice.next(for: target, options: options) else { throw refusal.error }
+        options.onProviderRefusal?(refusal.text(choice.provider, next: other.provider))
         do throws(InitiatorError) {
             switch try opening.ask(descriptor, other, laneLimit, token, nil) {
             case .granted(let granted): return granted

@@ -2,7 +2,7 @@ import RpmemProtocol
 
 /// A target's refusal of a provider, after which the target is started again and asked for another one.
 ///
-/// Only `sockets` follows, behind `tcp`. Targets of PMDK do not know `tcp`: before they look at a pool, they write an errno, in
+/// Targets of PMDK refuse `tcp`, which they do not know: before they look at a pool, they write an errno, in
 /// the form of an initial status, and end with status 255. ssh ends with the same status when it loses the connection, so such
 /// a loss counts as a refusal. A target of this project answers with a status, and has taken back by then what CREATE made.
 struct ProviderRefusal {
@@ -23,12 +23,6 @@ struct ProviderRefusal {
         default: return nil
         }
         self.error = error
-    }
-
-    /// The provider to ask for after a refusal; nil when there is none.
-    static func next(after provider: Provider, in providers: [Provider]) -> Provider? {
-        guard provider == .tcp, let place = providers.firstIndex(of: .tcp) else { return nil }
-        return providers[place...].first { $0 == .sockets }
     }
 
     /// For the log.

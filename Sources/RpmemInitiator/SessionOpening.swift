@@ -132,7 +132,8 @@ package struct SessionOpening {
         let early = started?.take().map { .success($0) } ?? startTargetEarly()
         // Where this throws, ssh is killed with the last reference to it.
         let choice = try ProviderChoice(for: target, options: options)
-        let granted = try grant(descriptor, choice, laneLimit: min(lanes, options.maximumLanes, room), token, consume early)
+        let granted = try grant(
+            descriptor, choice, laneLimit: min(lanes, options.maximumLanes, room), token, consume early)
         let (control, inBand) = (granted.control, granted.inBand)
         do throws(InitiatorError) {
             do throws(InitiatorError) {

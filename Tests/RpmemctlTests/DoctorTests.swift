@@ -77,7 +77,7 @@ struct DoctorTests {
         let (report, outcome) = try patient.examine()
         let lanes = report.checks.filter { $0.check == "in-band" }
         #expect(lanes.map(\.verdict) == [.ok, .ok] && outcome.ending == .exited(0), "\(lanes)")
-        #expect(report.provider == "sockets")
+        #expect(report.provider == "tcp")
         for provider in ["sockets", "tcp"] { #expect(lanes.contains { $0.found.hasPrefix("\(provider): ") }) }
     }
 
@@ -260,6 +260,19 @@ struct DoctorTests {
         #expect(try patient.examine().report.provider == "sockets")
     }
 
+    /// A session logs in a second time, and uses sockets.
+    @Test func aProviderThatTheTargetLeavesOutThoughAnotherFollows() throws {
+        let patient = try DoctorPatient()
+        patient.environment["RPMEM_ENABLE_SOCKETS"] = "1"
+        try patient.configure("providers = sockets")
+        let (report, outcome) = try patient.examine()
+        #expect(report.provider == "sockets" && outcome.ending == .exited(0), "\(outcome)")
+        let check = try #require(report.checks.first { $0.check == "providers" && $0.machine == .target })
+        #expect(check.verdict == .warn && check.found.hasSuffix("leaves it out; it logs in again, and uses sockets"))
+        #expect(check.remedy?.contains("`export RPMEM_ENABLE_TCP=0`") == true)
+        #expect(report.checks.filter { $0.check == "in-band" }.map(\.verdict) == [.ok])
+    }
+
     @Test func aPortThatIsInUse() throws {
         let patient = try DoctorPatient()
         let taken = try LoopbackPort(isListening: true)
@@ -273,8 +286,8 @@ struct DoctorTests {
         patient.environment["RPMEM_ENABLE_SOCKETS"] = "1"
         let checks = try patient.examine().report.checks
         let lanes = checks.filter { $0.check == "in-band" }
-        #expect(lanes.map(\.verdict) == [.ok] && lanes[0].found.hasPrefix("sockets: "), "\(lanes)")
-        #expect(checks.contains { $0.found == "possible there: sockets, tcp" }, "\(checks)")
+        #expect(lanes.map(\.verdict) == [.ok] && lanes[0].found.hasPrefix("tcp: "), "\(lanes)")
+        #expect(checks.contains { $0.found == "possible there: tcp, sockets" }, "\(checks)")
     }
 
     @Test func anAddressThatLanesDoNotReach() throws {
