@@ -29,6 +29,7 @@ extension SessionOpening {
     ) throws(InitiatorError) -> Granted {
         let refusal: ProviderRefusal
         var opening = self
+        opening.started = nil
         switch try ask(descriptor, choice, laneLimit, token, early) {
         case .granted(let granted): return granted
         case .refused(let reason, let command):
@@ -82,9 +83,10 @@ extension SessionOpening {
         } catch {
             let unreadBytes = control.unreadByteCount
             let exit = control.end().exit
-            guard let refusal = ProviderRefusal(error, unreadBytes: unreadBytes, exit: exit) else {
-                throw error
-            }
+            guard
+                let refusal = ProviderRefusal(
+                    error, unreadBytes: unreadBytes, exit: exit, hasWaited: started != nil)
+            else { throw error }
             return .refused(refusal, command: command)
         }
     }

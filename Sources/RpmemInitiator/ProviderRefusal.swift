@@ -13,12 +13,14 @@ struct ProviderRefusal {
     ///   - error: That of CREATE or OPEN, to a target that was ready.
     ///   - unreadBytes: Bytes of the target that are no whole answer.
     ///   - exit: How ssh ended.
+    ///   - hasWaited: Whether the target was started long before the request, and may have given up waiting for it.
     /// - Returns: nil when the failure can have nothing to do with the provider.
-    init?(_ error: InitiatorError, unreadBytes: Int, exit: SessionEnding.Exit?) {
+    init?(_ error: InitiatorError, unreadBytes: Int, exit: SessionEnding.Exit?, hasWaited: Bool) {
         switch (error, exit) {
         case (.refused(_, .providerNotSupported, _), _), (.refused(_, .badProvider, _), _): break
         // A signal has ended ssh itself.
         case (.sessionEnded, .signal): return nil
+        case (.sessionEnded, _) where hasWaited: return nil
         case (.sessionEnded, _) where unreadBytes == 0 || unreadBytes == InitialStatus.size: break
         default: return nil
         }
