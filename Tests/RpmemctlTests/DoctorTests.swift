@@ -260,19 +260,6 @@ struct DoctorTests {
         #expect(try patient.examine().report.provider == "sockets")
     }
 
-    /// A session logs in a second time, and uses sockets.
-    @Test func aProviderThatTheTargetLeavesOutThoughAnotherFollows() throws {
-        let patient = try DoctorPatient()
-        patient.environment["RPMEM_ENABLE_SOCKETS"] = "1"
-        try patient.configure("providers = sockets")
-        let (report, outcome) = try patient.examine()
-        #expect(report.provider == "sockets" && outcome.ending == .exited(0), "\(outcome)")
-        let check = try #require(report.checks.first { $0.check == "providers" && $0.machine == .target })
-        #expect(check.verdict == .warn && check.found.hasSuffix("leaves it out; it logs in again, and uses sockets"))
-        #expect(check.remedy?.contains("`export RPMEM_ENABLE_TCP=0`") == true)
-        #expect(report.checks.filter { $0.check == "in-band" }.map(\.verdict) == [.ok])
-    }
-
     @Test func aPortThatIsInUse() throws {
         let patient = try DoctorPatient()
         let taken = try LoopbackPort(isListening: true)
