@@ -28,13 +28,25 @@ package enum FabricChecks {
         package var enabled: [String]
         /// The first one that libfabric has for the target's host; nil when there is none.
         package var chosen: String?
-        /// Why there is none.
+        /// The one that a session goes on with where the target does not have the first one; nil when there is none.
+        package var next: String?
+        /// Why there is no first one.
         package var problem: String?
 
-        package init(enabled: [String], chosen: String?, problem: String?) {
+        package init(enabled: [String], chosen: String?, next: String? = nil, problem: String?) {
             self.enabled = enabled
             self.chosen = chosen
+            self.next = next
             self.problem = problem
+        }
+
+        /// The provider of sessions.
+        ///
+        /// - Parameter offered: nil when the target did not answer.
+        package func used(_ offered: [DoctorListener]?) -> String? {
+            guard let offered, let next else { return chosen }
+            let there = offered.filter { $0.problem == nil }.map(\.provider)
+            return chosen.map { !there.contains($0) && there.contains(next) ? next : $0 }
         }
     }
 
@@ -65,11 +77,13 @@ package enum FabricChecks {
         } else if let other = there.first(where: { $0 != "verbs" }) {
             remedies.append("use \(other) on the initiator: `export \(variable(chosen))=0 \(variable(other))=1`")
         }
+        let used = own.used(offered).flatMap { $0 == chosen ? nil : $0 }
         return [
             here,
             ReportedCheck(
-                .providers, .target, .fail,
-                "a session asks for \(chosen), which the target has not: \(listener?.problem ?? "it does not know it")",
+                .providers, .target, used == nil ? .fail : .warn,
+                "a session asks for \(chosen), which the target has not: \(listener?.problem ?? "it does not know it")"
+                    + (used.map { "; it logs in again, and uses \($0)" } ?? ""),
                 remedy: remedies.isEmpty ? "make \(chosen) possible there" : remedies.joined(separator: "; or ")),
         ]
     }

@@ -66,7 +66,7 @@ final class ControlClient: Sendable {
         let deadline = Deadline.after(timeout)
         requestUnderWay.withLock { $0 = true }
         defer { requestUnderWay.withLock { $0 = false } }
-        if decoder.withLock({ $0.pendingByteCount }) > 0 {
+        if unreadByteCount > 0 {
             throw .protocolError(
                 target: subject, reason: "the target sent bytes before it got the request \(kind)",
                 targetLines: lastErrorLines())
@@ -96,6 +96,9 @@ final class ControlClient: Sendable {
             }
         }
     }
+
+    /// Bytes of the target that are no whole answer.
+    var unreadByteCount: Int { decoder.withLock { $0.pendingByteCount } }
 
     /// Waits for bytes from the target and hands them to the decoder; false when the deadline has passed.
     private func receive(until deadline: Deadline, during: String) throws(InitiatorError) -> Bool {

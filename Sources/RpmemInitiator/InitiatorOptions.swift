@@ -4,7 +4,8 @@ import Synchronization
 
 /// How an initiator reaches targets, and how long it waits for them.
 public struct InitiatorOptions: Sendable {
-    /// Providers to try, in this order.
+    /// Providers to try, in this order: the first one that reaches the target's host is used. Where that is `tcp`, `sockets`
+    /// comes behind it, and the target refuses `tcp`, the target is started again and asked for `sockets`.
     public var providers: [Provider] = [.verbs]
     /// Upper limit for the lanes of a pool; at least 1.
     public var maximumLanes: Int = .max
@@ -20,7 +21,7 @@ public struct InitiatorOptions: Sendable {
     /// Whether the target is offered what only targets of this project have: a secret on the lanes, and over `sockets` and `tcp`
     /// writes that are durable when they complete. Targets of PMDK notice nothing of the offer.
     public var offersExtensions = true
-    /// From starting ssh to the target's initial status.
+    /// From starting ssh to the target's initial status. A target that is started again has this time again, and the next one.
     public var connectTimeout: Duration = .seconds(60)
     /// For the answer to CREATE and OPEN: the target may have files to allocate.
     public var openTimeout: Duration = .seconds(300)
@@ -35,6 +36,8 @@ public struct InitiatorOptions: Sendable {
     public var resumeTime: Duration = .zero
     /// Told what becomes of lost sessions, on a thread of the library. It must return soon, and must not call the pool.
     public var onResume: (@Sendable (ResumeEvent) -> Void)?
+    /// Told in a line that the target refuses a provider, and which one it is asked for instead, before that is done.
+    package var onProviderRefusal: (@Sendable (String) -> Void)?
     /// One message for each environment variable that was ignored, or has a value that cannot be used.
     public private(set) var warnings: [String] = []
     /// Providers whose variable has a value that is no number.
@@ -50,7 +53,7 @@ public struct InitiatorOptions: Sendable {
     /// | `RPMEM_CMD` | the target's command, or several with `\|` between them, used in turn | `rpmemd` |
     /// | `RPMEM_ENABLE_VERBS` | 0 or 1 | 1 |
     /// | `RPMEM_ENABLE_SOCKETS` | 0 or 1 | 0 |
-    /// | `RPMEM_ENABLE_TCP` | 0 or 1; this project's extension, for its own targets | 0 |
+    /// | `RPMEM_ENABLE_TCP` | 0 or 1; this project's extension, for its own targets. Comes before `sockets`: see ``providers`` | 0 |
     /// | `RPMEM_MAX_NLANES` | lanes at most | no limit |
     /// | `RPMEM_WORK_QUEUE_SIZE` | operations under way per lane | 50 |
     /// | `RPMEM_TIMEOUT` | seconds for each answer while a pool is open; this project's extension | 30 |
@@ -88,8 +91,9 @@ public struct InitiatorOptions: Sendable {
         }
         providers = []
         enable(.verbs, default: true, &self)
-        enable(.sockets, default: false, &self)
+        // A target that does not have tcp is asked for sockets next.
         enable(.tcp, default: false, &self)
+        enable(.sockets, default: false, &self)
         offersExtensions = number("RPMEM_EXTENSIONS", in: 0...1, "0 or 1", default: 1, &warnings) == 1
         maximumLanes = count("RPMEM_MAX_NLANES", default: .max, &warnings)
         workQueueSize = count("RPMEM_WORK_QUEUE_SIZE", default: workQueueSize, &warnings)

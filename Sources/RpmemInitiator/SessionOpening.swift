@@ -6,7 +6,7 @@ import SystemSupport
 /// The stages of opening a pool, one after the other without a gap.
 public struct OpeningTimes: Hashable, Sendable {
     /// Loading libfabric, and choosing the provider. ssh starts at the beginning of it, unless its arguments depend on the
-    /// provider.
+    /// provider. After a refusal of the provider, all that was before the second start of ssh.
     public let preparation: Duration
     /// Until the target's initial status was there.
     public let initialStatus: Duration
@@ -134,37 +134,29 @@ package struct SessionOpening {
         let early = started?.take().map { .success($0) } ?? startTargetEarly()
         // Where this throws, ssh is killed with the last reference to it.
         let choice = try ProviderChoice(for: target, options: options)
-        let laneCount = max(1, min(lanes, options.maximumLanes, choice.laneLimit, room))
-        let (control, command) =
-            if let early { try early.get() } else { try startTarget(forcesIPv4: forcesIPv4(choice.provider)) }
-        let start = ContinuousClock.now
-        // While ssh starts.
-        let wanted = wantedExtensions(choice, showing: token)
+        let granted = try grant(
+            descriptor, choice, laneLimit: min(lanes, options.maximumLanes, room), token, consume early)
+        let (control, inBand) = (granted.control, granted.inBand)
         do throws(InitiatorError) {
-            try control.awaitInitialStatus(within: limited(options.connectTimeout))
-            let ready = ContinuousClock.now
-            let inlineCapacity = LaneSet.inlineCapacity(lanes: laneCount, provider: choice.provider)
-            let (inBand, attributes) = try requestPool(
-                descriptor, choice.provider, laneCount, inlineCapacity: inlineCapacity, from: control)
-            let answered = ContinuousClock.now
             do throws(InitiatorError) {
-                let lanes = min(laneCount, Int(inBand.laneCount))
-                if let reason = former.flatMap({ difference(from: $0, lanes, inBand.method, attributes) }) {
+                let lanes = min(granted.laneCount, Int(inBand.laneCount))
+                if let reason = former.flatMap({ difference(from: $0, lanes, inBand.method, granted.attributes) }) {
                     throw .notResumed(
                         loss: .lost(target: control.subject, reason: "the session ended", targetLines: []),
                         reason: reason)
                 }
-                let agreed = try extend(inBand, wanted, token, former, on: control)
-                let connections = try connectLanes(lanes, choice, inBand, agreed.secret, control)
+                let agreed = try extend(inBand, granted.wanted, token, former, on: control)
+                let connections = try connectLanes(lanes, granted.choice, inBand, agreed.secret, control)
                 let times = OpeningTimes(
-                    preparation: begin.duration(to: start), initialStatus: start.duration(to: ready),
-                    answer: ready.duration(to: answered),
-                    lanes: answered.duration(to: .now))
+                    preparation: begin.duration(to: granted.start),
+                    initialStatus: granted.start.duration(to: granted.ready),
+                    answer: granted.ready.duration(to: granted.answered),
+                    lanes: granted.answered.duration(to: .now))
                 return try body(
                     Connected(
-                        control: control, command: command, connections: connections, choice: choice, inBand: inBand,
-                        inlineCapacity: inlineCapacity, attributes: attributes, extensions: agreed.extensions,
-                        claim: agreed.claim, times: times))
+                        control: control, command: granted.command, connections: connections, choice: granted.choice,
+                        inBand: inBand, inlineCapacity: granted.inlineCapacity, attributes: granted.attributes,
+                        extensions: agreed.extensions, claim: agreed.claim, times: times))
             } catch {
                 undoRequest(on: control)
                 throw error
@@ -197,7 +189,7 @@ package struct SessionOpening {
     }
 
     /// How long a step may take that otherwise takes `timeout` at most.
-    private func limited(_ timeout: Duration) -> Duration { min(timeout, deadline?.remaining ?? timeout) }
+    func limited(_ timeout: Duration) -> Duration { min(timeout, deadline?.remaining ?? timeout) }
 
     // MARK: Steps
 
@@ -216,52 +208,6 @@ package struct SessionOpening {
         do throws(PoolDescriptor.FormatError) { return try PoolDescriptor(validating: poolSet) } catch {
             throw .invalidArgument("\(error)")
         }
-    }
-
-    /// Starts ssh before the provider is chosen.
-    ///
-    /// - Returns: nil where ssh has to wait: its arguments depend on the provider, or it would be in vain.
-    func startTargetEarly() -> Result<(ControlClient, command: String), InitiatorError>? {
-        let choices = Set(ProviderChoice.candidates(options).map(forcesIPv4))
-        guard choices.count == 1, let forcesIPv4 = choices.first else { return nil }
-        return Result { () throws(InitiatorError) in try startTarget(forcesIPv4: forcesIPv4) }
-    }
-
-    private func forcesIPv4(_ provider: Provider) -> Bool {
-        // ssh refuses to be kept to IPv4 when the host is an IPv6 address.
-        provider == .sockets && !target.host.contains(":")
-    }
-
-    private func startTarget(forcesIPv4: Bool) throws(InitiatorError) -> (ControlClient, command: String) {
-        let command = command ?? options.commands.next()
-        let ssh = SSHCommand(
-            ssh: options.ssh, target: target, forceIPv4: forcesIPv4, command: command)
-        return (try ControlClient(ssh, poolSet: poolSet, exitTimeout: options.exitTimeout), command)
-    }
-
-    /// CREATE or OPEN.
-    ///
-    /// - Returns: The answer's attributes of the lanes, and those of the pool.
-    private func requestPool(
-        _ descriptor: PoolDescriptor, _ provider: Provider, _ laneCount: Int, inlineCapacity: Int,
-        from control: ControlClient
-    ) throws(InitiatorError) -> (InBandAttributes, PoolAttributes) {
-        let request = PoolRequest(
-            poolSize: UInt64(memory.count), laneCount: UInt32(clamping: laneCount), provider: provider,
-            inlineSize: options.offersExtensions
-                ? PoolRequest.offering(inlineSize: UInt64(inlineCapacity), digests: digests) : UInt64(inlineCapacity),
-            descriptor: descriptor)
-        if let creating {
-            let answer = try control.exchange(.create(request, creating), within: limited(options.openTimeout))
-            if case .create(let inBand) = answer { return (inBand, creating) }
-        } else {
-            let answer = try control.exchange(.open(request), within: limited(options.openTimeout))
-            if case .open(let inBand, let attributes) = answer { return (inBand, attributes) }
-        }
-        throw .protocolError(
-            target: control.subject,
-            reason: "the target answered another request than \(creating == nil ? "OPEN" : "CREATE")",
-            targetLines: [])
     }
 
     /// What EXTEND and CLAIM have agreed on.
@@ -312,7 +258,7 @@ package struct SessionOpening {
             target: control.subject, reason: "the target answered another request than \(request)", targetLines: [])
     }
 
-    private func wantedExtensions(_ choice: ProviderChoice, showing token: WriterToken?) -> Extensions {
+    func wantedExtensions(_ choice: ProviderChoice, showing token: WriterToken?) -> Extensions {
         let commits =
             options.offersExtensions && choice.provider != .verbs
             && FabricInfo.commitsWrites(provider: choice.provider.name, node: choice.host, listening: false)

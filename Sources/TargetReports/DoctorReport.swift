@@ -10,7 +10,7 @@ package struct DoctorReport: Report {
     package var target: String
     /// The pool set that was asked about.
     package var poolSet: String?
-    /// The provider that a session would ask for; nil when there is none.
+    /// The provider that a session would use; nil when there is none.
     package var provider: String?
     /// Nanoseconds by which the target's clock is ahead of this machine's; nil when it was not asked.
     package var clockOffset: Int64?

@@ -29,6 +29,7 @@ enum SessionOptions {
         }
         var options = InitiatorOptions.processEnvironment()
         for warning in options.warnings { Log.write(.errors, warning) }
+        options.onProviderRefusal = { Log.write(.pools, $0) }
         if options.resumeTime > .zero { options.onResume = { ResumeLog.write($0) } }
         let text = environmentValue("RPMEM_CMD")
         options.commands = commands.withLock { commands in

@@ -124,6 +124,30 @@ struct SessionTests {
         #expect(silent.errors.isEmpty, "\(silent.errors)")
     }
 
+    @Test("level 2 has the provider that is used, and the one that the target refuses")
+    func logsProviders() throws {
+        func create(_ set: String) throws -> String {
+            try place.addTargetSet(set, "4M %/\(set).part")
+            let outcome = try place.run(
+                program, "create", Workplace.target, set, "2",
+                environment: ["RPMEM_ENABLE_TCP": "1", "RPMEM_LOG_LEVEL": "2"])
+            #expect(outcome.output == "lanes 2\n", "\(outcome)")
+            return outcome.errors
+        }
+        let first = try create("both.set")
+        #expect(
+            first.contains("both.set on 127.0.0.1: provider tcp, 2 lanes") && !first.contains("refuses"), "\(first)")
+        try write(
+            "poolset-dir = \(place.sets)\nlog-file = \(place.logFile)\nproviders = sockets\n",
+            to: "\(place.path)/rpmemd.conf")
+        let lines = try create("one.set").split(separator: "\n")
+        #expect(
+            lines.first?.contains("the target refuses the provider tcp, and is asked for sockets: 127.0.0.1, pool set")
+                == true, "\(lines)")
+        #expect(
+            lines.dropFirst().first?.contains("one.set on 127.0.0.1: provider sockets, 2 lanes") == true, "\(lines)")
+    }
+
     @Test("a log that cannot be written goes to standard error, with the reason")
     func logsElsewhere() throws {
         let outcome = try place.run(

@@ -168,6 +168,20 @@ import Testing
         #expect(providers(["verbs"], "verbs", [])[1].remedy == "make verbs possible there")
     }
 
+    /// sockets follows where the target does not have tcp.
+    @Test func theProviderThatFollows() {
+        let own = FabricChecks.OwnProviders(enabled: ["tcp", "sockets"], chosen: "tcp", next: "sockets", problem: nil)
+        let warned = FabricChecks.providers(own, offered: Self.offer)
+        #expect(warned.map(\.verdict) == [.ok, .warn])
+        #expect(warned[1].found.hasSuffix("has not: left out; it logs in again, and uses sockets"), "\(warned)")
+        #expect(own.used(Self.offer) == "sockets")
+        // It is neither needed where the target has tcp, nor of use where it has neither.
+        let both = [DoctorListener(provider: "sockets", port: 1), DoctorListener(provider: "tcp", port: 2)]
+        #expect(own.used(both) == "tcp" && own.used(nil) == "tcp" && own.used([]) == "tcp")
+        #expect(FabricChecks.providers(own, offered: both).map(\.verdict) == [.ok, .ok])
+        #expect(FabricChecks.providers(own, offered: []).map(\.verdict) == [.ok, .fail])
+    }
+
     @Test func lanes() {
         func check(_ failure: String?, chosen: Bool = true, refusal: DoctorRefusal? = nil) -> ReportedCheck {
             FabricChecks.inBand(

@@ -21,7 +21,7 @@ import Testing
         (["RPMEM_ENABLE_VERBS": "0", "RPMEM_ENABLE_SOCKETS": "1"], [.sockets]),
         (["RPMEM_ENABLE_VERBS": "0"], []),
         (["RPMEM_ENABLE_TCP": "1"], [.verbs, .tcp]),
-        (["RPMEM_ENABLE_SOCKETS": "2", "RPMEM_ENABLE_TCP": "1"], [.verbs, .sockets, .tcp]),
+        (["RPMEM_ENABLE_SOCKETS": "2", "RPMEM_ENABLE_TCP": "1"], [.verbs, .tcp, .sockets]),
     ]) func providersAreEnabledOneByOne(_ environment: [String: String], providers: [Provider]) {
         #expect(InitiatorOptions(environment: environment).providers == providers)
     }

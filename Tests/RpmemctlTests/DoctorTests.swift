@@ -77,7 +77,7 @@ struct DoctorTests {
         let (report, outcome) = try patient.examine()
         let lanes = report.checks.filter { $0.check == "in-band" }
         #expect(lanes.map(\.verdict) == [.ok, .ok] && outcome.ending == .exited(0), "\(lanes)")
-        #expect(report.provider == "sockets")
+        #expect(report.provider == "tcp")
         for provider in ["sockets", "tcp"] { #expect(lanes.contains { $0.found.hasPrefix("\(provider): ") }) }
     }
 
@@ -273,8 +273,8 @@ struct DoctorTests {
         patient.environment["RPMEM_ENABLE_SOCKETS"] = "1"
         let checks = try patient.examine().report.checks
         let lanes = checks.filter { $0.check == "in-band" }
-        #expect(lanes.map(\.verdict) == [.ok] && lanes[0].found.hasPrefix("sockets: "), "\(lanes)")
-        #expect(checks.contains { $0.found == "possible there: sockets, tcp" }, "\(checks)")
+        #expect(lanes.map(\.verdict) == [.ok] && lanes[0].found.hasPrefix("tcp: "), "\(lanes)")
+        #expect(checks.contains { $0.found == "possible there: tcp, sockets" }, "\(checks)")
     }
 
     @Test func anAddressThatLanesDoNotReach() throws {

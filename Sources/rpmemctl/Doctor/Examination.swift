@@ -23,12 +23,12 @@ struct Examination {
         let choice =
             resolves ? Result { () throws(InitiatorError) in try ProviderChoice(for: target, options: options) } : nil
         let own = ownProviders(choice)
-        report.provider = own.chosen
 
         var consultation = Consultation(
             target, poolSet: poolSet, options,
             providers: (own.chosen.map { [$0] } ?? []) + own.enabled.filter { $0 != own.chosen })
         let offer = consultation.begin()
+        report.provider = own.used(offer?.listeners)
         report.rpmemd = consultation.diagnosis.version
         let trials = offer.map { tryLanes($0.listeners, own, host: (try? choice?.get())?.host) } ?? []
         let clocks = consultation.compareClocks()
@@ -47,7 +47,7 @@ struct Examination {
         report.checks += providerChecks(own, resolves: resolves, offer)
         report.checks += trials.map { trial in
             FabricChecks.inBand(
-                trial, isChosen: trial.provider == own.chosen,
+                trial, isChosen: trial.provider == report.provider,
                 refusal: findings?.refusals.first { $0.provider == trial.provider })
         }
         if let offer,
@@ -103,7 +103,9 @@ struct Examination {
         let enabled = options.providers.map(\.name)
         return switch choice {
         case .success(let choice)?:
-            .init(enabled: enabled, chosen: choice.provider.name, problem: nil)
+            .init(
+                enabled: enabled, chosen: choice.provider.name,
+                next: choice.next(for: target, options: options)?.provider.name, problem: nil)
         case .failure(let error)?: .init(enabled: enabled, chosen: nil, problem: "\(error)")
         case nil: .init(enabled: enabled, chosen: nil, problem: nil)
         }
