@@ -63,11 +63,10 @@ import Testing
     }
 
     /// They share an msync, whatever their order, and it reaches to the end of the last one.
-    @Test func allRangesOfABatchAreSynchronised() throws {
+    @Test(.enabled(if: TemporaryPool.showsDirtyPages, "/tmp keeps every page dirty"))
+    func allRangesOfABatchAreSynchronised() throws {
         let pool = try TemporaryPool()
-        guard try pool.hasDirtyPages(after: { pool.store(at: [0], 1) }) else { return }
-        let ranges = [(4096 * 5 + 4000, 200), (4096, 4096), (4096 * 9, 1), (4096 * 12 + 1, 4096)]
-        pool.store(at: ranges.map(\.0), 4096)
+        let ranges = [(4096 * 5 + 4000, 200), (4096, 4096), (4096 * 9, 1), ((6 << 20) + 1, 4096)]
         let requests = ranges.enumerated().map { lane, range in
             (
                 lane,
@@ -75,17 +74,22 @@ import Testing
                     .write, lane: UInt32(lane), address: pool.base + UInt64(range.0), size: UInt64(range.1))
             )
         }
-        let fabric = ScriptedFabric(lanes: 4, [.requests(requests)])
-        fabric.onAnswer = { #expect((try? pool.dirtyKibibytes()) == 0) }
-        #expect(pool.serve(fabric).isStopped)
-        #expect(fabric.answers.count == 4)
+        // At first large folios are dropped behind the msync, which writes back whatever is dirty there.
+        for round in 0..<2 {
+            pool.store(at: ranges.map(\.0), 4096)
+            let fabric = ScriptedFabric(lanes: 4, [.requests(requests)])
+            fabric.onAnswer = { if round > 0 { #expect((try? pool.dirtyKibibytes()) == 0) } }
+            #expect(pool.serve(fabric).isStopped)
+            #expect(fabric.answers.count == 4)
+        }
     }
 
     /// The kernel has not seen the stores: their pages are made dirty before the msync, which fails here so that they stay so.
-    @Test(arguments: [PersistMode.write, .deep]) func pagesThatADeviceWroteAreToBeSynchronised(mode: PersistMode) throws
-    {
+    @Test(
+        .enabled(if: TemporaryPool.showsDirtyPages, "/tmp keeps every page dirty"),
+        arguments: [PersistMode.write, .deep])
+    func pagesThatADeviceWroteAreToBeSynchronised(mode: PersistMode) throws {
         let pool = try TemporaryPool()
-        guard try pool.hasDirtyPages(after: { pool.store(at: [0], 1) }) else { return }
         let hole = try Hole()
         let persister = pool.mapping.persister.copy(aliasOffset: Int(hole.address) - Int(pool.base))
         let fabric = ScriptedFabric(
