@@ -16,12 +16,8 @@ package func runDaemon(arguments: [String]) -> Int32 {
         guard let invocation = resolveRestriction(try Invocation.parse(arguments)) else { return EPERM }
         if let status = settleEnvironment(of: invocation) { return status }
         switch invocation {
-        case .help:
-            print(Invocation.helpText, terminator: "")
-            return 0
-        case .version:
-            print(Invocation.versionText, terminator: "")
-            return 0
+        case .help: return show(Invocation.helpText)
+        case .version: return show(Invocation.versionText)
         case .checkConfiguration(let overrides): return checkConfiguration(overrides)
         case .remove(let set, let force, let removePoolSet, let overrides):
             return remove(set, force: force, removePoolSet: removePoolSet, overrides)
@@ -202,13 +198,25 @@ private func remove(
 private func checkConfiguration(_ overrides: CommandLineOverrides) -> Int32 {
     do throws(ConfigurationError) {
         let settings = try Settings.load(overrides)
-        print(settings.effectiveText(), terminator: "")
+        let status = show(settings.effectiveText())
+        guard status == 0 else { return status }
         let problems = settings.tryOut()
         for problem in problems { complain("\(problem)") }
         return problems.isEmpty ? 0 : 1
     } catch {
         for problem in error.problems { complain("\(problem)") }
         return 1
+    }
+}
+
+/// - Returns: The exit status: 0 when all of the text is printed, otherwise an errno.
+private func show(_ text: String) -> Int32 {
+    do throws(SystemCallError) {
+        try printOut(text)
+        return 0
+    } catch {
+        complain("\(error)")
+        return error.errno.rawValue
     }
 }
 

@@ -18,4 +18,16 @@ struct Rpmemctl: ParsableCommand {
             Bench.self,
             BaselineServer.self,
         ])
+
+    static func main() {
+        do {
+            var command = try parseAsRoot()
+            try command.run()
+        } catch {
+            guard exitCode(for: error).isSuccess else { exit(withError: error) }
+            // Help, the version, a completion script: ArgumentParser would print them, and not see that they are not written.
+            let text = fullMessage(for: error)
+            do { if !text.isEmpty { try printOut(text + "\n") } } catch { exit(withError: error) }
+        }
+    }
 }

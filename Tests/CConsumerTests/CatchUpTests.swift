@@ -139,8 +139,9 @@ struct CatchUpTests {
         let process = try place.start(
             program, "until", one, "4",
             environment: environment.merging(
-                ["RPMEM_SSH": ssh, "RPMEM_RESUME": "1", "RPMEM_LOG_LEVEL": "1", "RPMEM_LOG_FILE": log]) { _, new in new
-                })
+                ["RPMEM_SSH": ssh, "RPMEM_RESUME": "1", "RPMEM_LOG_LEVEL": "1", "RPMEM_LOG_FILE": log]
+                    .merging(Sanitizer.settings("handle_segv=0")) { _, new in new }
+            ) { _, new in new })
         let ready = Array("under way\n".utf8)
         guard try process.receive(ready.count) == ready else { throw TestSupportError(process.errorText) }
         try write("shut", to: gate)

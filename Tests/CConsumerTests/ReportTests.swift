@@ -194,7 +194,8 @@ struct ReportTests {
             #expect(compiled.isSuccess, "\(compiled)")
         }
         // The library's name is one that this machine has not: the real one would be found.
-        let bytes = try readFile(Descriptor.open("\(directory)/rpmemd", O_RDONLY), limit: 1 << 20)
+        // A sanitizer's runtime would be in it.
+        let bytes = try readFile(Descriptor.open("\(directory)/rpmemd", O_RDONLY), limit: 1 << 26)
         let program = bytes.replacing(Array("libndctl.so.6".utf8), with: Array("libndctl.so.7".utf8))
         try Descriptor.overwrite("\(directory)/rpmemd", Array(program))
         let unknown = try create(environment: ["RPMEM_CMD": "\(directory)/rpmemd"])

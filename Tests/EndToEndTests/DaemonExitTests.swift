@@ -66,6 +66,7 @@ import Testing
         Row("--digest", "one.set", ends: EINVAL, printing: "{"), Row("--digest", "../one.set", ends: EBADF),
         Row(full: "--list"), Row(full: "--info", "one.set"), Row(full: "--check", "one.set"), Row(full: "--status"),
         Row(full: "--remove", "one.set", "--dry-run"), Row(full: "--doctor"), Row(full: "--digest", "one.set"),
+        Row(full: "--help"), Row(full: "--version"), Row(full: "--check-config"),
         Row("--list", "--config", "/no/such.conf", ends: ENOENT), Row("--remove", "one.set", "--nthreads=x", ends: 255),
         Row(client: "rpmemd --list", ends: 0, printing: "{"), Row(client: "rpmemd --info none.set", ends: ENOENT),
         Row(client: "rpmemd --remove one.set", ends: 0), Row(client: "rpmemd --remove none.set", ends: ENOENT),
@@ -129,6 +130,10 @@ import Testing
         // That an initiator leaves is no error.
         let isSilent = row.status == 0 || row.client == "rpmemd"
         #expect(session.process.errorText.isEmpty == isSilent, "\(session.process.errorText)")
+        if row.isFull {
+            let lines = session.process.errorText.split(separator: "\n")
+            #expect(lines.count == 1 && lines[0].contains("standard output"), "\(lines)")
+        }
     }
 
     private func makeTarget() throws -> Target {

@@ -147,7 +147,7 @@ MUTATIONS = [
         ["PowerLossTokenTests.aRemovedTokenIsNotBack"]),
     Mutation(
         "a session that cannot write clears the mark of a killed one", f"{POOLS}/Store/Pool.swift",
-        "state.isWriterSettled || !tokenMayBeBack", "true", ["WriterTokenFailureTests.killedBeforeARemovalIsDurable"]),
+        "headers > 0, !state.tokenMayBeBack {", "headers > 0 {", ["WriterTokenFailureTests.killedBeforeARemovalIsDurable"]),
     Mutation(
         "CREATE leaves no record of itself", f"{POOLS}/Store/CreatePool.swift",
         "            try parts.files[0].writeHeader(CreationRecord(poolsetUUID: first.poolsetUUID).bytes)\n",

@@ -68,6 +68,7 @@ import Testing
             if let letter = option.letter {
                 #expect(line.contains(isFish ? " -s \(letter) " : "{-\(letter),"), "\(option)")
             }
+            if option.takesArgumentOptionally { #expect(line.contains(isFish ? " -a " : "=-["), "\(option)") }
             count += 1
         }
         for key in SettingKey.allCases {

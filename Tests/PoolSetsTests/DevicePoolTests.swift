@@ -40,6 +40,7 @@ struct DevicePoolTests {
             let pool = try fixture.store().lock(descriptor: .named("a.set"), writable: false)
             #expect(pool.size == 16 << 20)
             let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 300_000, alignment: 8)
+            defer { buffer.deallocate() }
             for offset in [0, 5 << 20, (16 << 20) - 300_000] {
                 buffer.initializeMemory(as: UInt8.self, repeating: 0xff)
                 try pool.read(into: buffer, at: offset)

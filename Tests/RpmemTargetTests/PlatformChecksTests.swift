@@ -84,6 +84,10 @@ import Testing
         let remedy = TargetChecks.logRemedy(
             "/var/private/log/there", .permissionDenied, user: Self.stranger, SystemTree(root: root.path))
         #expect(remedy.hasPrefix("`sudo setfacl -m u:ann:x /var/private`"), "\(remedy)")
+        // A relative path is never looked up below the root.
+        let relative = TargetChecks.logRemedy(
+            "var/private/log/there", .permissionDenied, user: Self.stranger, SystemTree(root: root.path + "/"))
+        #expect(relative.hasPrefix("`sudo setfacl -m u:ann:x ./var/private`"), "\(relative)")
         #expect(!remedy.contains("/dev/null") && !remedy.contains("touch") && !remedy.contains("chown"))
     }
 

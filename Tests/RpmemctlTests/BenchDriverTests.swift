@@ -20,7 +20,8 @@ import Testing
                 directory.file("json"),
             ] + arguments,
             environment: [
-                "PATH": getenv("PATH").map { String(cString: $0) } ?? "/usr/bin:/bin", "TMPDIR": directory.path,
+                "PATH": Tools.searchPath + (getenv("PATH").map { ":" + String(cString: $0) } ?? ""),
+                "TMPDIR": directory.path,
             ])
     }
 

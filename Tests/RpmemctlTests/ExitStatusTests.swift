@@ -49,6 +49,7 @@ struct ExitStatusTests {
         let commands = [
             "list", "list --json", "info a.set", "info a.set --json", "check a.set", "check a.set --json", "status",
             "status --json", "metrics", "remove a.set --dry-run", "remove a.set --dry-run --json",
+            "--help", "help list", "list --help", "--version", "--generate-completion-script=bash",
         ]
         for command in commands {
             let outcome = try target.shell("rpmemctl \(command) >/dev/full")

@@ -5,6 +5,13 @@ function __rpmemd_sets
     test -n "$directory"; and cd $directory; and command ls
 end
 
+# The keys with a file beside the configuration of all users.
+function __rpmemd_keys
+    for file in /etc/rpmemd/keys/*.conf
+        string match -rg '([^/]*)\.conf$' $file
+    end
+end
+
 complete -c rpmemd -f
 complete -c rpmemd -s c -l config -rF -d 'Read this configuration file, and not the default ones'
 complete -c rpmemd -s r -l remove -xa '(__rpmemd_sets)' -d 'Remove the pool of this pool set file, and exit'
@@ -21,7 +28,7 @@ complete -c rpmemd -l doctor -a '(__rpmemd_sets)' -d 'Listen for lanes, print wh
 complete -c rpmemd -l digest -xa '(__rpmemd_sets)' -d 'Print digests of the blocks of a pool that nobody has open, and exit'
 complete -c rpmemd -l length -x -d 'With --digest: of the first bytes of the pool'
 complete -c rpmemd -l check-config -d 'Print the settings in effect and their origins, and exit'
-complete -c rpmemd -l restrict -d 'Do what the client of a restricted key asks for, if it may'
+complete -c rpmemd -l restrict -a '(__rpmemd_keys)' -d 'Do what the client of a restricted key asks for, if it may'
 complete -c rpmemd -s h -l help -d 'Print the options, and exit'
 complete -c rpmemd -s V -l version -d 'Print the version, and exit'
 complete -c rpmemd -l poolset-dir -xa '(__fish_complete_directories)' -d 'Where pool set files are looked up'

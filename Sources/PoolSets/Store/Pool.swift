@@ -46,8 +46,6 @@ package final class Pool: Sendable {
     private let isCreated: Bool
     /// Of pools on Device DAX. Opened here: later the session may open nothing.
     private let writerRecords: Result<WriterRecords?, PoolError>
-    /// Whether a session that was killed may have removed a token, and not durably. One that closed the pool did not.
-    private let tokenMayBeBack: Bool
     private let state: Mutex<OpenState>
 
     private struct OpenState: ~Copyable {
@@ -56,8 +54,9 @@ package final class Pool: Sendable {
         var attributes: PoolAttributes
         /// Set once a part could not be read or written. The contents of the medium are then unknown.
         var failure: PoolError?
-        /// Whether the parts keep this session's token, or none, durably.
-        var isWriterSettled = false
+        /// Whether a session that was killed may have removed a token, and not durably. One that closed the pool did not. Cleared
+        /// once the parts keep this session's token, or none, durably.
+        var tokenMayBeBack: Bool
     }
 
     /// Maps the pieces of a pool one behind the other.
@@ -98,8 +97,7 @@ package final class Pool: Sendable {
         }
         self.partsWithEarlierErrors = partsWithEarlierErrors
         self.partsWithInterruptedAttributes = partsWithInterruptedAttributes
-        self.tokenMayBeBack = tokenMayBeBack
-        state = Mutex(OpenState(parts: parts, attributes: attributes))
+        state = Mutex(OpenState(parts: parts, attributes: attributes, tokenMayBeBack: tokenMayBeBack))
     }
 
     /// Why deep persists of the pool will fail, and the remedy; nil when nothing is in their way.
@@ -240,7 +238,7 @@ package final class Pool: Sendable {
     package func claim(
         _ purpose: ClaimPurpose, _ token: WriterToken
     ) throws(PoolError) -> (outcome: ClaimOutcome, resumes: UInt64) {
-        let result: (outcome: ClaimOutcome, resumes: UInt64) = try withFiles { files, records throws(PoolError) in
+        try withFiles { files, records, tokenMayBeBack throws(PoolError) in
             switch purpose {
             case .resume:
                 var resumes: UInt64 = 1
@@ -252,37 +250,40 @@ package final class Pool: Sendable {
                 }
                 // Without room the count stays as it is.
                 _ = try files.first?.keepWriter(WriterRecord(token, resumes: resumes), records)
+                tokenMayBeBack = false
                 return (.kept, resumes)
             case .new:
                 for file in files where try !file.keepWriter(WriterRecord(token), records) {
                     for file in files { try file.forgetWriter(records, mayBeBack: tokenMayBeBack) }
+                    tokenMayBeBack = false
                     return (.notKept, 0)
                 }
+                tokenMayBeBack = false
                 return (.kept, 0)
             }
         }
-        if result.outcome != .otherWriter { state.withLock { $0.isWriterSettled = true } }
-        return result
     }
 
     /// Removes the token that the parts keep, durably. Also where none is left, unless that is known to be durable.
     ///
     /// - Throws: When a part cannot be changed, or not be made durable. The pool has failed then: see ``hasFailed``.
     package func forgetWriter() throws(PoolError) {
-        try withFiles { files, records throws(PoolError) in
+        try withFiles { files, records, tokenMayBeBack throws(PoolError) in
             for file in files { try file.forgetWriter(records, mayBeBack: tokenMayBeBack) }
+            tokenMayBeBack = false
         }
-        state.withLock { $0.isWriterSettled = true }
     }
 
     /// An error of `body` makes the pool fail: fsync(2) reports a lost page once, and ``close()`` would find nothing.
     private func withFiles<Result: Sendable>(
-        _ body: ([PartFile], WriterRecords?) throws(PoolError) -> Result
+        _ body: ([PartFile], WriterRecords?, _ tokenMayBeBack: inout Bool) throws(PoolError) -> Result
     ) throws(PoolError) -> Result {
         let result: Swift.Result<Result, PoolError> = state.withLock { state in
             guard let parts = state.parts else { return .failure(.closed(set: path)) }
             if let failure = state.failure { return .failure(failure) }
-            do throws(PoolError) { return .success(try body(parts.files, try writerRecords.get())) } catch {
+            do throws(PoolError) {
+                return .success(try body(parts.files, try writerRecords.get(), &state.tokenMayBeBack))
+            } catch {
                 state.failure = error
                 return .failure(error)
             }
@@ -306,8 +307,7 @@ package final class Pool: Sendable {
                 do throws(PersistentMemoryError) { try mapping.close() } catch { throw .persistentMemory(error) }
                 if let failure = state.failure { throw failure }
                 for part in parts.files { try part.checkWriteBack() }
-                let mayBeMarkedClean = state.isWriterSettled || !tokenMayBeBack
-                if let first = parts.files.first, headers > 0, mayBeMarkedClean { try first.clearDirtyMark() }
+                if let first = parts.files.first, headers > 0, !state.tokenMayBeBack { try first.clearDirtyMark() }
                 return nil
             } catch {
                 return error

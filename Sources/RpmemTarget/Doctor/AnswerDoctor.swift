@@ -40,7 +40,7 @@ func answerDoctor(_ set: String?, _ overrides: CommandLineOverrides) -> Int32 {
 }
 
 private func write(_ document: some Report) throws(SystemCallError) {
-    try writeAll(Array((jsonText(document) + "\n").utf8), to: STDOUT_FILENO)
+    try printOut(jsonText(document) + "\n")
 }
 
 /// What the other end writes to standard input, and what happens until that ends: lanes are accepted, and the clock is told.

@@ -179,7 +179,7 @@ struct PoolChecks {
                     "create the pool without that setting, or ask for one that is there"
                 ))
         }
-        for directory in Set(missing.map { parent(of: $0.path) }).sorted() {
+        for directory in Set(missing.map { parentDirectory(of: $0.path) }).sorted() {
             if !tree.exists(directory) {
                 problems.append(
                     (
@@ -243,7 +243,7 @@ struct PoolChecks {
         var mappings = Set<String>()
         var slow: (text: String, remedy: String)?
         for (path, mapping) in parts.compactMap({ part in part.opened.map { (part.path, $0.mapping) } })
-            + Set(missing.map { parent(of: $0.path) }).sorted().compactMap({ directory in
+            + Set(missing.map { parentDirectory(of: $0.path) }).sorted().compactMap({ directory in
                 Self.mapping(in: directory).map { (directory, $0) }
             })
         {

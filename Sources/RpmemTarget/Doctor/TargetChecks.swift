@@ -95,7 +95,7 @@ extension TargetChecks {
         let name = shellQuoted(path)
         switch errno {
         case .noSuchFileOrDirectory:
-            return "`sudo install -d -o \(user.name) -m 0750 \(shellQuoted(parent(of: path)))`, or \(other)"
+            return "`sudo install -d -o \(user.name) -m 0750 \(shellQuoted(parentDirectory(of: path)))`, or \(other)"
         case .permissionDenied:
             // Below a directory that the user may not search, nothing is known of the log.
             if let closed = closedDirectory(above: path, user, tree) {
@@ -118,7 +118,7 @@ extension TargetChecks {
     private static func closedDirectory(
         above path: String, _ user: PlatformChecks.User, _ tree: SystemTree
     ) -> String? {
-        var directory = ""
+        var directory = path.hasPrefix("/") ? "" : "."
         for component in path.split(separator: "/").dropLast() {
             directory += "/\(component)"
             guard let status = tree.status(directory) else { return nil }
@@ -126,10 +126,4 @@ extension TargetChecks {
         }
         return nil
     }
-}
-
-/// The directory of a path; `/` for a name in it.
-func parent(of path: String) -> String {
-    guard let slash = path.lastIndex(of: "/"), slash != path.startIndex else { return "/" }
-    return String(path[..<slash])
 }

@@ -42,14 +42,14 @@ final class LogFile: Sendable {
         } catch {
             guard error.errno == .noSuchFileOrDirectory else { return (explanation(path, error.errno), error.errno) }
         }
-        let directory = directory(of: path)
+        let directory = parentDirectory(of: path)
         if access(directory, W_OK | X_OK) == 0 { return nil }
         return (explanation(path, Errno.current), Errno.current)
     }
 
     /// Such as `cannot be opened: No such file or directory: create the directory '/var/log/rpmemd'`.
     static func explanation(_ path: String, _ errno: Errno) -> String {
-        let directory = directory(of: path)
+        let directory = parentDirectory(of: path)
         let isThere = access(path, F_OK) == 0
         let remedy =
             switch errno {
@@ -70,11 +70,6 @@ final class LogFile: Sendable {
         if access(directory, X_OK) != 0 { return "let \(user) search the directory \(quoted(directory))" }
         let name = shellQuoted(path)
         return "`touch \(name) && chown \(geteuid()) \(name)` as root lets \(user) write it"
-    }
-
-    private static func directory(of path: String) -> String {
-        guard let slash = path.lastIndex(of: "/") else { return "." }
-        return slash == path.startIndex ? "/" : String(path[..<slash])
     }
 
     func write(_ line: String) {

@@ -21,11 +21,11 @@ func answer(_ query: Query, _ overrides: CommandLineOverrides) -> Int32 {
     do throws(PoolError) {
         let text = try text(for: query, settings, &repairs)
         do throws(SystemCallError) {
-            try writeAll(Array((text + "\n").utf8), to: STDOUT_FILENO)
+            try printOut(text + "\n")
             return 0
         } catch {
             for repair in repairs { complaints.write(reason: "repaired: \(repair)") }
-            complaints.write(reason: "standard output: \(error)")
+            complaints.write(reason: "\(error)")
             return error.errno.rawValue
         }
     } catch {

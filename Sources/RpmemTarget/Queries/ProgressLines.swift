@@ -12,6 +12,6 @@ struct ProgressLines {
         if let last, last.total == total, now &- last.nanoseconds < Self.pause { return }
         last = (total, now)
         // A reader that is gone does not get the document either, which is an error then.
-        try? writeAll(Array("progress \(done) \(total)\n".utf8), to: STDOUT_FILENO)
+        try? printOut("progress \(done) \(total)\n")
     }
 }
