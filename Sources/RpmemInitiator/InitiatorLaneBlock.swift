@@ -70,9 +70,10 @@ struct LaneMemory {
 
 /// A lane, and whether a thread is using it.
 struct LaneSlot: ~Copyable {
-    /// Apart from the lane, which only the thread that set this touches.
-    let isTaken = Atomic<Bool>(false)
+    /// First: the ThreadSanitizer takes a change of it for one of what the slot begins with.
     var lane: InitiatorLane
+    /// Only the thread that set this touches the lane.
+    let isTaken = Atomic<Bool>(false)
 }
 
 /// Finds the slots of an ``InitiatorLaneBlock``, which must outlive it. Copying it counts no references.
