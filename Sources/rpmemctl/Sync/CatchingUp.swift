@@ -117,8 +117,7 @@ struct CatchingUp {
         read: @escaping @Sendable (UnsafeMutableRawBufferPointer, Int) throws(PoolError) -> Void
     ) throws -> SessionComparison {
         try SessionComparison(
-            target, after: comparison, place: "\(replicas.poolSet) on \(replicas.target.address)", options: options,
-            bar: bar, read: read)
+            target, after: comparison, place: "\(replicas.poolSet) on \(replicas.target.address)", bar: bar, read: read)
     }
 
     private func receive(_ differing: DifferingBlocks, from target: InitiatorPool, into local: Pool) throws {
