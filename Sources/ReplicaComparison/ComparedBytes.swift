@@ -33,7 +33,8 @@ package struct ComparedBytes: Sendable, Equatable {
             ? 6688..<8192 : nil
     }
 
-    package var blockCount: Int { (end + blockSize - 1) / blockSize }
+    /// 0 where the pool ends within what lies before ``first``.
+    package var blockCount: Int { end > first ? (end + blockSize - 1) / blockSize : 0 }
 
     /// The bytes of a block.
     package func range(of block: Int) -> Range<Int> {

@@ -210,13 +210,22 @@ public final class InitiatorPool: Sendable {
             if !isOpen { throw .closed }
             if let error = stickyError.error { throw error }
             defer { monitor.lookAgain() }
-            let response = try control.value.exchange(.digest(request), within: options.operationTimeout)
-            guard case .digest(let digests) = response, digests.count == request.count * DigestRequest.digestSize else {
-                throw .protocolError(
-                    target: control.value.subject, reason: "the target answered DIGEST with other digests",
-                    targetLines: [])
+            let outages = stickyError.outages.count
+            do throws(InitiatorError) {
+                let client = control.value
+                let response = try client.exchange(.digest(request), within: options.operationTimeout)
+                if case .digest(let digests) = response, digests.count == request.count * DigestRequest.digestSize {
+                    return digests
+                }
+                throw InitiatorError.protocolError(
+                    target: client.subject, reason: "the target answered DIGEST with other digests", targetLines: [])
+            } catch {
+                // A refusal leaves the session as it was.
+                if case .refused = error { throw error }
+                stickyError.fail(error, after: outages)
+                laneSet.wakeAll()
+                throw error
             }
-            return digests
         }
     }
 

@@ -121,4 +121,31 @@ import Testing
         if let answer { #expect(answer == .refused(.digest, .fatal)) }
         #expect(try session.end().ending == .exited(1))
     }
+
+    /// An initiator may ask for less than the header page, which has no digest.
+    @Test(arguments: [1, 4095, 4096]) func aSizeWithinTheHeaderHasNoBytes(_ size: UInt64) throws {
+        let session = try target.session().ready()
+        _ = try extended(session, .create("one.set", size: size, inlineSize: Self.offer))
+        let answer = try session.ask(.digest(DigestRequest(first: 0, key: Self.key) { $0 == 0 }))
+        #expect(answer == .refused(.digest, .badProtocol))
+        try session.expectEnd(1)
+        try session.expectOneError("DIGEST request for blocks behind the pool's end")
+    }
+
+    /// Requests that were sent ahead do not keep a session from what ends it.
+    @Test func aSignalEndsASessionBetweenDigests() throws {
+        let session = try target.session().ready()
+        _ = try extended(session, .create("one.set", size: 72 << 20, inlineSize: Self.offer))
+        let request = Request.digest(DigestRequest(first: 0, key: Self.key) { $0 < 1024 })
+        let count = 300
+        try session.send(Array(repeatElement(request.encode(), count: count).joined()))
+        // The pipe has room for four answers, and nobody reads more of them before the signal has come.
+        guard case .digest = try session.answer(to: .digest) else { throw TestSupportError("DIGEST was refused") }
+        session.process.signal(SIGTERM)
+        var answers = 1
+        while answers < count, case .digest? = try? session.answer(to: .digest) { answers += 1 }
+        #expect(answers < 20)
+        try session.expectEnd(1)
+        #expect(session.process.errorText == "rpmemd: ended by SIGTERM\n")
+    }
 }

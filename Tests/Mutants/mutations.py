@@ -191,4 +191,7 @@ MUTATIONS = [
         "DIGEST digests blocks behind the pool's end", "Sources/RpmemProtocol/DigestRequest.swift",
         "guard offset < limit - first else { return nil }", "",
         ["SessionDigestTests.aBlockBehindThePoolEndsTheSession"]),
+    Mutation(
+        "sync goes on in another session, without the lock in between", "Sources/rpmemctl/Sync/Sync.swift",
+        "options.resumeTime = .zero", "", ["SyncLossTests.aLostSessionIsNotResumed"]),
 ]

@@ -38,6 +38,8 @@ final class FakeTarget: Sendable {
         /// What it grants by EXTEND; nil does not accept the offer.
         var extensions: Extensions?
         var setAttributesStatus = Status.success
+        /// The bytes that answer DIGEST.
+        var digestAnswer = Response.refused(.digest, .badProtocol).encode()
         var closeStatus = Status.success
         /// Names a port in its answer that does not listen.
         var hidesPort = false
@@ -189,7 +191,7 @@ private final class FakeSession: Sendable {
                     let granted = behaviour.extensions.map { $0.intersection(wanted) }
                     send((granted.map { Response.extend($0, Self.secret) } ?? .refused(.extend, .badProtocol)).encode())
                 case .claim: send(Response.refused(.claim, .badProtocol).encode())
-                case .digest: send(Response.refused(.digest, .badProtocol).encode())
+                case .digest: send(behaviour.digestAnswer)
                 case .close:
                     fabric = nil
                     send(answer(.close, .close, behaviour.closeStatus))

@@ -26,6 +26,8 @@ package final class TargetSession {
     private var secretOfClaim: LaneSecret?
     /// When the first request, or the rest of one that has begun, must have arrived; nil between requests.
     private var requestDeadline: Deadline?
+    /// Whether ``connection`` may hold another request that was sent ahead.
+    private var mayHoldRequest = false
 
     /// What the initiator may ask for next.
     private enum State {
@@ -110,7 +112,7 @@ package final class TargetSession {
                 ].compactMap(\.self).min()
                 served.watchdog.endTurn()
             }
-            try polled.wait(until: deadline)
+            try polled.wait(until: mayHoldRequest ? .now : deadline)
             if case .serving(let served) = state {
                 served.watchdog.beginTurn()
                 if polled.isReady(parts) { served.endIfTruncated() }
@@ -119,7 +121,7 @@ package final class TargetSession {
                 log.notice(tellingInitiator: "ended by \(Self.name(ofSignal: number))")
                 return .failed
             }
-            if polled.isReady(input), let end = try takeRequests() { return end }
+            if mayHoldRequest || polled.isReady(input), let end = try takeRequest() { return end }
             if let requestDeadline, requestDeadline.hasPassed {
                 let count = connection.pendingByteCount
                 let missing =
@@ -130,9 +132,11 @@ package final class TargetSession {
         }
     }
 
-    /// Reads once, and carries out every request that is complete.
-    private func takeRequests() throws(SystemCallError) -> SessionEnd? {
-        guard try connection.receive() else {
+    /// Carries out the next request, after a read if none may be left of the one before. Between two requests that were sent ahead,
+    /// ``serve()`` looks for what ends the session.
+    private func takeRequest() throws(SystemCallError) -> SessionEnd? {
+        let isConnected = if mayHoldRequest { true } else { try connection.receive() }
+        guard isConnected else {
             // An abrupt end closes the connection before it logs its reason, which is the only one.
             if case .serving(let served) = state { served.abruptEnd.waitIfBegun() }
             let rest = connection.pendingByteCount
@@ -145,19 +149,19 @@ package final class TargetSession {
             }
             return .failed
         }
-        while true {
-            do throws(RequestDecodingError) {
-                guard let request = try connection.nextRequest() else {
-                    if connection.pendingByteCount > 0, requestDeadline == nil {
-                        requestDeadline = settings.laneDeadline()
-                    }
-                    return nil
+        do throws(RequestDecodingError) {
+            let request = try connection.nextRequest()
+            mayHoldRequest = request != nil
+            guard let request else {
+                if connection.pendingByteCount > 0, requestDeadline == nil {
+                    requestDeadline = settings.laneDeadline()
                 }
-                requestDeadline = nil
-                if let end = carryOut(request) { return end }
-            } catch {
-                return try endForViolation("\(error)", answer: error.response)
+                return nil
             }
+            requestDeadline = nil
+            return carryOut(request)
+        } catch {
+            return try endForViolation("\(error)", answer: error.response)
         }
     }
 

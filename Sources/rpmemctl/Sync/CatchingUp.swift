@@ -37,12 +37,14 @@ struct CatchingUp {
         let mapping = try local.pool.map()
         defer { withExtendedLifetime(mapping) {} }
         let pool = try openTarget(UnsafeMutableRawBufferPointer(start: mapping.base, count: local.size))
+        var hasBegun = false
         do {
             let source = local.pool
             let session = try compared(pool) { (buffer, offset) throws(PoolError) in
                 try source.read(into: buffer, at: offset)
             }
             let differing = try session.findDifferences()
+            hasBegun = true
             let marks = !pool.attributes.isNone
             if marks { try pool.setAttributes(pool.attributes.catchingUp(true)) }
             try eachPiece(of: differing, lanes: pool.lanes, "sent") { lane, pieces in
@@ -63,6 +65,7 @@ struct CatchingUp {
             return Outcome(writtenBytes: byteCount(differing), left: left)
         } catch {
             try? pool.close()
+            if hasBegun { complainOfHalfWritten(place) }
             throw error
         }
     }
@@ -106,19 +109,25 @@ struct CatchingUp {
         } catch {
             try? target.close()
             pool.leaveDirty()
+            complainOfHalfWritten(local.path)
             throw error
         }
         try pool.close()
         return Outcome(writtenBytes: byteCount(differing), left: DifferingBlocks(of: comparison.bytes))
     }
 
+    /// The target's pool, for messages.
+    private var place: String { "\(replicas.poolSet) on \(replicas.target.address)" }
+
+    private func complainOfHalfWritten(_ replica: String) {
+        complain("\(replica): may be half-written now: the same command goes on where this one has ended")
+    }
+
     private func compared(
         _ target: InitiatorPool,
         read: @escaping @Sendable (UnsafeMutableRawBufferPointer, Int) throws(PoolError) -> Void
     ) throws -> SessionComparison {
-        try SessionComparison(
-            target, after: comparison, place: "\(replicas.poolSet) on \(replicas.target.address)", options: options,
-            bar: bar, read: read)
+        try SessionComparison(target, after: comparison, place: place, bar: bar, read: read)
     }
 
     private func receive(_ differing: DifferingBlocks, from target: InitiatorPool, into local: Pool) throws {
@@ -167,9 +176,8 @@ struct CatchingUp {
         guard pool.attributes == comparison.attributes else {
             try? pool.close()
             throw ToolError(
-                "\(replicas.poolSet) on \(replicas.target.address): another pool is there since it was compared, or a sync of "
-                    + "somebody else is not finished: nothing was written to it; look at it with `rpmemctl check`, then start the "
-                    + "command again")
+                "\(place): another pool is there since it was compared, or a sync of somebody else is not finished: nothing was "
+                    + "written to it; look at it with `rpmemctl check`, then start the command again")
         }
         return pool
     }

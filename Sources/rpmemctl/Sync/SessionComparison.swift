@@ -17,16 +17,13 @@ struct SessionComparison {
 
     /// Checks that the session gives digests of the same blocks.
     init(
-        _ target: InitiatorPool, after before: Comparison, place: String, options: InitiatorOptions, bar: ProgressBar,
+        _ target: InitiatorPool, after before: Comparison, place: String, bar: ProgressBar,
         read: @escaping @Sendable (UnsafeMutableRawBufferPointer, Int) throws(PoolError) -> Void
     ) throws {
         guard target.givesDigests, ComparedBytes(size: before.bytes.end, attributes: target.attributes) == before.bytes
         else {
             throw ToolError(
-                "\(place): this session gives no digests: "
-                    + (options.offersExtensions
-                        ? "install the same version of rpmemd on both machines"
-                        : "RPMEM_EXTENSIONS=0 is set here, leave it out"))
+                "\(place): this session gives no digests: install the same version of rpmemd on both machines")
         }
         self.target = target
         self.before = before
@@ -43,7 +40,7 @@ struct SessionComparison {
         let differing = try compare(before.key, known: before.localDigests, "compared again") { _ in true }
         guard differing.isSubset(of: before.differing) else {
             throw ToolError(
-                "\(place): somebody else wrote to it since it was compared: nothing was written to it; is a program using it? Start "
+                "\(place): somebody else wrote to it since it was compared: nothing was written; is a program using it? Start "
                     + "the command again when none does")
         }
         return differing

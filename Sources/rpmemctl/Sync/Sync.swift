@@ -50,6 +50,12 @@ struct Sync: ParsableCommand {
         // Most of its third of a second is sleep, and the comparison goes on meanwhile. exit(3) would wait for it, too.
         if !dryRun { FabricLibrary.beginLoading(settingUpProviders: true) }
         defer { FabricLibrary.finishLoading() }
+        var options = InitiatorOptions.processEnvironment()
+        guard dryRun || options.offersExtensions else {
+            throw ToolError(
+                "RPMEM_EXTENSIONS=0 is set here, leave it out: the session that writes has to compare, which is an extension"
+            )
+        }
         let local = try replicas.open(writable: true)
         if fromTarget, local.hasOtherLocalReplicas {
             throw ToolError(
@@ -57,8 +63,9 @@ struct Sync: ParsableCommand {
                     + "pool set, and restore the others with `pmempool sync` afterwards")
         }
         let bar = ProgressBar(isShown: isatty(STDERR_FILENO) == 1)
-        var options = InitiatorOptions.processEnvironment()
         if let provider { options.providers = [provider.provider] }
+        // Between two sessions the target's lock is free: what was compared would no longer be what is there.
+        options.resumeTime = .zero
         var started: StartedTarget?
         let comparison = try Comparison.make(local, replicas.query, replicas.poolSet, bar: bar) {
             // A person takes longer to answer than the target waits.
@@ -82,9 +89,9 @@ struct Sync: ParsableCommand {
             report.synchronized = outcome.left.isEmpty
             if !outcome.left.isEmpty {
                 complain(
-                    "\(outcome.left.blockCount) blocks differ after they were written: something wrote to a part without a lock, or storage "
-                        + "lost something; the first is at offset \(outcome.left.firstRange?.lowerBound ?? 0) of "
-                        + "\(replicas.poolSet) on \(replicas.target.address)")
+                    "\(outcome.left.blockCount) blocks differ after they were written to \(destination(local)), the first at offset "
+                        + "\(outcome.left.firstRange?.lowerBound ?? 0): something wrote to a part of a replica without its lock, or storage "
+                        + "lost something: look at dmesg(1) on both machines, then start the command again")
             } else if !json {
                 try printOut("Written: \(outcome.writtenBytes) bytes. The replicas are the same.\n")
             }
