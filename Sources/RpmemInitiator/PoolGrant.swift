@@ -83,10 +83,7 @@ extension SessionOpening {
         } catch {
             let unreadBytes = control.unreadByteCount
             let exit = control.end().exit
-            guard
-                let refusal = ProviderRefusal(
-                    error, unreadBytes: unreadBytes, exit: exit, hasWaited: started != nil)
-            else { throw error }
+            guard let refusal = ProviderRefusal(error, unreadBytes: unreadBytes, exit: exit) else { throw error }
             return .refused(refusal, command: command)
         }
     }

@@ -3,8 +3,9 @@ import RpmemProtocol
 /// A target's refusal of a provider, after which the target is started again and asked for another one.
 ///
 /// Targets of PMDK refuse `tcp`, which they do not know: before they look at a pool, they write an errno, in
-/// the form of an initial status, and end with status 255. ssh ends with the same status when it loses the connection, so such
-/// a loss counts as a refusal. A target of this project answers with a status, and has taken back by then what CREATE made.
+/// the form of an initial status, and end. A target of this project answers with a status, and has taken back by then what CREATE
+/// made. An end without these bytes is no refusal. ssh ends with the status of PMDK's rpmemd, 255, when it loses the connection and
+/// when a signal kills the target's command, which may have made the pool already.
 struct ProviderRefusal {
     /// That of the request.
     let error: InitiatorError
@@ -13,15 +14,13 @@ struct ProviderRefusal {
     ///   - error: That of CREATE or OPEN, to a target that was ready.
     ///   - unreadBytes: Bytes of the target that are no whole answer.
     ///   - exit: How ssh ended.
-    ///   - hasWaited: Whether the target was started long before the request, and may have given up waiting for it.
     /// - Returns: nil when the failure can have nothing to do with the provider.
-    init?(_ error: InitiatorError, unreadBytes: Int, exit: SessionEnding.Exit?, hasWaited: Bool) {
+    init?(_ error: InitiatorError, unreadBytes: Int, exit: SessionEnding.Exit?) {
         switch (error, exit) {
         case (.refused(_, .providerNotSupported, _), _), (.refused(_, .badProvider, _), _): break
         // A signal has ended ssh itself.
         case (.sessionEnded, .signal): return nil
-        case (.sessionEnded, _) where hasWaited: return nil
-        case (.sessionEnded, _) where unreadBytes == 0 || unreadBytes == InitialStatus.size: break
+        case (.sessionEnded, _) where unreadBytes == InitialStatus.size: break
         default: return nil
         }
         self.error = error

@@ -105,6 +105,23 @@ import Testing
         #expect(try requests(reach) == ["OPEN tcp"])
     }
 
+    /// A daemon that is killed after it has made the pool refuses nothing. A second CREATE would find the pool, and say that it
+    /// exists already; programs open it then, though nothing is in it.
+    @Test(
+        .enabled(if: LoopbackSSHD.unavailableReason == nil, Comment(rawValue: LoopbackSSHD.unavailableReason ?? "")),
+        .enabled(if: FailingCalls.library != nil, "failing-calls.c cannot be compiled"))
+    func aDaemonThatIsKilledInCreateIsNotAskedAgain() throws {
+        let reach = try Reach(.sshd)
+        let original = try Original(PoolPlan(on: reach.target, "pool.set", partSizes: [8 << 20]))
+        let planted = try PlantedFailure()
+        var options = options(reach)
+        options.commands =
+            reach.options(.tcp, environment: planted.assignments("fi_passive_ep:1", kills: true)).commands
+        expectFailure(ECONNRESET) { () throws(InitiatorError) in try original.create(reach, lanes: 1, options) }
+        #expect(planted.isHit && original.plan.partsPresent() == 1)
+        #expect(try requests(reach) == ["CREATE tcp"])
+    }
+
     /// A session that is resumed keeps its provider, with one start of the target for each attempt.
     @Test(arguments: [Provider.tcp, .sockets]) func resumedSessionsKeepTheirProvider(_ provider: Provider) throws {
         let reach = try provider == .tcp ? Reach() : Reach(.script, "providers = sockets")

@@ -65,9 +65,7 @@ import Testing
     private static let refusals =
         [
             isPMDK,
-            "printf '\\000\\000\\000\\000'; \(takesRequest); exit 255",
             "printf '\\000\\000\\000\\000'; \(takesRequest); printf '\\002\\000\\000\\000'; exit 1",
-            "printf '\\000\\000\\000\\000'; \(takesRequest); exit 0",
         ] + ["unsupported", "unknown"].map { "printf '\\000\\000\\000\\000'; \(takesRequest); cat \($0)" }
 
     @Test(arguments: refusals) func socketsFollowsInASecondStart(_ refusal: String) throws {
@@ -107,7 +105,7 @@ import Testing
     @Test func createIsAskedForAgain() throws {
         let target = try FakeTarget { $0.provider = .sockets }
         let starts = try Starts(
-            "printf '\\000\\000\\000\\000'; head -c 50 >/dev/null; exit 255", then: target.options.commands.next())
+            Self.isPMDK, then: target.options.commands.next())
         let memory = PoolPages()
         let pool = try InitiatorPool.create(
             target: TargetAddress("127.0.0.1"), poolSet: "a.set", memory: memory.bytes, lanes: 1,
@@ -121,7 +119,7 @@ import Testing
         #expect(try starts.lines.count == 2)
     }
 
-    /// A target that was started before is the first of the two. Where it ends, it may have given up waiting.
+    /// A target that was started before is the first of the two.
     @Test(.enabled(if: Self.reachesIPv6, "libfabric does not reach ::1")) func aStartedTargetIsUsedUp() throws {
         let refuses = "\(Self.ready); \(Self.takesRequest); cat refused"
         let starts = try Starts(
@@ -131,10 +129,17 @@ import Testing
         #expect(started != nil)
         #expect(starts.openingError(started: started, host: "[::1]")?.errno == EMEDIUMTYPE)
         #expect(try starts.lines == ["without", "without"])
+        // A target that has given up waiting for the request ends without a byte.
         let tired = try Starts("\(Self.ready); exit 1", then: "exit 99")
         let late = StartedTarget(target: try TargetAddress("[::1]"), poolSet: "a.set", options: tired.options)
         #expect(tired.openingError(started: late, host: "[::1]")?.errno == ECONNRESET)
         #expect(try tired.lines == ["without"])
+        // PMDK's does not give up: when it ends, it refuses.
+        let patient = try Starts(
+            Self.isPMDK, then: refuses, files: ["refused": Response.refused(.open, .busy).encode()])
+        let early = StartedTarget(target: try TargetAddress("[::1]"), poolSet: "a.set", options: patient.options)
+        #expect(patient.openingError(started: early, host: "[::1]")?.errno == EBUSY)
+        #expect(try patient.lines == ["without", "without"])
     }
 
     private static let reachesIPv6: Bool = {
@@ -155,6 +160,10 @@ import Testing
         "printf '\\002\\000\\000\\000'; exit 255",
         "printf '\\000\\000'; exit 255",
         "echo Welcome; cat >/dev/null",
+        // ssh ends with 255 when a signal kills the target's command, and when the connection is lost.
+        "\(ready); \(takesRequest); exit 255",
+        "\(ready); \(takesRequest); echo broken >&2; exit 255",
+        "\(ready); \(takesRequest); exit 0",
         // Half of an answer is more than an errno.
         "\(ready); \(takesRequest); head -c 20 success; exit 255",
         "\(ready); \(takesRequest); printf 'abc'; exit 255",
