@@ -36,8 +36,12 @@ extension SessionOpening {
             refusal = reason
             opening.command = command
         }
-        // The refusal is the reason where this machine does not have the other provider.
-        guard let other = choice.next(for: target, options: options) else { throw refusal.error }
+        let other: ProviderChoice
+        switch choice.next(for: target, options: options) {
+        case .success(let next)?: other = next
+        case .failure(let missing)?: throw refusal.and(missing, choice)
+        case nil: throw refusal.withoutNext(choice.provider)
+        }
         options.onProviderRefusal?(refusal.text(choice.provider, next: other.provider))
         do throws(InitiatorError) {
             switch try opening.ask(descriptor, other, laneLimit, token, nil) {

@@ -38,15 +38,17 @@ package struct ProviderChoice {
         }
     }
 
-    /// The choice to go on with where the target refuses this one's provider; nil when there is none. Only `sockets` follows,
-    /// behind `tcp`: targets of PMDK do not know `tcp`.
-    package func next(for target: TargetAddress, options: InitiatorOptions) -> ProviderChoice? {
+    /// The choice to go on with where the target refuses this one's provider; nil when none is enabled, and a failure when this
+    /// machine does not have it. Only `sockets` follows, behind `tcp`: targets of PMDK do not know `tcp`.
+    package func next(
+        for target: TargetAddress, options: InitiatorOptions
+    ) -> Result<ProviderChoice, InitiatorError>? {
         guard provider == .tcp, let place = options.providers.firstIndex(of: .tcp),
             options.providers[place...].contains(.sockets)
         else { return nil }
         var options = options
         options.providers = [.sockets]
-        return try? ProviderChoice(for: target, options: options)
+        return Result { () throws(InitiatorError) in try ProviderChoice(for: target, options: options) }
     }
 
     /// The enabled providers among which libfabric's answers will decide: verbs only where this machine has an RDMA device.

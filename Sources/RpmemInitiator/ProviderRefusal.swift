@@ -26,6 +26,23 @@ struct ProviderRefusal {
         self.error = error
     }
 
+    /// The error where no other provider is enabled.
+    func withoutNext(_ refused: Provider) -> InitiatorError {
+        // A target of this project says itself what to do.
+        guard refused == .tcp, case .sessionEnded(let target, let during, var ending) = error else { return error }
+        ending.explanation =
+            "PMDK's rpmemd ends so when it is asked for tcp, which it does not know. RPMEM_ENABLE_SOCKETS=1 has it asked for sockets "
+            + "next"
+        return .sessionEnded(target: target, during: during, ending: ending)
+    }
+
+    /// The error where this machine does not have the provider that is enabled behind `choice`: both reasons.
+    func and(_ missing: InitiatorError, _ choice: ProviderChoice) -> InitiatorError {
+        guard case .noProvider(let host, let tried) = missing else { return error }
+        // Behind the first one are providers that are not enabled.
+        return .noProvider(host: host, tried: ["\(choice.provider.name): \(error)"] + tried.prefix(1))
+    }
+
     /// For the log.
     func text(_ refused: Provider, next: Provider) -> String {
         "the target refuses the provider \(refused.name), and is asked for \(next.name): \(error)"

@@ -96,6 +96,25 @@ import Testing
         #expect(original.plan.partsPresent() == 0)
     }
 
+    /// The initiator's libfabric has no sockets: the error has the refusal, and the reason why sockets does not follow. libfabric
+    /// reads its environment once, so the initiator is a process of its own.
+    @Test func anInitiatorWithoutSocketsSaysWhyItDoesNotFollow() throws {
+        let reach = try Reach(.script, "providers = sockets")
+        try reach.target.addSet("pool.set", "80M %/pool.part")
+        let hello = try ChildProcess(
+            [Binaries.hello, "\(reach.address)", "pool.set"],
+            environment: [
+                "PATH": "/usr/bin:/bin", "RPMEM_SSH": reach.ssh, "RPMEM_CMD": reach.command(),
+                "RPMEM_ENABLE_TCP": "1", "RPMEM_ENABLE_SOCKETS": "1", "FI_PROVIDER": "^sockets",
+            ])
+        #expect(try hello.wait() == .exited(1))
+        #expect(
+            hello.errorText.contains("no provider reaches 127.0.0.1: tcp: 127.0.0.1, pool set pool.set: CREATE refused")
+        )
+        #expect(hello.errorText.contains("let the initiator use sockets; sockets: "), "\(hello.errorText)")
+        #expect(try requests(reach) == ["CREATE tcp"])
+    }
+
     /// Another failure than a refusal of the provider is one request.
     @Test func aPoolThatIsMissingIsAskedForOnce() throws {
         let reach = try Reach()

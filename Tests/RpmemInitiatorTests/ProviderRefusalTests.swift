@@ -224,6 +224,19 @@ import Testing
         #expect(try starts.lines.count == 1)
     }
 
+    /// The message names what to do, where the target's own words do not.
+    @Test func aRefusalByPMDKNamesTheRemedy() throws {
+        let remedy = "RPMEM_ENABLE_SOCKETS=1"
+        let lone = try Starts(Self.isPMDK, then: "exit 99", providers: [.tcp]).openingError()
+        #expect(lone?.description.contains(remedy) == true, "\(String(describing: lone))")
+        // It has been followed, or has nothing to do with the failure.
+        let followed = try Starts(Self.isPMDK, then: Self.isPMDK).openingError()
+        #expect(followed?.description.contains(remedy) == false, "\(String(describing: followed))")
+        let other = try Starts("\(Self.ready); \(Self.takesRequest); exit 255", then: "exit 99", providers: [.tcp])
+            .openingError()
+        #expect(other?.description.contains(remedy) == false, "\(String(describing: other))")
+    }
+
     // MARK: The second start fails, too
 
     /// The second error is what the user would have without tcp. What the target said to the first request stands before its own.

@@ -105,7 +105,7 @@ struct Examination {
         case .success(let choice)?:
             .init(
                 enabled: enabled, chosen: choice.provider.name,
-                next: choice.next(for: target, options: options)?.provider.name, problem: nil)
+                next: (try? choice.next(for: target, options: options)?.get())?.provider.name, problem: nil)
         case .failure(let error)?: .init(enabled: enabled, chosen: nil, problem: "\(error)")
         case nil: .init(enabled: enabled, chosen: nil, problem: nil)
         }
