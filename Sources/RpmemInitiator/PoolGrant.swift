@@ -39,10 +39,10 @@ extension SessionOpening {
         let other: ProviderChoice
         switch choice.next(for: target, options: options) {
         case .success(let next)?: other = next
-        case .failure(let missing)?: throw refusal.and(missing, choice)
-        case nil: throw refusal.withoutNext(choice.provider)
+        case .failure(let missing)?: throw refusal.and(missing)
+        case nil: throw refusal.withoutNext
         }
-        options.onProviderRefusal?(refusal.text(choice.provider, next: other.provider))
+        options.onProviderRefusal?(refusal.text(next: other.provider))
         do throws(InitiatorError) {
             switch try opening.ask(descriptor, other, laneLimit, token, nil) {
             case .granted(let granted): return granted
@@ -87,7 +87,9 @@ extension SessionOpening {
         } catch {
             let unreadBytes = control.unreadByteCount
             let exit = control.end().exit
-            guard let refusal = ProviderRefusal(error, unreadBytes: unreadBytes, exit: exit) else { throw error }
+            guard
+                let refusal = ProviderRefusal(of: choice.provider, error, unreadBytes: unreadBytes, exit: exit)
+            else { throw error }
             return .refused(refusal, command: command)
         }
     }

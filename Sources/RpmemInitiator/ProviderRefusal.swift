@@ -9,43 +9,47 @@ import RpmemProtocol
 struct ProviderRefusal {
     /// That of the request.
     let error: InitiatorError
+    private let provider: Provider
 
     /// - Parameters:
+    ///   - provider: The one that the target was asked for.
     ///   - error: That of CREATE or OPEN, to a target that was ready.
     ///   - unreadBytes: Bytes of the target that are no whole answer.
     ///   - exit: How ssh ended.
     /// - Returns: nil when the failure can have nothing to do with the provider.
-    init?(_ error: InitiatorError, unreadBytes: Int, exit: SessionEnding.Exit?) {
+    init?(of provider: Provider, _ error: InitiatorError, unreadBytes: Int, exit: SessionEnding.Exit?) {
         switch (error, exit) {
-        case (.refused(_, .providerNotSupported, _), _), (.refused(_, .badProvider, _), _): break
+        case (.refused(_, .providerNotSupported, _), _), (.refused(_, .badProvider, _), _): self.error = error
         // A signal has ended ssh itself.
         case (.sessionEnded, .signal): return nil
-        case (.sessionEnded, _) where unreadBytes == InitialStatus.size: break
+        case (.sessionEnded(let target, let during, var ending), _) where unreadBytes == InitialStatus.size:
+            // It knows the others, and ends for another reason then.
+            if provider == .tcp {
+                ending.explanation = "PMDK's rpmemd ends so when it is asked for tcp, which it does not know"
+            }
+            self.error = .sessionEnded(target: target, during: during, ending: ending)
         default: return nil
         }
-        self.error = error
+        self.provider = provider
     }
 
-    /// The error where no other provider is enabled.
-    func withoutNext(_ refused: Provider) -> InitiatorError {
-        // A target of this project says itself what to do.
-        guard refused == .tcp, case .sessionEnded(let target, let during, var ending) = error else { return error }
-        ending.explanation =
-            "PMDK's rpmemd ends so when it is asked for tcp, which it does not know. RPMEM_ENABLE_SOCKETS=1 has it asked for sockets "
-            + "next"
+    /// The error where no other provider is enabled. A target of this project says itself what to do.
+    var withoutNext: InitiatorError {
+        guard case .sessionEnded(let target, let during, var ending) = error else { return error }
+        ending.explanation = ending.explanation.map { "\($0). RPMEM_ENABLE_SOCKETS=1 has it asked for sockets next" }
         return .sessionEnded(target: target, during: during, ending: ending)
     }
 
-    /// The error where this machine does not have the provider that is enabled behind `choice`: both reasons.
-    func and(_ missing: InitiatorError, _ choice: ProviderChoice) -> InitiatorError {
+    /// The error where this machine does not have the provider that follows: both reasons.
+    func and(_ missing: InitiatorError) -> InitiatorError {
         guard case .noProvider(let host, let tried) = missing else { return error }
         // Behind the first one are providers that are not enabled.
-        return .noProvider(host: host, tried: ["\(choice.provider.name): \(error)"] + tried.prefix(1))
+        return .noProvider(host: host, tried: ["\(provider.name): \(error)"] + tried.prefix(1))
     }
 
     /// For the log.
-    func text(_ refused: Provider, next: Provider) -> String {
-        "the target refuses the provider \(refused.name), and is asked for \(next.name): \(error)"
+    func text(next: Provider) -> String {
+        "the target refuses the provider \(provider.name), and is asked for \(next.name): \(error)"
     }
 }
 
@@ -56,7 +60,8 @@ extension InitiatorError {
         case .sessionEnded(let target, let during, let ending):
             .sessionEnded(
                 target: target, during: during,
-                ending: SessionEnding(exit: ending.exit, targetLines: lines + ending.targetLines))
+                ending: SessionEnding(
+                    exit: ending.exit, targetLines: lines + ending.targetLines, explanation: ending.explanation))
         case .targetNotReady(let target, let errno, let own):
             .targetNotReady(target: target, errno: errno, targetLines: lines + own)
         case .protocolError(let target, let reason, let own):
