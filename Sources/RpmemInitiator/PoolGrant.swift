@@ -66,7 +66,7 @@ extension SessionOpening {
     ) throws(InitiatorError) -> Answer {
         let laneCount = max(1, min(laneLimit, choice.laneLimit))
         let (control, command) =
-            if let early { try early.get() } else { try startTarget(forcesIPv4: forcesIPv4(choice.provider)) }
+            if let early { try early.get() } else { try startTarget(forcesIPv4: choice.forcesIPv4) }
         let start = ContinuousClock.now
         // While ssh starts.
         let wanted = wantedExtensions(choice, showing: token)
@@ -98,14 +98,10 @@ extension SessionOpening {
     ///
     /// - Returns: nil where ssh has to wait: its arguments depend on the provider, or it would be in vain.
     func startTargetEarly() -> Result<(ControlClient, command: String), InitiatorError>? {
-        let choices = Set(ProviderChoice.candidates(options).map(forcesIPv4))
+        let choices = Set(
+            ProviderChoice.candidates(options).map { ProviderChoice.forcesIPv4($0, host: target.host) })
         guard choices.count == 1, let forcesIPv4 = choices.first else { return nil }
         return Result { () throws(InitiatorError) in try startTarget(forcesIPv4: forcesIPv4) }
-    }
-
-    private func forcesIPv4(_ provider: Provider) -> Bool {
-        // ssh refuses to be kept to IPv4 when the host is an IPv6 address.
-        provider == .sockets && !target.host.contains(":")
     }
 
     private func startTarget(forcesIPv4: Bool) throws(InitiatorError) -> (ControlClient, command: String) {

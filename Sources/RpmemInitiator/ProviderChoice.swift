@@ -51,6 +51,16 @@ package struct ProviderChoice {
         return Result { () throws(InitiatorError) in try ProviderChoice(for: target, options: options) }
     }
 
+    /// Whether ssh is kept to IPv4: ssh and the lanes then choose the same address of the host.
+    ///
+    /// - Parameter host: What lanes are connected to.
+    package static func forcesIPv4(_ provider: Provider, host: String) -> Bool {
+        // ssh refuses to be kept to IPv4 when the host is an IPv6 address.
+        provider == .sockets && !host.contains(":")
+    }
+
+    var forcesIPv4: Bool { Self.forcesIPv4(provider, host: host) }
+
     /// The enabled providers among which libfabric's answers will decide: verbs only where this machine has an RDMA device.
     static func candidates(_ options: InitiatorOptions) -> [Provider] {
         options.providers.filter { $0 != .verbs || RDMADevice.exists }

@@ -149,6 +149,26 @@ import Testing
         }
     }()
 
+    /// ssh does not reach an IPv6 address when it is kept to IPv4, be the address written in ssh_config or here.
+    @Test(
+        .enabled(if: Self.reachesIPv6, "libfabric does not reach ::1"),
+        arguments: [[Provider.tcp, .sockets], [.sockets]])
+    func anAliasOfAnIPv6Address(_ providers: [Provider]) throws {
+        let refuses = "\(Self.ready); \(Self.takesRequest); cat refused"
+        var starts = try Starts(
+            refuses, then: refuses, files: ["refused": Response.refused(.open, .providerNotSupported).encode()],
+            providers: providers)
+        // Only a program of this name is asked.
+        let ssh = try starts.scratch.write(
+            "ssh", Array("#!/bin/sh\n[ \"$1\" = -G ] && exec echo hostname ::1\nexec \(fakeSSH) \"$@\"\n".utf8))
+        chmod(ssh, 0o755)
+        starts.options.ssh = ssh
+        #expect(starts.openingError(host: "alias.invalid")?.errno == EMEDIUMTYPE)
+        // The ssh that starts before the name is resolved is kept to IPv4, and may have been killed before it left a line.
+        let lines = try starts.lines.filter { providers.count > 1 || $0 != "with-4" }
+        #expect(lines == Array(repeating: "without", count: providers.count))
+    }
+
     // MARK: Other failures
 
     private static let ready = "printf '\\000\\000\\000\\000'"

@@ -26,7 +26,8 @@ struct Examination {
 
         var consultation = Consultation(
             target, poolSet: poolSet, options,
-            providers: (own.chosen.map { [$0] } ?? []) + own.enabled.filter { $0 != own.chosen })
+            providers: (own.chosen.map { [$0] } ?? []) + own.enabled.filter { $0 != own.chosen },
+            laneHost: (try? choice?.get())?.host)
         let offer = consultation.begin()
         report.provider = own.used(offer?.listeners)
         report.rpmemd = consultation.diagnosis.version
