@@ -183,7 +183,8 @@ package struct LoginDiagnosis: Sendable {
         if says("unrecognized option '--doctor", "unknown option '--doctor") {
             return Step(
                 .rpmemd, .warn, "\(command) knows no --doctor: it is PMDK's, or an older one\(said)",
-                "install this project's rpmemd there, or name it in RPMEM_CMD here")
+                "install this project's rpmemd there, or name it in RPMEM_CMD here; PMDK's has verbs and sockets, not tcp"
+            )
         }
         if status == 127 {
             return Step(

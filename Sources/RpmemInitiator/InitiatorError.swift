@@ -88,6 +88,8 @@ public struct SessionEnding: Hashable, Sendable {
     }
     public let exit: Exit?
     public let targetLines: [String]
+    /// What the end means, where more is known than ``exit`` tells, and what to do.
+    var explanation: String?
 }
 
 extension InitiatorError: CustomStringConvertible {
@@ -102,7 +104,7 @@ extension InitiatorError: CustomStringConvertible {
         case .noProvider(let host, let tried): "no provider reaches \(host): \(tried.joined(separator: "; "))"
         case .sshNotStarted(let error): "\(error): is ssh installed, or RPMEM_SSH wrong?"
         case .sessionEnded(let target, let during, let ending):
-            "\(target): the session ended \(during): \(ending.reason)"
+            "\(target): the session ended \(during): \(ending.explanation ?? ending.reason)"
         case .targetNotReady(let target, let errno, _):
             "\(target): the target's command cannot serve a session: \(String(cString: strerror(errno)))"
         case .protocolError(let target, let reason, _): "\(target): \(reason)"

@@ -36,9 +36,13 @@ extension SessionOpening {
             refusal = reason
             opening.command = command
         }
-        // The refusal is the reason where this machine does not have the other provider.
-        guard let other = choice.next(for: target, options: options) else { throw refusal.error }
-        options.onProviderRefusal?(refusal.text(choice.provider, next: other.provider))
+        let other: ProviderChoice
+        switch choice.next(for: target, options: options) {
+        case .success(let next)?: other = next
+        case .failure(let missing)?: throw refusal.and(missing)
+        case nil: throw refusal.withoutNext
+        }
+        options.onProviderRefusal?(refusal.text(next: other.provider))
         do throws(InitiatorError) {
             switch try opening.ask(descriptor, other, laneLimit, token, nil) {
             case .granted(let granted): return granted
@@ -62,7 +66,7 @@ extension SessionOpening {
     ) throws(InitiatorError) -> Answer {
         let laneCount = max(1, min(laneLimit, choice.laneLimit))
         let (control, command) =
-            if let early { try early.get() } else { try startTarget(forcesIPv4: forcesIPv4(choice.provider)) }
+            if let early { try early.get() } else { try startTarget(forcesIPv4: choice.forcesIPv4) }
         let start = ContinuousClock.now
         // While ssh starts.
         let wanted = wantedExtensions(choice, showing: token)
@@ -84,8 +88,7 @@ extension SessionOpening {
             let unreadBytes = control.unreadByteCount
             let exit = control.end().exit
             guard
-                let refusal = ProviderRefusal(
-                    error, unreadBytes: unreadBytes, exit: exit, hasWaited: started != nil)
+                let refusal = ProviderRefusal(of: choice.provider, error, unreadBytes: unreadBytes, exit: exit)
             else { throw error }
             return .refused(refusal, command: command)
         }
@@ -95,14 +98,10 @@ extension SessionOpening {
     ///
     /// - Returns: nil where ssh has to wait: its arguments depend on the provider, or it would be in vain.
     func startTargetEarly() -> Result<(ControlClient, command: String), InitiatorError>? {
-        let choices = Set(ProviderChoice.candidates(options).map(forcesIPv4))
+        let choices = Set(
+            ProviderChoice.candidates(options).map { ProviderChoice.forcesIPv4($0, host: target.host) })
         guard choices.count == 1, let forcesIPv4 = choices.first else { return nil }
         return Result { () throws(InitiatorError) in try startTarget(forcesIPv4: forcesIPv4) }
-    }
-
-    private func forcesIPv4(_ provider: Provider) -> Bool {
-        // ssh refuses to be kept to IPv4 when the host is an IPv6 address.
-        provider == .sockets && !target.host.contains(":")
     }
 
     private func startTarget(forcesIPv4: Bool) throws(InitiatorError) -> (ControlClient, command: String) {

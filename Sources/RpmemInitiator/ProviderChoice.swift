@@ -38,16 +38,28 @@ package struct ProviderChoice {
         }
     }
 
-    /// The choice to go on with where the target refuses this one's provider; nil when there is none. Only `sockets` follows,
-    /// behind `tcp`: targets of PMDK do not know `tcp`.
-    package func next(for target: TargetAddress, options: InitiatorOptions) -> ProviderChoice? {
+    /// The choice to go on with where the target refuses this one's provider; nil when none is enabled, and a failure when this
+    /// machine does not have it. Only `sockets` follows, behind `tcp`: targets of PMDK do not know `tcp`.
+    package func next(
+        for target: TargetAddress, options: InitiatorOptions
+    ) -> Result<ProviderChoice, InitiatorError>? {
         guard provider == .tcp, let place = options.providers.firstIndex(of: .tcp),
             options.providers[place...].contains(.sockets)
         else { return nil }
         var options = options
         options.providers = [.sockets]
-        return try? ProviderChoice(for: target, options: options)
+        return Result { () throws(InitiatorError) in try ProviderChoice(for: target, options: options) }
     }
+
+    /// Whether ssh is kept to IPv4: ssh and the lanes then choose the same address of the host.
+    ///
+    /// - Parameter host: What lanes are connected to.
+    package static func forcesIPv4(_ provider: Provider, host: String) -> Bool {
+        // ssh refuses to be kept to IPv4 when the host is an IPv6 address.
+        provider == .sockets && !host.contains(":")
+    }
+
+    var forcesIPv4: Bool { Self.forcesIPv4(provider, host: host) }
 
     /// The enabled providers among which libfabric's answers will decide: verbs only where this machine has an RDMA device.
     static func candidates(_ options: InitiatorOptions) -> [Provider] {

@@ -131,10 +131,16 @@ package struct SessionOpening {
         // Raises the soft limit where the rest of the session needs it, ssh's pipes included.
         let room = Self.descriptorLimit(min(lanes, options.maximumLanes))
         // libfabric takes a third of a second to load, most of it asleep. ssh and the target's command start meanwhile.
-        let early = started?.take().map { .success($0) } ?? startTargetEarly()
+        var early = started?.take().map { .success($0) } ?? startTargetEarly()
         // Where this throws, ssh is killed with the last reference to it.
         let choice = try ProviderChoice(for: target, options: options)
-        let granted = try grant(
+        var opening = self
+        // An alias of ssh_config for an IPv6 address: the ssh that is kept to IPv4 is killed.
+        if choice.forcesIPv4 != ProviderChoice.forcesIPv4(choice.provider, host: target.host), let kept = early {
+            opening.command = try kept.get().command
+            early = nil
+        }
+        let granted = try opening.grant(
             descriptor, choice, laneLimit: min(lanes, options.maximumLanes, room), token, consume early)
         let (control, inBand) = (granted.control, granted.inBand)
         do throws(InitiatorError) {

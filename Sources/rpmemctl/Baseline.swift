@@ -54,7 +54,7 @@ final class Baseline {
                     "--lanes",
                     groups.map { "\($0)" }.joined(separator: ","),
                 ],
-                on: target, forceIPv4: provider == .sockets, options: options)
+                on: target, forceIPv4: ProviderChoice.forcesIPv4(provider, host: host), options: options)
             let line = try server.readLine(within: options.connectTimeout)
             guard line.hasPrefix("port "), let port = UInt16(line.dropFirst(5)) else {
                 throw ToolError("rpmemctl baseline-server on \(target) printed \"\(line)\" instead of its port")

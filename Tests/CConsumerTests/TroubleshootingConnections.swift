@@ -142,6 +142,14 @@ extension Mistake {
         } remedy: { scene, line in
             if line.contains("RPMEM_ENABLE_SOCKETS=1 does") { scene.environment["RPMEM_ENABLE_SOCKETS"] = "1" }
         },
+        Mistake("the target leaves out the initiator's provider", .create) {
+            try $0.describe("16M %/a.part")
+            $0.settings = ["providers = sockets"]
+            $0.environment = ["RPMEM_ENABLE_SOCKETS": "0", "RPMEM_ENABLE_TCP": "1"]
+        } remedy: { scene, line in
+            guard let name = line.firstMatch(of: /let the initiator use ([a-z]+)$/)?.1 else { return }
+            scene.environment["RPMEM_ENABLE_\(name.uppercased())"] = "1"
+        },
         Mistake("ssh goes over a jump host", .create, root: true) { scene in
             try scene.describe("16M %/a.part")
             mkdir("\(scene.place.path)/jump", 0o755)

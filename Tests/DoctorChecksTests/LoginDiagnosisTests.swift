@@ -79,7 +79,9 @@ import Testing
         expect(diagnosis(status: nil), .rpmemd, .fail, "ended by a signal", remedy: "--check-config")
         expect(
             diagnosis("rpmemd: unrecognized option '--doctor'"), .rpmemd, .warn, "knows no --doctor",
-            remedy: "install this project's rpmemd")
+            remedy:
+                "install this project's rpmemd there, or name it in RPMEM_CMD here; PMDK's has verbs and sockets, not tcp"
+        )
         expect(
             diagnosis(status: 1, "rpmemd: restricted key: --doctor is not for this key's clients"), .rpmemd, .warn,
             "the key is restricted", remedy: "ask the operator")

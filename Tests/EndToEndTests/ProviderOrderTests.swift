@@ -96,6 +96,25 @@ import Testing
         #expect(original.plan.partsPresent() == 0)
     }
 
+    /// The initiator's libfabric has no sockets: the error has the refusal, and the reason why sockets does not follow. libfabric
+    /// reads its environment once, so the initiator is a process of its own.
+    @Test func anInitiatorWithoutSocketsSaysWhyItDoesNotFollow() throws {
+        let reach = try Reach(.script, "providers = sockets")
+        try reach.target.addSet("pool.set", "80M %/pool.part")
+        let hello = try ChildProcess(
+            [Binaries.hello, "\(reach.address)", "pool.set"],
+            environment: [
+                "PATH": "/usr/bin:/bin", "RPMEM_SSH": reach.ssh, "RPMEM_CMD": reach.command(),
+                "RPMEM_ENABLE_TCP": "1", "RPMEM_ENABLE_SOCKETS": "1", "FI_PROVIDER": "^sockets",
+            ])
+        #expect(try hello.wait() == .exited(1))
+        #expect(
+            hello.errorText.contains("no provider reaches 127.0.0.1: tcp: 127.0.0.1, pool set pool.set: CREATE refused")
+        )
+        #expect(hello.errorText.contains("let the initiator use sockets; sockets: "), "\(hello.errorText)")
+        #expect(try requests(reach) == ["CREATE tcp"])
+    }
+
     /// Another failure than a refusal of the provider is one request.
     @Test func aPoolThatIsMissingIsAskedForOnce() throws {
         let reach = try Reach()
@@ -103,6 +122,23 @@ import Testing
         let options = options(reach)
         expectFailure(ENOENT) { () throws(InitiatorError) in try original.open(reach, lanes: 1, options) }
         #expect(try requests(reach) == ["OPEN tcp"])
+    }
+
+    /// A daemon that is killed after it has made the pool refuses nothing. A second CREATE would find the pool, and say that it
+    /// exists already; programs open it then, though nothing is in it.
+    @Test(
+        .enabled(if: LoopbackSSHD.unavailableReason == nil, Comment(rawValue: LoopbackSSHD.unavailableReason ?? "")),
+        .enabled(if: FailingCalls.library != nil, "failing-calls.c cannot be compiled"))
+    func aDaemonThatIsKilledInCreateIsNotAskedAgain() throws {
+        let reach = try Reach(.sshd)
+        let original = try Original(PoolPlan(on: reach.target, "pool.set", partSizes: [8 << 20]))
+        let planted = try PlantedFailure()
+        var options = options(reach)
+        options.commands =
+            reach.options(.tcp, environment: planted.assignments("fi_passive_ep:1", kills: true)).commands
+        expectFailure(ECONNRESET) { () throws(InitiatorError) in try original.create(reach, lanes: 1, options) }
+        #expect(planted.isHit && original.plan.partsPresent() == 1)
+        #expect(try requests(reach) == ["CREATE tcp"])
     }
 
     /// A session that is resumed keeps its provider, with one start of the target for each attempt.

@@ -65,9 +65,7 @@ import Testing
     private static let refusals =
         [
             isPMDK,
-            "printf '\\000\\000\\000\\000'; \(takesRequest); exit 255",
             "printf '\\000\\000\\000\\000'; \(takesRequest); printf '\\002\\000\\000\\000'; exit 1",
-            "printf '\\000\\000\\000\\000'; \(takesRequest); exit 0",
         ] + ["unsupported", "unknown"].map { "printf '\\000\\000\\000\\000'; \(takesRequest); cat \($0)" }
 
     @Test(arguments: refusals) func socketsFollowsInASecondStart(_ refusal: String) throws {
@@ -100,6 +98,7 @@ import Testing
         #expect(
             lines.first?.hasPrefix("the target refuses the provider tcp, and is asked for sockets: 127.0.0.1, pool set")
                 == true, "\(lines)")
+        #expect(lines.first?.contains("PMDK's rpmemd ends so") == refusal.contains("exit"), "\(lines)")
         // The second start has not taken the next command.
         #expect(starts.options.commands.next() == "exit 77")
     }
@@ -107,7 +106,7 @@ import Testing
     @Test func createIsAskedForAgain() throws {
         let target = try FakeTarget { $0.provider = .sockets }
         let starts = try Starts(
-            "printf '\\000\\000\\000\\000'; head -c 50 >/dev/null; exit 255", then: target.options.commands.next())
+            Self.isPMDK, then: target.options.commands.next())
         let memory = PoolPages()
         let pool = try InitiatorPool.create(
             target: TargetAddress("127.0.0.1"), poolSet: "a.set", memory: memory.bytes, lanes: 1,
@@ -121,7 +120,7 @@ import Testing
         #expect(try starts.lines.count == 2)
     }
 
-    /// A target that was started before is the first of the two. Where it ends, it may have given up waiting.
+    /// A target that was started before is the first of the two.
     @Test(.enabled(if: Self.reachesIPv6, "libfabric does not reach ::1")) func aStartedTargetIsUsedUp() throws {
         let refuses = "\(Self.ready); \(Self.takesRequest); cat refused"
         let starts = try Starts(
@@ -131,10 +130,17 @@ import Testing
         #expect(started != nil)
         #expect(starts.openingError(started: started, host: "[::1]")?.errno == EMEDIUMTYPE)
         #expect(try starts.lines == ["without", "without"])
+        // A target that has given up waiting for the request ends without a byte.
         let tired = try Starts("\(Self.ready); exit 1", then: "exit 99")
         let late = StartedTarget(target: try TargetAddress("[::1]"), poolSet: "a.set", options: tired.options)
         #expect(tired.openingError(started: late, host: "[::1]")?.errno == ECONNRESET)
         #expect(try tired.lines == ["without"])
+        // PMDK's does not give up: when it ends, it refuses.
+        let patient = try Starts(
+            Self.isPMDK, then: refuses, files: ["refused": Response.refused(.open, .busy).encode()])
+        let early = StartedTarget(target: try TargetAddress("[::1]"), poolSet: "a.set", options: patient.options)
+        #expect(patient.openingError(started: early, host: "[::1]")?.errno == EBUSY)
+        #expect(try patient.lines == ["without", "without"])
     }
 
     private static let reachesIPv6: Bool = {
@@ -142,6 +148,26 @@ import Testing
             (try? FabricInfo.query(provider: $0.name, node: "::1", service: nil, listening: false)) != nil
         }
     }()
+
+    /// ssh does not reach an IPv6 address when it is kept to IPv4, be the address written in ssh_config or here.
+    @Test(
+        .enabled(if: Self.reachesIPv6, "libfabric does not reach ::1"),
+        arguments: [[Provider.tcp, .sockets], [.sockets]])
+    func anAliasOfAnIPv6Address(_ providers: [Provider]) throws {
+        let refuses = "\(Self.ready); \(Self.takesRequest); cat refused"
+        var starts = try Starts(
+            refuses, then: refuses, files: ["refused": Response.refused(.open, .providerNotSupported).encode()],
+            providers: providers)
+        // Only a program of this name is asked.
+        let ssh = try starts.scratch.write(
+            "ssh", Array("#!/bin/sh\n[ \"$1\" = -G ] && exec echo hostname ::1\nexec \(fakeSSH) \"$@\"\n".utf8))
+        chmod(ssh, 0o755)
+        starts.options.ssh = ssh
+        #expect(starts.openingError(host: "alias.invalid")?.errno == EMEDIUMTYPE)
+        // The ssh that starts before the name is resolved is kept to IPv4, and may have been killed before it left a line.
+        let lines = try starts.lines.filter { providers.count > 1 || $0 != "with-4" }
+        #expect(lines == Array(repeating: "without", count: providers.count))
+    }
 
     // MARK: Other failures
 
@@ -155,6 +181,10 @@ import Testing
         "printf '\\002\\000\\000\\000'; exit 255",
         "printf '\\000\\000'; exit 255",
         "echo Welcome; cat >/dev/null",
+        // ssh ends with 255 when a signal kills the target's command, and when the connection is lost.
+        "\(ready); \(takesRequest); exit 255",
+        "\(ready); \(takesRequest); echo broken >&2; exit 255",
+        "\(ready); \(takesRequest); exit 0",
         // Half of an answer is more than an errno.
         "\(ready); \(takesRequest); head -c 20 success; exit 255",
         "\(ready); \(takesRequest); printf 'abc'; exit 255",
@@ -213,6 +243,19 @@ import Testing
         }
         #expect(ending.exit == .status(255))
         #expect(try starts.lines.count == 1)
+    }
+
+    /// The message names what to do, where the target's own words do not.
+    @Test func aRefusalByPMDKNamesTheRemedy() throws {
+        let remedy = "RPMEM_ENABLE_SOCKETS=1"
+        let lone = try Starts(Self.isPMDK, then: "exit 99", providers: [.tcp]).openingError()
+        #expect(lone?.description.contains(remedy) == true, "\(String(describing: lone))")
+        // It has been followed, or has nothing to do with the failure.
+        let followed = try Starts(Self.isPMDK, then: Self.isPMDK).openingError()
+        #expect(followed?.description.contains(remedy) == false, "\(String(describing: followed))")
+        let other = try Starts("\(Self.ready); \(Self.takesRequest); exit 255", then: "exit 99", providers: [.tcp])
+            .openingError()
+        #expect(other?.description.contains(remedy) == false, "\(String(describing: other))")
     }
 
     // MARK: The second start fails, too

@@ -118,6 +118,16 @@ struct SyncTests {
         #expect(try startCount() == (seconds == 0 ? 1 : 2))
     }
 
+    /// Another login would be refused as well.
+    @Test func aSessionThatStartedEarlyAndIsRefused() throws {
+        try makeDifferences()
+        let starts = target.directory.file("starts")
+        let refusing = try command("[ \"$1\" ] || { echo >> \(starts); set -- --providers verbs; }")
+        let outcome = try target.run(["sync"] + pair.words + ["--to-target", "--yes"], environment: refusing)
+        #expect(outcome.ending == .exited(1) && outcome.errors.contains("let the initiator use verbs"), "\(outcome)")
+        #expect(try readFile(try Descriptor.open(starts, O_RDONLY), limit: 100).count == 1)
+    }
+
     // MARK: Interruptions
 
     /// A target's command that does something before the daemon gets its arguments; `$1` is `--digest`, or missing for a session.

@@ -47,9 +47,11 @@ struct PoolOpening {
             throw RequestError(.noAccess, objection)
         }
         guard settings.providers.value.contains(request.provider) else {
+            let others = Provider.allCases.filter(settings.providers.value.contains).map(\.name)
             throw RequestError(
                 .providerNotSupported,
-                "providers (\(settings.providers.origin)) does not have \(request.provider.name): let the initiator use another"
+                "providers (\(settings.providers.origin)) does not have \(request.provider.name): let the initiator use "
+                    + others.joined(separator: " or ")
             )
         }
         guard request.inlineSize <= Self.maximumInlineSize else {

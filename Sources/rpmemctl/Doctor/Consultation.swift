@@ -19,11 +19,14 @@ struct Consultation {
     /// Why ``finish()`` has no findings; nil when it has, and when there was no greeting.
     private(set) var problem: String?
 
-    init(_ target: TargetAddress, poolSet: String?, _ options: InitiatorOptions, providers: [String]) {
+    init(_ target: TargetAddress, poolSet: String?, _ options: InitiatorOptions, providers: [String], laneHost: String?)
+    {
         self.target = target
         self.providers = providers
         self.options = options
-        forceIPv4 = providers.first == Provider.sockets.name
+        forceIPv4 =
+            providers.first == Provider.sockets.name
+            && ProviderChoice.forcesIPv4(.sockets, host: laneHost ?? target.host)
         arguments = [poolSet.map { "--doctor=\($0)" } ?? "--doctor"]
         let host = target.user.map { "\($0)@\(target.host)" } ?? target.host
         diagnosis = LoginDiagnosis(

@@ -26,7 +26,8 @@ struct Examination {
 
         var consultation = Consultation(
             target, poolSet: poolSet, options,
-            providers: (own.chosen.map { [$0] } ?? []) + own.enabled.filter { $0 != own.chosen })
+            providers: (own.chosen.map { [$0] } ?? []) + own.enabled.filter { $0 != own.chosen },
+            laneHost: (try? choice?.get())?.host)
         let offer = consultation.begin()
         report.provider = own.used(offer?.listeners)
         report.rpmemd = consultation.diagnosis.version
@@ -105,7 +106,7 @@ struct Examination {
         case .success(let choice)?:
             .init(
                 enabled: enabled, chosen: choice.provider.name,
-                next: choice.next(for: target, options: options)?.provider.name, problem: nil)
+                next: (try? choice.next(for: target, options: options)?.get())?.provider.name, problem: nil)
         case .failure(let error)?: .init(enabled: enabled, chosen: nil, problem: "\(error)")
         case nil: .init(enabled: enabled, chosen: nil, problem: nil)
         }

@@ -170,9 +170,12 @@ struct CatchingUp {
                 started, target: target, poolSet: poolSet, memory: memory, lanes: Self.lanes, options: options,
                 digests: true)
         }
-        // The target's command may have given up waiting.
-        let early = started.flatMap { try? open($0) }
-        let pool = try early ?? open(nil)
+        let pool: InitiatorPool
+        do throws(InitiatorError) { pool = try open(started) } catch {
+            // A target's command that has given up waiting ends the session. After any other failure another login is in vain.
+            guard started != nil, case .sessionEnded = error else { throw error }
+            pool = try open(nil)
+        }
         guard pool.attributes == comparison.attributes else {
             try? pool.close()
             throw ToolError(
