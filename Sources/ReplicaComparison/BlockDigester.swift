@@ -16,7 +16,8 @@ package struct DigestBatch: Sendable {
     }
 }
 
-/// Digests a pool, or some blocks of it, on several threads. The batches come in order, and few are made ahead of the one that is taken next.
+/// Digests a pool, or a list of its blocks, on several threads. The batches come in order, and of a pool few are made ahead of the one
+/// that is taken next.
 ///
 /// One thread takes them. The deinit ends the threads, and waits for the reads that are under way.
 package final class BlockDigester {
@@ -24,7 +25,6 @@ package final class BlockDigester {
     private var threads: [NamedThread] = []
     private let batches: Int
     private var next = 0
-    private let count: Int
 
     /// Blocks of a batch: 8 MiB of a pool with blocks of the usual size.
     package static let batchBlocks = 128
@@ -47,7 +47,6 @@ package final class BlockDigester {
         let size =
             blocks == nil
             ? Self.batchBlocks : max(1, (blockCount + Self.mostListedBatches - 1) / Self.mostListedBatches)
-        count = blockCount
         batches = (blockCount + size - 1) / size
         let count = max(1, min(wanted ?? onlineProcessors(), Self.mostThreads, batches))
         work = try Work(threads: count, ahead: blocks == nil ? Self.ahead : .max)
@@ -113,7 +112,6 @@ package final class BlockDigester {
     /// Waits for all digests of a list of blocks.
     package func takeAll() throws(ComparisonError) -> [UInt8] {
         var digests: [UInt8] = []
-        digests.reserveCapacity(count * BlockDigest.size)
         // Nobody has to wake up for each batch.
         for thread in threads { thread.join() }
         while let batch = try take() { digests += batch.digests }

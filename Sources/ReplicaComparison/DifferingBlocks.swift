@@ -33,14 +33,14 @@ package struct DifferingBlocks: Sendable, Equatable {
     }
 
     /// Whether the block was found to differ.
-    package func contains(_ block: Int) -> Bool { block / 64 < words.count && differs(block) }
+    package func contains(_ block: Int) -> Bool {
+        block / 64 < words.count && words[block / 64] >> (block % 64) & 1 == 1
+    }
 
     /// Whether all of these blocks are among the others.
     package func isSubset(of others: Self) -> Bool {
         words.indices.allSatisfy { words[$0] & ~($0 < others.words.count ? others.words[$0] : 0) == 0 }
     }
-
-    private func differs(_ block: Int) -> Bool { words[block / 64] >> (block % 64) & 1 == 1 }
 
     /// The first block from `block` on that differs, or that does not; nil when there is none within ``words``.
     private func first(from block: Int, differing: Bool) -> Int? {
@@ -57,7 +57,7 @@ package struct DifferingBlocks: Sendable, Equatable {
 
     /// Adds a block behind those that were added before.
     private mutating func add(_ block: Int) {
-        if block == 0 || (block - 1) / 64 >= words.count || !differs(block - 1) { rangeCount += 1 }
+        if block == 0 || !contains(block - 1) { rangeCount += 1 }
         while words.count <= block / 64 { words.append(0) }
         words[block / 64] |= 1 << (block % 64)
         blockCount += 1

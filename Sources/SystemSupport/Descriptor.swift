@@ -94,6 +94,26 @@ package func writeAll(_ bytes: [UInt8], to descriptor: Int32) throws(SystemCallE
     if let failure { throw failure }
 }
 
+/// Writes all of `bytes` to a pipe or a socket whose reader may stop reading. A pipe that polls writable takes PIPE_BUF bytes without
+/// blocking.
+///
+/// - Parameter subject: What is written to, for the error of a write.
+/// - Returns: False when the deadline passed before.
+package func writeAll(
+    _ bytes: [UInt8], to descriptor: Int32, on subject: String? = nil, until deadline: Deadline
+) throws(SystemCallError) -> Bool {
+    var rest = bytes[...]
+    while !rest.isEmpty {
+        guard try PollSet.wait(for: descriptor, .writable, until: deadline) else { return false }
+        let piece = rest.prefix(Int(PIPE_BUF))
+        let count = try retryingInterrupts("write", on: subject) {
+            piece.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
+        }
+        rest = rest.dropFirst(count)
+    }
+    return true
+}
+
 /// All bytes of a file. Throws EFBIG when there are more than `limit`.
 package func readFile(_ descriptor: borrowing Descriptor, limit: Int) throws(SystemCallError) -> [UInt8] {
     var bytes: [UInt8] = []

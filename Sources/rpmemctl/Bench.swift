@@ -2,6 +2,7 @@ import ArgumentParser
 import Glibc
 import RpmemInitiator
 import RpmemProtocol
+import SystemSupport
 
 /// Measures persist, flush and drain, and read, and compares them with the fabric's own round trip.
 struct Bench: ParsableCommand {

@@ -1,4 +1,5 @@
 import ArgumentParser
+import SystemSupport
 import TargetReports
 
 /// Checks a pool, and repairs what has one right answer.

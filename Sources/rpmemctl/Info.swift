@@ -1,4 +1,5 @@
 import ArgumentParser
+import SystemSupport
 import TargetReports
 
 /// Shows all that is known of a pool.

@@ -1,4 +1,5 @@
 import ArgumentParser
+import SystemSupport
 import TargetReports
 
 /// Lists the pools of a target.

@@ -1,5 +1,6 @@
 import ArgumentParser
 import RpmemProtocol
+import SystemSupport
 import TargetReports
 
 /// Prints what a target counts, for Prometheus.

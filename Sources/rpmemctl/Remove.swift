@@ -1,4 +1,5 @@
 import ArgumentParser
+import SystemSupport
 import TargetReports
 
 /// Removes a pool from a target.

@@ -1,5 +1,6 @@
 import ArgumentParser
 import RpmemProtocol
+import SystemSupport
 
 /// The operator's program on the initiator's side.
 @main

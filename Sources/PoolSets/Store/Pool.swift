@@ -149,17 +149,16 @@ package final class Pool: Sendable {
         withExtendedLifetime(files) {}
     }
 
-    /// Calls `body` with a reader of the pool, which must not be used afterwards.
+    /// A reader of the pool. It must be gone before the pool is ended.
     ///
-    /// - Throws: Also when the pool is closed, or has failed: its page cache may have other bytes than the medium.
-    package func withReader<Result>(_ body: (PoolReader) throws(PoolError) -> Result) throws(PoolError) -> Result {
-        // The session's thread alone ends the pool, and `body` runs on it.
-        let reader: Swift.Result<PoolReader, PoolError> = state.withLock { state in
+    /// - Throws: When the pool is closed, or has failed: its page cache may have other bytes than the medium.
+    package func makeReader() throws(PoolError) -> PoolReader {
+        let reader: Result<PoolReader, PoolError> = state.withLock { state in
             guard let parts = state.parts else { return .failure(.closed(set: path)) }
             if let failure = state.failure { return .failure(failure) }
             return .success(PoolReader(parts.files, pieces, mappedAt: base))
         }
-        return try body(try reader.get())
+        return try reader.get()
     }
 
     /// Rewrites the attributes in every header, durably (`docs/media.md`, section 7.3 (SET_ATTR)).

@@ -135,25 +135,17 @@ private func readKey(until deadline: Deadline) throws(ComparisonError) -> Digest
     return key
 }
 
-/// Standard output whose reader may stop reading, or leave. A pipe that polls writable takes PIPE_BUF bytes without blocking.
+/// Standard output whose reader may stop reading, or leave.
 private struct BoundedOutput {
     /// How long the reader may take for the bytes of one call, in milliseconds.
     let patience: UInt64
 
     func write(_ bytes: [UInt8]) throws(ComparisonError) {
-        let deadline = Deadline.after(milliseconds: patience)
         do throws(SystemCallError) {
-            var rest = bytes[...]
-            while !rest.isEmpty {
-                guard try PollSet.wait(for: STDOUT_FILENO, .writable, until: deadline) else {
-                    throw SystemCallError("write", on: "standard output", errno: .timedOut)
-                }
-                let piece = rest.prefix(Int(PIPE_BUF))
-                let count = try retryingInterrupts("write", on: "standard output") {
-                    piece.withUnsafeBytes { Glibc.write(STDOUT_FILENO, $0.baseAddress, $0.count) }
-                }
-                rest = rest.dropFirst(count)
-            }
+            guard
+                try writeAll(
+                    bytes, to: STDOUT_FILENO, on: "standard output", until: .after(milliseconds: patience))
+            else { throw SystemCallError("write", on: "standard output", errno: .timedOut) }
         } catch { throw .system(error) }
     }
 

@@ -42,15 +42,8 @@ struct RequestConnection: ~Copyable {
 
     /// Sends all of `bytes`. Waits for room no longer than ``writeMilliseconds``, all in all.
     func send(_ bytes: [UInt8]) throws(SystemCallError) {
-        let deadline = Deadline.after(milliseconds: Self.writeMilliseconds)
-        var rest = bytes[...]
-        while !rest.isEmpty {
-            guard try PollSet.wait(for: output, .writable, until: deadline) else {
-                throw SystemCallError("write", on: "control connection", errno: .timedOut)
-            }
-            // A pipe that polls writable has room for as many.
-            try writeAll(Array(rest.prefix(Int(PIPE_BUF))), to: output)
-            rest = rest.dropFirst(Int(PIPE_BUF))
+        guard try writeAll(bytes, to: output, until: .after(milliseconds: Self.writeMilliseconds)) else {
+            throw SystemCallError("write", on: "control connection", errno: .timedOut)
         }
     }
 

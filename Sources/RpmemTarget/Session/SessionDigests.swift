@@ -37,21 +37,14 @@ struct SessionDigests {
     private func make(
         _ bytes: ComparedBytes, _ blocks: [Int], _ key: DigestKey, of pool: Pool
     ) throws(ComparisonError) -> [UInt8] {
-        let result: Result<[UInt8], ComparisonError>
-        do throws(PoolError) {
-            result = try pool.withReader { reader throws(PoolError) in
-                Result { () throws(ComparisonError) in
-                    let digester: BlockDigester
-                    do throws(SystemCallError) {
-                        digester = try BlockDigester(bytes, library, key, of: blocks) {
-                            (buffer, offset) throws(PoolError) in
-                            try reader.read(into: buffer, at: offset)
-                        }
-                    } catch { throw .system(error) }
-                    return try digester.takeAll()
-                }
+        let reader: PoolReader
+        do throws(PoolError) { reader = try pool.makeReader() } catch { throw .pool(error) }
+        let digester: BlockDigester
+        do throws(SystemCallError) {
+            digester = try BlockDigester(bytes, library, key, of: blocks) { (buffer, offset) throws(PoolError) in
+                try reader.read(into: buffer, at: offset)
             }
-        } catch { throw .pool(error) }
-        return try result.get()
+        } catch { throw .system(error) }
+        return try digester.takeAll()
     }
 }

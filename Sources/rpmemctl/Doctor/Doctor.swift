@@ -1,4 +1,5 @@
 import ArgumentParser
+import SystemSupport
 import TargetReports
 
 /// Checks what sessions with a target need, on both machines and between them.

@@ -65,7 +65,7 @@ struct CatchingUp {
             return Outcome(writtenBytes: byteCount(differing), left: left)
         } catch {
             try? pool.close()
-            if hasBegun { complainOfHalfWritten(place) }
+            if hasBegun { complainOfHalfWritten(replicas.place) }
             throw error
         }
     }
@@ -116,9 +116,6 @@ struct CatchingUp {
         return Outcome(writtenBytes: byteCount(differing), left: DifferingBlocks(of: comparison.bytes))
     }
 
-    /// The target's pool, for messages.
-    private var place: String { "\(replicas.poolSet) on \(replicas.target.address)" }
-
     private func complainOfHalfWritten(_ replica: String) {
         complain("\(replica): may be half-written now: the same command goes on where this one has ended")
     }
@@ -127,7 +124,7 @@ struct CatchingUp {
         _ target: InitiatorPool,
         read: @escaping @Sendable (UnsafeMutableRawBufferPointer, Int) throws(PoolError) -> Void
     ) throws -> SessionComparison {
-        try SessionComparison(target, after: comparison, place: place, bar: bar, read: read)
+        try SessionComparison(target, after: comparison, place: replicas.place, bar: bar, read: read)
     }
 
     private func receive(_ differing: DifferingBlocks, from target: InitiatorPool, into local: Pool) throws {
@@ -179,7 +176,7 @@ struct CatchingUp {
         guard pool.attributes == comparison.attributes else {
             try? pool.close()
             throw ToolError(
-                "\(place): another pool is there since it was compared, or a sync of somebody else is not finished: nothing was "
+                "\(replicas.place): another pool is there since it was compared, or a sync of somebody else is not finished: nothing was "
                     + "written to it; look at it with `rpmemctl check`, then start the command again")
         }
         return pool

@@ -61,10 +61,7 @@ struct Comparison {
             differing.compare(blocks, here, try target.take(blocks.count))
             if wasSame, !differing.isEmpty { onDifference() }
             next = blocks.upperBound
-            let done = Double(next) / Double(bytes.blockCount)
-            bar.show(
-                "compared: \(sizeText(UInt64(bytes.range(of: 0..<next).count))), \(differing.blockCount) blocks differ",
-                done: done)
+            bar.show("compared", upTo: next, differing, of: bytes)
         }
         try target.finish()
         return Comparison(
@@ -108,6 +105,15 @@ private struct LocalDigests {
             } catch { throw ToolError("this machine: \(error)") }
             try PollSet.wait(for: digester.descriptor, until: nil)
         }
+    }
+}
+
+extension ProgressBar {
+    /// How far a comparison is, before the block with the number `next`.
+    func show(_ what: String, upTo next: Int, _ differing: DifferingBlocks, of bytes: ComparedBytes) {
+        show(
+            "\(what): \(sizeText(UInt64(bytes.range(of: 0..<next).count))), \(differing.blockCount) blocks differ",
+            done: Double(next) / Double(bytes.blockCount))
     }
 }
 

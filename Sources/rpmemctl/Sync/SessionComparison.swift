@@ -73,9 +73,7 @@ struct SessionComparison {
             let end = min(bytes.blockCount, first + DigestRequest.mostBlocks)
             // Known ones are those of all blocks.
             differing.compare(blocks, known?[first * size..<end * size] ?? here[...], there[...])
-            bar.show(
-                "\(what): \(sizeText(UInt64(bytes.range(of: 0..<end).count))), \(differing.blockCount) blocks differ",
-                done: Double(end) / Double(bytes.blockCount))
+            bar.show(what, upTo: end, differing, of: bytes)
         }
         return differing
     }

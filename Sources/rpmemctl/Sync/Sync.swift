@@ -3,6 +3,7 @@ import Fabric
 import Glibc
 import ReplicaComparison
 import RpmemInitiator
+import SystemSupport
 import TargetReports
 
 /// Catches a replica up.
@@ -101,7 +102,7 @@ struct Sync: ParsableCommand {
     }
 
     private func destination(_ local: LocalReplica) -> String {
-        toTarget ? "\(replicas.poolSet) on \(replicas.target.address)" : local.path
+        toTarget ? replicas.place : local.path
     }
 
     /// Refuses to copy from a replica that is half-written.
@@ -113,7 +114,7 @@ struct Sync: ParsableCommand {
         }
         if fromTarget, comparison.isTargetHalfWritten {
             throw ToolError(
-                "\(replicas.poolSet) on \(replicas.target.address): is half-written, since a sync to the target was interrupted: "
+                "\(replicas.place): is half-written, since a sync to the target was interrupted: "
                     + "finish it with --to-target")
         }
     }
@@ -122,7 +123,7 @@ struct Sync: ParsableCommand {
         var page = Page()
         page.show(report.comparison)
         if !report.comparison.same {
-            let place = toTarget ? "\(replicas.poolSet) on \(replicas.target.address)" : replicas.local
+            let place = toTarget ? replicas.place : replicas.local
             page.line(
                 .init("to write:"), .init("\(report.comparison.differingBytes) bytes to \(place)", .yellow))
         }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Glibc
 import RpmemInitiator
+import SystemSupport
 import TargetReports
 
 /// Compares a pool with its replica on a target.
@@ -52,6 +53,9 @@ struct ReplicaArguments: ParsableArguments {
         if local.isEmpty { throw ValidationError("the local pool is empty") }
         if poolSet.isEmpty { throw ValidationError("the pool set is empty") }
     }
+
+    /// The target's pool, for messages.
+    var place: String { "\(poolSet) on \(target.address)" }
 
     var query: TargetQuery { TargetQuery(target: target.address) }
 
