@@ -147,9 +147,9 @@ final class BootRun {
         let outcome: CaseResult.Outcome =
             switch status {
             case 0: .passed
-            case 77: .skipped(lastLine(of: running.log.path))
+            case 77: .skipped(LogFile.lastLines(1, of: running.log.path).first ?? "")
             case 124, 137: .failed("not over after \(running.it.limit) s")
-            default: .failed("exit status \(status): \(lastLine(of: running.log.path))")
+            default: .failed("exit status \(status): \(LogFile.lastLines(1, of: running.log.path).first ?? "")")
             }
         add(running, outcome)
     }
@@ -174,13 +174,5 @@ final class BootRun {
             results.append(CaseResult(name: it.name, boot: boot.name, outcome: .failed("not run: \(reason)")))
         }
         waiting = []
-    }
-
-    private func lastLine(of path: String) -> String {
-        guard let file = try? Descriptor.open(path, O_RDONLY), let bytes = try? readFile(file, limit: 64 << 20) else {
-            return ""
-        }
-        let lines = String(decoding: bytes, as: UTF8.self).split(separator: "\n")
-        return lines.last { !$0.hasPrefix("[console]") }.map(String.init) ?? ""
     }
 }

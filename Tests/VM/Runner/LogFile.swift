@@ -15,4 +15,13 @@ final class LogFile {
     func write(_ line: String) throws {
         try writeAll(Array("\(line)\n".utf8), to: file.number)
     }
+
+    /// The last lines of a case's log without those of the guest's console, at most so many; none when it cannot be read.
+    static func lastLines(_ count: Int, of path: String) -> [String] {
+        guard let file = try? Descriptor.open(path, O_RDONLY), let bytes = try? readFile(file, limit: 64 << 20) else {
+            return []
+        }
+        return String(decoding: bytes, as: UTF8.self).split(separator: "\n")
+            .filter { !$0.hasPrefix("[console]") }.suffix(count).map(String.init)
+    }
 }

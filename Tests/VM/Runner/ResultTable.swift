@@ -23,9 +23,11 @@ enum ResultTable {
         print("all together \(seconds(total)) s, \(seconds(processorTime())) s of processor time\n")
         var failed = 0
         for case let result in results {
-            guard case .failed = result.outcome else { continue }
+            guard case .failed(let why) = result.outcome else { continue }
             failed += 1
-            print("\(result.name) failed: \(log(result.name)); again: make test-vm CASE=\(result.name)")
+            print("\(result.name) failed: \(why); \(log(result.name)); again: make test-vm CASE=\(result.name)")
+            // Whoever has only this output has no log.
+            for line in LogFile.lastLines(12, of: log(result.name)) { print("    \(line.prefix(400))") }
         }
         let passed = results.count { $0.outcome == .passed }
         print("vm: \(passed) passed, \(failed) failed, \(results.count - passed - failed) skipped")
