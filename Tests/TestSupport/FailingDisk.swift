@@ -159,32 +159,30 @@ package final class FailingDisk {
     /// open.
     package func recover() throws {
         defer { failure = nil }
-        switch failure {
-        case .full: unlink(filler)
-        case .flush:
-            try Command.unmount(path)
-            try cache?.restart()
-            // As at boot: without a journal, ext4's structures are not whole after a loss of power. Status 1: it mended them.
-            if fileSystem == .ext4 {
-                try Command.run("/bin/sh", "-c", #"e2fsck -fy "$0" || [ $? = 1 ]"#, cache?.file ?? image)
-            }
-            try mount()
-        default: try remount()
+        if failure == .full {
+            unlink(filler)
+            return
         }
+        try remount { if failure == .flush { try cache?.restart() } }
     }
 
-    /// Drops the page cache's contents that are not on the disk. No process may have a file of it open.
-    package func remount() throws {
+    /// Drops the page cache's contents that are not on the disk, as a boot does. No process may have a file of it open.
+    package func remount() throws { try remount {} }
+
+    private func remount(_ whileUnmounted: () throws -> Void) throws {
         try Command.unmount(path)
+        try whileUnmounted()
+        // Without a journal, ext4's structures are not whole when some of their writes were lost. Status 1: it mended them.
+        if fileSystem == .ext4 {
+            try Command.run("/bin/sh", "-c", #"e2fsck -fy "$0" || [ $? = 1 ]"#, cache?.file ?? image)
+        }
         try mount()
     }
 
     /// Makes this disk and the lower one work again, with the lower one's present contents.
     package func recoverWithLower() throws {
         guard let lower else { return try recover() }
-        try Command.unmount(path)
-        try lower.recover()
-        try mount()
+        try remount { try lower.recover() }
     }
 
     /// The loop device, such as `/dev/loop0`.
