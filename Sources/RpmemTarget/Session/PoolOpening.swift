@@ -114,7 +114,8 @@ struct PoolOpening {
                         descriptor: request.descriptor, attributes: attributes, requestedSize: request.poolSize,
                         isCancelled: { RequestConnection.isHungUp(input) || Self.isReadable(signals) })
                 } else {
-                    try store.open(descriptor: request.descriptor, requestedSize: request.poolSize)
+                    try store.open(
+                        descriptor: request.descriptor, requestedSize: request.poolSize, isReadOnly: isReadOnly)
                 }
             // Other initiators get no lane before EXTEND, which settles it.
             if !request.offersExtensions, !isReadOnly {
@@ -280,9 +281,11 @@ struct PoolOpening {
                     + "that lose it with the power (no eADR), acknowledged data included")
         }
         if isReadOnly {
+            // The provider that refuses a WRITE gives no reason, and the initiator's call fails before another line is there.
             log.notice(
-                "permissions = read-only (\(settings.permissions.origin)): no range of the pool may be written, and a persist "
-                    + "request ends the session")
+                tellingInitiator:
+                    "permissions = read-only (\(settings.permissions.origin)): no range of the pool may be written, and a "
+                    + "persist request ends the session")
         }
         log.info("listening on port \(lanes.port), \(lanes.laneCount) lanes granted")
         if let error = served.lanes.silenceError {
