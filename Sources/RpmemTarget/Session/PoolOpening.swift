@@ -229,6 +229,7 @@ struct PoolOpening {
     private func watch(_ storage: StorageNames, _ end: AbruptEnd) throws(RequestError) -> Watchdog {
         // A busy disk may need that long for one fsync(2) of a header.
         let seconds = max(Self.minimumStorageSeconds, settings.peerTimeout.value)
+        let mark = settings.markLeft
         do throws(SystemCallError) {
             return try Watchdog(
                 milliseconds: UInt64(seconds) * 1000,
@@ -236,14 +237,11 @@ struct PoolOpening {
                 onExpiry: {
                     end.leave(
                         because:
-                            "storage hangs: the session has waited for \(seconds) s for \(storage.text): it ends, and "
-                            + "the pool stays marked as not cleanly closed. See dmesg; this process may stay until the "
-                            + "storage answers")
+                            "storage hangs: the session has waited for \(seconds) s for \(storage.text): it ends\(mark). "
+                            + "See dmesg; this process may stay until the storage answers")
                 },
                 onFault: { fault in
-                    end.leave(
-                        because:
-                            "\(fault.describe()). The session ends, and the pool stays marked as not cleanly closed")
+                    end.leave(because: "\(fault.describe()). The session ends\(mark)")
                 })
         } catch {
             throw RequestError(.fatal, "the watchdog over the pool's storage cannot start: \(error)")
