@@ -88,6 +88,18 @@ package enum FabricChecks {
         ]
     }
 
+    /// What PMDK's rpmemd has, which tells nothing of itself: verbs where there are devices, and sockets.
+    package static let listenersOfPMDK = [
+        DoctorListener(provider: "sockets"), DoctorListener(provider: "tcp", problem: "PMDK's rpmemd has no tcp"),
+    ]
+
+    /// As ``providers(_:offered:)`` for a target that is PMDK's rpmemd.
+    package static func providersOfPMDK(_ own: OwnProviders) -> [ReportedCheck] {
+        if own.chosen == "tcp" { return providers(own, offered: listenersOfPMDK) }
+        return providers(own, offered: nil)
+            + [ReportedCheck(.providers, .target, .skip, "PMDK's rpmemd does not tell what it has")]
+    }
+
     private static func variable(_ provider: String) -> String { "RPMEM_ENABLE_\(provider.uppercased())" }
 
     /// A lane that was tried, without a pool.

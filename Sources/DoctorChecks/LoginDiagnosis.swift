@@ -34,6 +34,9 @@ package struct LoginDiagnosis: Sendable {
         self.command = command
     }
 
+    /// Whether the command is PMDK's rpmemd, by the words of getopt_long(3), which this project's parser does not use.
+    package var isPMDK: Bool { version == nil && says("unrecognized option '--doctor") }
+
     private static let steps: [ReportedCheck.Name] = [.ssh, .hostKey, .login, .shell, .rpmemd]
 
     /// One check for each step from ssh to the daemon.

@@ -9,7 +9,7 @@ package enum RDMADevice {
         defer { closedir(directory) }
         while let entry = readdir(directory) {
             // All entries but `.` and `..` are devices.
-            if entry.pointee.d_name.0 != CChar(bitPattern: UInt8(ascii: ".")) { return true }
+            if entry.pointee.d_name.0 != CChar(truncatingIfNeeded: UInt8(ascii: ".")) { return true }
         }
         return false
     }

@@ -91,7 +91,7 @@ private struct Pmem2Source: ~Copyable {
         result = pmem2_source_device_id(handle, &bytes, &length)
         if result == Pmem2Code.notSupported { return nil }
         if result != 0 { throw .pmem2("pmem2_source_device_id", on: path, result) }
-        return bytes.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
+        return bytes.prefix { $0 != 0 }.map { UInt8(truncatingIfNeeded: $0) }
     }
 
     func badBlocks() throws(PersistentMemoryError) -> [BadBlock] {

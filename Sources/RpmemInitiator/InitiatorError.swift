@@ -32,7 +32,7 @@ public enum InitiatorError: Error, Sendable {
     /// The provider cannot register the pool's memory, which has so many bytes.
     case notRegistered(FabricError, bytes: Int)
     /// The target's provider reported that an operation failed, though the connection stands.
-    case operationFailed(target: String, FabricError)
+    case operationFailed(target: String, FabricError, targetLines: [String])
     /// Another thread uses the lane: each belongs to one thread at a time.
     case laneInUse(Int)
     /// The pool is closed.
@@ -70,7 +70,8 @@ public enum InitiatorError: Error, Sendable {
         switch self {
         case .sessionEnded(_, _, let ending): ending.targetLines
         case .targetNotReady(_, _, let lines), .protocolError(_, _, let lines), .refused(_, _, let lines),
-            .lost(_, _, let lines), .noLaneConnected(_, _, let lines), .notRemoved(_, _, let lines):
+            .lost(_, _, let lines), .operationFailed(_, _, let lines), .noLaneConnected(_, _, let lines),
+            .notRemoved(_, _, let lines):
             lines
         default: []
         }
@@ -119,7 +120,7 @@ extension InitiatorError: CustomStringConvertible {
             error.code == ENOMEM
                 ? "the pool's memory here cannot be pinned: \(error): \(LockedMemory.advice(for: bytes))"
                 : "the pool's memory here cannot be registered: \(error)"
-        case .operationFailed(let target, let error): "\(target): the target refused an operation: \(error)"
+        case .operationFailed(let target, let error, _): "\(target): the target refused an operation: \(error)"
         case .laneInUse(let lane): "lane \(lane) is in use by another thread: use one lane per thread"
         case .closed: "the pool is closed"
         case .openedByParentProcess:

@@ -30,10 +30,18 @@ extension LaneSet {
     ///
     /// - Returns: The error of the call: the first that made the pool fail.
     func poolError(_ laneError: LaneError, lane number: Int) -> InitiatorError {
-        guard let error = describe(laneError, lane: number) else {
+        guard var error = describe(laneError, lane: number) else {
             return stickyError.error ?? stickyError.loss ?? .closed
         }
-        if case .lost = error, let better = stickyErrorSoon() { return better }
+        // A target that lives may have said why its provider would refuse something.
+        switch error {
+        case .lost(let target, let reason, _):
+            if let better = stickyErrorSoon() { return better }
+            error = .lost(target: target, reason: reason, targetLines: targetLines)
+        case .operationFailed(let target, let cause, _):
+            error = .operationFailed(target: target, cause, targetLines: targetLines)
+        default: break
+        }
         let first = stickyError.fail(error)
         wakeAll()
         return first
@@ -83,7 +91,7 @@ extension LaneSet {
         switch error.code {
         // The target's side reports these for an operation, while the connection stands.
         case EACCES, EPERM, EINVAL, ENOMEM, EMSGSIZE, Int32(FI_ETRUNC), Int32(FI_EKEYREJECTED), Int32(FI_ENOKEY):
-            .operationFailed(target: subject, error)
+            .operationFailed(target: subject, error, targetLines: [])
         default: .lost(target: subject, reason: "\(error)", targetLines: [])
         }
     }

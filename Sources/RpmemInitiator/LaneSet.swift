@@ -21,6 +21,8 @@ final class LaneSet: @unchecked Sendable {
     let flushesByReadBack: Bool
     /// The target and the pool set, for messages.
     let subject: String
+    /// For what the target has said.
+    private let control: CurrentControl
     private let block: InitiatorLaneBlock
     private var buffers: RegisteredBuffer
     /// The region on the local pool; nil after ``closeEndpoints()``.
@@ -48,12 +50,12 @@ final class LaneSet: @unchecked Sendable {
     /// Registers the memory, makes the lanes and posts their receives.
     ///
     /// - Parameters:
-    ///   - subject: The target and the pool set, for messages.
+    ///   - control: For messages.
     ///   - memory: The local pool.
     ///   - inBand: The target's pool, as the answer to CREATE or OPEN describes it.
     ///   - inlineCapacity: As the request has announced it to the target.
     init(
-        _ connections: LaneConnections, subject: String, memory: UnsafeMutableRawBufferPointer,
+        _ connections: LaneConnections, _ control: CurrentControl, memory: UnsafeMutableRawBufferPointer,
         inBand: InBandAttributes, inlineCapacity: Int, provider: Provider, options: InitiatorOptions,
         stickyError: StickyError
     ) throws(InitiatorError) {
@@ -70,7 +72,8 @@ final class LaneSet: @unchecked Sendable {
         flushesByReadBack = inBand.method == .apm
         self.stickyError = stickyError
         self.connections = connections
-        self.subject = subject
+        self.control = control
+        subject = control.value.subject
         memoryRegion = wiring.region
         buffers = wiring.buffers
         try postReceives()
@@ -229,6 +232,9 @@ final class LaneSet: @unchecked Sendable {
                     targetLines: [])
         }
     }
+
+    /// The last lines of the target's standard error. Takes up to 200 ms.
+    var targetLines: [String] { control.value.lastErrorLines() }
 
     /// Gives a lane back after an outage.
     func giveBack(_ number: Int) { lanes[number].pointee.isTaken.store(false, ordering: .releasing) }

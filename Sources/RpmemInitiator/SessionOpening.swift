@@ -83,11 +83,11 @@ package struct SessionOpening {
             do throws(SystemCallError) { stickyError = try StickyError(resuming(connected), remedy: remedy) } catch {
                 throw .system(error)
             }
+            let control = CurrentControl(connected.control)
             let lanes = try LaneSet(
-                connected.connections, subject: connected.control.subject, memory: memory, inBand: connected.inBand,
+                connected.connections, control, memory: memory, inBand: connected.inBand,
                 inlineCapacity: connected.inlineCapacity, provider: connected.choice.provider, options: options,
                 stickyError: stickyError)
-            let control = CurrentControl(connected.control)
             let resumer = token.flatMap { SessionResumer(self, connected, control, lanes, $0) }
             let monitor = try startMonitor(control, lanes, resumer)
             return Session(

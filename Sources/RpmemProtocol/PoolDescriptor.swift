@@ -62,7 +62,7 @@ package struct PoolDescriptor: Hashable, Sendable {
     ) throws(Failure) -> Result {
         var terminated: [CChar] = []
         terminated.reserveCapacity(bytes.count + 1)
-        for byte in bytes { terminated.append(CChar(bitPattern: byte)) }
+        for byte in bytes { terminated.append(CChar(truncatingIfNeeded: byte)) }
         terminated.append(0)
         return try terminated.withUnsafeBufferPointer { buffer throws(Failure) in
             // The buffer holds at least the NUL, so it has a base address.

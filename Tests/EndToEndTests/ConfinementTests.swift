@@ -60,7 +60,7 @@ struct ConfinementTests {
         .enabled(if: CallFilter.isThere, "this kernel has no seccomp filters"),
         arguments: [
             "execve", "clone", "ptrace", "process_vm_readv", "socket", "kill", "tgkill", "mount", "bpf", "keyctl",
-            "io_uring_setup", "prctl", "prlimit64", "fcntl", "ioctl", "unshare", "setns",
+            "io_uring_setup", "prctl", "prlimit64", "fcntl", "ioctl", "unshare", "setns", "socketpair",
         ])
     func aPlantedCallEndsItsSessionAlone(_ call: String) throws {
         let other = try target.session().ready()
@@ -84,6 +84,16 @@ struct ConfinementTests {
         otherClient.shutDown()
         try other.close()
         try target.expectOpens("one.set", size: 8 << 20)
+    }
+
+    /// Threads are needed, and clone(2) takes more flags with them.
+    @Test(.enabled(if: CallFilter.isThere, "this kernel has no seccomp filters"))
+    func aThreadGetsNoNamespaceOfItsOwn() throws {
+        let session = try session(planting: "namespace")
+        let (_, error) = try plant(in: session, .tcp)
+        #expect(error != nil && !session.process.errorText.contains("planted"), "\(session.process.errorText)")
+        try session.expectEnd(1)
+        #expect(try session.messages("err").contains { $0.contains("(clone)") })
     }
 
     /// A taken process could hide the signal that tells of it.

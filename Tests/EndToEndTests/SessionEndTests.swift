@@ -260,6 +260,22 @@ import Testing
         #expect(try target.isUnlocked("part"))
     }
 
+    /// Nor is it said that a mark stays.
+    @Test func aSessionThatMayOnlyReadLeavesNoMark() throws {
+        let target = try Target()
+        try target.addSet("one.set", "40M %/part")
+        try target.makePool("one.set")
+        try target.configure(["permissions = read-only"])
+        let session = try target.session().ready()
+        let (lanes, _) = try session.pool(.open("one.set", lanes: 1, provider: .tcp))
+        let client = try LaneClient(.tcp, lanes)
+        #expect(truncate("\(target.parts)/part", 4 << 20) == 0)
+        try session.expectEnd(1)
+        #expect(try session.messages("err").allSatisfy { $0.contains("the session ends. Restore the part") })
+        #expect(try !target.isDirty("part"))
+        client.shutDown()
+    }
+
     // MARK: Time; where a test has to be faster than the daemon's clock, it has plenty of it
 
     @Test(arguments: loopbackProviders) func withoutALaneACreatedPoolIsRemovedInTime(_ provider: Provider) throws {

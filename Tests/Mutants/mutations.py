@@ -120,7 +120,11 @@ MUTATIONS = [
         [FAILED_CLOSE, "ForgettingFailureTests.aMarkThatCannotBeClearedIsToldOf"]),
     Mutation(
         "OPEN does not mark the pool", f"{POOLS}/Store/OpenPool.swift",
-        "            try parts[0].writeShutdownState(ShutdownState(counts, isDirty: true))\n", "            _ = counts\n", [SURVIVE, KILLED_CREATING]),
+        "            if !isReadOnly { try parts[0].writeShutdownState(ShutdownState(counts, isDirty: true)) }\n",
+        "            _ = counts\n", [SURVIVE, KILLED_CREATING]),
+    Mutation(
+        "a session that may not write marks the pool", f"{POOLS}/Store/OpenPool.swift",
+        "            if !isReadOnly { try parts[0]", "            do { try parts[0]", ["RestrictedKeyTests.readOnly"]),
     Mutation(
         "headers and the mark are written, and not made durable", "Sources/CLinux/shim.h",
         "1L, (long)offset, 0L, RWF_DSYNC);", "1L, (long)offset, 0L, 0L);", [SURVIVE]),
@@ -147,7 +151,7 @@ MUTATIONS = [
         ["PowerLossTokenTests.aRemovedTokenIsNotBack"]),
     Mutation(
         "a session that cannot write clears the mark of a killed one", f"{POOLS}/Store/Pool.swift",
-        "headers > 0, !state.tokenMayBeBack {", "headers > 0 {", ["WriterTokenFailureTests.killedBeforeARemovalIsDurable"]),
+        "headers > 0, !isReadOnly, !state.tokenMayBeBack", "headers > 0, !isReadOnly", ["WriterTokenFailureTests.killedBeforeARemovalIsDurable"]),
     Mutation(
         "CREATE leaves no record of itself", f"{POOLS}/Store/CreatePool.swift",
         "            try parts.files[0].writeHeader(CreationRecord(poolsetUUID: first.poolsetUUID).bytes)\n",

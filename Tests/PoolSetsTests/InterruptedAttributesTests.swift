@@ -49,6 +49,18 @@ import Testing
         try again.close()
     }
 
+    /// Who may not write gets the first part's attributes, and leaves each header as it is.
+    @Test func aReaderWritesNothing() throws {
+        let (before, after) = try headers(3)
+        put([before[0], after[1], after[2]])
+        func files() -> [[UInt8]] { (0..<3).map { Array(fixture.read(fixture.part("a\($0)"))) } }
+        let found = files()
+        let pool = try fixture.store().open(descriptor: .named("a.set"), requestedSize: 0, isReadOnly: true)
+        #expect(pool.attributes == .captured() && pool.partsWithInterruptedAttributes.isEmpty && files() == found)
+        try pool.close()
+        #expect(files() == found)
+    }
+
     /// SET_ATTR writes the headers from the last to the first.
     @Test(arguments: 2...4) func afterEachHeader(_ count: Int) throws {
         let (before, after) = try headers(count)

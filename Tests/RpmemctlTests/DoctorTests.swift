@@ -189,37 +189,6 @@ struct DoctorTests {
         }
     }
 
-    @Test func daemonsThatDoNotAnswer() throws {
-        let patient = try DoctorPatient()
-        let daemon = patient.target.command
-        let cases = [
-            // PMDK's.
-            ("echo \"rpmemd: unrecognized option '--doctor'\" >&2; exit 255 #", "knows no --doctor"),
-            // A command that leaves the arguments out.
-            ("\(daemon) #", "a session was served instead"),
-            ("SSH_ORIGINAL_COMMAND='rpmemd --doctor=a.set' \(daemon) --restrict #", "the key is restricted"),
-        ]
-        for (command, text) in cases {
-            patient.environment["RPMEM_CMD"] = command
-            let (report, outcome) = try patient.examine()
-            let check = report.checks.first { $0.check == "rpmemd" }
-            #expect(check?.verdict == .warn && check?.found.contains(text) == true, "\(outcome)")
-            // The checks of this side are there.
-            #expect(report.checks.contains { $0.check == "login" && $0.verdict == .ok })
-            #expect(report.checks.contains { $0.check == "open-files" && $0.machine == .initiator })
-            #expect(report.rpmemd == nil && outcome.ending == .exited(0))
-        }
-        // It dies between its offer and its findings.
-        patient.environment["RPMEM_CMD"] = "\(daemon) --doctor </dev/null | sed 1q #"
-        let (half, outcomeOfHalf) = try patient.examine()
-        #expect(
-            half.checks.contains { $0.check == "rpmemd" && $0.found.contains("before it told") }, "\(outcomeOfHalf)")
-        #expect(outcomeOfHalf.ending == .exited(2))
-        patient.environment["RPMEM_CMD"] = "exit 3 #"
-        let (report, outcome) = try patient.examine()
-        #expect(report.checks.first { $0.check == "rpmemd" }?.verdict == .fail && outcome.ending == .exited(2))
-    }
-
     // MARK: Libraries and providers
 
     /// A file in the library path that is no library takes its place.

@@ -223,6 +223,20 @@ struct VerifyTests {
         #expect(refused.ending == .exited(1) && refused.errors.contains("restrict-to"), "\(refused)")
     }
 
+    /// Without headers there is no SET_ATTR that the target could refuse, and a provider that refuses a WRITE gives no reason.
+    @Test(arguments: ["tcp", "sockets"]) func aReadOnlyKeyThatWritesIsToldWhy(_ provider: String) throws {
+        let raw = pair.place.file("raw")
+        try write(String(repeating: "r", count: 8 << 20), to: raw)
+        try target.addSet("bare.set", "OPTION NOHDRS", "16M @/bare")
+        let part = "\(target.parts)/bare"
+        try write("", to: part)
+        #expect(truncate(part, 16 << 20) == 0)
+        let outcome = try target.run(
+            ["sync", raw, target.address, "bare.set", "--raw", "--to-target", "--yes", "--provider", provider],
+            environment: ["RPMEM_CMD": "\(target.command) --permissions read-only"])
+        #expect(outcome.ending == .exited(1) && outcome.errors.contains("permissions = read-only ("), "\(outcome)")
+    }
+
     /// A command that does with its arguments what sshd does with those of a restricted key.
     private func restrictedCommand(_ sets: String) throws -> String {
         let path = target.directory.file("restricted-\(sets)")

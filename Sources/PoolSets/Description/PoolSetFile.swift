@@ -221,6 +221,6 @@ package enum PoolSetFile {
 extension FilePath {
     /// A path of these bytes, which must not contain NUL; they need not be UTF-8.
     init(bytes: some Collection<UInt8>) {
-        self.init(platformString: bytes.map { CChar(bitPattern: $0) } + [0])
+        self.init(platformString: bytes.map { CChar(truncatingIfNeeded: $0) } + [0])
     }
 }

@@ -51,7 +51,7 @@ struct PartPlace {
         var link: SymbolicLink?
         var links = 0
         while let component = pending.popLast() {
-            let name = component.map { CChar(bitPattern: $0) } + [0]
+            let name = component.map { CChar(truncatingIfNeeded: $0) } + [0]
             let isLast = pending.isEmpty && !isUpwards(component)
             if !isLast, let next = try subdirectory(component, of: current, shown) {
                 current = next
@@ -115,8 +115,8 @@ struct PartPlace {
     ) throws(PoolError) -> PartDirectory? {
         // autofs(5) mounts a file system on use. The lookup of the dot is a use; opening the name with O_PATH is none.
         let path =
-            name.map { CChar(bitPattern: $0) } + [
-                CChar(bitPattern: UInt8(ascii: "/")), CChar(bitPattern: UInt8(ascii: ".")), 0,
+            name.map { CChar(truncatingIfNeeded: $0) } + [
+                CChar(truncatingIfNeeded: UInt8(ascii: "/")), CChar(truncatingIfNeeded: UInt8(ascii: ".")), 0,
             ]
         let flags = UInt64(UInt32(bitPattern: rpmem_o_path | O_DIRECTORY | O_CLOEXEC))
         do throws(SystemCallError) {
@@ -195,7 +195,7 @@ struct PartPlace {
         var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
         let count = readlinkat(directory, path, &buffer, buffer.count)
         if count < 0 { throw .last("readlink", on: shown) }
-        return buffer[..<count].map { UInt8(bitPattern: $0) }
+        return buffer[..<count].map { UInt8(truncatingIfNeeded: $0) }
     }
 
     private static func root(_ shown: String) throws(SystemCallError) -> PartDirectory {
@@ -227,7 +227,7 @@ struct PartPlace {
     private static func components(of path: FilePath) -> [[UInt8]] {
         components(
             of: path.withPlatformString { text in Array(UnsafeBufferPointer(start: text, count: strlen(text))) }
-                .map { UInt8(bitPattern: $0) })
+                .map { UInt8(truncatingIfNeeded: $0) })
     }
 
     private static func components(of path: [UInt8]) -> [[UInt8]] {

@@ -5,9 +5,14 @@ extension PoolStore {
     /// Opens a pool (`docs/media.md`, section 7.2 (OPEN)). With the shutdown state feature, the pool has its dirty
     /// mark, durably, when this returns. A SET_ATTR that did not finish is undone, durably: see ``InterruptedAttributes``.
     ///
-    /// - Parameter requestedSize: Bytes that the pool must have at least.
-    package func open(descriptor: PoolDescriptor, requestedSize: UInt64) throws(PoolError) -> Pool {
-        try lock(descriptor: descriptor).open(requestedSize: requestedSize)
+    /// - Parameters:
+    ///   - requestedSize: Bytes that the pool must have at least.
+    ///   - isReadOnly: Whether nothing is written: neither the mark, now or at the end, nor what a SET_ATTR has left. The caller
+    ///     writes nothing to the pool.
+    package func open(
+        descriptor: PoolDescriptor, requestedSize: UInt64, isReadOnly: Bool = false
+    ) throws(PoolError) -> Pool {
+        try lock(descriptor: descriptor).open(requestedSize: requestedSize, isReadOnly: isReadOnly)
     }
 
     /// Locks a pool and checks its headers, as the first half of OPEN. Nothing is written.
@@ -64,18 +69,21 @@ extension PoolStore {
 
 extension LockedPool {
     /// The second half of OPEN: marks the pool as open, and maps it. The locks go over to the pool.
-    package func open(requestedSize: UInt64) throws(PoolError) -> Pool {
+    ///
+    /// - Parameter isReadOnly: Whether nothing is written.
+    package func open(requestedSize: UInt64, isReadOnly: Bool = false) throws(PoolError) -> Pool {
         try check(requestedSize: requestedSize)
         let mapping = try Pool.map(parts, geometry)
         if let first = headers.first, first.incompatFeatures & Feature.shutdownState != 0 {
             let counts = try checkedCounts(first.shutdownState)
-            try parts[0].writeShutdownState(ShutdownState(counts, isDirty: true))
+            if !isReadOnly { try parts[0].writeShutdownState(ShutdownState(counts, isDirty: true)) }
         }
-        let changed = interrupted?.parts ?? []
+        let changed = isReadOnly ? [] : interrupted?.parts ?? []
         for index in changed { try parts[index].writeHeader(headers[index].bytes) }
         return Pool(
             set: set, mapping: mapping, geometry: geometry, parts: PoolParts(parts),
-            attributes: headers.first?.attributes ?? .none, isCreated: false, writerDirectory: writerDirectory,
+            attributes: headers.first?.attributes ?? .none, isCreated: false, isReadOnly: isReadOnly,
+            writerDirectory: writerDirectory,
             tokenMayBeBack: headers.first?.isMarkedClean != true, partsWithEarlierErrors: partsWithEarlierErrors,
             partsWithInterruptedAttributes: changed.map { parts[$0].path })
     }

@@ -44,6 +44,7 @@ package final class Pool: Sendable {
     private let headers: Int
     private let pieces: [PoolGeometry.Piece]
     private let isCreated: Bool
+    private let isReadOnly: Bool
     /// Of pools on Device DAX. Opened here: later the session may open nothing.
     private let writerRecords: Result<WriterRecords?, PoolError>
     private let state: Mutex<OpenState>
@@ -72,10 +73,13 @@ package final class Pool: Sendable {
         }
     }
 
-    /// - Parameter mapping: From ``map(_:_:)``.
+    /// - Parameters:
+    ///   - mapping: From ``map(_:_:)``.
+    ///   - isReadOnly: Whether the pool has no mark of this session.
     init(
         set: ResolvedSet, mapping: Mapping, geometry: PoolGeometry, parts: PoolParts,
-        attributes: PoolAttributes, isCreated: Bool, writerDirectory: String, tokenMayBeBack: Bool,
+        attributes: PoolAttributes, isCreated: Bool, isReadOnly: Bool = false, writerDirectory: String,
+        tokenMayBeBack: Bool,
         partsWithEarlierErrors: [String], partsWithInterruptedAttributes: [String] = []
     ) {
         path = set.path
@@ -92,6 +96,7 @@ package final class Pool: Sendable {
         headers = geometry.headers
         pieces = geometry.pieces
         self.isCreated = isCreated
+        self.isReadOnly = isReadOnly
         writerRecords = Result { () throws(PoolError) in
             try .ofDevices(among: parts.files, at: writerDirectory)
         }
@@ -306,7 +311,9 @@ package final class Pool: Sendable {
                 do throws(PersistentMemoryError) { try mapping.close() } catch { throw .persistentMemory(error) }
                 if let failure = state.failure { throw failure }
                 for part in parts.files { try part.checkWriteBack() }
-                if let first = parts.files.first, headers > 0, !state.tokenMayBeBack { try first.clearDirtyMark() }
+                if let first = parts.files.first, headers > 0, !isReadOnly, !state.tokenMayBeBack {
+                    try first.clearDirtyMark()
+                }
                 return nil
             } catch {
                 return error

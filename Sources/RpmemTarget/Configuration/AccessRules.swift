@@ -17,6 +17,7 @@ package enum Permissions: String, CaseIterable, Hashable, Sendable {
 enum PoolAction: String {
     case create, open, remove, inspect, repair
     case setAttributes = "change the attributes of"
+    case write = "write to"
 }
 
 /// Pool sets that a client may use: patterns of glob(7), relative to the pool set directory. A pattern also stands for
@@ -132,7 +133,7 @@ extension Settings {
         let isPermitted =
             switch action {
             case .open, .inspect: true
-            case .setAttributes, .repair: permissions.value != .readOnly
+            case .setAttributes, .write, .repair: permissions.value != .readOnly
             case .create: permissions.value == .all || permissions.value == .noRemove
             case .remove: permissions.value == .all
             }

@@ -16,6 +16,8 @@ enum ConfinedCalls {
         filter.allow(
             SYS_socket, if: [unix, .argument(1, mask: 0xf, isOneOf: [SOCK_DGRAM.rawValue])], otherwise: .next)
         filter.refuse(SYS_socket, if: [unix], with: EACCES)
+        // libfabric wakes its threads by them.
+        if provider != nil { filter.allow(SYS_socketpair, if: [unix]) }
         switch provider {
         case nil, .tcp: break
         case .sockets:
@@ -30,8 +32,9 @@ enum ConfinedCalls {
         // Signals to the owner of a descriptor would reach every process of the user before Linux 6.12, and TIOCSTI a terminal.
         filter.allow(SYS_fcntl, if: [.argument(1, isNoneOf: Self.signallingCommands)])
         filter.allow(SYS_ioctl, if: [.argument(1, isNoneOf: Self.signallingControls)])
+        // Threads alone, and in no new namespace.
         let threads = UInt32(CLONE_THREAD)
-        filter.allow(SYS_clone, if: [.argument(0, mask: threads, isOneOf: [threads])])
+        filter.allow(SYS_clone, if: [.argument(0, mask: threads | Self.newNamespaces, isOneOf: [threads])])
         filter.refuse(SYS_clone3, with: ENOSYS)
         // abort(3) and raise(3): signals to this process alone.
         for number in [SYS_tgkill, SYS_kill] {
@@ -62,10 +65,12 @@ enum ConfinedCalls {
     }
 
     private static let netlinkRDMA = 20
+    // CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET. clone(2) has no CLONE_NEWTIME.
+    private static let newNamespaces: UInt32 = 0x7e02_0000
     // F_SETOWN, F_SETSIG, F_SETOWN_EX, F_SETLEASE.
     private static let signallingCommands: [UInt32] = [8, 10, 15, 1024]
-    // FIOSETOWN, SIOCSPGRP, TIOCSTI.
-    private static let signallingControls: [UInt32] = [0x8901, 0x8902, 0x5412]
+    // FIOSETOWN, SIOCSPGRP, TIOCSTI, TIOCLINUX.
+    private static let signallingControls: [UInt32] = [0x8901, 0x8902, 0x5412, 0x541c]
 
     /// Those of the data plane, first.
     private static let hot: [Int32] =
@@ -109,7 +114,6 @@ enum ConfinedCalls {
     private static let network: [Int32] = [
         SYS_accept, SYS_accept4, SYS_connect, SYS_shutdown, SYS_getsockname, SYS_getpeername, SYS_getsockopt,
         SYS_setsockopt,
-        SYS_socketpair,
     ]
 
     // Calls that newer architectures do without.
@@ -136,7 +140,8 @@ enum ConfinedCalls {
         olderNames + [
             (SYS_execve, "execve"), (SYS_execveat, "execveat"), (SYS_clone, "clone"), (SYS_ptrace, "ptrace"),
             (SYS_process_vm_readv, "process_vm_readv"), (SYS_process_vm_writev, "process_vm_writev"),
-            (SYS_socket, "socket"), (SYS_fcntl, "fcntl"), (SYS_ioctl, "ioctl"), (SYS_bind, "bind"),
+            (SYS_socket, "socket"), (SYS_socketpair, "socketpair"), (SYS_fcntl, "fcntl"), (SYS_ioctl, "ioctl"),
+            (SYS_bind, "bind"),
             (SYS_listen, "listen"), (SYS_kill, "kill"),
             (SYS_tkill, "tkill"),
             (SYS_tgkill, "tgkill"), (SYS_prctl, "prctl"), (SYS_prlimit64, "prlimit64"), (SYS_setrlimit, "setrlimit"),

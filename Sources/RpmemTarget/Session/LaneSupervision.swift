@@ -12,10 +12,18 @@ extension ServedPool {
         // Reading the events also clears the eventfd that a stopped worker signals, so this check comes after them.
         if let end = lanes.workerEnd {
             if end.isViolation { status?.noteViolation() }
-            log.error("\(end)")
+            log.error(describe(end))
             return .failed
         }
         return checkDeadlines()
+    }
+
+    /// Why a worker stopped, for the log. A client that may not write is told that, and not that there is no such range.
+    func describe(_ end: WorkerEnd) -> String {
+        guard case .violation(let lane, .rangeOutsideRegion, _, _) = end,
+            let objection = settings.objection(to: .write, descriptor)
+        else { return "\(end)" }
+        return "lane \(lane): persist request: \(objection)"
     }
 
     private func handle(_ event: InBandServer.LaneEvent) -> SessionEnd? {

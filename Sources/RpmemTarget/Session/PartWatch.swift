@@ -33,7 +33,9 @@ final class PartWatch {
     deinit { for part in parts { close(part.file) } }
 
     /// The message about a part that has become shorter, with the remedy; nil when none has.
-    func findTruncation() -> String? {
+    ///
+    /// - Parameter mark: See ``Settings/markLeft``.
+    func findTruncation(leaving mark: String) -> String? {
         var events = [UInt8](repeating: 0, count: 4096)
         while read(descriptor.number, &events, events.count) > 0 {}
         for part in parts {
@@ -41,8 +43,7 @@ final class PartWatch {
             guard fstat(part.file, &status) == 0, status.st_size < part.size else { continue }
             return
                 "\(quoted(part.path)): the file was truncated from \(part.size) to \(status.st_size) bytes while it was "
-                + "in use (a thread that touches the rest gets SIGBUS): the session ends, and the pool stays marked as not cleanly "
-                + "closed. "
+                + "in use (a thread that touches the rest gets SIGBUS): the session ends\(mark). "
                 + "Restore the part from another replica"
         }
         return nil

@@ -114,7 +114,8 @@ struct PoolOpening {
                         descriptor: request.descriptor, attributes: attributes, requestedSize: request.poolSize,
                         isCancelled: { RequestConnection.isHungUp(input) || Self.isReadable(signals) })
                 } else {
-                    try store.open(descriptor: request.descriptor, requestedSize: request.poolSize)
+                    try store.open(
+                        descriptor: request.descriptor, requestedSize: request.poolSize, isReadOnly: isReadOnly)
                 }
             // Other initiators get no lane before EXTEND, which settles it.
             if !request.offersExtensions, !isReadOnly {
@@ -228,6 +229,7 @@ struct PoolOpening {
     private func watch(_ storage: StorageNames, _ end: AbruptEnd) throws(RequestError) -> Watchdog {
         // A busy disk may need that long for one fsync(2) of a header.
         let seconds = max(Self.minimumStorageSeconds, settings.peerTimeout.value)
+        let mark = settings.markLeft
         do throws(SystemCallError) {
             return try Watchdog(
                 milliseconds: UInt64(seconds) * 1000,
@@ -235,14 +237,11 @@ struct PoolOpening {
                 onExpiry: {
                     end.leave(
                         because:
-                            "storage hangs: the session has waited for \(seconds) s for \(storage.text): it ends, and "
-                            + "the pool stays marked as not cleanly closed. See dmesg; this process may stay until the "
-                            + "storage answers")
+                            "storage hangs: the session has waited for \(seconds) s for \(storage.text): it ends\(mark). "
+                            + "See dmesg; this process may stay until the storage answers")
                 },
                 onFault: { fault in
-                    end.leave(
-                        because:
-                            "\(fault.describe()). The session ends, and the pool stays marked as not cleanly closed")
+                    end.leave(because: "\(fault.describe()). The session ends\(mark)")
                 })
         } catch {
             throw RequestError(.fatal, "the watchdog over the pool's storage cannot start: \(error)")
@@ -280,9 +279,11 @@ struct PoolOpening {
                     + "that lose it with the power (no eADR), acknowledged data included")
         }
         if isReadOnly {
+            // The provider that refuses a WRITE gives no reason, and the initiator's call fails before another line is there.
             log.notice(
-                "permissions = read-only (\(settings.permissions.origin)): no range of the pool may be written, and a persist "
-                    + "request ends the session")
+                tellingInitiator:
+                    "permissions = read-only (\(settings.permissions.origin)): no range of the pool may be written, and a "
+                    + "persist request ends the session")
         }
         log.info("listening on port \(lanes.port), \(lanes.laneCount) lanes granted")
         if let error = served.lanes.silenceError {

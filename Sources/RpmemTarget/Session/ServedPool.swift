@@ -77,7 +77,7 @@ final class ServedPool {
 
     /// Ends the process when a part has been truncated.
     func endIfTruncated() {
-        if let reason = partWatch?.findTruncation() { abruptEnd.leave(because: reason) }
+        if let reason = partWatch?.findTruncation(leaving: settings.markLeft) { abruptEnd.leave(because: reason) }
     }
 }
 
@@ -94,6 +94,11 @@ struct OpenTime: Sendable {
 }
 
 extension Settings {
+    /// What an abrupt end of a session leaves, for messages. One that may only read makes no mark.
+    var markLeft: String {
+        permissions.value == .readOnly ? "" : ", and the pool stays marked as not cleanly closed"
+    }
+
     /// `lane-timeout` from now on.
     func laneDeadline() -> Deadline {
         .after(milliseconds: UInt64(laneTimeout.value) * 1000)

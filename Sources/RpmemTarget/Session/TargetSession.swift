@@ -344,7 +344,7 @@ package final class TargetSession {
         if let end = served.lanes.workerEnd {
             if end.isViolation { status?.noteViolation() }
             // A worker stopped while CLOSE was on its way. What it was asked for may not be durable.
-            log.error("\(end)")
+            log.error(served.describe(end))
             try connection.send(.refused(.close, .fatal))
             return .failed
         }

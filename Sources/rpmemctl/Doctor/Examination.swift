@@ -29,7 +29,8 @@ struct Examination {
             providers: (own.chosen.map { [$0] } ?? []) + own.enabled.filter { $0 != own.chosen },
             laneHost: (try? choice?.get())?.host)
         let offer = consultation.begin()
-        report.provider = own.used(offer?.listeners)
+        let isPMDK = resolves && consultation.diagnosis.isPMDK
+        report.provider = own.used(isPMDK ? FabricChecks.listenersOfPMDK : offer?.listeners)
         report.rpmemd = consultation.diagnosis.version
         let trials = offer.map { tryLanes($0.listeners, own, host: (try? choice?.get())?.host) } ?? []
         let clocks = consultation.compareClocks()
@@ -45,7 +46,7 @@ struct Examination {
                     consultation.problem ?? "rpmemd ended before it told what it found",
                     remedy: "`rpmemd --doctor </dev/null`, and the kernel's log, show why"))
         }
-        report.checks += providerChecks(own, resolves: resolves, offer)
+        report.checks += isPMDK ? FabricChecks.providersOfPMDK(own) : providerChecks(own, resolves: resolves, offer)
         report.checks += trials.map { trial in
             FabricChecks.inBand(
                 trial, isChosen: trial.provider == report.provider,

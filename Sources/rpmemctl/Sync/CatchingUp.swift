@@ -44,9 +44,15 @@ struct CatchingUp {
                 try source.read(into: buffer, at: offset)
             }
             let differing = try session.findDifferences()
-            hasBegun = true
             let marks = !pool.attributes.isNone
-            if marks { try pool.setAttributes(pool.attributes.catchingUp(true)) }
+            if marks {
+                do throws(InitiatorError) { try pool.setAttributes(pool.attributes.catchingUp(true)) } catch {
+                    // A target that refuses has changed nothing.
+                    if case .refused = error {} else { hasBegun = true }
+                    throw error
+                }
+            }
+            hasBegun = true
             try eachPiece(of: differing, lanes: pool.lanes, "sent") { lane, pieces in
                 var pending = 0
                 while let piece = pieces() {
