@@ -16,66 +16,54 @@ package struct DigestBatch: Sendable {
     }
 }
 
-/// Digests a pool, or a list of its blocks, on several threads. The batches come in order, and of a pool few are made ahead of the one
-/// that is taken next.
+/// Digests all blocks of a pool, on several threads. The batches come in order, and few are made ahead of the one that is taken next.
 ///
 /// One thread takes them. The deinit ends the threads, and waits for the reads that are under way.
 package final class BlockDigester {
     private let work: Work
     private var threads: [NamedThread] = []
-    private let batches: Int
+    private let blockCount: Int
     private var next = 0
 
-    /// Blocks of a batch: 8 MiB of a pool with blocks of the usual size.
+    /// Blocks of a batch, 8 MiB with blocks of the usual size. Each thread digests every so-many-th batch.
     package static let batchBlocks = 128
-    private static let mostThreads = 16
-    /// Batches of a list of blocks, at most: enough for each thread to have its share.
-    private static let mostListedBatches = 32
-    /// Batches of each thread that nobody has taken yet, where all blocks are digested. The digests of a list are few.
-    private static let ahead = 2
+    /// Milliseconds for which a thread may keep digests to itself. From slow storage a batch comes in pieces: a peer waits for it.
+    private static let longestPiece: UInt64 = 500
+    /// Blocks in batches of each thread that nobody has taken yet.
+    private static let ahead = 2 * batchBlocks
 
     /// - Parameters:
-    ///   - blocks: The numbers of the blocks; nil for all.
     ///   - threads: nil for one on each processor.
     ///   - read: Fills a buffer with the pool's bytes from an offset on. Called from several threads.
     package init(
-        _ bytes: ComparedBytes, _ library: DigestLibrary, _ key: DigestKey, of blocks: [Int]? = nil,
-        threads wanted: Int? = nil,
-        read: @escaping @Sendable (UnsafeMutableRawBufferPointer, Int) throws(PoolError) -> Void
+        _ bytes: ComparedBytes, _ library: DigestLibrary, _ key: DigestKey, threads wanted: Int? = nil,
+        read: @escaping PoolRead
     ) throws(SystemCallError) {
-        let blockCount = blocks?.count ?? bytes.blockCount
-        let size =
-            blocks == nil
-            ? Self.batchBlocks : max(1, (blockCount + Self.mostListedBatches - 1) / Self.mostListedBatches)
-        batches = (blockCount + size - 1) / size
-        let count = max(1, min(wanted ?? onlineProcessors(), Self.mostThreads, batches))
-        work = try Work(threads: count, ahead: blocks == nil ? Self.ahead : .max)
+        blockCount = bytes.blockCount
+        let batches = (blockCount + Self.batchBlocks - 1) / Self.batchBlocks
+        let count = digestThreads(wanted, for: batches)
+        work = try Work(threads: count, ahead: Self.ahead)
         for number in 0..<count {
             threads.append(
-                try NamedThread(name: "digest-\(number)") { [work, batches] in
+                try NamedThread(name: "digest-\(number)") { [work, blockCount] in
                     do throws(ComparisonError) {
-                        let digester = try Self.make(library, key)
-                        let buffer = UnsafeMutableRawBufferPointer.allocate(
-                            byteCount: bytes.blockSize, alignment: 4096)
-                        defer { buffer.deallocate() }
+                        let reader = try BlockReader(bytes, library, key, read: read)
                         for batch in stride(from: number, to: batches, by: count) {
-                            let positions = batch * size..<min(blockCount, (batch + 1) * size)
-                            var digests: [UInt8] = []
-                            digests.reserveCapacity(positions.count * BlockDigest.size)
-                            for position in positions {
-                                let block = blocks?[position] ?? position
-                                if work.isStopped { return }
-                                let range = bytes.range(of: block)
-                                let page = UnsafeMutableRawBufferPointer(rebasing: buffer[..<range.count])
-                                do throws(PoolError) { try read(page, range.lowerBound) } catch { throw .pool(error) }
-                                bytes.clearIgnored(page, from: range.lowerBound)
-                                do throws(DigestLibrary.Unavailable) {
-                                    try digester.digest(
-                                        UnsafeRawBufferPointer(page), number: block, to: &digests)
-                                } catch { throw .digests(error) }
-                            }
-                            guard work.put(.success(DigestBatch(blocks: positions, digests: digests)), number) else {
-                                return
+                            let end = min(blockCount, (batch + 1) * Self.batchBlocks)
+                            var start = batch * Self.batchBlocks
+                            while start < end {
+                                var digests: [UInt8] = []
+                                digests.reserveCapacity((end - start) * BlockDigest.size)
+                                let due = Deadline.after(milliseconds: Self.longestPiece)
+                                var block = start
+                                repeat {
+                                    if work.isStopped { return }
+                                    try reader.digest(block, to: &digests)
+                                    block += 1
+                                } while block < end && !due.hasPassed
+                                let piece = DigestBatch(blocks: start..<block, digests: digests)
+                                guard work.put(.success(piece), number) else { return }
+                                start = block
                             }
                         }
                     } catch { _ = work.put(.failure(error), number) }
@@ -88,34 +76,20 @@ package final class BlockDigester {
         for thread in threads { thread.join() }
     }
 
-    private static func make(
-        _ library: DigestLibrary, _ key: DigestKey
-    ) throws(ComparisonError) -> BlockDigest {
-        do throws(DigestLibrary.Unavailable) { return try BlockDigest(library, key) } catch { throw .digests(error) }
-    }
-
     /// For poll(2): readable when a batch may have come.
     package var descriptor: Int32 { work.arrival.descriptor.number }
 
-    /// Whether all batches were taken.
-    package var isFinished: Bool { next == batches }
+    /// Whether all digests were taken.
+    package var isFinished: Bool { next == blockCount }
 
-    /// The next batch; nil when it has not come yet, and when there is none.
+    /// The next batch, or a piece of it; nil when it has not come yet, and when there is none.
     package func take() throws(ComparisonError) -> DigestBatch? {
         if isFinished { return nil }
         work.arrival.clear()
-        guard let result = work.take(next % threads.count) else { return nil }
-        next += 1
-        return try result.get()
-    }
-
-    /// Waits for all digests of a list of blocks.
-    package func takeAll() throws(ComparisonError) -> [UInt8] {
-        var digests: [UInt8] = []
-        // Nobody has to wake up for each batch.
-        for thread in threads { thread.join() }
-        while let batch = try take() { digests += batch.digests }
-        return digests
+        guard let result = work.take(next / Self.batchBlocks % threads.count) else { return nil }
+        let batch = try result.get()
+        next = batch.blocks.upperBound
+        return batch
     }
 
     /// What the threads share.
@@ -129,6 +103,8 @@ package final class BlockDigester {
         private let room = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
         /// By the threads that made them.
         private var made: [[Outcome]]
+        /// Blocks in ``made``.
+        private var waiting: [Int]
         private var hasStopped = false
         private let ahead: Int
 
@@ -136,6 +112,7 @@ package final class BlockDigester {
             self.ahead = ahead
             arrival = try WakeUp()
             made = Array(repeating: [], count: threads)
+            waiting = Array(repeating: 0, count: threads)
             mutex.initialize(to: pthread_mutex_t())
             room.initialize(to: pthread_cond_t())
             pthread_mutex_init(mutex, nil)
@@ -166,9 +143,10 @@ package final class BlockDigester {
         func put(_ outcome: Outcome, _ number: Int) -> Bool {
             pthread_mutex_lock(mutex)
             defer { pthread_mutex_unlock(mutex) }
-            while made[number].count >= ahead, !hasStopped { pthread_cond_wait(room, mutex) }
+            while waiting[number] >= ahead, !hasStopped { pthread_cond_wait(room, mutex) }
             if hasStopped { return false }
             made[number].append(outcome)
+            waiting[number] += Self.blocks(of: outcome)
             arrival.signal()
             return true
         }
@@ -178,7 +156,13 @@ package final class BlockDigester {
             defer { pthread_mutex_unlock(mutex) }
             if made[number].isEmpty { return nil }
             pthread_cond_broadcast(room)
-            return made[number].removeFirst()
+            let outcome = made[number].removeFirst()
+            waiting[number] -= Self.blocks(of: outcome)
+            return outcome
+        }
+
+        private static func blocks(of outcome: Outcome) -> Int {
+            if case .success(let batch) = outcome { batch.blocks.count } else { 0 }
         }
     }
 }

@@ -97,10 +97,13 @@ package struct DigestDecoder {
         missing = Int(count) * BlockDigest.size
     }
 
+    /// Whole digests that have come and were not taken.
+    package var available: Int { (digests.count - taken) / BlockDigest.size }
+
     /// The next `count` digests; nil while they have not come.
     package mutating func take(_ count: Int) -> ArraySlice<UInt8>? {
         let size = count * BlockDigest.size
-        guard digests.count - taken >= size else { return nil }
+        guard available >= count else { return nil }
         defer { taken += size }
         if taken > 1 << 20 {
             digests.removeFirst(taken)

@@ -179,23 +179,17 @@ public final class InitiatorPool: Sendable {
             var budget = WaitBudget(stickyError.limit ?? .zero)
             while true {
                 try laneSet.awaitSession(&budget)
-                defer { monitor.lookAgain() }
-                // Before the connection: an outage that begins in between is then seen below.
-                let outages = stickyError.outages.count
                 do throws(InitiatorError) {
-                    _ = try control.value.exchange(.setAttributes(attributes), within: options.operationTimeout)
+                    try exchange(.setAttributes(attributes))
                     resumer?.expect(attributes)
                     return
                 } catch {
-                    // A refusal leaves the session as it was.
                     if case .refused = error {
                         resumer?.expect(pending: nil)
                         throw error
                     }
-                    let first = stickyError.fail(error, after: outages)
-                    laneSet.wakeAll()
                     // Sent again in the next session, it changes nothing that has been changed before.
-                    if stickyError.isSet { throw stickyError.error ?? first }
+                    if stickyError.isSet { throw stickyError.error ?? error }
                 }
             }
         }
@@ -203,29 +197,47 @@ public final class InitiatorPool: Sendable {
 
     /// Asks the target for digests of blocks of its pool.
     ///
-    /// - Returns: ``DigestRequest/digestSize`` bytes for each block, in order.
+    /// - Returns: ``DigestRequest/digestSize`` bytes for each block, in order. Where the target's storage is slow, digests of the first
+    ///   blocks only, of at least one.
     /// - Throws: Also when the session is lost; it is not asked again in one that is resumed.
     package func digests(_ request: DigestRequest) throws(InitiatorError) -> [UInt8] {
         try isOpen.withLock { isOpen throws(InitiatorError) in
             if !isOpen { throw .closed }
             if let error = stickyError.error { throw error }
-            defer { monitor.lookAgain() }
-            let outages = stickyError.outages.count
-            do throws(InitiatorError) {
-                let client = control.value
-                let response = try client.exchange(.digest(request), within: options.operationTimeout)
-                if case .digest(let digests) = response, digests.count == request.count * DigestRequest.digestSize {
-                    return digests
-                }
-                throw InitiatorError.protocolError(
-                    target: client.subject, reason: "the target answered DIGEST with other digests", targetLines: [])
-            } catch {
-                // A refusal leaves the session as it was.
-                if case .refused = error { throw error }
-                stickyError.fail(error, after: outages)
-                laneSet.wakeAll()
-                throw error
+            var digests: [UInt8] = []
+            try exchange(.digest(request)) {
+                guard case .digest(let answer) = $0, answer.count.isMultiple(of: DigestRequest.digestSize),
+                    (min(1, request.count)...request.count).contains(answer.count / DigestRequest.digestSize)
+                else { return "the target answered DIGEST with other digests" }
+                digests = answer
+                return nil
             }
+            return digests
+        }
+    }
+
+    /// Sends a request, and waits for its answer. Unless the target refuses the request, an error is the pool's; the session may be
+    /// resumed then. The caller holds the lock.
+    ///
+    /// - Parameter objection: Why the answer breaks the protocol; nil when it does not.
+    private func exchange(
+        _ request: Request, objection: (Response) -> String? = { _ in nil }
+    ) throws(InitiatorError) {
+        defer { monitor.lookAgain() }
+        // Before the connection: an outage that begins in between is then seen below.
+        let outages = stickyError.outages.count
+        let client = control.value
+        do throws(InitiatorError) {
+            let response = try client.exchange(request, within: options.operationTimeout)
+            if let reason = objection(response) {
+                throw .protocolError(target: client.subject, reason: reason, targetLines: [])
+            }
+        } catch {
+            // A refusal leaves the session as it was.
+            if case .refused = error { throw error }
+            let first = stickyError.fail(error, after: outages)
+            laneSet.wakeAll()
+            throw first
         }
     }
 

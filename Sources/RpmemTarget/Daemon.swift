@@ -224,17 +224,6 @@ private func complain(_ text: String) {
     try? writeAll(Array("rpmemd: \(text)\n".utf8), to: STDERR_FILENO)
 }
 
-/// Opens /dev/null for each standard stream that is closed. Otherwise the next file that is opened, a log or a part, gets the
-/// stream's number, and the session writes into it.
-private func occupyStandardStreams() {
-    // Standard output is opened for reading only, so that answers fail: no initiator gets them.
-    for (number, mode) in [(STDIN_FILENO, O_RDONLY), (STDOUT_FILENO, O_RDONLY), (STDERR_FILENO, O_WRONLY)]
-    where fcntl(number, F_GETFD) == -1 {
-        // open(2) takes the lowest free number, which is this one.
-        _ = open("/dev/null", mode)
-    }
-}
-
 /// Sends the initiator a failure before the session has begun. Does nothing when standard output is a terminal, closed or full.
 private func sendInitialStatus(_ status: InitialStatus) {
     if isatty(STDOUT_FILENO) == 1 { return }

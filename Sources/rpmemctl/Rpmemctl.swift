@@ -21,6 +21,7 @@ struct Rpmemctl: ParsableCommand {
         ])
 
     static func main() {
+        occupyStandardStreams()
         do {
             var command = try parseAsRoot()
             try command.run()

@@ -56,6 +56,7 @@ final class Connection {
         case 14: try reply(unique, [UInt8](repeating: 0, count: 16))  // OPEN
         case 15: try reply(unique, try bytes(body))
         case 16: try reply(unique, try write(body))
+        case 17: try reply(unique, fileSystem())
         case 20:  // FSYNC
             try reply(unique, [], error: disk.flush())
         case 18, 25, 34, 38: try reply(unique, [])  // RELEASE, FLUSH (close(2)), ACCESS, DESTROY
@@ -83,6 +84,15 @@ final class Connection {
         out.add(UInt64(1), UInt64(disk.size), UInt64(disk.size / 512), UInt64(0), UInt64(0), UInt64(0))
         out.add(UInt32(0), UInt32(0), UInt32(0), UInt32(0o100600), UInt32(1))
         out.add(UInt32(0), UInt32(0), UInt32(0), UInt32(4096), UInt32(0))
+        return out.bytes
+    }
+
+    /// STATFS: a full file system with blocks of a page.
+    private func fileSystem() -> [UInt8] {
+        var out = Bytes()
+        out.add(UInt64(disk.size / 4096), UInt64(0), UInt64(0), UInt64(1), UInt64(0))
+        out.add(UInt32(4096), UInt32(255), UInt32(4096))
+        out.bytes += [UInt8](repeating: 0, count: 28)
         return out.bytes
     }
 

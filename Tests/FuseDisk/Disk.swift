@@ -57,6 +57,35 @@ final class RecordedImage: Disk {
     }
 }
 
+/// A disk whose reads take their time.
+final class SlowImage: Disk {
+    private let image: Descriptor
+    private let bytesPerSecond: Int
+    let size: Int
+
+    init(_ image: String, bytesPerSecond: Int) throws {
+        self.image = try Descriptor.open(image, O_RDWR)
+        self.bytesPerSecond = bytesPerSecond
+        size = try fileSize(self.image)
+    }
+
+    func read(_ offset: Int, _ count: Int) throws -> [UInt8] {
+        usleep(UInt32(count * 1_000_000 / bytesPerSecond))
+        var out = [UInt8](repeating: 0, count: count)
+        let count = pread(image.number, &out, out.count, off_t(offset))
+        if count < 0 { throw SystemCallError.last("pread", on: "the image") }
+        return Array(out[..<count])
+    }
+
+    func write(_ offset: Int, _ data: UnsafeRawBufferPointer) throws {
+        guard pwrite(image.number, data.baseAddress, data.count, off_t(offset)) == data.count else {
+            throw SystemCallError.last("pwrite", on: "the image")
+        }
+    }
+
+    func flush() -> Int32 { 0 }
+}
+
 /// A disk with a write cache: writes stay in memory until a flush, which copies them to the image.
 ///
 /// The control file has a number as text: the flushes that succeed from now on. Each later one fails with EIO, and what was

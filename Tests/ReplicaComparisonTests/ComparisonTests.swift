@@ -204,6 +204,66 @@ import Testing
         try PollSet.wait(for: digester.descriptor, until: nil)
     }
 
+    /// A peer waits for digests, so slow storage must not keep it waiting for a whole batch.
+    @Test func slowStorageGivesABatchInPieces() throws {
+        let bytes = ComparedBytes(size: 24 * 4096, attributes: Self.other, blockSize: 4096)
+        let digester = try BlockDigester(bytes, DigestLibrary.shared(), Self.key, threads: 2) { _, _ in usleep(50_000) }
+        var pieces: [Range<Int>] = []
+        while !digester.isFinished {
+            if let batch = try digester.take() {
+                #expect(batch.digests.count == batch.blocks.count * BlockDigest.size)
+                pieces.append(batch.blocks)
+            } else {
+                try PollSet.wait(for: digester.descriptor, until: nil)
+            }
+        }
+        #expect(pieces.count > 1 && pieces.flatMap(Array.init) == Array(0..<bytes.blockCount), "\(pieces)")
+    }
+
+    // MARK: Lists of blocks
+
+    private func listed(
+        _ blocks: [Int], _ contents: [UInt8], until deadline: Deadline? = nil, pause: UInt32 = 0
+    ) throws -> [UInt8] {
+        try BlockListDigester(
+            ComparedBytes(size: contents.count, attributes: Self.other, blockSize: 4096), DigestLibrary.shared(),
+            Self.key, of: blocks, until: deadline, threads: 3
+        ) { buffer, offset in
+            usleep(pause)
+            contents.withUnsafeBytes { buffer.copyMemory(from: .init(rebasing: $0[offset..<offset + buffer.count])) }
+        }.takeAll()
+    }
+
+    @Test func theDigestsOfAListAreThoseOfItsBlocks() throws {
+        let contents = (0..<(500 * 4096 + 77)).map { UInt8(truncatingIfNeeded: $0 >> 12 &* 7) }
+        let all = try digests(contents)
+        for blocks in [[], [0], [500], Array(stride(from: 1, through: 500, by: 3)), Array(0...500)] {
+            let expected = blocks.flatMap { all[$0 * BlockDigest.size..<($0 + 1) * BlockDigest.size] }
+            #expect(try listed(blocks, contents) == expected)
+        }
+    }
+
+    /// Those of the first blocks, without a gap, and always some.
+    @Test(arguments: [0, 200]) func aListWhoseTimeIsUpEndsEarly(_ milliseconds: UInt64) throws {
+        let contents = (0..<(100 * 4096)).map { UInt8(truncatingIfNeeded: $0 >> 12 &* 7) }
+        let blocks = Array(1..<100)
+        let found = try listed(blocks, contents, until: .after(milliseconds: milliseconds), pause: 50_000)
+        let all = try listed(blocks, contents)
+        #expect(!found.isEmpty && found.count < all.count && found == Array(all.prefix(found.count)))
+        if milliseconds == 0 { #expect(found.count <= 3 * BlockDigest.size) }
+    }
+
+    @Test func anUnreadableBlockOfAListIsAnError() throws {
+        let bytes = ComparedBytes(size: 1 << 20, attributes: Self.other)
+        let digester = try BlockListDigester(bytes, DigestLibrary.shared(), Self.key, of: [1, 2, 3], threads: 2) {
+            _, offset throws(PoolError) in
+            if offset == 3 << 16 {
+                throw .system(SystemCallError("read at offset 0", on: "/part", errno: .ioError))
+            }
+        }
+        #expect(throws: ComparisonError.self) { try digester.takeAll() }
+    }
+
     // MARK: Headers
 
     private static let ring = (0..<4).map { _ in UUIDBytes.random() }

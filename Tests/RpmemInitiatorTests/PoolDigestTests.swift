@@ -25,8 +25,9 @@ import Testing
         }
     }
 
-    @Test func theAnswerHasTheDigests() throws {
-        let digests = (0..<48).map { UInt8($0) }
+    /// Of all blocks, or of the first ones, from a target with slow storage.
+    @Test(arguments: [48, 32, 16]) func theAnswerHasTheDigests(_ count: Int) throws {
+        let digests = (0..<count).map { UInt8($0) }
         let target = try answering(Response.digest(digests).encode())
         let memory = PoolPages()
         let pool = try open(target, memory)
@@ -44,10 +45,9 @@ import Testing
         try pool.close()
     }
 
-    /// Digests of fewer or more blocks, half a digest, an answer to another request, the beginning of an answer, and none.
+    /// Digests of no block or of more blocks, half a digest, an answer to another request, the beginning of an answer, and none.
     @Test(arguments: [
-        Response.digest([UInt8](repeating: 1, count: 32)).encode(),
-        Response.digest([UInt8](repeating: 1, count: 64)).encode(),
+        Response.digest([]).encode(), Response.digest([UInt8](repeating: 1, count: 64)).encode(),
         Response.digest([UInt8](repeating: 1, count: 40)).encode(), Response.setAttributes.encode(),
         Array(Response.digest([UInt8](repeating: 1, count: 48)).encode().dropLast()), [],
     ])

@@ -16,8 +16,8 @@ final class FuseDisk {
     }
 
     /// - Parameters:
-    ///   - mode: `record` or `cache`.
-    ///   - companion: The record, or the control file.
+    ///   - mode: `record`, `cache` or `slow`.
+    ///   - companion: The record, the control file, or the bytes per second.
     init(_ mode: String, image: String, _ companion: String) throws {
         let file = directory.file("disk.img")
         _ = try Descriptor.open(file, O_WRONLY | O_CREAT, mode: 0o600)

@@ -11,6 +11,10 @@ struct SessionDigests {
     /// Bytes of the pool that the initiator has asked for.
     private let size: Int
 
+    /// Milliseconds after which an answer has only the digests that are there, and the initiator asks again for the others. It waits
+    /// for an answer for a limited time, however slow this storage is.
+    private static let answerTime: UInt64 = 1000
+
     /// Loads the library, which a confined process cannot.
     ///
     /// - Returns: nil with an initiator that does not ask for digests, and without the library, of which the log has a warning.
@@ -24,7 +28,7 @@ struct SessionDigests {
         self.log = log
     }
 
-    /// - Returns: nil when a block lies behind the pool's end.
+    /// - Returns: Digests of the first blocks that are asked for, at least one; nil when a block lies behind the pool's end.
     func answer(_ request: DigestRequest, of pool: Pool) -> Response? {
         let bytes = ComparedBytes(size: size, attributes: pool.attributes)
         guard let blocks = request.blocks(below: bytes.blockCount) else { return nil }
@@ -39,10 +43,12 @@ struct SessionDigests {
     ) throws(ComparisonError) -> [UInt8] {
         let reader: PoolReader
         do throws(PoolError) { reader = try pool.makeReader() } catch { throw .pool(error) }
-        let digester: BlockDigester
+        let digester: BlockListDigester
         do throws(SystemCallError) {
-            digester = try BlockDigester(bytes, library, key, of: blocks) { (buffer, offset) throws(PoolError) in
-                try reader.read(into: buffer, at: offset)
+            digester = try BlockListDigester(
+                bytes, library, key, of: blocks, until: .after(milliseconds: Self.answerTime)
+            ) {
+                (buffer, offset) throws(PoolError) in try reader.read(into: buffer, at: offset)
             }
         } catch { throw .system(error) }
         return try digester.takeAll()

@@ -95,16 +95,23 @@ private struct LocalDigests {
 
     /// - Parameter blocks: Those of the next batch.
     mutating func take(_ blocks: Range<Int>) throws -> ArraySlice<UInt8> {
-        while true {
-            do throws(ComparisonError) {
-                if let batch = try digester.take() {
-                    precondition(batch.blocks == blocks, "batches come in order")
-                    kept?.append(contentsOf: batch.digests)
-                    return batch.digests[...]
-                }
-            } catch { throw ToolError("this machine: \(error)") }
-            try PollSet.wait(for: digester.descriptor, until: nil)
+        var digests: [UInt8] = []
+        var next = blocks.lowerBound
+        while next < blocks.upperBound {
+            let batch: DigestBatch?
+            do throws(ComparisonError) { batch = try digester.take() } catch {
+                throw ToolError("this machine: \(error)")
+            }
+            if let batch {
+                precondition(batch.blocks.lowerBound == next, "batches come in order")
+                digests += batch.digests
+                next = batch.blocks.upperBound
+            } else {
+                try PollSet.wait(for: digester.descriptor, until: nil)
+            }
         }
+        kept?.append(contentsOf: digests)
+        return digests[...]
     }
 }
 

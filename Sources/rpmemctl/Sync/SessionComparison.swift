@@ -61,19 +61,23 @@ struct SessionComparison {
         var differing = DifferingBlocks(of: bytes)
         defer { bar.clear() }
         for first in stride(from: 0, to: bytes.blockCount, by: DigestRequest.mostBlocks) {
-            let request = DigestRequest(first: first, key: key.bytes) { $0 < bytes.blockCount && isWanted($0) }
-            guard let blocks = request.blocks(below: bytes.blockCount), !blocks.isEmpty else { continue }
+            let end = min(bytes.blockCount, first + DigestRequest.mostBlocks)
+            let blocks = (first..<end).filter(isWanted)
+            if blocks.isEmpty { continue }
             // While the target digests.
-            let digester = known == nil ? try BlockDigester(bytes, library, key, of: blocks, read: read) : nil
-            let there = try target.digests(request)
+            let digester = known == nil ? try BlockListDigester(bytes, library, key, of: blocks, read: read) : nil
+            var there: [UInt8] = []
+            while there.count < blocks.count * size {
+                let rest = Set(blocks[(there.count / size)...])
+                there += try target.digests(DigestRequest(first: first, key: key.bytes, isWanted: rest.contains))
+                bar.show(what, upTo: blocks[there.count / size - 1] + 1, differing, of: bytes)
+            }
             let here: [UInt8]
             do throws(ComparisonError) { here = try digester?.takeAll() ?? [] } catch {
                 throw ToolError("this machine: \(error)")
             }
-            let end = min(bytes.blockCount, first + DigestRequest.mostBlocks)
             // Known ones are those of all blocks.
             differing.compare(blocks, known?[first * size..<end * size] ?? here[...], there[...])
-            bar.show(what, upTo: end, differing, of: bytes)
         }
         return differing
     }

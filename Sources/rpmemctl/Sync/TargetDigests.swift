@@ -64,11 +64,16 @@ final class TargetDigests {
         throw ToolError("\(query.place): rpmemd printed no document within \(RemoteCommand.mostNoiseLines) lines")
     }
 
-    /// Digests of the next `count` blocks. They have to come within the time-out, all together.
+    /// Digests of the next `count` blocks. Each of them has to come within the time-out: the target's storage may be slow.
     func take(_ count: Int) throws -> ArraySlice<UInt8> {
-        let deadline = Deadline.after(timeout)
+        var deadline = Deadline.after(timeout)
+        var available = 0
         while true {
             if let digests = decoder?.take(count) { return digests }
+            if let whole = decoder?.available, whole > available {
+                available = whole
+                deadline = .after(timeout)
+            }
             guard try readMore(until: deadline) else { throw ToolError("\(query.place): \(stoppedEarly)") }
         }
     }
