@@ -18,7 +18,7 @@ RELEASE_FLAGS := -c release --static-swift-stdlib --disable-local-rpath
 
 BUILD_PACKAGES := libfabric-dev libibverbs-dev libpmem-dev libpmem2-dev libndctl-dev libdaxctl-dev libsystemd-dev
 RUN_PACKAGES := openssh-server openssh-client xxd gcc make
-TEST_PACKAGES := python3 man-db e2fsprogs xfsprogs mount util-linux groff iproute2 binutils gcc g++ make pkg-config libpmemobj-dev pmdk-tools lintian mmdebstrap netcat-openbsd
+TEST_PACKAGES := python3 man-db e2fsprogs xfsprogs mount util-linux groff iproute2 binutils gcc g++ make pkg-config libpmemobj-dev pmdk-tools lintian mmdebstrap netcat-openbsd linux-libc-dev-arm64-cross
 DEB_PACKAGES := debhelper dpkg-dev
 PROMTOOL := .build/promtool/promtool
 VM_PROGRAMS := vm-initiator driven-initiator power-loss-initiator rpmem-hello rpmem-fibonacci

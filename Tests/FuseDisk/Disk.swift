@@ -18,6 +18,20 @@ private func fileSize(_ file: borrowing Descriptor) throws -> Int {
     return Int(status.st_size)
 }
 
+/// Fewer bytes at the image's end.
+private func readImage(_ image: borrowing Descriptor, _ offset: Int, _ count: Int) throws -> [UInt8] {
+    var bytes = [UInt8](repeating: 0, count: count)
+    let count = pread(image.number, &bytes, bytes.count, off_t(offset))
+    if count < 0 { throw SystemCallError.last("pread", on: "the image") }
+    return Array(bytes[..<count])
+}
+
+private func writeImage(_ image: borrowing Descriptor, _ offset: Int, _ data: UnsafeRawBufferPointer) throws {
+    guard pwrite(image.number, data.baseAddress, data.count, off_t(offset)) == data.count else {
+        throw SystemCallError.last("pwrite", on: "the image")
+    }
+}
+
 /// A disk that appends each write and each flush to a record before it answers it.
 final class RecordedImage: Disk {
     private let image: Descriptor
@@ -30,17 +44,10 @@ final class RecordedImage: Disk {
         self.record = try Descriptor.open(record, O_WRONLY | O_CREAT | O_EXCL, mode: 0o600)
     }
 
-    func read(_ offset: Int, _ count: Int) throws -> [UInt8] {
-        var out = [UInt8](repeating: 0, count: count)
-        let count = pread(image.number, &out, out.count, off_t(offset))
-        if count < 0 { throw SystemCallError.last("pread", on: "the image") }
-        return Array(out[..<count])
-    }
+    func read(_ offset: Int, _ count: Int) throws -> [UInt8] { try readImage(image, offset, count) }
 
     func write(_ offset: Int, _ data: UnsafeRawBufferPointer) throws {
-        guard pwrite(image.number, data.baseAddress, data.count, off_t(offset)) == data.count else {
-            throw SystemCallError.last("pwrite", on: "the image")
-        }
+        try writeImage(image, offset, data)
         try note(isFlush: false, UInt64(offset), data)
     }
 
@@ -71,16 +78,11 @@ final class SlowImage: Disk {
 
     func read(_ offset: Int, _ count: Int) throws -> [UInt8] {
         usleep(UInt32(count * 1_000_000 / bytesPerSecond))
-        var out = [UInt8](repeating: 0, count: count)
-        let count = pread(image.number, &out, out.count, off_t(offset))
-        if count < 0 { throw SystemCallError.last("pread", on: "the image") }
-        return Array(out[..<count])
+        return try readImage(image, offset, count)
     }
 
     func write(_ offset: Int, _ data: UnsafeRawBufferPointer) throws {
-        guard pwrite(image.number, data.baseAddress, data.count, off_t(offset)) == data.count else {
-            throw SystemCallError.last("pwrite", on: "the image")
-        }
+        try writeImage(image, offset, data)
     }
 
     func flush() -> Int32 { 0 }
