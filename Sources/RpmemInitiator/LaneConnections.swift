@@ -10,7 +10,7 @@ final class LaneConnections {
     let domain: FabricDomain
     let events: EventQueue
     /// One of each for each lane.
-    let queues: [CompletionQueue]
+    private(set) var queues: [CompletionQueue]
     private(set) var endpoints: [Endpoint]
     /// WRITEs of a lane that may be under way at once.
     let window: Int
@@ -54,6 +54,9 @@ final class LaneConnections {
 
     /// Closes the endpoints: no provider uses the lanes' memory from then on.
     func closeEndpoints() { endpoints = [] }
+
+    /// Closes the queues, which hold descriptors. ``closeEndpoints()`` comes before, and no thread uses a lane.
+    func closeQueues() { queues = [] }
 
     /// Connects `count` lanes, at least 1, one after the other.
     ///

@@ -183,6 +183,8 @@ final class LaneSet: @unchecked Sendable {
     func disconnect() {
         for endpoint in connections.endpoints { endpoint.shutDown() }
         connections.closeEndpoints()
+        // Another session may need their descriptors.
+        connectionsLock.withLock { _ in connections.closeQueues() }
         memoryRegion = nil
     }
 

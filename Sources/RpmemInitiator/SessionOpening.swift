@@ -129,7 +129,8 @@ package struct SessionOpening {
         let begin = ContinuousClock.now
         let descriptor = try checkArguments()
         // Raises the soft limit where the rest of the session needs it, ssh's pipes included.
-        let room = Self.descriptorLimit(min(lanes, options.maximumLanes))
+        let limit = min(lanes, options.maximumLanes)
+        let room = Self.descriptorLimit(limit)
         // libfabric takes a third of a second to load, most of it asleep. ssh and the target's command start meanwhile.
         var early = started?.take().map { .success($0) } ?? startTargetEarly()
         // Where this throws, ssh is killed with the last reference to it.
@@ -141,7 +142,7 @@ package struct SessionOpening {
             early = nil
         }
         let granted = try opening.grant(
-            descriptor, choice, laneLimit: min(lanes, options.maximumLanes, room), token, consume early)
+            descriptor, choice, laneLimit: former == nil ? min(limit, room) : limit, token, consume early)
         let (control, inBand) = (granted.control, granted.inBand)
         do throws(InitiatorError) {
             do throws(InitiatorError) {

@@ -5,7 +5,9 @@ import Testing
 /// What a C program does while its target is lost, with RPMEM_RESUME (`docs/outages.md`).
 @Suite("a C program in an outage", .serialized, .enabled(if: missingPrograms("gcc") == nil, "gcc is missing"))
 struct OutageTests {
-    @Test("its children touch nothing of it, and its signals interrupt no call", arguments: ["fork", "signals"])
+    @Test(
+        "its children touch nothing of it, its signals interrupt no call, and it needs no more open files than before",
+        arguments: ["fork", "signals", "descriptors"])
     func goesOn(action: String) throws {
         let place = try Workplace()
         try place.addTargetSet("a.set", "8M %/a.part")
@@ -19,6 +21,8 @@ struct OutageTests {
             place.compile("outage.c", ["-D_GNU_SOURCE"]), Workplace.target, "a.set", action,
             environment: Sanitizer.settings("detect_leaks=0").merging([
                 "RPMEM_SSH": ssh, "RPMEM_RESUME": "100", "RPMEM_LOG_LEVEL": "1", "RPMEM_LOG_FILE": log,
+                "RPMEM_ENABLE_SOCKETS": action == "descriptors" ? "0" : "1",
+                "RPMEM_ENABLE_TCP": action == "descriptors" ? "1" : "0",
             ]) { _, new in new })
         let ready = Array("ready\n".utf8)
         try #require(try process.receive(ready.count) == ready, "\(process.errorText)")

@@ -1,11 +1,14 @@
-// outage TARGET SET fork|signals: a program with RPMEM_RESUME. It prints "ready" once its lanes persist, and "lost" when a call has
-// waited for the target for a while; the test kills the target's daemon, and lets no session begin before it has read "lost".
+// outage TARGET SET fork|signals|descriptors: a program with RPMEM_RESUME. It prints "ready" once its lanes persist, and "lost" when
+// a call has waited for the target for a while; the test kills the target's daemon, and lets no session begin before it has read
+// "lost".
 //
 // fork: it forks children in the middle of the outage. signals: it gets signals all the time, with and without SA_RESTART.
+// descriptors: its limit on open files has room for one session only.
 #include "check.h"
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -78,13 +81,18 @@ static void fork_children(void) {
 
 int main(int argc, char **argv) {
     CHECK(argc == 4);
-    int forks = strcmp(argv[3], "fork") == 0;
+    int forks = strcmp(argv[3], "fork") == 0, signals = strcmp(argv[3], "signals") == 0;
     memory = pool_memory(size);
     unsigned lanes = 2;
+    if (!forks && !signals) {
+        struct rlimit few = {200, 200};
+        CHECK(setrlimit(RLIMIT_NOFILE, &few) == 0);
+        lanes = 1000;
+    }
     struct rpmem_pool_attr attributes = some_attributes();
     pool = rpmem_create(argv[1], argv[2], memory, size, &lanes, &attributes);
-    CHECK(pool != NULL && lanes == 2);
-    if (!forks) {
+    CHECK(pool != NULL && (forks || signals ? lanes == 2 : lanes > 2 && lanes < 100));
+    if (signals) {
         struct sigaction action = {.sa_handler = on_alarm, .sa_flags = SA_RESTART};
         CHECK(sigaction(SIGALRM, &action, NULL) == 0);
         action.sa_flags = 0;
@@ -101,7 +109,7 @@ int main(int argc, char **argv) {
     if (forks) fork_children();
     unsigned restarted = (unsigned)restarting, interrupted = (unsigned)interrupting;
     // The thread waits in poll(2), which no flag restarts; this one does so in a moment.
-    for (int i = 0; !forks && i < 200; i++) {
+    for (int i = 0; signals && i < 200; i++) {
         CHECK(pthread_kill(thread, SIGUSR1) == 0);
         usleep(1000);
     }
@@ -111,7 +119,7 @@ int main(int argc, char **argv) {
     memset(memory + HEADER, 77, 10000);
     CHECK(rpmem_persist(pool, HEADER, 10000, 0, 0) == 0);
     while (calls < before + 20) usleep(1000);
-    if (!forks) CHECK((unsigned)restarting > restarted && (unsigned)interrupting > interrupted);
+    if (signals) CHECK((unsigned)restarting > restarted && (unsigned)interrupting > interrupted);
     is_over = 1;
     CHECK(pthread_join(thread, NULL) == 0);
     CHECK(rpmem_persist(pool, size / 2, 5000, 1, 0) == 0);
