@@ -177,8 +177,11 @@ public final class InitiatorPool: Sendable {
             if !isOpen { throw .closed }
             resumer?.expect(pending: attributes)
             var budget = WaitBudget(stickyError.limit ?? .zero)
+            // The budget counts from the first loss on: waiting for an answer is no part of it.
+            var mayBeLost = stickyError.flag.pointee.load(ordering: .acquiring)
             while true {
-                try laneSet.awaitSession(&budget)
+                if mayBeLost { try laneSet.awaitSession(&budget) }
+                mayBeLost = true
                 do throws(InitiatorError) {
                     try exchange(.setAttributes(attributes))
                     resumer?.expect(attributes)

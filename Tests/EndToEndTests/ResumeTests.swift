@@ -195,6 +195,29 @@ import Testing
         reach.expectNothingRuns()
     }
 
+    /// The time that SET_ATTR waits for an answer is none of the time that it waits in outages.
+    @Test func setAttributesOutlivesASilentTarget() throws {
+        let reach = try Reach()
+        let original = try Original(PoolKind.onePart.prepare(on: reach.target))
+        let silent = Mutex<pid_t>(0)
+        var options = options(reach, .tcp, limit: .seconds(10))
+        options.operationTimeout = .seconds(11)
+        options.onResume = { event in
+            if case .lost = event { _ = silent.withLock { kill($0, SIGKILL) } }
+        }
+        let pool = try original.create(reach, lanes: 1, options)
+        let daemon = try reach.daemon()
+        silent.withLock { $0 = daemon }
+        kill(daemon, SIGSTOP)
+        var attributes = PoolAttributes.sample
+        attributes.major = 77
+        try pool.setAttributes(attributes)
+        #expect(pool.resumedSessions == 1)
+        try pool.close()
+        let again = try original.open(reach, lanes: 1, reach.options(.tcp))
+        #expect(again.attributes.major == 77)
+    }
+
     /// A pool that was there before the program opened it stays, before and after an outage.
     @Test(arguments: [false, true]) func aPoolThatWasOpenedIsNotRemoved(_ isLostAtTheEnd: Bool) throws {
         let reach = try Reach()
