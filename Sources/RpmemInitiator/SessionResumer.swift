@@ -75,6 +75,7 @@ final class SessionResumer: @unchecked Sendable {
     ///   be then.
     func closeAgain(after loss: InitiatorError, _ lost: ControlClient, removing: Bool) throws(InitiatorError) {
         let removing = removing && hasCreated
+        let start = ContinuousClock.now
         let deadline = Deadline.after(limit)
         tell(.lost(loss))
         lost.end(within: .seconds(1))
@@ -87,12 +88,17 @@ final class SessionResumer: @unchecked Sendable {
                     connected.control.end()
                 }
                 if removing { try removeCreated() }
-                return
+                return tell(.resumed(attempts: attempts, after: start.duration(to: .now)))
             } catch {
-                if removing, case .refused(_, .noSuchPool, _) = error { return }
-                if let reason = reasonToGiveUp(error, attempts, deadline) {
-                    throw lanes.stickyError.notResumed(loss, reason)
+                if removing, case .refused(_, .noSuchPool, _) = error {
+                    return tell(.resumed(attempts: attempts, after: start.duration(to: .now)))
                 }
+                if let reason = reasonToGiveUp(error, attempts, deadline) {
+                    let final = lanes.stickyError.notResumed(loss, reason)
+                    tell(.gaveUp(final))
+                    throw final
+                }
+                tell(.retrying(error))
                 usleep(UInt32(clamping: ResumePolicy.pause(afterAttempt: attempts).nanoseconds / 1000))
             }
         }

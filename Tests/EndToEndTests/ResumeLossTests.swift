@@ -60,12 +60,19 @@ struct ResumeLossTests {
         if seen[0].before == seen[0].after { return }
         let planted = try PlantedFailure()
         let call = "\(function):\(seen[0].before + 1)"
-        let pool = try original.create(reach, lanes: 1, options(reach, planted, killingAt: call))
+        var options = options(reach, planted, killingAt: call)
+        let told = Mutex<[Bool]>([])
+        options.onResume = { event in
+            if case .lost = event { told.withLock { $0.append(false) } }
+            if case .resumed = event { told.withLock { $0.append(true) } }
+        }
+        let pool = try original.create(reach, lanes: 1, options)
         var random = SeededGenerator(seed: 181)
         try original.replicate(4096..<4160, to: pool, by: .persist, lane: 0, &random)
         #expect(!planted.isHit)
         try pool.close(removing: isRemoved)
         #expect(planted.isHit, "\(call)")
+        #expect(told.withLock { $0 } == [false, true])
         reach.expectNothingRuns()
         #expect(original.plan.partsPresent() == (isRemoved ? 0 : original.plan.paths.count))
         if !isRemoved {
