@@ -33,13 +33,10 @@ extension LaneSet {
         guard var error = describe(laneError, lane: number) else {
             return stickyError.error ?? stickyError.loss ?? .closed
         }
-        // A target that lives may have said why its provider would refuse something.
+        if case .lost = error, let better = stickyErrorSoon() { return better }
         switch error {
-        case .lost(let target, let reason, _):
-            if let better = stickyErrorSoon() { return better }
-            error = .lost(target: target, reason: reason, targetLines: targetLines)
-        case .operationFailed(let target, let cause, _):
-            error = .operationFailed(target: target, cause, targetLines: targetLines)
+        // A target that lives may have said why its provider would refuse something.
+        case .lost, .operationFailed: error = error.behind(targetLines: targetLines)
         default: break
         }
         let first = stickyError.fail(error)

@@ -67,6 +67,9 @@ extension InitiatorError {
         case .protocolError(let target, let reason, let own):
             .protocolError(target: target, reason: reason, targetLines: lines + own)
         case .refused(let request, let status, let own): .refused(request: request, status, targetLines: lines + own)
+        case .lost(let target, let reason, let own): .lost(target: target, reason: reason, targetLines: lines + own)
+        case .operationFailed(let target, let cause, let own):
+            .operationFailed(target: target, cause, targetLines: lines + own)
         default: self
         }
     }

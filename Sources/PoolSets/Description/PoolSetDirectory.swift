@@ -74,7 +74,7 @@ final class PoolSetDirectory: Sendable {
         let bytes = descriptor.bytes
         let slash = bytes.lastIndex(of: UInt8(ascii: "/"))
         let parentName = slash.map { Array(bytes[..<$0]) } ?? [UInt8(ascii: ".")]
-        let name = (slash.map { bytes[($0 + 1)...] } ?? bytes[...]).map { CChar(truncatingIfNeeded: $0) } + [0]
+        let name = (slash.map { bytes[($0 + 1)...] } ?? bytes[...]).nulTerminated
         do throws(SystemCallError) {
             let parent = try Self.open(
                 parentName, below: self.descriptor.number, flags: rpmem_o_path | O_DIRECTORY, shown: shown)
@@ -97,7 +97,7 @@ final class PoolSetDirectory: Sendable {
     private static func open(
         _ name: [UInt8], below directory: Int32, flags: Int32, shown: String
     ) throws(SystemCallError) -> Descriptor {
-        let terminated = name.map { CChar(truncatingIfNeeded: $0) } + [0]
+        let terminated = name.nulTerminated
         // With EAGAIN the kernel says that a rename on the way kept it from confining the lookup. The number of
         // attempts is bounded, because somebody may rename in a loop.
         var attempts = 0

@@ -221,6 +221,11 @@ package enum PoolSetFile {
 extension FilePath {
     /// A path of these bytes, which must not contain NUL; they need not be UTF-8.
     init(bytes: some Collection<UInt8>) {
-        self.init(platformString: bytes.map { CChar(truncatingIfNeeded: $0) } + [0])
+        self.init(platformString: bytes.nulTerminated)
     }
+}
+
+extension Collection<UInt8> {
+    /// For system calls. C's char has a sign on x86-64 and none on aarch64.
+    var nulTerminated: [CChar] { map { CChar(truncatingIfNeeded: $0) } + [0] }
 }

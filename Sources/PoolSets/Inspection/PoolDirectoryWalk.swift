@@ -121,8 +121,7 @@ package struct PoolDirectoryWalk {
             let path = name.isEmpty ? last : name + [UInt8(ascii: "/")] + last
             guard let descriptor = try? PoolDescriptor(validating: path) else { continue }
             var status = stat()
-            let terminated = last.map { CChar(truncatingIfNeeded: $0) } + [0]
-            guard fstatat(dirfd(stream), terminated, &status, AT_SYMLINK_NOFOLLOW) == 0 else {
+            guard fstatat(dirfd(stream), last.nulTerminated, &status, AT_SYMLINK_NOFOLLOW) == 0 else {
                 if errno != ENOENT { listing.isTruncated = true }
                 continue
             }

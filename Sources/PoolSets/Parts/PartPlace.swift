@@ -51,7 +51,7 @@ struct PartPlace {
         var link: SymbolicLink?
         var links = 0
         while let component = pending.popLast() {
-            let name = component.map { CChar(truncatingIfNeeded: $0) } + [0]
+            let name = component.nulTerminated
             let isLast = pending.isEmpty && !isUpwards(component)
             if !isLast, let next = try subdirectory(component, of: current, shown) {
                 current = next
@@ -114,10 +114,7 @@ struct PartPlace {
         _ name: [UInt8], of directory: PartDirectory, _ shown: String
     ) throws(PoolError) -> PartDirectory? {
         // autofs(5) mounts a file system on use. The lookup of the dot is a use; opening the name with O_PATH is none.
-        let path =
-            name.map { CChar(truncatingIfNeeded: $0) } + [
-                CChar(truncatingIfNeeded: UInt8(ascii: "/")), CChar(truncatingIfNeeded: UInt8(ascii: ".")), 0,
-            ]
+        let path = (name + [UInt8(ascii: "/"), UInt8(ascii: ".")]).nulTerminated
         let flags = UInt64(UInt32(bitPattern: rpmem_o_path | O_DIRECTORY | O_CLOEXEC))
         do throws(SystemCallError) {
             let number = try retryingInterrupts("openat2", on: shown) {

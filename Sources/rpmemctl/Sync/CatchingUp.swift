@@ -128,7 +128,7 @@ struct CatchingUp {
 
     private func compared(
         _ target: InitiatorPool,
-        read: @escaping @Sendable (UnsafeMutableRawBufferPointer, Int) throws(PoolError) -> Void
+        read: @escaping PoolRead
     ) throws -> SessionComparison {
         try SessionComparison(target, after: comparison, place: replicas.place, bar: bar, read: read)
     }

@@ -13,12 +13,12 @@ struct SessionComparison {
     let place: String
     let bar: ProgressBar
     /// Reads the pool on this machine, as ``LockedPool/read(into:at:)``.
-    let read: @Sendable (UnsafeMutableRawBufferPointer, Int) throws(PoolError) -> Void
+    let read: PoolRead
 
     /// Checks that the session gives digests of the same blocks.
     init(
         _ target: InitiatorPool, after before: Comparison, place: String, bar: ProgressBar,
-        read: @escaping @Sendable (UnsafeMutableRawBufferPointer, Int) throws(PoolError) -> Void
+        read: @escaping PoolRead
     ) throws {
         guard target.givesDigests, ComparedBytes(size: before.bytes.end, attributes: target.attributes) == before.bytes
         else {
@@ -68,8 +68,9 @@ struct SessionComparison {
             let digester = known == nil ? try BlockListDigester(bytes, library, key, of: blocks, read: read) : nil
             var there: [UInt8] = []
             while there.count < blocks.count * size {
-                let rest = Set(blocks[(there.count / size)...])
-                there += try target.digests(DigestRequest(first: first, key: key.bytes, isWanted: rest.contains))
+                let next = blocks[there.count / size]
+                there += try target.digests(
+                    DigestRequest(first: first, key: key.bytes) { (next..<end).contains($0) && isWanted($0) })
                 bar.show(what, upTo: blocks[there.count / size - 1] + 1, differing, of: bytes)
             }
             let here: [UInt8]
